@@ -1,0 +1,55 @@
+"""What a user can do wrong before anything is served, and the exit status each mistake gets.
+
+`UsageError` is the whole vocabulary of the command line, the mount point and the daemon's start:
+whoever finds an ordinary mistake raises it, `scstfs.cli` prints its one line and exits with its
+status. Everything else that leaves `main` is a bug of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class ExitStatus(enum.IntEnum):
+    """Exit statuses of the program. `meaning` is what the help text and the README say of each."""
+
+    meaning: str
+
+    def __new__(cls, value: int, meaning: str) -> ExitStatus:
+        """Make a status that carries its own explanation."""
+        status = int.__new__(cls, value)
+        status._value_ = value
+        status.meaning = meaning
+        return status
+
+    OK = 0, "done, or stopped by SIGTERM, SIGINT or SIGHUP"
+    BUG = 1, "unexpected error; the traceback is in the log"
+    USAGE = 2, "wrong command line"
+    NOT_PERMITTED = 3, "not root, or the system refuses to mount"
+    NO_FUSE = 4, "/dev/fuse is missing or cannot be opened"
+    PORTAL = 5, "a portal cannot be bound, for instance its port is in use"
+    MOUNTED = 6, "another scstfs is serving there"
+    REAL_SCST = 7, "the SCST kernel module is loaded"
+    MOUNTPOINT = 8, "the mount point is not a usable directory"
+    STATE_DIR = 9, "the state directory is not writable, or in use by another scstfs"
+    PID_FILE = 10, "the pid file cannot be written, or belongs to a running daemon"
+
+
+class UsageError(Exception):
+    """An ordinary mistake, told in one line."""
+
+    def __init__(self, status: ExitStatus, message: str) -> None:
+        """Describe the mistake.
+
+        Args:
+            status: what the process exits with.
+            message: one line, no final full stop; says what was asked for and why it is refused.
+        """
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+def reason(error: OSError) -> str:
+    """Return why the system refused, without Python's `[Errno N]` and path decoration."""
+    return error.strerror or str(error)
