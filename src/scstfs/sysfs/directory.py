@@ -1,0 +1,280 @@
+"""Directory types: what the directory of an object shows, computed from the object when asked.
+
+Nothing is materialised and nothing needs to be told that something changed: a directory *is* its
+type applied to the object. Names come from the objects as they are; a '/' in them shows as '!', as
+kobject_set_name() does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
+
+from scstfs.sysfs.attr import Attr
+from scstfs.sysfs.entry import C, Entry, Found, T_contra, always, find_child, shown
+from scstfs.sysfs.text import is_entry_name, kobject_name
+
+T = TypeVar("T")
+
+DIRECTORY_MODE: Final = 0o755
+LINK_MODE: Final = 0o777
+
+Target = str | tuple[str, ...]
+"""Where a link leads: the path from the tree's root, as components or joined by '/'.
+
+Components may be raw names. A path may leave the tree with leading '..'; text that starts with '/'
+is the link's text as it stands.
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DirType(Generic[T]):
+    """A kind of directory, shown for objects of type T.
+
+    Fixed names (attributes, subdirectories, links) win over those computed from the object. Two
+    fixed rows with one name are a ValueError when the type is declared.
+    """
+
+    name: str
+    entries: tuple[Entry[T], ...]
+    _fixed: Mapping[str, Entry[T]] = field(init=False, repr=False)
+    _computed: tuple[Entry[T], ...] = field(init=False, repr=False)
+    _nested: tuple[Entry[T], ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Index the rows."""
+        fixed: dict[str, Entry[T]] = {}
+        computed: list[Entry[T]] = []
+        for entry in self.entries:
+            if not isinstance(entry, (Attr, Sub, Link)):
+                computed.append(entry)
+            elif not is_entry_name(entry.name) or entry.name in fixed:
+                raise ValueError(f"directory {self.name!r}: name {entry.name!r} wrong or twice")
+            else:
+                fixed[entry.name] = entry
+        object.__setattr__(self, "_fixed", fixed)
+        object.__setattr__(self, "_computed", tuple(computed))
+        nested = (entry for entry in self.entries if isinstance(entry, (Sub, Each, Include)))
+        object.__setattr__(self, "_nested", tuple(nested))
+
+    def find(self, obj: T, name: str) -> Found | None:
+        """What *name* stands for in the directory of *obj*, or None."""
+        fixed = self._fixed.get(name)
+        if fixed is not None:
+            found = fixed.find(obj, name)
+            if found is not None:
+                return found
+        for entry in self._computed:
+            found = entry.find(obj, name)
+            if found is not None:
+                return found
+        return None
+
+    def names(self, obj: T) -> list[str]:
+        """All names in the directory of *obj*, each once: the fixed ones, then the computed."""
+        unique: dict[str, None] = {}
+        for entries in (self._fixed.values(), self._computed):
+            for entry in entries:
+                unique.update(dict.fromkeys(entry.names(obj)))
+        return list(unique)
+
+    def directories(self, obj: T) -> int:
+        """How many of the names are directories."""
+        return sum(entry.directories(obj) for entry in self._nested)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sub(Entry[T_contra], Generic[T_contra, C]):
+    """A fixed subdirectory, of another object (`of`; None hides it) or another view of this one."""
+
+    name: str
+    dirtype: DirType[C]
+    of: Callable[[T_contra], C | None]
+    visible: Callable[[T_contra], bool] = always
+
+    def names(self, obj: T_contra) -> Iterable[str]:
+        """The one name, when there is something to show."""
+        return () if self.find(obj, self.name) is None else (self.name,)
+
+    def find(self, obj: T_contra, name: str) -> Found | None:
+        """The directory type of the subdirectory, and its object."""
+        if name != self.name or not self.visible(obj):
+            return None
+        child = self.of(obj)
+        return None if child is None else Found(self.dirtype, child)
+
+    def directories(self, obj: T_contra) -> int:
+        """1 or 0."""
+        return 0 if self.find(obj, self.name) is None else 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Each(Entry[T_contra], Generic[T_contra, C]):
+    """A directory per child: `children` are their names, `get` finds one (and must be O(1)).
+
+    The natural `children` is the mapping that `get` looks into.
+
+    A child must be the same object each time it is asked for, since that is what makes an open
+    directory the same directory; strings, numbers and tuples are compared by value.
+    """
+
+    children: Callable[[T_contra], Iterable[str]]
+    get: Callable[[T_contra, str], C | None]
+    dirtype: DirType[C]
+    label: str = "NAME"
+    """Stands for the name in documentation."""
+
+    def names(self, obj: T_contra) -> Iterable[str]:
+        """The children's names."""
+        return shown(self.children(obj))
+
+    def find(self, obj: T_contra, name: str) -> Found | None:
+        """The child shown as *name*."""
+        found = find_child(name, partial(self.get, obj), partial(self.children, obj))
+        return None if found is None else Found(self.dirtype, found[1])
+
+    def directories(self, obj: T_contra) -> int:
+        """As many as there are children.
+
+        stat(2) of a directory asks for this, and the kernel asks for that on every path that leads
+        through it: a sized collection of children keeps it quick.
+        """
+        children = self.children(obj)
+        return len(children) if isinstance(children, Sized) else sum(1 for _ in children)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EachAttr(Entry[T_contra], Generic[T_contra, C]):
+    """A file per child, all of one row: IncomingUser, IncomingUser1, ... or initiators/NAME."""
+
+    children: Callable[[T_contra], Iterable[str]]
+    get: Callable[[T_contra, str], C | None]
+    attr: Attr[C, Any]
+    label: str = "NAME"
+
+    def names(self, obj: T_contra) -> Iterable[str]:
+        """The files' names."""
+        return shown(self.children(obj))
+
+    def find(self, obj: T_contra, name: str) -> Found | None:
+        """The row, applied to the child shown as *name*."""
+        found = find_child(name, partial(self.get, obj), partial(self.children, obj))
+        return None if found is None else Found(self.attr, found[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Link(Entry[T_contra]):
+    """A symbolic link with a fixed name; no target, no link."""
+
+    name: str
+    target: Callable[[T_contra], Target | None]
+    visible: Callable[[T_contra], bool] = always
+
+    def names(self, obj: T_contra) -> Iterable[str]:
+        """The one name, when the link leads somewhere."""
+        return () if self.find(obj, self.name) is None else (self.name,)
+
+    def find(self, obj: T_contra, name: str) -> Found | None:
+        """This link of *obj*."""
+        if name != self.name or not self.visible(obj) or self.target(obj) is None:
+            return None
+        return Found(self, obj)
+
+    def target_of(self, obj: T_contra) -> Target | None:
+        """Where the link leads now."""
+        return self.target(obj)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EachLink(Entry[T_contra]):
+    """A symbolic link per name that `children` lists."""
+
+    children: Callable[[T_contra], Iterable[str]]
+    target: Callable[[T_contra, str], Target | None]
+    label: str = "NAME"
+
+    def names(self, obj: T_contra) -> Iterable[str]:
+        """The links' names."""
+        return shown(self.children(obj))
+
+    def find(self, obj: T_contra, name: str) -> Found | None:
+        """This row, applied to the owner of the link and the link's name."""
+        found = find_child(name, partial(self.target, obj), partial(self.children, obj))
+        return None if found is None else Found(self, (obj, found[0]))
+
+    def target_of(self, owner_and_name: tuple[T_contra, str]) -> Target | None:
+        """Where the link leads now."""
+        owner, name = owner_and_name
+        return self.target(owner, name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Include(Entry[T_contra], Generic[T_contra]):
+    """The entries of another type in the same directory, chosen by the object.
+
+    A device's directory stays the same directory when its handler changes, while the handler's
+    attributes in it come and go. `among` are all that can be chosen, for documentation.
+    """
+
+    choose: Callable[[T_contra], DirType[Any] | None]
+    among: tuple[DirType[Any], ...] = ()
+
+    def names(self, obj: T_contra) -> Iterable[str]:
+        """The names of the chosen type."""
+        chosen = self.choose(obj)
+        return () if chosen is None else chosen.names(obj)
+
+    def find(self, obj: T_contra, name: str) -> Found | None:
+        """What the chosen type finds."""
+        chosen = self.choose(obj)
+        return None if chosen is None else chosen.find(obj, name)
+
+    def directories(self, obj: T_contra) -> int:
+        """Those of the chosen type."""
+        chosen = self.choose(obj)
+        return 0 if chosen is None else chosen.directories(obj)
+
+
+def link_text(directory: tuple[str, ...], target: Target) -> str:
+    """The text of a link that stands in *directory* (components from the root).
+
+    As kernfs writes it: up to the nearest directory that holds both the link and the target's
+    *own directory*, then down; so a link to an ancestor still names it.
+    """
+    if isinstance(target, str):
+        if target.startswith("/"):
+            return target
+        target = tuple(part for part in target.split("/") if part)
+    parts = tuple(kobject_name(part) for part in target)
+    common = 0
+    for here, there in zip(directory, parts[:-1], strict=False):
+        if here != there:
+            break
+        common += 1
+    return "/".join((*[".."] * (len(directory) - common), *parts[common:]))
+
+
+def declared(dirtype: DirType[Any], path: str = "") -> Iterator[tuple[str, Entry[Any]]]:
+    """Every row of *dirtype* and below, with the path it has ("devices/NAME/type").
+
+    For documentation and for tests that look at the tables rather than at objects.
+    """
+    for entry in dirtype.entries:
+        match entry:
+            case Include():
+                for chosen in entry.among:
+                    yield from declared(chosen, path)
+            case Attr() | Link():
+                yield path + entry.name, entry
+            case EachAttr():
+                yield path + entry.label, entry
+            case EachLink():
+                yield path + entry.label, entry
+            case Sub():
+                yield path + entry.name, entry
+                yield from declared(entry.dirtype, f"{path}{entry.name}/")
+            case Each():
+                yield path + entry.label, entry
+                yield from declared(entry.dirtype, f"{path}{entry.label}/")

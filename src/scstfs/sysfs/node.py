@@ -1,0 +1,219 @@
+"""Nodes: places in a tree of directory types over live objects.
+
+A `Node` is a name in its parent's directory together with what the name stood for when it was
+looked up. It stays usable as long as that is still so (`alive`): an object that goes away takes its
+nodes with it, and another object under the same name gives other nodes.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any, Final, TypeVar, final
+
+from scstfs.sysfs.attr import Attr
+from scstfs.sysfs.directory import DIRECTORY_MODE, LINK_MODE, DirType, link_text
+from scstfs.sysfs.entry import Found
+from scstfs.sysfs.errors import SysfsError, removed
+from scstfs.sysfs.result import ManagementResult
+from scstfs.sysfs.text import PAGE_SIZE, cut_at_nul, kobject_name
+
+T = TypeVar("T")
+
+_VALUES: Final = (str, int, tuple)
+"""Children of these types are compared by value, all others by identity."""
+
+
+class NodeKind(enum.Enum):
+    """What stat(2) tells apart."""
+
+    DIRECTORY = "directory"
+    ATTRIBUTE = "attribute"
+    LINK = "link"
+
+
+@final
+class Node:
+    """One directory, attribute or link. Equal nodes are the same place with the same object."""
+
+    __slots__ = ("_hash", "_what", "kind", "mode", "name", "obj", "parent", "tree")
+
+    def __init__(self, tree: Tree, parent: Node | None, name: str, found: Found) -> None:
+        """*name* in *parent* (None for the root) stood for *found*."""
+        self.tree = tree
+        self.parent = parent
+        self.name = name
+        self.obj = found.obj
+        self._what = found.what
+        self._hash = hash((parent, name))
+        if isinstance(found.what, DirType):
+            self.kind, self.mode = NodeKind.DIRECTORY, DIRECTORY_MODE
+        elif isinstance(found.what, Attr):
+            self.kind, self.mode = NodeKind.ATTRIBUTE, found.what.mode
+        else:
+            self.kind, self.mode = NodeKind.LINK, LINK_MODE
+
+    def __hash__(self) -> int:
+        """By place."""
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        """Same place, same row, same object."""
+        if self is other:
+            return True
+        return (
+            isinstance(other, Node)
+            and self._hash == other._hash
+            and self.name == other.name
+            and self._stands_for(Found(other._what, other.obj))
+            and self.parent == other.parent
+        )
+
+    def __repr__(self) -> str:
+        """``<Node devices/disk1>``."""
+        return f"<Node {self.path or '/'}>"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The path from the root as components; () for the root."""
+        parts = []
+        node = self
+        while node.parent is not None:
+            parts.append(node.name)
+            node = node.parent
+        return tuple(reversed(parts))
+
+    @property
+    def path(self) -> str:
+        """The path from the root; "" for the root."""
+        return "/".join(self.parts)
+
+    @property
+    def attr(self) -> Attr[Any, Any]:
+        """The row of an attribute. EISDIR or EINVAL for the other kinds."""
+        if isinstance(self._what, Attr):
+            return self._what
+        is_directory = self.kind is NodeKind.DIRECTORY
+        raise SysfsError(errno.EISDIR if is_directory else errno.EINVAL)
+
+    @property
+    def dirtype(self) -> DirType[Any]:
+        """The type of a directory. ENOTDIR for the other kinds."""
+        if isinstance(self._what, DirType):
+            return self._what
+        raise SysfsError(errno.ENOTDIR)
+
+    def alive(self) -> bool:
+        """Whether the path still leads here and to the same object."""
+        parent = self.parent
+        if parent is None:
+            return True
+        return parent.alive() and self._stands_for(parent.dirtype.find(parent.obj, self.name))
+
+    def _stands_for(self, found: Found | None) -> bool:
+        if found is None or found.what is not self._what:
+            return False
+        mine, theirs = self.obj, found.obj
+        return mine is theirs or (isinstance(mine, _VALUES) and bool(mine == theirs))
+
+    def lookup(self, name: str) -> Node | None:
+        """The node called *name* in this directory; None if there is none (any more)."""
+        return self._child(name) if self.alive() else None
+
+    def _child(self, name: str) -> Node | None:
+        found = self.dirtype.find(self.obj, name)
+        return None if found is None else Node(self.tree, self, name, found)
+
+    def listdir(self) -> list[str]:
+        """The names in this directory, in an order that only depends on the objects."""
+        dirtype = self.dirtype
+        return dirtype.names(self.obj) if self.alive() else []
+
+    def subdirectories(self) -> int:
+        """How many of the names are directories."""
+        dirtype = self.dirtype
+        return dirtype.directories(self.obj) if self.alive() else 0
+
+    def children(self) -> Iterator[Node]:
+        """The nodes in this directory, as they are when each is reached."""
+        for name in self.listdir():
+            child = self.lookup(name)
+            if child is not None:
+                yield child
+
+    def readlink(self) -> str:
+        """The text of a link; EINVAL for the other kinds, ENOENT when it leads nowhere now."""
+        if self.kind is not NodeKind.LINK:
+            raise SysfsError(errno.EINVAL)
+        target = self._what.target_of(self.obj) if self.alive() else None
+        if target is None:
+            raise SysfsError(errno.ENOENT)
+        return link_text(self.parts[:-1], target)
+
+    def read(self) -> bytes:
+        """The text of an attribute, rendered now. ENODEV when its object is gone."""
+        attr = self.attr
+        self._require_alive()
+        return attr.text(self.obj)
+
+    async def write(self, data: bytes) -> int:
+        """One write(2) to an attribute; returns how many bytes it took.
+
+        At most a page counts as written (kernfs), and the C string in it is what the row sees.
+        An empty write succeeds and does nothing. ENODEV when the object is gone, EIO when the
+        attribute has no store; any other errno is from `Attr.parse`, `admit` or `store`.
+        """
+        attr = self.attr
+        self._require_alive()
+        page = data[:PAGE_SIZE]
+        if not page:
+            return 0
+        store, parse = attr.store, attr.parse
+        if store is None or parse is None:
+            raise SysfsError(errno.EIO, f"{attr.name} cannot be written")
+        value = parse(page if attr.binary else cut_at_nul(page))
+        if attr.admit is None or attr.admit(self.obj, value):
+            with self.tree.result.recording() if attr.queued else nullcontext():
+                outcome = store(self.obj, value)
+                if outcome is not None:
+                    await outcome
+        return len(page)
+
+    def _require_alive(self) -> None:
+        if not self.alive():
+            raise removed()
+
+
+class Tree:
+    """A root directory type applied to a root object."""
+
+    __slots__ = ("result", "root")
+
+    def __init__(self, dirtype: DirType[T], obj: T, result: ManagementResult | None = None) -> None:
+        """*result* is where queued attributes leave their outcome; a new one by default."""
+        self.result = ManagementResult() if result is None else result
+        self.root = Node(self, None, "", Found(dirtype, obj))
+
+    def resolve(self, path: str) -> Node:
+        """The node at *path* ("devices/disk1/type"; "" is the root), following no link.
+
+        Raises SysfsError ENOENT, or ENOTDIR when something on the way is no directory.
+        """
+        node = self.root
+        for part in filter(None, path.split("/")):
+            child = node.lookup(kobject_name(part))
+            if child is None:
+                raise SysfsError(errno.ENOENT)
+            node = child
+        return node
+
+    def walk(self) -> Iterator[Node]:
+        """Every node, parents before children."""
+        todo = [self.root]
+        while todo:
+            node = todo.pop()
+            yield node
+            if node.kind is NodeKind.DIRECTORY:
+                todo.extend(reversed(list(node.children())))
