@@ -1,0 +1,458 @@
+"""pyfuse3's request handlers over a `scstfs.sysfs.node.Tree`, behaving as the kernel's sysfs does.
+
+The rules of a mounted tree, all of them here:
+
+- Nothing is cached by the kernel: time-outs are 0, files are opened with direct I/O.
+- Every attribute is 4096 bytes to stat(2), whatever it holds. Modes bind root too.
+- A read at offset 0 renders the text, the reads that continue it get the rest of that text.
+- One write(2) is one command; what it returns or fails with is final when it returns.
+- Truncating an attribute succeeds and does nothing; nothing can be made, removed or renamed.
+- An open file or directory whose object is gone answers ENODEV, or is empty.
+
+A handler that raises anything but FUSEError would end pyfuse3's main loop and with it the daemon,
+so every handler does its work inside `Operations._guard`.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, NamedTuple
+
+import pyfuse3
+
+from scstfs.fuse.inodes import Inode, InodeStatistics, InodeTable
+from scstfs.sysfs.errors import SysfsError, removed
+from scstfs.sysfs.node import Node, NodeKind, Tree
+from scstfs.sysfs.text import NAME_MAX, PAGE_SIZE, decode, encode
+
+MOUNT_OPTIONS: Final = frozenset(
+    {
+        # Everybody may look, as in sysfs; the kernel checks modes and owners as for any file.
+        "allow_other",
+        "default_permissions",
+        # What /proc/mounts says of sysfs, under our names: "scst_tgt ... fuse.scstfs nosuid,...".
+        "fsname=scst_tgt",
+        "subtype=scstfs",
+        "nosuid",
+        "nodev",
+        "noexec",
+    }
+)
+"""For `pyfuse3.init`. max_read and max_write stay at libfuse's defaults (a mebibyte), so that a
+write(2) that hands over a full page and more arrives as one request."""
+
+_FILE_TYPES: Final = {
+    NodeKind.DIRECTORY: stat.S_IFDIR,
+    NodeKind.ATTRIBUTE: stat.S_IFREG,
+    NodeKind.LINK: stat.S_IFLNK,
+}
+
+_ACL_NAMES: Final = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"})
+
+_Reply = Callable[[bytes, pyfuse3.EntryAttributes, int], bool]
+"""Name, attributes, position behind it -> whether it still had room in the answer."""
+
+
+@dataclass(slots=True, eq=False)
+class _OpenFile:
+    """A descriptor of an attribute: its text as rendered, and where the next read continues it."""
+
+    node: Node
+    text: bytes = b""
+    position: int = -1
+
+
+@dataclass(slots=True, eq=False)
+class _OpenDirectory:
+    """A directory stream: the names as listed when it was last read from the start."""
+
+    node: Node
+    names: list[str] = field(default_factory=list)
+
+
+class Statistics(NamedTuple):
+    """What the file system holds on behalf of the kernel."""
+
+    inodes: InodeStatistics
+    files: int
+    directories: int
+
+
+def _drop_entry(parent: int, name: bytes) -> None:
+    """Through pyfuse3's notification thread: this system call waits for requests in progress."""
+    pyfuse3.invalidate_entry_async(parent, name, ignore_enoent=True)
+
+
+def printable(text: str) -> str:
+    """*text* fit for one line of a log: what a user wrote may hold newlines or be no UTF-8."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+class Operations(pyfuse3.Operations):
+    """A mounted tree."""
+
+    supports_dot_lookup = False
+    enable_writeback_cache = False
+    enable_acl = False
+
+    def __init__(
+        self,
+        tree: Tree,
+        logger: logging.Logger | None = None,
+        drop_entry: Callable[[int, bytes], None] = _drop_entry,
+    ) -> None:
+        """Show *tree*.
+
+        *logger* gets why operations were refused (INFO) and tracebacks (ERROR). *drop_entry* tells
+        the kernel that a name in a directory (by inode number) is gone; it must not block.
+        """
+        super().__init__()
+        self._drop_entry = drop_entry
+        self._logger = logging.getLogger("scstfs.fuse") if logger is None else logger
+        self._inodes = InodeTable(tree.root, time.time_ns())
+        self._files: dict[int, _OpenFile] = {}
+        self._directories: dict[int, _OpenDirectory] = {}
+        self._last_handle = 0
+
+    def statistics(self) -> Statistics:
+        """Counts of inodes and handles, for tests and for the curious."""
+        return Statistics(self._inodes.statistics(), len(self._files), len(self._directories))
+
+    # --- the guard, and what the handlers share -------------------------------------------------
+
+    @contextmanager
+    def _guard(self, operation: str, node: Node | None = None) -> Iterator[None]:
+        """Let nothing out but FUSEError (and cancellation, which is no Exception)."""
+        try:
+            yield
+        except pyfuse3.FUSEError:
+            raise
+        except SysfsError as refusal:
+            if refusal.reason:
+                path = "" if node is None else node.path
+                self._logger.info("%s", printable(f"{operation} {path}: {refusal}"))
+            raise pyfuse3.FUSEError(refusal.errno) from None
+        except Exception:
+            path = "" if node is None else node.path
+            self._logger.exception("%s", printable(f"Internal error: {operation} {path}"))
+            raise pyfuse3.FUSEError(errno.EIO) from None
+
+    @contextmanager
+    def _aside(self, operation: str) -> Iterator[None]:
+        """The guard for what must not fail the handler it is done in."""
+        try:
+            with self._guard(operation):
+                yield
+        except pyfuse3.FUSEError:
+            pass  # logged, and there is nobody to tell
+
+    def _inode(self, number: int) -> Inode:
+        inode = self._inodes.get(number)
+        if inode is None:
+            raise SysfsError(errno.ESTALE, f"inode {number} is not known")
+        return inode
+
+    def _intern(self, node: Node) -> Inode:
+        inode = self._inodes.intern(node)
+        with self._aside("examine"):
+            for parent, name in self._inodes.examine_some():
+                self._drop_entry(parent, encode(name))
+        return inode
+
+    def _new_handle(self) -> int:
+        self._last_handle += 1
+        return self._last_handle
+
+    def _attributes(self, inode: Inode) -> pyfuse3.EntryAttributes:
+        """Attributes of *inode* but for the link count of a directory.
+
+        Only GETATTR gives that one: it is what stat(2) sends in any case.
+        """
+        kind = inode.node.kind
+        entry = pyfuse3.EntryAttributes()
+        entry.st_ino = inode.number
+        entry.entry_timeout = 0
+        entry.attr_timeout = 0
+        entry.st_mode = _FILE_TYPES[kind] | inode.mode
+        entry.st_nlink = 2 if kind is NodeKind.DIRECTORY else 1
+        entry.st_uid = inode.uid
+        entry.st_gid = inode.gid
+        entry.st_size = PAGE_SIZE if kind is NodeKind.ATTRIBUTE else 0
+        entry.st_blksize = PAGE_SIZE
+        entry.st_atime_ns = inode.atime_ns
+        entry.st_mtime_ns = inode.mtime_ns
+        entry.st_ctime_ns = inode.ctime_ns
+        return entry
+
+    # --- names and attributes of inodes ---------------------------------------------------------
+
+    async def lookup(
+        self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """Find *name*; the kernel then knows one lookup more of its inode."""
+        with self._guard("lookup"):
+            node = self._inode(parent_inode).node.lookup(decode(name))
+            if node is None:
+                raise SysfsError(errno.ENOENT)
+            inode = self._intern(node)
+            entry = self._attributes(inode)
+            inode.lookups += 1
+            return entry
+
+    async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
+        """Take lookups back. FORGET has no answer, so nothing is reported either."""
+        for number, lookups in inode_list:
+            with self._aside("forget"):
+                self._inodes.forget(number, lookups)
+
+    async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        """stat(2); also of what is only held open any more, as in sysfs."""
+        with self._guard("getattr"):
+            known = self._inode(inode)
+            entry = self._attributes(known)
+            if known.node.kind is NodeKind.DIRECTORY:
+                entry.st_nlink = 2 + known.node.subdirectories()
+            return entry
+
+    async def setattr(
+        self,
+        inode: int,
+        attr: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: int | None,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        """truncate(2) does nothing; chmod, chown and utimes last as long as the object."""
+        with self._guard("setattr"):
+            known = self._inode(inode)
+            if fields.update_mode:
+                known.mode = stat.S_IMODE(attr.st_mode)
+            if fields.update_uid:
+                known.uid = attr.st_uid
+            if fields.update_gid:
+                known.gid = attr.st_gid
+            # The kernel sends times with a truncation; those are no utimes(2).
+            if fields.update_atime and not fields.update_size:
+                known.atime_ns = attr.st_atime_ns
+            if fields.update_mtime and not fields.update_size:
+                known.mtime_ns = attr.st_mtime_ns
+            if not fields.update_size:
+                known.ctime_ns = time.time_ns()
+                known.changed = True
+            return self._attributes(known)
+
+    async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
+        """The text of a link, as it leads now."""
+        with self._guard("readlink"):
+            return encode(self._inode(inode).node.readlink())
+
+    async def access(self, inode: int, mode: int, ctx: pyfuse3.RequestContext) -> bool:
+        """access(2), for mounts without default_permissions (with them the kernel decides)."""
+        with self._guard("access"):
+            known = self._inode(inode)
+            if ctx.uid == 0:
+                return True
+            granted = known.mode & 0o7
+            if ctx.uid == known.uid:
+                granted = known.mode >> 6 & 0o7
+            elif ctx.gid == known.gid:
+                granted = known.mode >> 3 & 0o7
+            return not mode & 0o7 & ~granted
+
+    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+        """As sysfs: no blocks, no files, names of 255 bytes."""
+        with self._guard("statfs"):
+            data = pyfuse3.StatvfsData()
+            data.f_bsize = PAGE_SIZE
+            data.f_frsize = PAGE_SIZE
+            data.f_namemax = NAME_MAX
+            return data
+
+    # --- attributes -----------------------------------------------------------------------------
+
+    async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        """Open an attribute. EACCES where the mode says no, for root too; O_TRUNC is nothing."""
+        with self._guard("open"):
+            known = self._inode(inode)
+            if flags & os.O_DIRECT:
+                raise SysfsError(errno.EINVAL)
+            access = flags & os.O_ACCMODE
+            reads, writes = access != os.O_WRONLY, access != os.O_RDONLY
+            if (reads and not known.mode & 0o444) or (writes and not known.mode & 0o222):
+                raise SysfsError(errno.EACCES)
+            if not known.node.alive():
+                raise removed()
+            handle = self._new_handle()
+            self._files[handle] = _OpenFile(known.node)
+            return pyfuse3.FileInfo(fh=handle, direct_io=True, keep_cache=False)
+
+    async def read(self, fh: int, off: int, size: int) -> bytes:
+        """At most *size* bytes of the text from *off*.
+
+        seq_file's rule: the text is rendered at offset 0 and wherever a read does not continue the
+        one before it, so a program that reads to the end sees one consistent text.
+        """
+        file = self._files.get(fh)
+        node = None if file is None else file.node
+        with self._guard("read", node):
+            if file is None:
+                raise SysfsError(errno.EBADF)
+            if off == 0 or off != file.position:
+                file.text = file.node.read()
+            elif off >= len(file.text) and not file.node.alive():
+                raise removed()
+            data = file.text[off : off + size]
+            file.position = off + len(data)
+            return data
+
+    async def write(self, fh: int, off: int, buf: bytes) -> int:
+        """One command. The offset means nothing, as in sysfs."""
+        file = self._files.get(fh)
+        node = None if file is None else file.node
+        with self._guard("write", node):
+            if file is None:
+                raise SysfsError(errno.EBADF)
+            return await file.node.write(buf)
+
+    async def release(self, fh: int) -> None:
+        """The last descriptor was closed. Nothing is refused here: write(2) said it all."""
+        with self._guard("release"):
+            self._files.pop(fh, None)
+
+    # --- directories ----------------------------------------------------------------------------
+
+    async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
+        """Open a directory; one whose object is gone is empty."""
+        with self._guard("opendir"):
+            handle = self._new_handle()
+            self._directories[handle] = _OpenDirectory(self._inode(inode).node)
+            return handle
+
+    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        """Entries from *start_id* on.
+
+        The names are those at the time of the read from the start: what has gone since is left
+        out, what has come is not there yet, and nothing is shown twice or skipped.
+        """
+        directory = self._directories.get(fh)
+        node = None if directory is None else directory.node
+        with self._guard("readdir", node):
+            if directory is None:
+                raise SysfsError(errno.EBADF)
+            if start_id == 0:
+                directory.names = [".", "..", *directory.node.listdir()]
+            self._reply_entries(directory, start_id, partial(pyfuse3.readdir_reply, token))
+
+    def _reply_entries(self, directory: _OpenDirectory, start_id: int, reply: _Reply) -> None:
+        counted: list[Inode] = []
+        try:
+            for next_id, name in enumerate(directory.names[start_id:], start_id + 1):
+                inode = self._entry_inode(directory.node, name)
+                if inode is None:
+                    continue
+                entry = self._attributes(inode)
+                accepted = reply(encode(name), entry, next_id)
+                if accepted and name not in (".", ".."):
+                    inode.lookups += 1
+                    counted.append(inode)
+                self._inodes.release(inode)
+                if not accepted:
+                    return
+        except Exception:
+            # The kernel gets an error instead of the entries, so it will never forget them.
+            for inode in counted:
+                self._inodes.forget(inode.number, 1)
+            raise
+
+    def _entry_inode(self, node: Node, name: str) -> Inode | None:
+        if name == ".":
+            return self._intern(node)
+        if name == "..":
+            return self._intern(node.parent or node)
+        child = node.lookup(name)
+        return None if child is None else self._intern(child)
+
+    async def releasedir(self, fh: int) -> None:
+        """The last descriptor was closed."""
+        with self._guard("releasedir"):
+            self._directories.pop(fh, None)
+
+    # --- what sysfs does not do -----------------------------------------------------------------
+
+    async def create(
+        self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
+    ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
+        """open(2) with O_CREAT of a name that is not there."""
+        raise pyfuse3.FUSEError(errno.EACCES)
+
+    async def mknod(
+        self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """A regular file is refused as by `create`, anything else with EPERM."""
+        raise pyfuse3.FUSEError(errno.EACCES if stat.S_ISREG(mode) else errno.EPERM)
+
+    async def mkdir(
+        self, parent_inode: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """EPERM."""
+        raise pyfuse3.FUSEError(errno.EPERM)
+
+    async def symlink(
+        self, parent_inode: int, name: bytes, target: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """EPERM."""
+        raise pyfuse3.FUSEError(errno.EPERM)
+
+    async def link(
+        self, inode: int, new_parent_inode: int, new_name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """EPERM."""
+        raise pyfuse3.FUSEError(errno.EPERM)
+
+    async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        """EPERM."""
+        raise pyfuse3.FUSEError(errno.EPERM)
+
+    async def rmdir(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        """EPERM."""
+        raise pyfuse3.FUSEError(errno.EPERM)
+
+    async def rename(
+        self,
+        parent_inode_old: int,
+        name_old: bytes,
+        parent_inode_new: int,
+        name_new: bytes,
+        flags: int,
+        ctx: pyfuse3.RequestContext,
+    ) -> None:
+        """EPERM, or EINVAL for renameat2(2)'s flags."""
+        raise pyfuse3.FUSEError(errno.EINVAL if flags else errno.EPERM)
+
+    async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        """No attribute has any; access control lists are not even possible."""
+        raise pyfuse3.FUSEError(errno.ENOTSUP if name in _ACL_NAMES else errno.ENODATA)
+
+    async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
+        """None."""
+        return []
+
+    async def setxattr(
+        self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext
+    ) -> None:
+        """ENOTSUP."""
+        raise pyfuse3.FUSEError(errno.ENOTSUP)
+
+    async def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        """ENOTSUP."""
+        raise pyfuse3.FUSEError(errno.ENOTSUP)
