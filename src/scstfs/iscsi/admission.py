@@ -1,0 +1,135 @@
+"""What the login machine asks of the target side, and the records that cross that border."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from scstfs.iscsi.chap import Credentials
+from scstfs.iscsi.negotiate import SessionParameters
+
+
+class LoginTarget(Protocol):
+    """A target as a login sees it."""
+
+    @property
+    def name(self) -> str:
+        """The iSCSI name."""
+
+    @property
+    def alias(self) -> str | None:
+        """TargetAlias, if there is one."""
+
+    @property
+    def enabled(self) -> bool:
+        """The target and its driver take logins."""
+
+    @property
+    def parameters(self) -> Mapping[str, int]:
+        """Values of the attributes that are keys, by name (see `keys.ATTRIBUTES`)."""
+
+    @property
+    def credentials(self) -> Credentials:
+        """The target's users."""
+
+
+TargetT = TypeVar("TargetT", bound=LoginTarget)
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Where a target sends initiators instead."""
+
+    address: str
+    """Host name or numeric address, IPv6 in brackets."""
+    port: int
+    permanent: bool
+
+    @property
+    def text(self) -> str:
+        """The value of TargetAddress (RFC 7143 13.8)."""
+        return f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingSession:
+    """A live session of the same initiator port (InitiatorName and ISID) with the same target."""
+
+    tsih: int
+    cid: int
+    """Of its one connection."""
+    exp_cmd_sn: int
+    parameters: SessionParameters
+
+
+@dataclass(frozen=True, slots=True)
+class LoginResult(Generic[TargetT]):
+    """A login that succeeded, at the start of full feature phase."""
+
+    target: TargetT | None
+    """None in a discovery session."""
+    initiator: str
+    initiator_alias: str | None
+    user: str | None
+    """The CHAP user that authenticated."""
+    isid: bytes
+    """Six bytes."""
+    tsih: int
+    cid: int
+    replaces: ExistingSession | None
+    """The session that this login reinstates (RFC 7143 6.3.5), or, if its `tsih` is ours, whose
+    connection it reinstates (6.3.4)."""
+    parameters: SessionParameters
+    stat_sn: int
+    """StatSN of the next response on this connection."""
+    exp_cmd_sn: int
+    """CmdSN of the next command that is not immediate."""
+
+    @property
+    def is_discovery(self) -> bool:
+        """A discovery session."""
+        return self.target is None
+
+
+class LoginHost(Protocol[TargetT]):
+    """The target side of one connection; it knows the connection's addresses.
+
+    Every method is synchronous: a login sees one consistent state of the configuration per PDU.
+    """
+
+    @property
+    def discovery_credentials(self) -> Credentials:
+        """Users of discovery sessions."""
+
+    @property
+    def is_internal(self) -> bool:
+        """The connection came in at an `internal_portal` address."""
+
+    def find_target(self, name: str) -> TargetT | None:
+        """Look a target up by its name, ASCII case-insensitively."""
+
+    def refusal(self, target: TargetT, initiator: str) -> str | None:
+        """Tell why the initiator may not use the target at this portal, or None if it may.
+
+        Asks the hosts files, `allowed_portal`, whether it would see a LUN, and iSNS.
+        """
+
+    def redirect(self, target: TargetT) -> Redirect | None:
+        """Tell where to send the initiator, if not here."""
+
+    def find_session(self, target: TargetT, initiator: str, isid: bytes) -> ExistingSession | None:
+        """Find the live session of an initiator port."""
+
+    def has_room(self, target: TargetT) -> bool:
+        """Tell whether MaxSessions allows another session."""
+
+    def open_session(self, login: LoginResult[TargetT]) -> int:
+        """Accept a login, whose `tsih` is 0 for a new session; return the session's TSIH.
+
+        Called once, just before the last Login Response; from here on the session exists. What it
+        was at the start of the login may have changed: `replaces` is to be looked up again.
+
+        Raises:
+            LoginRefused: it cannot be accepted after all.
+        """

@@ -1,0 +1,138 @@
+"""Text requests of the full feature phase, SendTargets above all: RFC 7143 13.3, appendix C."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from scstfs.iscsi.errors import ProtocolError
+from scstfs.iscsi.keys import Phase
+from scstfs.iscsi.negotiate import Negotiation
+from scstfs.iscsi.text import REJECT, Pairs, decode, encode
+
+PORTAL_GROUP: Final = 1
+SEND_TARGETS: Final = "SendTargets"
+ALL: Final = "All"
+
+
+class Portal(NamedTuple):
+    """A network portal: numeric address, IPv6 without brackets, and TCP port."""
+
+    address: str
+    port: int
+
+    @property
+    def text(self) -> str:
+        """The value of TargetAddress (RFC 7143 13.8)."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{host}:{self.port},{PORTAL_GROUP}"
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRecord:
+    """A target that the initiator may see, and the portals at which it may."""
+
+    name: str
+    portals: Sequence[Portal]
+
+
+def advertised_portals(
+    own: Portal,
+    listeners: Iterable[Portal],
+    interfaces: Iterable[str],
+    *,
+    allowed: Callable[[str], bool],
+    link_local: bool = True,
+) -> list[Portal]:
+    """List the portals at which to offer a target to the initiator of a connection.
+
+    First the one the connection came in at; then those of the same address family that we listen
+    at, a wildcard address standing for every address of the `interfaces`. Of these, loopback
+    addresses are left out and those that the target does not allow.
+
+    Args:
+        own: where the connection arrived.
+        listeners: what we are bound to.
+        interfaces: the addresses of this machine, without prefix lengths.
+        allowed: tells whether the target may be offered at an address.
+        link_local: IPv6 link-local addresses are offered, too.
+    """
+    addresses = list(interfaces)
+    candidates = {own: None}
+    for listener in listeners:
+        hosts = addresses if _is_wildcard(listener.address) else [listener.address]
+        for host in hosts:
+            if (
+                (":" in host) == (":" in own.address)
+                and host != own.address
+                and not _is_loopback(host)
+                and allowed(host)
+            ):
+                candidates[Portal(host, listener.port)] = None
+    return [
+        portal
+        for portal in candidates
+        if link_local or not portal.address.lower().startswith("fe80:")
+    ]
+
+
+def send_targets(
+    value: str, own: str | None, targets: Callable[[str | None], Iterable[TargetRecord]]
+) -> Pairs:
+    """Answer SendTargets.
+
+    Args:
+        value: what is asked for: "All", a target's name, or nothing for the session's own target.
+        own: name of the session's target, None in a discovery session.
+        targets: looks up what the initiator may see: the target of that name, or all.
+
+    Raises:
+        ProtocolError: "All" in a normal session.
+    """
+    if value == ALL:
+        if own is not None:
+            raise ProtocolError("SendTargets=All in a normal session")
+        records = targets(None)
+    elif value or own is not None:
+        records = targets(value or own)
+    else:
+        return [(SEND_TARGETS, REJECT)]
+    pairs: Pairs = []
+    for record in records:
+        pairs.append(("TargetName", record.name))
+        pairs.extend(("TargetAddress", portal.text) for portal in record.portals)
+    return pairs
+
+
+def answer_text(
+    request: bytes,
+    negotiation: Negotiation,
+    own: str | None,
+    targets: Callable[[str | None], Iterable[TargetRecord]],
+) -> bytes:
+    """Answer a complete text of the full feature phase.
+
+    `negotiation` is a new one for each exchange; its result counts if this returns.
+
+    Raises:
+        ProtocolError: malformed text, or a rule of negotiation broken; answered by a Reject.
+    """
+    pairs = decode(request)
+    answers: Pairs = []
+    wanted = [value for name, value in pairs if name == SEND_TARGETS]
+    if len(wanted) > 1:
+        raise ProtocolError("SendTargets twice in one text")
+    for value in wanted:
+        answers += send_targets(value, own, targets)
+    others = [pair for pair in pairs if pair[0] != SEND_TARGETS]
+    return encode(answers + negotiation.answer(others, Phase.FULL_FEATURE))
+
+
+def _is_wildcard(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_unspecified
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback

@@ -1,0 +1,130 @@
+"""A target side for login tests, and a stream that is answered by a login machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from scstfs.iscsi.admission import ExistingSession, LoginResult, Redirect
+from scstfs.iscsi.chap import Credentials
+from scstfs.iscsi.errors import LoginRefused
+from scstfs.iscsi.login import Login, Step
+
+DISK = "iqn.2005-03.org.example:disk"
+
+
+@dataclass
+class FakeTarget:
+    name: str = DISK
+    alias: str | None = None
+    enabled: bool = True
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    credentials: Credentials = field(default_factory=Credentials)
+
+
+@dataclass
+class FakeHost:
+    """Everything a login can ask, as plain attributes; `opened` has what it accepted."""
+
+    target: FakeTarget = field(default_factory=FakeTarget)
+    discovery_credentials: Credentials = field(default_factory=Credentials)
+    is_internal: bool = False
+    refused: str | None = None
+    redirected: Redirect | None = None
+    existing: ExistingSession | None = None
+    room: bool = True
+    cannot_open: LoginRefused | None = None
+    next_tsih: int = 0x0102
+    opened: list[LoginResult[FakeTarget]] = field(default_factory=list)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+    def find_target(self, name: str) -> FakeTarget | None:
+        return self.target if name.lower() == self.target.name else None
+
+    def refusal(self, target: FakeTarget, initiator: str) -> str | None:
+        self.asked.append((target.name, initiator))
+        return self.refused
+
+    def redirect(self, _target: FakeTarget) -> Redirect | None:
+        return self.redirected
+
+    def find_session(
+        self, _target: FakeTarget, _initiator: str, _isid: bytes
+    ) -> ExistingSession | None:
+        return self.existing
+
+    def has_room(self, _target: FakeTarget) -> bool:
+        return self.room
+
+    def open_session(self, login: LoginResult[FakeTarget]) -> int:
+        if self.cannot_open is not None:
+            raise self.cannot_open
+        self.opened.append(login)
+        return login.tsih or self.next_tsih
+
+
+def not_random(length: int) -> bytes:
+    """Return bytes that a test can know."""
+    return bytes(range(1, length + 1))
+
+
+class LoginStream:
+    """The initiator's end of a connection whose other end is a login machine."""
+
+    def __init__(self, host: FakeHost | None = None, now: float = 1000.0) -> None:
+        self.host = host or FakeHost()
+        self.now = now
+        self.login = Login(self.host, random=not_random, now=now)
+        self.steps: list[Step[FakeTarget]] = []
+        self._input = bytearray()
+        self._output = bytearray()
+        self._closed = False
+
+    @property
+    def last(self) -> Step[FakeTarget]:
+        return self.steps[-1]
+
+    @property
+    def result(self) -> LoginResult[FakeTarget]:
+        assert self.last.result is not None, self.last
+        return self.last.result
+
+    def sendall(self, data: bytes, /) -> None:
+        if self._closed:
+            raise BrokenPipeError
+        self._input += data
+        while len(self._input) >= 48 and not self._closed:
+            ahs = self._input[4] * 4
+            length = int.from_bytes(self._input[5:8], "big")
+            end = 48 + ahs + (length + 3 & ~3)
+            if len(self._input) < end:
+                return
+            header, text = self._input[:48], self._input[48 + ahs : 48 + ahs + length]
+            del self._input[:end]
+            self.take(bytes(header), bytes(text))
+
+    def take(self, header: bytes, data: bytes) -> Step[FakeTarget]:
+        step = self.login.receive(header, data, self.now)
+        self.steps.append(step)
+        self._output += step.send
+        self._closed = step.close
+        return step
+
+    def recv(self, count: int, /) -> bytes:
+        if not self._output and not self._closed:
+            raise TimeoutError
+        data = bytes(self._output[:count])
+        del self._output[:count]
+        return data
+
+    def settimeout(self, seconds: float | None, /) -> None:
+        pass
+
+    def gettimeout(self) -> float | None:
+        return None
+
+    def setsockopt(self, level: int, option: int, value: bytes, /) -> None:
+        pass
+
+    def close(self) -> None:
+        self._closed = True
