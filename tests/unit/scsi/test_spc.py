@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import pytest
+
+from scstfs.scsi import sense
+from scstfs.scsi.sense import CheckCondition, Progress, Sense, SenseKey
+from scstfs.scsi.spc import (
+    TimestampOrigin,
+    check_reserve,
+    no_unit_request_sense,
+    receive_diagnostic_results,
+    report_identifying_information,
+    report_timestamp,
+    request_sense,
+)
+
+FIXED = bytes.fromhex("03 00 00 00 12 00")
+DESC = bytes.fromhex("03 01 00 00 12 00")
+
+
+def test_nothing_to_say_comes_in_the_format_of_the_device() -> None:
+    nothing = bytes.fromhex("70 00 00 00000000 0a 0000000000000000 0000")
+    assert request_sense(FIXED, None, d_sense=False) == nothing
+    assert request_sense(DESC, None, d_sense=False) == nothing
+    assert request_sense(FIXED, None, d_sense=True) == bytes.fromhex("7200000000000000")
+
+
+def test_stored_sense_comes_in_the_format_asked_for() -> None:
+    stored = sense.INQUIRY_DATA_CHANGED.encode()
+    assert request_sense(FIXED, stored, d_sense=False) == stored
+    assert request_sense(DESC, stored, d_sense=False) == bytes.fromhex("72063f0300000000")
+
+
+def test_progress() -> None:
+    formatting = Sense(SenseKey.NOT_READY, 4, 4, specific=Progress(0x1234))
+    data = request_sense(FIXED, None, False, formatting)
+    assert data[15:] == bytes.fromhex("801234")
+
+
+def test_no_logical_unit() -> None:
+    assert no_unit_request_sense(FIXED)[12] == 0x25
+    assert no_unit_request_sense(DESC) == bytes.fromhex("7205250000000000")
+
+
+def test_reserving_for_somebody_else() -> None:
+    check_reserve(bytes.fromhex("16 1f 00 00 00 00"))
+    check_reserve(bytes.fromhex("56 00 02 000000 00 0000 00"))  # LONGID alone
+    with pytest.raises(CheckCondition) as refused:
+        check_reserve(bytes.fromhex("56 00 10 000000 00 0000 00"))
+    assert refused.value.sense.encode()[12:] == bytes.fromhex("240000 cc0002")
+
+
+def test_diagnostic_pages() -> None:
+    assert receive_diagnostic_results(bytes.fromhex("1c 01 00 00ff 00")).hex() == "0000000100"
+    with pytest.raises(CheckCondition) as refused:
+        receive_diagnostic_results(bytes.fromhex("1c 01 40 00ff 00"))
+    assert refused.value.sense.encode()[12:] == bytes.fromhex("240000 c00002")
+
+
+@pytest.mark.parametrize(
+    ("kind", "information", "data"),
+    [
+        (0, b"", "0000 0000"),
+        (0, b"abc", "0000 0003 616263"),
+        (0x7F, b"", "0000 0008 00000040 04000100"),
+    ],
+)
+def test_identifying_information(kind: int, information: bytes, data: str) -> None:
+    cdb = bytes((0xA3, 5)) + bytes(8) + bytes((kind << 1, 0))
+    assert report_identifying_information(cdb, information) == bytes.fromhex(data)
+
+
+def test_unknown_identifying_information() -> None:
+    with pytest.raises(CheckCondition) as refused:
+        report_identifying_information(bytes.fromhex("a3 05 00000000 00000100 02 00"))
+    assert refused.value.sense.encode()[12:] == bytes.fromhex("240000 cf000a")
+
+
+def test_timestamp() -> None:
+    data = report_timestamp(0x0102030405060708, TimestampOrigin.SET_TIMESTAMP)
+    assert data == bytes.fromhex("000a 02 00 030405060708 0000")
