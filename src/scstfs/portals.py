@@ -1,0 +1,114 @@
+"""Portals: the addresses on which initiators find the target (RFC 7143 4.1 "Network Portal").
+
+A portal is written `HOST:PORT`, `HOST`, `[IPV6]:PORT` or `[IPV6]`; the port is iSCSI's, 3260, where
+none is given, and 0 lets the system choose one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from scstfs.errors import ExitStatus, UsageError, reason
+
+DEFAULT_PORT: Final = 3260  # RFC 7143 13.1
+
+_BACKLOG: Final = 1024
+# A system without the address family; then the other one has to do.
+_NO_FAMILY: Final = frozenset(
+    {errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EADDRNOTAVAIL, errno.EPFNOSUPPORT}
+)
+_SYNTAX: Final = re.compile(
+    r"(?:\[(?P<v6>[^][]*)\]|(?P<host>[^][:]+))(?::(?P<port>\d{1,5}))?", re.A
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Portal:
+    """Where to listen: a host name or address without brackets, and a TCP port."""
+
+    host: str
+    port: int = DEFAULT_PORT
+
+    @classmethod
+    def parse(cls, text: str) -> Portal:
+        """Return the portal that `text` names.
+
+        Raises:
+            UsageError: it names none.
+        """
+        match = _SYNTAX.fullmatch(text)
+        if match is None:
+            raise _bad(text, "it must be HOST:PORT or [IPV6]:PORT")
+        port = int(match["port"] or DEFAULT_PORT)
+        if port > 0xFFFF:
+            raise _bad(text, "the port is above 65535")
+        if match["v6"] is not None and ":" not in match["v6"]:
+            raise _bad(text, "only an IPv6 address stands in brackets")
+        return cls(match["v6"] or match["host"], port)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+ALL_ADDRESSES: Final = (Portal("0.0.0.0"), Portal("::"))
+"""Where to listen when nobody said where. The second needs a system with IPv6."""
+
+
+def _bad(text: str, why: str) -> UsageError:
+    return UsageError(ExitStatus.USAGE, f"bad portal {text!r}: {why}")
+
+
+@contextlib.contextmanager
+def listening(portals: Sequence[Portal]) -> Iterator[list[socket.socket]]:
+    """Listen on `portals`, on all addresses if there are none; give non-blocking sockets.
+
+    Resource handling: the sockets are closed at the end.
+
+    Raises:
+        UsageError: one of them cannot be bound.
+    """
+    with contextlib.ExitStack() as stack:
+        sockets = []
+        for portal in portals or ALL_ADDRESSES:
+            try:
+                sockets += [stack.enter_context(s) for s in _listen(portal)]
+            except OSError as error:
+                if not portals and error.errno in _NO_FAMILY:
+                    continue
+                message = f"cannot listen on {portal}: {reason(error)}"
+                raise UsageError(ExitStatus.PORTAL, message) from error
+        if not sockets:
+            raise UsageError(ExitStatus.PORTAL, "this system has neither IPv4 nor IPv6")
+        yield sockets
+
+
+def _listen(portal: Portal) -> list[socket.socket]:
+    """Listen on every address that the portal's host has."""
+    found = socket.getaddrinfo(
+        portal.host, portal.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    with contextlib.ExitStack() as stack:
+        sockets = []
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            sock = stack.enter_context(socket.socket(family, kind, protocol))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:  # else [::] would collide with 0.0.0.0
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(address)
+            sock.listen(_BACKLOG)
+            sock.setblocking(False)
+            sockets.append(sock)
+        stack.pop_all()
+        return sockets
+
+
+def name(sock: socket.socket) -> str:
+    """Return the portal a listening socket is, as users write it."""
+    host, port, *_ = sock.getsockname()
+    return str(Portal(host, port))

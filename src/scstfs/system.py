@@ -1,0 +1,108 @@
+"""What the daemon needs of the machine it runs on, checked or claimed before anything is served."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import resource
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from scstfs.errors import ExitStatus, UsageError, reason
+
+_FUSE_DEVICE: Final = "/dev/fuse"
+
+
+def check_privileges() -> None:
+    """Refuse to go on where mounting cannot work.
+
+    Raises:
+        UsageError: not root, or FUSE cannot be used.
+    """
+    if os.geteuid() != 0:
+        raise UsageError(ExitStatus.NOT_PERMITTED, "must be run by root")
+    try:
+        os.close(os.open(_FUSE_DEVICE, os.O_RDWR))
+    except OSError as error:
+        message = f"cannot use FUSE: {_FUSE_DEVICE}: {reason(error)}"
+        raise UsageError(ExitStatus.NO_FUSE, message) from error
+
+
+def raise_file_limit() -> None:
+    """Allow as many descriptors as the system does: each session and device takes some."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@contextlib.contextmanager
+def state_directory(path: Path) -> Iterator[None]:
+    """Own the state directory, which is made where it is missing.
+
+    Two daemons that write the same reservations would lose some. The lock is on the directory
+    itself and ends with the process.
+
+    Raises:
+        UsageError: it cannot be made or written, or another scstfs has it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            stack.callback(os.close, fd)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            tempfile.TemporaryFile(dir=path).close()
+        except BlockingIOError:
+            message = f"another scstfs uses the state directory {path}"
+            raise UsageError(ExitStatus.STATE_DIR, message) from None
+        except OSError as error:
+            message = f"cannot use the state directory {path}: {reason(error)}"
+            raise UsageError(ExitStatus.STATE_DIR, message) from error
+        yield
+
+
+@contextlib.contextmanager
+def pid_file(path: Path) -> Iterator[None]:
+    """Keep this process's number in the file at `path`, which is removed at the end.
+
+    The file is locked as long as its owner lives, so a number left by a killed daemon is simply
+    replaced.
+
+    Raises:
+        UsageError: it cannot be written, or belongs to a running daemon.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+            stack.callback(os.close, fd)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(fd, 0)
+            os.write(fd, f"{os.getpid()}\n".encode())
+        except BlockingIOError:
+            message = f"the pid file {path} belongs to a running daemon"
+            raise UsageError(ExitStatus.PID_FILE, message) from None
+        except OSError as error:
+            message = f"cannot write the pid file {path}: {reason(error)}"
+            raise UsageError(ExitStatus.PID_FILE, message) from error
+        stack.callback(path.unlink, missing_ok=True)
+        yield
+
+
+@contextlib.contextmanager
+def captured_stderr() -> Iterator[list[str]]:
+    """Collect what C code prints on descriptor 2 in here; the list is filled at the end."""
+    lines: list[str] = []
+    with contextlib.ExitStack() as stack:
+        capture = os.memfd_create("stderr")
+        stack.callback(os.close, capture)
+        saved = os.dup(2)
+        stack.callback(os.close, saved)
+        os.dup2(capture, 2)
+        try:
+            yield lines
+        finally:
+            os.dup2(saved, 2)
+            text = os.pread(capture, 4096, 0).decode(errors="replace")
+            lines += [line.strip() for line in text.splitlines() if line.strip()]

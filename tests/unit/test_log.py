@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from scstfs import log as logs
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """A file that stands for stderr; close the log before reading it."""
+    return tmp_path / "stderr"
+
+
+def journal_of(file: Path) -> dict[str, str]:
+    stat = file.stat()
+    return {"JOURNAL_STREAM": f"{stat.st_dev}:{stat.st_ino}"}
+
+
+def test_plain_lines_have_time_level_and_logger(output: Path) -> None:
+    with output.open("w") as file:
+        log = logs.setup(logging.INFO, file, {})
+        logging.getLogger("scstfs.somewhere").info("%d disks", 3)
+        log.close()
+    line = output.read_text()
+    assert re.fullmatch(r"[-\d]+ [\d:,]+ INFO scstfs\.somewhere: 3 disks\n", line)
+
+
+@pytest.mark.parametrize(
+    ("level", "prefix"),
+    [
+        (logging.CRITICAL, "<2>"),
+        (logging.ERROR, "<3>"),
+        (logging.WARNING, "<4>"),
+        (logging.INFO, "<6>"),
+        (logging.DEBUG, "<7>"),
+    ],
+)
+def test_journal_lines_have_syslog_priorities(output: Path, level: int, prefix: str) -> None:
+    with output.open("w") as file:
+        log = logs.setup(logging.DEBUG, file, journal_of(output))
+        logging.getLogger("scstfs.somewhere").log(level, "text")
+        log.close()
+    assert output.read_text() == f"{prefix}scstfs.somewhere: text\n"
+
+
+def test_every_line_of_a_traceback_has_its_priority(output: Path) -> None:
+    with output.open("w") as file:
+        log = logs.setup(logging.INFO, file, journal_of(output))
+        try:
+            _ = 1 // 0
+        except ZeroDivisionError:
+            logging.getLogger("scstfs").exception("bug")
+        log.close()
+    lines = output.read_text().splitlines()
+    assert len(lines) > 3
+    assert all(line.startswith("<3>") for line in lines)
+
+
+def test_another_process_in_the_journal_does_not_make_us_one(output: Path) -> None:
+    with output.open("w") as file:
+        log = logs.setup(logging.INFO, file, {"JOURNAL_STREAM": "1:2"})
+        logging.getLogger("scstfs").info("text")
+        log.close()
+    assert not output.read_text().startswith("<")
+
+
+def test_level_holds_for_our_tree_and_others_may_only_warn(output: Path) -> None:
+    with output.open("w") as file:
+        log = logs.setup(logging.ERROR, file, {})
+        logging.getLogger("scstfs.x").warning("not this")
+        logging.getLogger("pyfuse3").info("nor this")
+        logging.getLogger("pyfuse3").warning("library warns")
+        logging.getLogger("scstfs.x").error("we fail")
+        log.announce("ready")
+        log.close()
+    text = output.read_text()
+    assert "this" not in text
+    assert [line.split(": ")[-1] for line in text.splitlines()] == [
+        "library warns",
+        "we fail",
+        "ready",
+    ]
+
+
+def test_closing_restores_the_logging_system(output: Path) -> None:
+    before = [
+        (logger.level, list(logger.handlers))
+        for logger in (logging.getLogger(), logging.getLogger("scstfs"))
+    ]
+    with output.open("w") as file:
+        logs.setup(logging.DEBUG, file, {}).close()
+    after = [
+        (logger.level, list(logger.handlers))
+        for logger in (logging.getLogger(), logging.getLogger("scstfs"))
+    ]
+    assert after == before
+
+
+def test_a_reader_that_does_not_read_never_blocks_the_writer() -> None:
+    reader, writer = os.pipe()
+    stream = logs.BackgroundStream(writer, capacity=4)
+    for number in range(2000):  # far more than a pipe holds
+        stream.write(f"{number:06} {'x' * 100}\n")
+    with open(reader) as file:
+        assert file.readline().startswith("000000 ")
+        for line in file:  # as there is room again, the next line tells of the loss
+            stream.write("room again\n")
+            if match := re.match(r"\((\d+) log lines lost", line):
+                break
+        stream.close(timeout=5)
+        os.close(writer)
+        assert match is not None
+        assert int(match[1]) > 100
+        assert file.readlines()[-1] == "room again\n"
+
+
+def test_closing_does_not_wait_for_a_stuck_reader() -> None:
+    reader, writer = os.pipe()
+    stream = logs.BackgroundStream(writer, capacity=2)
+    for _ in range(5):
+        stream.write("x" * 65536)
+    stream.close(timeout=0.01)
+    os.close(reader)  # lets the thread end
+    os.close(writer)
+
+
+def test_a_closed_stderr_is_survived() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    stream = logs.BackgroundStream(writer)
+    stream.write("into the void\n")
+    stream.close(timeout=5)
+    os.close(writer)
+
+
+def test_the_writing_thread_takes_no_signals() -> None:
+    reader, writer = os.pipe()
+    stream = logs.BackgroundStream(writer)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    stream.write("go\n")
+    assert os.read(reader, 10) == b"go\n"
+    blocked = [
+        int(line.split()[1], 16)
+        for task in Path("/proc/self/task").iterdir()
+        if task.name != str(os.getpid())
+        for line in (task / "status").read_text().splitlines()
+        if line.startswith("SigBlk:")
+    ]
+    stream.close(timeout=5)
+    os.close(reader)
+    os.close(writer)
+    term = 1 << (signal.SIGTERM - 1)
+    assert any(mask & term for mask in blocked)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_rate_limit_passes_a_burst_and_counts_the_rest(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    limited = logs.RateLimited(logging.getLogger("scstfs.t"), burst=2, interval=5, clock=clock)
+    for number in range(5):
+        limited.warning("garbage %d", number)
+    assert caplog.messages == ["garbage 0", "garbage 1"]
+    clock.now += 4.9
+    limited.warning("still too many")
+    assert len(caplog.messages) == 2
+    clock.now += 0.2
+    limited.warning("garbage again")
+    assert caplog.messages[2:] == ["4 similar messages suppressed", "garbage again"]
+
+
+def test_rate_limit_does_not_count_what_the_level_hides(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "scstfs.t")
+    limited = logs.RateLimited(logging.getLogger("scstfs.t"), burst=1, clock=Clock())
+    limited.info("hidden")
+    limited.info("hidden")
+    limited.warning("seen")
+    assert caplog.messages == ["seen"]
