@@ -1,0 +1,127 @@
+"""Runs the README's quick start, line by line, where it cannot hurt: `make demo`.
+
+Everything happens in a mount and a network namespace of its own, on a copy of the root directory
+in memory, so the commands are run as they are written, /disk1 and port 3260 included, and nothing
+of it is left when the demo ends. Then the daemon is stopped and started again, and the disk must
+still hold what was written to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from scstfs import mountpoint, mounts
+from scstfs.mounts import MountFlag
+
+README: Final = Path(__file__).resolve().parents[1] / "README.md"
+
+_BLOCK: Final = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_PROMPT: Final = "# "
+
+
+def commands(text: str) -> list[list[str]]:
+    """Return the command lines of each console block of the README."""
+    blocks = _BLOCK.findall(text)
+    return [
+        [line.removeprefix(_PROMPT) for line in block.splitlines() if line.startswith(_PROMPT)]
+        for block in blocks
+    ]
+
+
+def say(text: str) -> None:
+    """Tell what happens next."""
+    print(f"\n--- {text}", flush=True)
+
+
+def type_in(lines: Sequence[str]) -> None:
+    """Run command lines in one shell, each shown before it is run; the first failure ends it."""
+    script = "\n".join(
+        f"printf '%s\\n' {shlex.quote(_PROMPT + line)}\n{line} || exit" for line in lines
+    )
+    if subprocess.run(["bash", "-c", script], check=False).returncode != 0:
+        raise SystemExit("a command of the README failed")
+
+
+@contextlib.contextmanager
+def served(state_dir: str) -> Iterator[None]:
+    """Run the daemon; at the end it must go away by itself and in good order."""
+    argv = [sys.executable, "-m", "scstfs", "mount", "--state-dir", state_dir]
+    print(_PROMPT + "scstfs mount", flush=True)
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as daemon:
+        try:
+            for line in daemon.stderr or ():
+                print(line, end="", flush=True)
+                if ": ready: " in line:
+                    break
+            else:
+                raise SystemExit("the daemon did not start")
+            yield
+        finally:
+            started = time.monotonic()
+            daemon.terminate()
+            _, rest = daemon.communicate()
+            print(rest, end="")
+    seconds = time.monotonic() - started
+    print(f"(the daemon ended with status {daemon.returncode} after {seconds:.2f} s)", flush=True)
+    if daemon.returncode != 0:
+        raise SystemExit("the daemon failed")
+
+
+def enter_copy_of_root(root: str) -> None:
+    """Make a root directory of which only the top level is a copy, in memory, and enter it."""
+    mounts.mount("demo", root, "tmpfs", MountFlag.NONE, "mode=0755")
+    mountpoint.mirror("/", root)
+    os.chroot(root)
+    os.chdir("/")
+
+
+def inside(directory: str) -> None:
+    """Run the demo in the namespaces that `main` made."""
+    configure, use = commands(README.read_text())
+    root, state = (os.path.join(directory, name) for name in ("root", "state"))
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    enter_copy_of_root(root)
+    say("start the daemon")
+    with served(state):
+        say("configure it, as in the README")
+        type_in(configure)
+        say("look at it and use it, as in the README")
+        type_in(use)
+        say("stop it")
+    say("start it again")
+    with served(state):
+        say("configure it again")
+        type_in([line for line in configure if not line.startswith("truncate")])
+        say("the disk must still hold the image")
+        type_in(use[-1:])
+        say("stop it")
+
+
+def main() -> None:
+    """Make the namespaces and run the demo in them; nothing is left afterwards."""
+    if len(sys.argv) == 3 and sys.argv[1] == "--inside":
+        inside(sys.argv[2])
+        return
+    if os.geteuid() != 0:
+        raise SystemExit("the demo must be run by root")
+    with tempfile.TemporaryDirectory(prefix="scstfs-demo.") as directory:
+        for name in ("root", "state"):
+            os.mkdir(os.path.join(directory, name))
+        argv = ["unshare", "--mount", "--net", sys.executable, __file__, "--inside", directory]
+        status = subprocess.run(argv, check=False).returncode
+    say("done" if status == 0 else "failed")
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

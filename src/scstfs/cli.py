@@ -1,0 +1,152 @@
+"""The command line: `scstfs mount`, `scstfs umount`, `scstfs --version`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+from scstfs import __version__, daemon, mountpoint
+from scstfs import log as logs
+from scstfs.daemon import Config
+from scstfs.errors import ExitStatus, UsageError
+from scstfs.portals import Portal
+
+log: Final = logging.getLogger(__name__)
+
+_PROGRAM: Final = "scstfs"
+_DEFAULTS: Final = Config()
+
+
+def exit_status_help() -> str:
+    """Return the table of exit statuses, one line each."""
+    return "\n".join(f"  {status.value:2}  {status.meaning}" for status in ExitStatus)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells a wrong command line in one line, like every other mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(ExitStatus.USAGE, f"{message} (see '{self.prog} --help')")
+
+
+def _portal(text: str) -> Portal:
+    """Parse a portal for argparse, which wants its own kind of error."""
+    try:
+        return Portal.parse(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(error.message) from error
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the description of the command line."""
+    top = _Parser(
+        prog=_PROGRAM,
+        description="SCST's SCSI target in user space.",
+        epilog="exit status:\n" + exit_status_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"{_PROGRAM} {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True, dest="command")
+
+    mount = commands.add_parser(
+        "mount",
+        help="mount the tree and serve initiators, in the foreground",
+        description=textwrap.fill(
+            "Mount the tree and serve initiators, in the foreground. SIGTERM, SIGINT and SIGHUP "
+            "close all sessions and unmount; SIGUSR1 suspends logins, SIGUSR2 resumes them."
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    umount = commands.add_parser(
+        "umount",
+        help="clean up after a daemon that was killed",
+        description="Remove the mount that a killed daemon left. A running one is not touched.",
+    )
+    for command in (mount, umount):
+        command.add_argument(
+            "--mountpoint",
+            metavar="DIR",
+            default=_DEFAULTS.mountpoint,
+            help="where the tree is mounted (default: %(default)s)",
+        )
+        command.add_argument(
+            "--log-level",
+            choices=tuple(logs.LEVELS),
+            default="info",
+            help="least important messages to log on stderr (default: %(default)s)",
+        )
+    mount.add_argument(
+        "--state-dir",
+        metavar="DIR",
+        type=Path,
+        default=_DEFAULTS.state_dir,
+        help="persistent reservations and mode pages are kept here (default: %(default)s)",
+    )
+    mount.add_argument(
+        "--portal",
+        metavar="HOST:PORT",
+        dest="portals",
+        type=_portal,
+        action="append",
+        default=[],
+        help="where to listen, may be repeated, e.g. 192.0.2.1:3260 or [::1]:3260 "
+        "(default: all addresses, port 3260)",
+    )
+    mount.add_argument(
+        "--pid-file", metavar="FILE", type=Path, help="keep the daemon's process number here"
+    )
+    mount.set_defaults(run=_mount)
+    umount.set_defaults(run=_umount)
+    return top
+
+
+def _mount(arguments: argparse.Namespace, output: logs.Log) -> None:
+    config = Config(
+        mountpoint=arguments.mountpoint,
+        state_dir=arguments.state_dir,
+        portals=tuple(arguments.portals),
+        pid_file=arguments.pid_file,
+    )
+    daemon.run(config, output.announce)
+
+
+def _umount(arguments: argparse.Namespace, output: logs.Log) -> None:
+    if not mountpoint.clean(arguments.mountpoint):
+        output.announce(f"nothing to clean up at {arguments.mountpoint}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program.
+
+    Args:
+        argv: arguments without the program's name; the process's own by default.
+
+    Returns:
+        The exit status, a value of `ExitStatus`.
+    """
+    try:
+        arguments = parser().parse_args(argv)
+    except UsageError as error:
+        return _complain(error)
+    output = logs.setup(logs.LEVELS[arguments.log_level])
+    try:
+        arguments.run(arguments, output)
+    except UsageError as error:
+        output.close()
+        return _complain(error)
+    except Exception:  # the outermost guard: a bug of ours must at least leave its traceback
+        log.critical("unexpected error", exc_info=True)
+        output.close()
+        return ExitStatus.BUG
+    output.close()
+    return ExitStatus.OK
+
+
+def _complain(error: UsageError) -> ExitStatus:
+    print(f"{_PROGRAM}: {error.message}", file=sys.stderr)
+    return error.status

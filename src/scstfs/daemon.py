@@ -1,0 +1,251 @@
+"""The daemon: what it is made of, in which order it comes up, and how it always comes down.
+
+`serve` acquires one thing after the other on one exit stack, each with its own undo: the state
+directory, the portals, the pid file, the target itself (`build_service`), the mount. Ordinary
+mistakes show before anything is mounted. SIGTERM, SIGINT and SIGHUP close the sessions and
+unmount, within `STOP_SECONDS` whatever is going on; a second signal does not wait for sessions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import signal
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol, TypeAlias, TypeVarTuple, Unpack
+
+import pyfuse3
+import trio
+
+from scstfs import mountpoint, portals, system
+from scstfs.errors import ExitStatus, UsageError
+from scstfs.mountpoint import MountPoint
+from scstfs.notify import Notifier
+from scstfs.portals import Portal
+from scstfs.signals import SignalWatch
+
+log: Final = logging.getLogger(__name__)
+
+STOP_SECONDS: Final = 4.5
+"""After a stop signal the tree is unmounted and the process gone within this time."""
+
+# Of these, so many may pass with initiators that do not let go of their sessions.
+_CLOSE_SECONDS: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What the command line says."""
+
+    mountpoint: str = "/sys/kernel/scst_tgt"
+    state_dir: Path = Path("/var/lib/scst")
+    portals: tuple[Portal, ...] = ()
+    """Where to listen; nothing stands for all addresses."""
+    pid_file: Path | None = None
+
+
+class Service(Protocol):
+    """The target as the daemon sees it: a tree to mount and sessions to serve."""
+
+    @property
+    def operations(self) -> pyfuse3.Operations:
+        """What answers the kernel's FUSE requests."""
+
+    @property
+    def mount_options(self) -> Set[str]:
+        """FUSE mount options (mount.fuse3(8)); the daemon adds the subtype."""
+
+    async def run(self, listeners: Sequence[trio.socket.SocketType]) -> None:
+        """Accept connections and serve them, until cancelled."""
+
+    async def close(self) -> None:
+        """Close all sessions in good order. Is cancelled when it takes too long."""
+
+    def suspend_logins(self) -> None:
+        """Refuse new logins (SIGUSR1)."""
+
+    def resume_logins(self) -> None:
+        """Accept logins again (SIGUSR2)."""
+
+
+Build: TypeAlias = Callable[[Config], contextlib.AbstractAsyncContextManager[Service]]
+Announce: TypeAlias = Callable[[str], None]
+Ts = TypeVarTuple("Ts")
+
+
+def run(config: Config, announce: Announce, build: Build | None = None) -> None:
+    """Serve until a signal, then return.
+
+    Args:
+        config: what to serve where.
+        announce: called with one line when everything is up.
+        build: makes the target; leaving its context releases what the target holds.
+
+    Raises:
+        UsageError: an ordinary mistake; nothing is left behind.
+    """
+    with SignalWatch(STOP_SECONDS) as watch:
+        try:
+            trio.run(serve, config, watch, announce, build or build_service)
+        except BaseExceptionGroup as group:
+            mistakes, bugs = group.split(UsageError)
+            if mistakes is None or bugs is not None:
+                raise
+            raise _first(mistakes) from group
+
+
+def _first(group: BaseExceptionGroup[UsageError]) -> UsageError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+async def serve(config: Config, watch: SignalWatch, announce: Announce, build: Build) -> None:
+    """Bring everything up, serve until told to stop, and take everything down again.
+
+    Args:
+        config: what to serve where.
+        watch: an entered watch; its `last_resort` is set to unmount.
+        announce: called with one line when everything is up.
+        build: makes the target.
+    """
+    watch.connect()
+    async with contextlib.AsyncExitStack() as stack:
+        system.check_privileges()
+        mountpoint.check(config.mountpoint)
+        system.raise_file_limit()
+        stack.enter_context(system.state_directory(config.state_dir))
+        sockets = stack.enter_context(portals.listening(config.portals))
+        if config.pid_file is not None:
+            stack.enter_context(system.pid_file(config.pid_file))
+        service = await stack.enter_async_context(build(config))
+        mount = mountpoint.attach(config.mountpoint, lambda path: _mount(path, service))
+        stack.callback(pyfuse3.close, unmount=False)
+        stack.callback(mount.detach)
+        watch.last_resort = mount.detach
+        watch.on_user_signal(signal.SIGUSR1, service.suspend_logins)
+        watch.on_user_signal(signal.SIGUSR2, service.resume_logins)
+
+        notifier = Notifier.from_environment()
+        async with trio.open_nursery() as nursery:
+            listeners = [trio.socket.from_stdlib_socket(sock) for sock in sockets]
+            nursery.start_soon(_vital, watch, _answer_kernel, mount, watch)
+            nursery.start_soon(_vital, watch, service.run, listeners)
+            ready = f"{mount.path} on {' '.join(map(portals.name, sockets))}"
+            announce(f"ready: {ready}")
+            notifier.ready(f"serving {ready}")
+            await watch.stop.wait()
+            notifier.stopping()
+            await _close_sessions(service, watch)
+            mount.detach()
+            pyfuse3.terminate()
+            nursery.cancel_scope.cancel()
+
+
+def _mount(path: str, service: Service) -> None:
+    """Mount the service's tree on the directory `path`, by libfuse."""
+    options = {*service.mount_options, f"subtype={mountpoint.FUSE_SUBTYPE}"}
+    with system.captured_stderr() as printed:
+        try:
+            pyfuse3.init(service.operations, path, options)
+        except RuntimeError as error:
+            failure = error
+        else:
+            return
+    why = printed[0] if printed else str(failure)
+    raise UsageError(ExitStatus.NOT_PERMITTED, f"cannot mount on {path}: {why}") from failure
+
+
+async def _vital(
+    watch: SignalWatch, task: Callable[[Unpack[Ts]], Awaitable[None]], *arguments: *Ts
+) -> None:
+    """Run a task whose failure is the daemon's: then too the end must not take for ever."""
+    try:
+        await task(*arguments)
+    except Exception as error:
+        watch.failed(error)
+        raise
+
+
+async def _answer_kernel(mount: MountPoint, watch: SignalWatch) -> None:
+    """Answer FUSE requests; an umount(8) by somebody else is a request to stop."""
+    await pyfuse3.main()
+    if not watch.stop.is_set():
+        log.warning("%s was unmounted: stopping", mount.path)
+        watch.stop.set()
+
+
+async def _close_sessions(service: Service, watch: SignalWatch) -> None:
+    """Let the service close its sessions, for a limited time."""
+    with trio.move_on_after(_CLOSE_SECONDS) as scope:
+        async with trio.open_nursery() as nursery:
+
+            async def cancel_at_second_signal() -> None:
+                await watch.at_once.wait()
+                scope.cancel()
+
+            nursery.start_soon(cancel_at_second_signal)
+            await service.close()
+            nursery.cancel_scope.cancel()
+    if scope.cancelled_caught:
+        log.warning("not all sessions could be closed in good order")
+
+
+# ----------------------------------------------------------------------------------------------
+# SEAM: what the daemon serves. To be replaced by the core, the tree over it and its drivers; the
+# stand-in below serves an empty directory and no initiator.
+# ----------------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def build_service(config: Config) -> AsyncIterator[Service]:
+    """Put the target together; leaving the context releases what it holds."""
+    yield _NoTarget()
+
+
+class _EmptyTree(pyfuse3.Operations):
+    """A file system of one empty directory."""
+
+    async def getattr(
+        self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        if inode != pyfuse3.ROOT_INODE:
+            raise pyfuse3.FUSEError(errno.ENOENT)
+        entry = pyfuse3.EntryAttributes()
+        entry.st_ino = inode
+        entry.st_mode = pyfuse3.ModeT(stat.S_IFDIR | 0o755)
+        entry.st_nlink = 2
+        entry.attr_timeout = 0
+        return entry
+
+    async def opendir(
+        self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.FileHandleT:
+        return pyfuse3.FileHandleT(inode)
+
+    async def readdir(
+        self, fh: pyfuse3.FileHandleT, start_id: int, token: pyfuse3.ReaddirToken
+    ) -> None:
+        pass
+
+
+class _NoTarget:
+    """A service without a target."""
+
+    operations = _EmptyTree()
+    mount_options: Set[str] = frozenset({"fsname=scst_tgt", "allow_other", "default_permissions"})
+
+    async def run(self, listeners: Sequence[trio.socket.SocketType]) -> None:
+        await trio.sleep_forever()
+
+    async def close(self) -> None:
+        pass
+
+    def suspend_logins(self) -> None:
+        pass
+
+    def resume_logins(self) -> None:
+        pass

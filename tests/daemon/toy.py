@@ -1,0 +1,141 @@
+"""`scstfs` with a toy target: ``python -m tests.daemon.toy BEHAVIOUR mount ...``.
+
+The tree is one directory of files whose names say what a write to them does. The portal echoes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import stat
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence, Set
+from typing import Final
+
+import pyfuse3
+import trio
+
+from scstfs import cli, daemon
+from scstfs.daemon import Config
+
+log = logging.getLogger("scstfs.toy")
+
+FILES: Final = {
+    2: b"accept",  # returns at once
+    3: b"wait",  # waits for ever, as for an initiator
+    4: b"block",  # blocks the event loop, as in a read from a dead disk
+    5: b"thread",  # waits for a thread that cannot be interrupted
+    6: b"raise",  # a bug that the guard of the real tree would have caught
+}
+
+
+class ToyTree(pyfuse3.Operations):
+    async def getattr(
+        self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        entry = pyfuse3.EntryAttributes()
+        entry.st_ino = inode
+        kind = stat.S_IFDIR | 0o755 if inode == pyfuse3.ROOT_INODE else stat.S_IFREG | 0o644
+        entry.st_mode = pyfuse3.ModeT(kind)
+        entry.st_nlink = 1
+        entry.attr_timeout = 0
+        entry.entry_timeout = 0
+        return entry
+
+    async def lookup(
+        self, parent_inode: pyfuse3.InodeT, name: pyfuse3.FileNameT, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        for inode, known in FILES.items():
+            if name == known:
+                return await self.getattr(pyfuse3.InodeT(inode), ctx)
+        raise pyfuse3.FUSEError(errno.ENOENT)
+
+    async def setattr(
+        self,
+        inode: pyfuse3.InodeT,
+        attr: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: pyfuse3.FileHandleT | None,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        return await self.getattr(inode, ctx)
+
+    async def open(
+        self, inode: pyfuse3.InodeT, flags: pyfuse3.FlagT, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.FileInfo:
+        return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(inode), direct_io=True)
+
+    async def write(self, fh: pyfuse3.FileHandleT, off: int, buf: bytes) -> int:
+        log.info("write to %s", FILES[fh].decode())
+        match FILES[fh]:
+            case b"wait":
+                await trio.sleep_forever()
+            case b"block":
+                time.sleep(60)
+            case b"thread":
+                await trio.to_thread.run_sync(time.sleep, 60)
+            case b"raise":
+                raise ZeroDivisionError("toy bug")
+        return len(buf)
+
+
+class ToyService:
+    """Echoes what is sent to the portal; *behaviour* says how it comes up and goes down."""
+
+    operations = ToyTree()
+    mount_options: Set[str] = frozenset({"fsname=scst_tgt", "allow_other"})
+
+    def __init__(self, behaviour: str) -> None:
+        self._behaviour = behaviour
+
+    async def run(self, listeners: Sequence[trio.socket.SocketType]) -> None:
+        if self._behaviour == "bug":
+            await listeners[0].accept()
+            raise ZeroDivisionError("toy bug")
+        async with trio.open_nursery() as nursery:
+            for listener in listeners:
+                nursery.start_soon(self._accept, listener, nursery)
+
+    async def _accept(self, listener: trio.socket.SocketType, nursery: trio.Nursery) -> None:
+        while True:
+            connection, _ = await listener.accept()
+            nursery.start_soon(self._echo, connection)
+
+    async def _echo(self, connection: trio.socket.SocketType) -> None:
+        with connection:
+            while data := await connection.recv(65536):
+                await connection.send(data)
+
+    async def close(self) -> None:
+        log.info("closing sessions")
+        if self._behaviour == "clinging":
+            await trio.sleep_forever()
+
+    def suspend_logins(self) -> None:
+        log.info("logins suspended")
+
+    def resume_logins(self) -> None:
+        log.info("logins resumed")
+
+
+def toy_build(
+    behaviour: str,
+) -> Callable[[Config], contextlib.AbstractAsyncContextManager[ToyService]]:
+    @contextlib.asynccontextmanager
+    async def build(config: Config) -> AsyncIterator[ToyService]:
+        if behaviour == "slow":
+            log.info("building slowly")
+            with trio.move_on_after(0.5):
+                await trio.sleep_forever()
+        async with trio.open_nursery():  # as a target with tasks of its own would have
+            yield ToyService(behaviour)
+            log.info("target released")
+
+    return build
+
+
+if __name__ == "__main__":
+    setattr(daemon, "build_service", toy_build(sys.argv[1]))  # noqa: B010  # of another type
+    sys.exit(cli.main(sys.argv[2:]))

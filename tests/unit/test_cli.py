@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from scstfs import __version__, cli, daemon, mountpoint
+from scstfs.daemon import Announce, Config
+from scstfs.errors import ExitStatus, UsageError
+from scstfs.portals import Portal
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
+    """What the daemon is asked to serve, instead of serving it."""
+    configs: list[Config] = []
+    monkeypatch.setattr(daemon, "run", lambda config, announce: configs.append(config))
+    return configs
+
+
+def test_defaults_are_the_kernels_places(runs: list[Config]) -> None:
+    assert cli.main(["mount"]) == ExitStatus.OK
+    assert runs == [Config()]
+    assert runs[0].mountpoint == "/sys/kernel/scst_tgt"
+    assert runs[0].state_dir == Path("/var/lib/scst")
+    assert runs[0].portals == ()
+    assert runs[0].pid_file is None
+
+
+def test_options_reach_the_daemon(runs: list[Config]) -> None:
+    options = "--mountpoint /m --state-dir /s --portal 127.0.0.1:1 --portal [::1]:2 --pid-file /p"
+    assert cli.main(["mount", *options.split(), "--log-level", "error"]) == ExitStatus.OK
+    assert runs == [
+        Config(
+            mountpoint="/m",
+            state_dir=Path("/s"),
+            portals=(Portal("127.0.0.1", 1), Portal("::1", 2)),
+            pid_file=Path("/p"),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["serve"],
+        ["mount", "extra"],
+        ["mount", "--portal", "::1:3260"],
+        ["mount", "--portal"],
+        ["mount", "--log-level", "loud"],
+        ["mount", "--nothing"],
+        ["umount", "--portal", "127.0.0.1"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_is_told_in_one_line(
+    argv: list[str], runs: list[Config], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(argv) == ExitStatus.USAGE
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"scstfs: .*--help'\)\n", err)
+    assert runs == []
+
+
+def test_an_ordinary_mistake_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(config: Config, announce: Announce) -> None:
+        raise UsageError(ExitStatus.PORTAL, "cannot listen on 0.0.0.0:3260")
+
+    monkeypatch.setattr(daemon, "run", refuse)
+    assert cli.main(["mount"]) == ExitStatus.PORTAL
+    assert capfd.readouterr().err == "scstfs: cannot listen on 0.0.0.0:3260\n"
+
+
+def test_a_bug_leaves_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(config: Config, announce: Announce) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(daemon, "run", fail)
+    assert cli.main(["mount"]) == ExitStatus.BUG
+    err = capfd.readouterr().err
+    assert "Traceback" in err
+    assert "ZeroDivisionError: ours" in err
+
+
+def test_readiness_is_announced_whatever_the_level(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def serve(config: Config, announce: Announce) -> None:
+        logging.getLogger("scstfs.x").warning("hidden")
+        announce("ready: everything")
+
+    monkeypatch.setattr(daemon, "run", serve)
+    assert cli.main(["mount", "--log-level", "error"]) == ExitStatus.OK
+    assert capfd.readouterr().err.endswith("scstfs: ready: everything\n")
+
+
+@pytest.mark.parametrize("something", [True, False])
+def test_umount_cleans_up_and_tells_when_there_was_nothing(
+    something: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cleaned: list[str] = []
+
+    def clean(path: str) -> bool:
+        cleaned.append(path)
+        return something
+
+    monkeypatch.setattr(mountpoint, "clean", clean)
+    assert cli.main(["umount", "--mountpoint", "/m"]) == ExitStatus.OK
+    assert cleaned == ["/m"]
+    assert ("nothing to clean up at /m" in capfd.readouterr().err) is not something
+
+
+def test_version(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["--version"])
+    assert exit_.value.code == 0
+    assert capfd.readouterr().out == f"scstfs {__version__}\n"
+
+
+def test_help_and_readme_list_all_exit_statuses(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    assert cli.exit_status_help() in capfd.readouterr().out
+    readme = README.read_text()
+    for status in ExitStatus:
+        assert f"| {status.value} | {status.meaning} |" in readme
