@@ -1,0 +1,69 @@
+# What is listed by `make help` is supported; everything else may change.
+
+VENV := .venv
+# A virtual environment knows its own path, so that of a copied directory must not be used.
+HERE := $(shell printf '%s' '$(CURDIR)' | cksum | cut -d ' ' -f 1)
+RUN_READY := $(VENV)/run-$(HERE)
+DEV_READY := $(VENV)/dev-$(HERE)
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+
+# Debian's own Python where it is new enough: the packages below are made for it.
+PYTHON ?= $(firstword $(foreach python,/usr/bin/python3 python3,$(shell \
+    $(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+    && echo $(python))))
+
+# pyfuse3 is compiled here.
+RUN_PACKAGES := python3-venv python3-dev gcc pkg-config libfuse3-dev fuse3
+TEST_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra sg3-utils tree procps iproute2
+BENCH_PACKAGES := libiscsi-bin tgt
+
+.PHONY: help run demo test lint type bench clean run-packages test-packages bench-packages
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | \
+	    while IFS='|' read -r target text; do printf '  make %-7s%s\n' "$$target" "$$text"; done
+
+run: $(RUN_READY) ## mount the tree and serve, in the foreground (options: ARGS='--log-level debug')
+	@exec $(VENV)/bin/scstfs mount $(ARGS)
+
+demo: $(RUN_READY) test-packages ## run the README's example in a private name space, with real clients
+	@exec $(VENV)/bin/python contrib/demo.py $(ARGS)
+
+test: lint type test-packages ## check everything (options for pytest: ARGS='-k mount')
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(DEV_READY) ## check style and formatting
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+
+type: $(DEV_READY) ## check types
+	$(VENV)/bin/mypy
+
+bench: $(RUN_READY) bench-packages ## compare with tgt (options: ARGS='--rounds 5')
+	@exec $(VENV)/bin/python -m bench $(ARGS)
+
+clean: ## remove what make and the tools left here
+	rm -rf $(VENV) build dist src/*.egg-info .coverage .coverage.* .hypothesis .import_linter_cache
+	rm -rf .mypy_cache .pytest_cache .ruff_cache
+	find . -path ./.git -prune -o -name __pycache__ -exec rm -rf {} +
+
+run-packages:
+	@contrib/debian-packages scstfs $(RUN_PACKAGES)
+
+test-packages:
+	@contrib/debian-packages 'testing scstfs' $(TEST_PACKAGES)
+
+bench-packages:
+	@contrib/debian-packages 'benchmarking scstfs' $(BENCH_PACKAGES)
+
+$(RUN_READY): pyproject.toml constraints.txt | run-packages
+	@[ -n '$(PYTHON)' ] || { echo 'Python 3.11 or newer is needed' >&2; exit 1; }
+	@echo 'setting up $(VENV)'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) --editable .
+	@touch $@
+
+$(DEV_READY): $(RUN_READY)
+	@echo 'setting up $(VENV) for tests'
+	@$(PIP) --editable '.[test,lint]'
+	@touch $@

@@ -1,0 +1,22 @@
+"""What every benchmark is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line's options.
+
+    Attributes:
+        rounds: measurements per point and target.
+        seconds: of each.
+        digests: use header and data digests.
+        only: part of the names of the points wanted.
+    """
+
+    rounds: int
+    seconds: float
+    digests: bool
+    only: str

@@ -1,0 +1,159 @@
+"""The targets that are compared, each with one logical unit over the same file.
+
+Each runs on a free loopback port, beside whatever else runs on the machine, and is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+BLOCK_SIZE: Final = 4096
+"""Of both logical units, so that what is at random is aligned alike."""
+
+# Control ports name sockets in /run/tgtd; the usual daemon has 0.
+_CONTROL_PORTS: Final = itertools.count(1000 + os.getpid() % 30000)
+
+_HOST: Final = "127.0.0.1"
+_START_SECONDS: Final = 15.0
+_STOP_SECONDS: Final = 10.0
+_POLL_SECONDS: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running target."""
+
+    name: str
+    port: int
+    target: str
+    lun: int
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of its portal."""
+        return _HOST, self.port
+
+    @property
+    def url(self) -> str:
+        """The logical unit as libiscsi's programs name it."""
+        return f"iscsi://{_HOST}:{self.port}/{self.target}/{self.lun}"
+
+
+Start = Callable[[Path], contextlib.AbstractContextManager[Server]]
+
+
+def _free_port() -> int:
+    with socket.create_server((_HOST, 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Wait for a process that was asked to go; end it if it does not."""
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def tgt(file: Path) -> Iterator[Server]:
+    """Run Debian's tgtd, on a control port of its own, over `file`."""
+    port, control = _free_port(), str(next(_CONTROL_PORTS))
+    name = "iqn.2007-05.com.example:tgt"
+
+    def tgtadm(*arguments: str) -> bool:
+        argv = ["tgtadm", "-C", control, "--lld", "iscsi", *arguments]
+        return subprocess.run(argv, check=False, capture_output=True).returncode == 0
+
+    def configure(*arguments: str) -> None:
+        if not tgtadm(*arguments):
+            raise SystemExit(f"tgtadm refuses {' '.join(arguments)}")
+
+    daemon = subprocess.Popen(
+        ["tgtd", "--foreground", "-C", control, "--iscsi", f"portal={_HOST}:{port}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    target = ("--mode", "target", "--tid", "1")
+    try:
+        deadline = time.monotonic() + _START_SECONDS
+        while not tgtadm("--mode", "target", "--op", "show"):
+            if daemon.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit("tgtd does not start")
+            time.sleep(_POLL_SECONDS)
+        configure(*target, "--op", "new", "--targetname", name)
+        lun = ("--mode", "logicalunit", "--tid", "1", "--lun", "1", "--op", "new")
+        configure(*lun, "--backing-store", str(file), "--blocksize", str(BLOCK_SIZE))
+        for digest in ("HeaderDigest", "DataDigest"):  # used where the initiator wants them
+            configure(*target, "--op", "update", "--name", digest, "--value", "None,CRC32C")
+        configure(*target, "--op", "bind", "--initiator-address", "ALL")
+        yield Server("tgt", port, name, 1)
+    finally:
+        tgtadm(*target, "--op", "delete", "--force")
+        tgtadm("--mode", "system", "--op", "delete")
+        _end(daemon)
+        for leftover in (f"socket.{control}", f"socket.{control}.lock"):
+            Path("/run/tgtd", leftover).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def scstfs(file: Path) -> Iterator[Server]:
+    """Run this scstfs, its tree mounted in a namespace of its own, over `file`."""
+    name = "iqn.2007-05.com.example:scstfs"
+    with tempfile.TemporaryDirectory(prefix="scstfs-bench.") as directory:
+        mountpoint = Path(directory, "tree")
+        mountpoint.mkdir()
+        argv = ["unshare", "--mount", sys.executable, "-m", "scstfs", "mount"]
+        argv += ["--mountpoint", str(mountpoint), "--state-dir", f"{directory}/state"]
+        argv += ["--portal", f"{_HOST}:0", "--log-level", "warning"]
+        with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as daemon:
+            try:
+                port = _port_when_ready(daemon)
+                # The mount is seen only in the daemon's namespace, which is entered through /proc.
+                tree = Path(f"/proc/{daemon.pid}/root{mountpoint}")
+                for path, command in _scst_configuration(name, file).items():
+                    (tree / path).write_text(command + "\n")
+                yield Server("scstfs", port, name, 0)
+            finally:
+                daemon.terminate()
+                _end(daemon)
+
+
+def _port_when_ready(daemon: subprocess.Popen[str]) -> int:
+    for line in daemon.stderr or ():
+        if match := re.search(rf": ready: .* on {re.escape(_HOST)}:(\d+)", line):
+            return int(match[1])
+        print(line, end="", file=sys.stderr)
+    raise SystemExit("scstfs does not start")
+
+
+def _scst_configuration(target: str, file: Path) -> Mapping[str, str]:
+    """Return what is written to which file of the tree, in this order."""
+    device = f"add_device disk filename={file}; blocksize={BLOCK_SIZE}"
+    return {
+        "handlers/vdisk_fileio/mgmt": device,
+        "targets/iscsi/mgmt": f"add_target {target}",
+        f"targets/iscsi/{target}/luns/mgmt": "add disk 0",
+        f"targets/iscsi/{target}/HeaderDigest": "None,CRC32C",
+        f"targets/iscsi/{target}/DataDigest": "None,CRC32C",
+        f"targets/iscsi/{target}/enabled": "1",
+        "targets/iscsi/enabled": "1",
+    }
+
+
+SERVERS: Final[Mapping[str, Start]] = {"scstfs": scstfs, "tgt": tgt}
