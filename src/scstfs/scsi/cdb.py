@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from scstfs.scsi.commands import COMMANDS, EXTENSIONS
 from scstfs.scsi.foreign_commands import FOREIGN_COMMANDS
 from scstfs.scsi.opcodes import (
+    CDB_LENGTHS,
     DeviceType,
     Direction,
     Feature,
@@ -64,11 +65,6 @@ class Decoded:
     expected_length: bool = False
     cdb: bytes = b""
 
-    @property
-    def naca(self) -> bool:
-        """Whether the initiator asks for an ACA condition in case of CHECK CONDITION."""
-        return bool(self.control & _NACA)
-
     def settle(self, expected: Direction, expected_length: int) -> Decoded:
         """Compare with what the transport announced; the last checks of a CDB.
 
@@ -81,7 +77,10 @@ class Decoded:
             length = data_length = min(expected_length, _UNKNOWN_LENGTH_LIMIT)
         if self.control & _LINK:
             raise invalid_field_in_cdb(self.op.cdb_length - 1, 0)
-        if self.direction is not expected and not self._may_differ(expected, length):
+        if self.op.execute == "read" and expected is Direction.OUT:
+            # Nowhere to send the data; that is what residuals are for.  SCST refuses it.
+            length = 0
+        elif self.direction is not expected and not self._may_differ(expected, length):
             raise CheckCondition(INVALID_MESSAGE)
         direction = self.direction if length else Direction.NONE
         if (direction, length) == (self.direction, self.length):
@@ -93,6 +92,19 @@ class Decoded:
             return length == 0 or self.op.code == _TEST_UNIT_READY
         # Some initiators send TEST UNIT READY as if it returned data.
         return expected is Direction.IN and self.op.code == _TEST_UNIT_READY
+
+
+def naca(cdb: bytes) -> bool:
+    """Return whether the initiator asks for an ACA condition in case of CHECK CONDITION.
+
+    The CDB need not be one that is known (SAM-5 5.2); vendor specific ones have no such bit.
+    """
+    length = CDB_LENGTHS[cdb[0] >> 5] if cdb else 0
+    return length > 0 and bool(_control(cdb.ljust(length, b"\0"), length) & _NACA)
+
+
+def _control(cdb: bytes, length: int) -> int:
+    return cdb[1] if cdb[0] == _VARIABLE_LENGTH else cdb[length - 1]
 
 
 class _Extent(NamedTuple):
@@ -139,6 +151,10 @@ class OpcodeTable:
             return None
         action = _service_action(cdb)
         return actions.get(action) or actions.get(None)
+
+    def commands(self) -> list[Opcode]:
+        """Return every row that `find` can give."""
+        return [row for actions in self._index.values() for row in actions.values()]
 
     def reported(self) -> list[Opcode]:
         """Return the rows REPORT SUPPORTED OPERATION CODES lists, in its order."""
@@ -200,7 +216,7 @@ class OpcodeTable:
         when = op.flags_when
         if when is not None and cdb[when.byte] & when.mask == when.value:
             flags |= when.flags
-        control = cdb[1] if op.code == _VARIABLE_LENGTH else cdb[op.cdb_length - 1]
+        control = _control(cdb, op.cdb_length)
         return Decoded(
             op,
             extent.lba,

@@ -204,7 +204,7 @@ class When:
 
 
 # By the three high bits of the operation code (SPC-4 4.2.5.1); 0: no standard length.
-_CDB_LENGTHS: Final = (6, 10, 10, 32, 16, 12, 0, 0)
+CDB_LENGTHS: Final = (6, 10, 10, 32, 16, 12, 0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +244,7 @@ class Opcode:
         """Length of the CDB in bytes."""
         if self.usage is not None:
             return len(self.usage)
-        return _CDB_LENGTHS[self.code >> 5]
+        return CDB_LENGTHS[self.code >> 5]
 
 
 def opcode(

@@ -26,8 +26,11 @@ class Format:
 
 
 def check_compare_and_write(length: int, expected_length: int) -> None:
-    """Check that the initiator sends `length` bytes, neither more nor less."""
-    if length and length != expected_length:
+    """Check that the initiator sends `length` bytes, neither more nor less.
+
+    SCST does not look where there are no blocks.
+    """
+    if length != expected_length:
         raise invalid_field_in_cdb(13)
 
 

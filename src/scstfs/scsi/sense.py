@@ -78,12 +78,29 @@ class Progress:
         return bytes((_SKSV, (self.done >> 8) & 0xFF, self.done & 0xFF))
 
 
+class CopySide(enum.Enum):
+    """Which logical unit of a copy failed; the byte of fixed sense data that tells so."""
+
+    SOURCE = 8
+    DESTINATION = 9
+
+
+@dataclass(frozen=True, slots=True)
+class ThirdParty:
+    """What a logical unit answered the copy manager: part of COPY ABORTED (SPC-4 5.17.7.4)."""
+
+    side: CopySide
+    status: Status
+    sense: bytes = b""
+
+
 @dataclass(frozen=True, slots=True)
 class Sense:
     """A sense key with its additional sense code, and the details that go with it.
 
     `information` is the INFORMATION field (an offset in bytes, or an LBA); `specific` the
-    sense-key specific field; `segment` the segment descriptor at which a copy was aborted.
+    sense-key specific field; `segment` the segment descriptor at which a copy was aborted, and
+    `third_party` the logical unit to blame (of which descriptor format, as in SCST, says nothing).
     """
 
     key: SenseKey
@@ -92,6 +109,7 @@ class Sense:
     information: int | None = None
     specific: FieldPointer | Progress | None = None
     segment: int | None = None
+    third_party: ThirdParty | None = None
 
     @property
     def triple(self) -> tuple[int, int, int]:
@@ -128,7 +146,19 @@ class Sense:
             out[10:12] = (self.segment & 0xFFFF).to_bytes(2, "big")
         if self.specific is not None:
             out[15:18] = self.specific.encode()
+        if self.third_party is not None:
+            self._add_third_party(out, self.third_party)
         return bytes(out)
+
+    @staticmethod
+    def _add_third_party(out: bytearray, third_party: ThirdParty) -> None:
+        """Append status and sense data; as in SCST the pointer is to the sense data."""
+        out[third_party.side.value] = FIXED_LENGTH
+        if third_party.sense:
+            out[17] = third_party.status
+            out += third_party.sense
+            out[7] = FIXED_LENGTH - 8 + 1 + len(third_party.sense)
+            out += bytes(1)
 
     def _encode_descriptor(self) -> bytes:
         out = bytearray((0x72, self.key, self.asc, self.ascq, 0, 0, 0, 0))
@@ -200,11 +230,13 @@ UNSUPPORTED_SEGMENT_DESCRIPTOR: Final = Sense(SenseKey.ILLEGAL_REQUEST, 0x26, 0x
 INLINE_DATA_LENGTH_EXCEEDED: Final = Sense(SenseKey.ILLEGAL_REQUEST, 0x26, 0x0B)
 SAVING_NOT_SUPPORTED: Final = Sense(SenseKey.ILLEGAL_REQUEST, 0x39)
 INVALID_MESSAGE: Final = Sense(SenseKey.ILLEGAL_REQUEST, 0x49)
+INSUFFICIENT_REGISTRATION_RESOURCES: Final = Sense(SenseKey.ILLEGAL_REQUEST, 0x55, 0x04)
 INVALID_FIELD_IN_INFORMATION_UNIT: Final = Sense(SenseKey.ILLEGAL_REQUEST, 0x0E, 0x03)
 
 MEDIUM_CHANGED: Final = Sense(SenseKey.UNIT_ATTENTION, 0x28)
 RESET: Final = Sense(SenseKey.UNIT_ATTENTION, 0x29)
 NEXUS_LOSS: Final = Sense(SenseKey.UNIT_ATTENTION, 0x29, 0x07)
+CLEARED_BY_TRANSPORT: Final = Sense(SenseKey.UNIT_ATTENTION, 0x47, 0x7F)
 MODE_PARAMETERS_CHANGED: Final = Sense(SenseKey.UNIT_ATTENTION, 0x2A, 0x01)
 LOG_PARAMETERS_CHANGED: Final = Sense(SenseKey.UNIT_ATTENTION, 0x2A, 0x02)
 RESERVATIONS_PREEMPTED: Final = Sense(SenseKey.UNIT_ATTENTION, 0x2A, 0x03)
@@ -223,6 +255,7 @@ SOFTWARE_WRITE_PROTECTED: Final = Sense(SenseKey.DATA_PROTECT, 0x27)
 SPACE_ALLOCATION_FAILED: Final = Sense(SenseKey.DATA_PROTECT, 0x27, 0x07)
 
 COPY_SEGMENT_ERROR: Final = Sense(SenseKey.COPY_ABORTED, 0x00)
+THIRD_PARTY_DEVICE_FAILURE: Final = Sense(SenseKey.COPY_ABORTED, 0x0D, 0x01)
 COPY_DEVICE_NOT_REACHABLE: Final = Sense(SenseKey.COPY_ABORTED, 0x0D, 0x02)
 
 ABORTED: Final = Sense(SenseKey.ABORTED_COMMAND, 0x00)

@@ -195,6 +195,7 @@ class OperationStatus(enum.IntEnum):
     COMPLETED = 0x01
     FAILED = 0x02
     PARTIAL = 0x03
+    RESIDUAL = 0x04
     IN_FOREGROUND = 0x11
     IN_BACKGROUND = 0x12
     TERMINATED = 0x60

@@ -16,12 +16,16 @@ ISCSI_TRANSPORT: Final = 0x0960
 
 @dataclass(frozen=True, slots=True)
 class ThinLimits:
-    """How a thin provisioned device is unmapped; everything in blocks."""
+    """How a thin provisioned device is unmapped; sizes in blocks.
+
+    `max_unmap_extents` is how many extents one command may have; FFFFFFFFh is no limit.
+    """
 
     max_unmap_blocks: int
     granularity: int = 1
     alignment: int = 0
     reads_zero: bool = False
+    max_unmap_extents: int = 0xFFFFFFFF
 
     @classmethod
     def of_file(cls, block_size: int, reads_zero: bool = False) -> ThinLimits:
@@ -46,7 +50,8 @@ class LogicalUnit:
 
     Sizes are in bytes, `blocks` in blocks.  `volatile_cache` is false with write_through or
     nv_cache; `physical_block_size` None leaves out how many blocks make a physical one
-    (lb_per_pb_exp).  `protection` is the type, 0 to 3, of protection information.
+    (lb_per_pb_exp).  `protection` is the type, 0 to 3, of protection information.  `max_atomic` is
+    the size of the largest atomic write, 0 if there are none.
     """
 
     identity: Identity
@@ -64,6 +69,7 @@ class LogicalUnit:
     tokens: TokenLimits | None = None
     explicit_alua: bool = False
     protection: int = 0
+    max_atomic: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,8 @@ class Port:
     `group_id` is that of the target port group, 0 if there is none; `in_device_group` says whether
     the device has asymmetric access states at all, `connected` is false in the states unavailable
     and offline.  The versions are those of the version descriptors of INQUIRY.
+    `wants_token_copies` is about who asks: an initiator of the kind that copies by token if VPD
+    page 8Fh is listed.
     """
 
     rel_tgt_id: int = 0
@@ -82,3 +90,4 @@ class Port:
     transport_version: int = ISCSI_TRANSPORT
     physical_version: int = 0
     max_transfer: int = 8 * MIB
+    wants_token_copies: bool = False

@@ -20,11 +20,13 @@ _NON_ROTATING: Final = 1
 _SUPPORTED_PROTECTION: Final = (0x00, 0x00, 0x10, 0x20)
 _CHECKS_PROTECTION: Final = 0x07
 
+_THIRD_PARTY_COPY: Final = 0x8F
+
 _Builder = Callable[[LogicalUnit, Port], bytes]
 
 
 def vpd_pages(unit: LogicalUnit) -> Mapping[int, _Builder]:
-    """Return the pages `unit` has, in the order page 00h lists them."""
+    """Return the pages `unit` has, in ascending order."""
     pages: dict[int, _Builder] = {
         0x00: _supported_pages,
         0x80: _serial_number,
@@ -32,7 +34,7 @@ def vpd_pages(unit: LogicalUnit) -> Mapping[int, _Builder]:
         0x86: _extended_inquiry,
     }
     if unit.tokens is not None:
-        pages[0x8F] = _third_party_copy
+        pages[_THIRD_PARTY_COPY] = _third_party_copy
     if unit.device_type == DeviceType.DISK:
         pages[0xB0] = _block_limits
         pages[0xB1] = _block_characteristics
@@ -54,7 +56,10 @@ def vpd_page(code: int, unit: LogicalUnit, port: Port, peripheral: int) -> bytes
 
 
 def _supported_pages(unit: LogicalUnit, port: Port) -> bytes:
-    return bytes(vpd_pages(unit))
+    # SCST has no page 8Fh; only who looks for it is told that there is one.
+    return bytes(
+        code for code in vpd_pages(unit) if code != _THIRD_PARTY_COPY or port.wants_token_copies
+    )
 
 
 def _serial_number(unit: LogicalUnit, port: Port) -> bytes:
@@ -115,11 +120,12 @@ def _block_limits(unit: LogicalUnit, port: Port) -> bytes:
     out[8:12] = min(longest, unit.optimal_transfer // size).to_bytes(4, "big")
     if unit.thin is not None:
         out[16:20] = min(unit.thin.max_unmap_blocks, _UNLIMITED).to_bytes(4, "big")
-        out[20:24] = _UNLIMITED.to_bytes(4, "big")
+        out[20:24] = unit.thin.max_unmap_extents.to_bytes(4, "big")
         out[24:28] = unit.thin.granularity.to_bytes(4, "big")
         if unit.thin.alignment:
             out[28:32] = (unit.thin.alignment | 0x80000000).to_bytes(4, "big")
     out[32:40] = (unit.max_write_same // size).to_bytes(8, "big")
+    out[40:44] = (unit.max_atomic // size).to_bytes(4, "big")
     return bytes(out)
 
 

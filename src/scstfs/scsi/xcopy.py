@@ -45,7 +45,6 @@ _TARGET_LENGTH: Final = 32
 _SEGMENT_LENGTH: Final = 28
 _SEGMENT_BODY: Final = 0x18
 _MAX_DESIGNATOR: Final = 20
-_LU_ID_TYPE: Final = 0xC0
 _NULL: Final = 0x20
 _PERIPHERAL_TYPE: Final = 0x0F
 _DC: Final = 0x02
@@ -195,6 +194,9 @@ def decode_segments(header: CopyHeader, data: bytes, lookup: Lookup[D]) -> list[
         raise CheckCondition(PARAMETER_LIST_LENGTH_ERROR)
     if end != header.length:
         raise CheckCondition(INLINE_DATA_LENGTH_EXCEEDED)
+    if header.targets_length + header.segments_length > MAX_LIST_LENGTH:
+        # SCST does not look at the limit that it reports.
+        raise CheckCondition(PARAMETER_LIST_LENGTH_ERROR)
     if header.targets_length % _TARGET_LENGTH:
         raise invalid_field_in_parameter_list(2)
     if header.targets_length // _TARGET_LENGTH > MAX_TARGETS:
@@ -220,8 +222,7 @@ def _target(data: bytes, offset: int, lookup: Lookup[D]) -> D | None:
     descriptor = data[offset : offset + _TARGET_LENGTH]
     if descriptor[0] != IDENTIFICATION:
         raise CheckCondition(UNSUPPORTED_TARGET_DESCRIPTOR)
-    if descriptor[1] & _LU_ID_TYPE:
-        raise invalid_field_in_parameter_list(offset + 1, 6)
+    # LU ID TYPE is to be ignored (SPC-4 6.4.5.6); SCST refuses what is not 0.
     if descriptor[1] & _NULL:
         return None
     if descriptor[1] & _PERIPHERAL_TYPE != DeviceType.DISK:

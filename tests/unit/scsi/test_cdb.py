@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scstfs.scsi.cdb import RW, Decoded, opcode_table
+from scstfs.scsi.cdb import RW, Decoded, naca, opcode_table
 from scstfs.scsi.opcodes import DeviceType, Direction, Feature, Flag
 from scstfs.scsi.sense import CheckCondition
 
@@ -181,6 +181,7 @@ def test_flags_that_depend_on_the_cdb(cdb: str, left_to_others: bool) -> None:
         ("04 10 00 00 00 00", OUT, 8, (8, OUT)),  # as long as the transport says
         ("04 10 00 00 00 00", OUT, 1 << 30, (15 * 1024 * 1024, OUT)),
         ("9e 1f" + "00" * 14, IN, 32, (32, IN)),
+        ("28 00 00000000 00 0001 00", OUT, 512, (0, NONE)),  # data has nowhere to go
     ],
 )
 def test_settling(
@@ -207,9 +208,26 @@ def test_settling_refuses(cdb: str, expected: Direction, sense: str) -> None:
     assert refused.value.sense.encode()[12:] == bytes.fromhex(sense)
 
 
-def test_naca() -> None:
-    assert decode("00 00 00 00 00 04").naca
-    assert not decode("00 00 00 00 00 00").naca
+@pytest.mark.parametrize(
+    ("cdb", "asked_for"),
+    [
+        ("00 00 00 00 00 04", True),
+        ("00 00 00 00 00 00", False),
+        ("00 00 00 00 00 04 00 00 00 00 00 00 00 00 00 00", True),
+        ("28 00 00000000 00 0001 04", True),
+        ("28 00 00000000 00 0001 00 04", False),
+        ("88 00 0000000000000000 00000001 00 04", True),
+        ("a8 00 00000000 00000001 00 04", True),
+        ("7f 04 000000000000", True),
+        ("7f 00 00 00 00 04 00 00", False),
+        ("1f 00 00 00 00 04", True),  # known or not
+        ("c0 04 00 00 00 04 00 00 00 04", False),  # vendor specific
+        ("28 00", False),
+        ("", False),
+    ],
+)
+def test_naca(cdb: str, asked_for: bool) -> None:
+    assert naca(bytes.fromhex(cdb)) is asked_for
 
 
 def test_a_cdb_may_come_short_or_as_a_view() -> None:

@@ -21,10 +21,11 @@ def refusal(refused: pytest.ExceptionInfo[CheckCondition]) -> str:
 
 def test_compare_and_write_wants_all_its_data() -> None:
     check_compare_and_write(1024, 1024)
-    check_compare_and_write(0, 512)
-    with pytest.raises(CheckCondition) as refused:
-        check_compare_and_write(1024, 512)
-    assert refusal(refused) == "240000 c0000d"
+    check_compare_and_write(0, 0)
+    for length in (0, 1024):
+        with pytest.raises(CheckCondition) as refused:
+            check_compare_and_write(length, 512)
+        assert refusal(refused) == "240000 c0000d"
 
 
 @pytest.mark.parametrize(

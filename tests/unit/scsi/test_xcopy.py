@@ -122,13 +122,13 @@ def test_header() -> None:
         (parameter_list(PAIR[:-1], segment()), "260000 800002"),
         (parameter_list(target(b"source") * 6, b""), "260600 000000"),
         (parameter_list(target(b"source", code=0xE5), b""), "260700 000000"),
-        (parameter_list(target(b"source", byte1=0x40), b""), "260000 8e0011"),
         (parameter_list(target(b"source", byte1=0x05), b""), "260000 880011"),
         (parameter_list(PAIR + target(b"nobody"), b""), "260000 800050"),
         (parameter_list(target(b"secret"), b""), "260000 800010"),
         (parameter_list(target(b"source", 4096), b""), "260000 80002d"),
         (parameter_list(target(b"a name of 21 letters."), b""), "260000 800010"),
         (parameter_list(PAIR, segment() * 144), "260800 000000"),
+        (parameter_list(PAIR, segment() * 2341), "1a0000 000000"),
         (parameter_list(PAIR, segment(code=3)), "260900 000000"),
     ],
 )
@@ -211,3 +211,7 @@ def test_receive_actions() -> None:
         xcopy.check_receive_action(b"\x84\x01")
     assert refused.value.sense.encode()[12:] == bytes.fromhex("240000 c80001")
     assert xcopy.unknown_list_id().sense.encode()[12:] == bytes.fromhex("240000 c00002")
+
+
+def test_the_type_of_the_lu_identifier_is_ignored() -> None:
+    assert decode(parameter_list(target(b"source", byte1=0x40), b"")) == []
