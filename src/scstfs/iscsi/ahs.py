@@ -32,7 +32,8 @@ def decode(segments: bytes) -> AdditionalHeader:
     """Read all additional headers of a SCSI Command; `segments` is TotalAHSLength words long.
 
     Raises:
-        ProtocolError: a segment runs over the end, or one of a known type is malformed or repeated.
+        ProtocolError: a segment runs over the end, is malformed or repeated, or of a reserved type
+            (RFC 7143 11: reserved codes are a protocol error).
     """
     extended_cdb: bytes | None = None
     bidi_read_length: int | None = None
@@ -45,6 +46,8 @@ def decode(segments: bytes) -> AdditionalHeader:
             if bidi_read_length is not None or len(content) != _BIDI_LENGTH:
                 raise _malformed("bidirectional read length")
             bidi_read_length = int.from_bytes(content[1:], "big")
+        else:
+            raise ProtocolError(f"additional header of the reserved type {kind}")
     return AdditionalHeader(extended_cdb or b"", bidi_read_length)
 
 

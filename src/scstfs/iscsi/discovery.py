@@ -23,11 +23,15 @@ class Portal(NamedTuple):
     address: str
     port: int
 
+    def __str__(self) -> str:
+        """What it is called in the log."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{host}:{self.port}"
+
     @property
     def text(self) -> str:
         """The value of TargetAddress (RFC 7143 13.8)."""
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{host}:{self.port},{PORTAL_GROUP}"
+        return f"{self},{PORTAL_GROUP}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +99,11 @@ def send_targets(
         if own is not None:
             raise ProtocolError("SendTargets=All in a normal session")
         records = targets(None)
-    elif value or own is not None:
-        records = targets(value or own)
+    elif own is not None:
+        # A normal session is told of no other target.
+        records = targets(own) if value.lower() in ("", own.lower()) else ()
+    elif value:
+        records = targets(value)
     else:
         return [(SEND_TARGETS, REJECT)]
     pairs: Pairs = []
@@ -114,7 +121,7 @@ def answer_text(
 ) -> bytes:
     """Answer a complete text of the full feature phase.
 
-    `negotiation` is a new one for each exchange; its result counts if this returns.
+    `negotiation` is the same one for all texts of an exchange.
 
     Raises:
         ProtocolError: malformed text, or a rule of negotiation broken; answered by a Reject.

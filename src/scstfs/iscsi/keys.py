@@ -213,7 +213,7 @@ _ROWS: Final = (
     Key("TaskReporting", Kind.LIST, "13.23", _OPERATIONAL, _NORMAL, "task_reporting",
         rfc_default=1, default=3, choices=("RFC3720", "ResponseFence")),
     Key("iSCSIProtocolLevel", Kind.MINIMUM, "13.24", _OPERATIONAL, _NORMAL, "protocol_level",
-        rfc_default=1, bounds=Bounds(0, 31), default=1),
+        rfc_default=1, bounds=Bounds(0, 31), default=2),
 
     Key("IFMarker", Kind.AND, "13.25", _OPERATIONAL),
     Key("OFMarker", Kind.AND, "13.25", _OPERATIONAL),

@@ -144,7 +144,10 @@ class Negotiation:
             raise ProtocolError(f"{name}={value} proposes a reserved word")
         key = KEYS.get(name)
         if key is not None and key.kind is Kind.DECLARED_TEXT and phase in key.phases:
-            return REJECT if key.target_only else None
+            if not key.target_only:
+                return None
+            self._note_offer(name)
+            return REJECT
         self._note_offer(name)
         if key is None or key.kind is Kind.SETTING:
             return NOT_UNDERSTOOD

@@ -138,16 +138,34 @@ def unpack_task_management_request(buffer: Buffer, offset: int = 0) -> TaskManag
     return TaskManagementRequest(*TASK_MANAGEMENT_REQUEST.unpack_from(buffer, offset))
 
 
-TASK_MANAGEMENT_RESPONSE: Final = Struct(">BBBxI8xI4xIII12x")
-"""opcode, flags, response, lengths, ITT, StatSN, ExpCmdSN, MaxCmdSN."""
+TASK_MANAGEMENT_RESPONSE: Final = Struct(">BBBxI3s5xI4xIII12x")
+"""opcode, flags, response, lengths, additional response information, ITT, StatSN, ExpCmdSN,
+MaxCmdSN."""
 
 
 def pack_task_management_response(
-    *, itt: int, response: int, stat_sn: int, exp_cmd_sn: int, max_cmd_sn: int
+    *,
+    itt: int,
+    response: int,
+    stat_sn: int,
+    exp_cmd_sn: int,
+    max_cmd_sn: int,
+    information: bytes = bytes(3),
 ) -> bytes:
-    """Build a Task Management Function Response (RFC 7143 11.6)."""
+    """Build a Task Management Function Response (RFC 7143 11.6).
+
+    `information` is what RFC 7144 6.4.1 adds: three bytes that SAM-5 defines.
+    """
     return TASK_MANAGEMENT_RESPONSE.pack(
-        Opcode.TASK_MANAGEMENT_RESPONSE, FINAL, response, 0, itt, stat_sn, exp_cmd_sn, max_cmd_sn
+        Opcode.TASK_MANAGEMENT_RESPONSE,
+        FINAL,
+        response,
+        0,
+        information,
+        itt,
+        stat_sn,
+        exp_cmd_sn,
+        max_cmd_sn,
     )
 
 

@@ -10,7 +10,6 @@ from scstfs.iscsi.errors import ProtocolError, RejectReason
 BIDI = bytes.fromhex("0005 02 00 00010000")
 CDB20 = bytes.fromhex("0005 01 00 a1a2a3a4")  # a 20-byte CDB: 16 in the header, four here
 CDB18 = bytes.fromhex("0003 01 00 a1a2 0000")  # two bytes and padding
-UNKNOWN = bytes.fromhex("0002 3f 00 ff 000000")
 
 
 @pytest.mark.parametrize(
@@ -21,9 +20,8 @@ UNKNOWN = bytes.fromhex("0002 3f 00 ff 000000")
         (CDB20, bytes.fromhex("a1a2a3a4"), None),
         (CDB18, bytes.fromhex("a1a2"), None),
         (CDB18 + BIDI, bytes.fromhex("a1a2"), 0x10000),
-        (UNKNOWN + CDB20, bytes.fromhex("a1a2a3a4"), None),
     ],
-    ids=["none", "bidi", "cdb20", "cdb18", "both", "unknown-first"],
+    ids=["none", "bidi", "cdb20", "cdb18", "both"],
 )
 def test_decode(segments: bytes, extended_cdb: bytes, bidi: int | None) -> None:
     assert ahs.decode(segments) == ahs.AdditionalHeader(extended_cdb, bidi)
@@ -46,6 +44,13 @@ def test_malformed(segments: bytes) -> None:
     with pytest.raises(ProtocolError) as caught:
         ahs.decode(segments)
     assert caught.value.reason is RejectReason.INVALID_PDU_FIELD
+
+
+@pytest.mark.parametrize("kind", [0, 3, 0x3F])
+def test_reserved_types_are_a_protocol_error(kind: int) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        ahs.decode(bytes((0, 2, kind, 0, 0xFF, 0, 0, 0)) + CDB20)
+    assert caught.value.reason is RejectReason.PROTOCOL_ERROR
 
 
 @given(st.binary(max_size=1020))

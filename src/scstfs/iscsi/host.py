@@ -1,0 +1,80 @@
+"""What is above a connection in full-feature phase: whoever executes its commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from scstfs.iscsi.task import Task
+from scstfs.iscsi.transfer import TaskFault
+
+
+@dataclass(frozen=True, slots=True)
+class TaskManagement:
+    """A task management request (RFC 7143 11.5) as the host gets it."""
+
+    function: int
+    lun: bytes
+    itt: int
+    cmd_sn: int
+    referenced_task_tag: int
+    task: Task | None
+    """The task that ABORT TASK or QUERY TASK is about."""
+
+
+class TextNegotiation(Protocol):
+    """One exchange of text in full-feature phase (RFC 7143 6.4)."""
+
+    def answer(self, text: bytes) -> bytes:
+        """Answer a complete text; raises ProtocolError (a Reject), and then it has failed."""
+
+    def conclude(self) -> None:
+        """Agreement: what was negotiated holds from now on."""
+
+
+class Host(Protocol):
+    """Executes what a connection receives.
+
+    Every task that it is told of by ``command`` it ends exactly once, by ``Connection.answer`` or
+    ``Connection.end_silently``, also when the connection has been dropped meanwhile.
+    """
+
+    def fast(
+        self, lun: bytes, cdb: bytes, flags: int, expected: int, itt: int, data: memoryview
+    ) -> bool:
+        """Answer a simple command completely, or return False without having done anything."""
+
+    def command(self, task: Task) -> int:
+        """A command came; returns how many bytes of write data it needs.
+
+        It may be ended at once, e.g. to refuse it.
+        """
+
+    def data_complete(self, task: Task) -> None:
+        """The write data of ``task`` is in ``task.transfer``; none was needed if that is None.
+
+        The data stays there until the task is ended.
+        """
+
+    def refuse(self, task: Task, fault: TaskFault) -> None:
+        """The peer's data does not fit: end ``task``, if it has not ended, with this fault.
+
+        ``command`` may not have been called for it.
+        """
+
+    def allocate(self, size: int) -> tuple[memoryview, Callable[[], None]]:
+        """Memory for ``size`` bytes and what gives it back; raises MemoryError if there is none."""
+
+    def task_management(self, request: TaskManagement) -> None:
+        """Perform a task management function.
+
+        Ends in ``Connection.task_management_answer``, or in ``Connection.forget_function`` if
+        there is to be no answer.
+        """
+
+    def negotiate(self) -> TextNegotiation:
+        """A negotiation by Text Requests begins; any that had begun before has failed."""
+
+    def logout(self) -> None:
+        """The initiator logs out; the answer will be sent when this returns."""

@@ -1,0 +1,220 @@
+"""The receiving side of a connection: a byte stream cut into PDUs (RFC 7143 11.2).
+
+``buffers`` says where the next bytes of the stream should go, ``received`` how many came; ``next``
+then finds one PDU after the other.  Headers and small data segments are left where they arrived.
+A large data segment that has only begun to arrive is redirected: the rest of it is received
+straight into the memory where it belongs, so that write data is not copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import Struct
+from typing import Final, TypeAlias
+
+import crc32c
+
+from scstfs.iscsi import pdu
+from scstfs.iscsi.errors import ProtocolError
+
+#: Bytes that arrive between two looks at the stream, at most.
+CAPACITY: Final = 256 * 1024
+
+#: The rest of a data segment is worth redirecting from this size (bytes).
+REDIRECT: Final = 16 * 1024
+
+_LENGTHS: Final = Struct(">I").unpack_from
+_DIGEST: Final = Struct("<I").unpack_from
+_NOTHING: Final = memoryview(b"")
+
+#: ``(header, offset, data length) -> where the data goes``, None for wherever.
+Place: TypeAlias = Callable[[bytearray, int, int], memoryview | None]
+
+
+class Receiver:
+    """A connection's input.
+
+    After ``next`` returned the offset of a header, ``header`` is the buffer it is in, ``ahs`` its
+    additional header segments and ``data`` its data segment; they are valid until ``buffers`` is
+    called.  ``data_intact`` is False when the data digest did not match.
+    """
+
+    def __init__(self, max_data: int, capacity: int = CAPACITY) -> None:
+        """``max_data`` is the MaxRecvDataSegmentLength declared to the peer (bytes)."""
+        #: Says where a large data segment goes.
+        self.place: Place = _anywhere
+        #: Bytes received so far.
+        self.total = 0
+        self.header_digest = False
+        self.data_digest = False
+        self.max_data = max_data
+        self.header = self._buffer = bytearray(capacity)
+        self.data = _NOTHING
+        self.ahs = b""
+        self.data_intact = True
+        self._view = memoryview(self._buffer)
+        self._start = 0
+        self._end = 0
+        self._redirected: _Redirected | None = None
+
+    # Filling
+
+    def buffers(self) -> list[memoryview]:
+        """Where the next bytes go, in order; never without room."""
+        self._make_room()
+        redirected = self._redirected
+        if redirected is not None and redirected.missing:
+            return [redirected.missing, self._view[self._end :]]
+        return [self._view[self._end :]]
+
+    def received(self, count: int) -> None:
+        """``count`` bytes have been put into ``buffers``."""
+        self.total += count
+        redirected = self._redirected
+        if redirected is not None and redirected.missing:
+            taken = min(count, len(redirected.missing))
+            redirected.missing = redirected.missing[taken:]
+            count -= taken
+        self._end += count
+
+    def feed(self, data: bytes) -> None:
+        """Append ``data``, which must fit, as if it had been received."""
+        for buffer in self.buffers():
+            part = data[: len(buffer)]
+            buffer[: len(part)] = part
+            data = data[len(part) :]
+            self.received(len(part))
+            if not data:
+                return
+        raise ValueError("more data than the buffer holds")
+
+    @property
+    def is_empty(self) -> bool:
+        """No part of a PDU is waiting for its rest."""
+        return self._start == self._end and self._redirected is None
+
+    def take_rest(self) -> bytes:
+        """What has arrived and is no part of a PDU that was cut; it is forgotten here."""
+        rest = bytes(self._view[self._start : self._end])
+        self._start = self._end = 0
+        return rest
+
+    def _make_room(self) -> None:
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif len(self._buffer) - self._end < REDIRECT:
+            waiting = self._end - self._start
+            self._view[:waiting] = self._view[self._start : self._end]
+            self._start, self._end = 0, waiting
+
+    # Cutting
+
+    def next(self) -> int:
+        """Offset of the next complete PDU's header in ``header``, -1 if there is none yet.
+
+        Raises ProtocolError where the stream can not be followed any further.
+        """
+        at = self._start
+        if self._redirected is not None:
+            return self._finish_redirected()
+        available = self._end - at
+        if available < pdu.BHS_LENGTH:
+            return -1
+        (lengths,) = _LENGTHS(self._buffer, at + 4)
+        self.header = self._buffer
+        if lengths == 0 and not self.header_digest:
+            self._start = at + pdu.BHS_LENGTH
+            self.data = _NOTHING
+            self.ahs = b""
+            self.data_intact = True
+            return at
+        return self._next_long(at, available, lengths)
+
+    def _next_long(self, at: int, available: int, lengths: int) -> int:
+        data_length = lengths & pdu.DATA_LENGTH_MASK
+        ahs_end = pdu.BHS_LENGTH + (lengths >> 24) * 4
+        data_at = ahs_end + (pdu.DIGEST_LENGTH if self.header_digest else 0)
+        if available < data_at:
+            return -1
+        if self.header_digest:
+            self._check_header(at, ahs_end)
+        if data_length > self.max_data:
+            raise ProtocolError(
+                f"data segment of {data_length} bytes, more than MaxRecvDataSegmentLength"
+            )
+        trailer = self._trailer(data_length)
+        total = data_at + data_length + trailer
+        if available < total:
+            if self._worth_redirecting(total, available):
+                self._redirect(at, ahs_end, data_at, data_length)
+                return self._finish_redirected()
+            return -1
+        self.ahs = bytes(self._buffer[at + pdu.BHS_LENGTH : at + ahs_end]) if lengths >> 24 else b""
+        self.data = self._view[at + data_at : at + data_at + data_length]
+        self._start = at + total
+        self.data_intact = True
+        if data_length and self.data_digest:
+            self._check_data(self.data, at + data_at + data_length, trailer)
+        return at
+
+    def _trailer(self, data_length: int) -> int:
+        """Bytes behind a data segment: padding and digest."""
+        digest = pdu.DIGEST_LENGTH if self.data_digest and data_length else 0
+        return (-data_length & 3) + digest
+
+    def _check_header(self, at: int, ahs_end: int) -> None:
+        (digest,) = _DIGEST(self._buffer, at + ahs_end)
+        if digest != crc32c.crc32c(self._view[at : at + ahs_end]):
+            raise ProtocolError("header digest does not match")
+
+    def _check_data(self, data: memoryview, trailer_at: int, trailer: int) -> None:
+        padding = self._view[trailer_at : trailer_at + trailer - pdu.DIGEST_LENGTH]
+        (digest,) = _DIGEST(self._buffer, trailer_at + len(padding))
+        self.data_intact = digest == crc32c.crc32c(padding, crc32c.crc32c(data))
+
+    # Redirected data segments
+
+    def _worth_redirecting(self, total: int, available: int) -> bool:
+        return total - available >= REDIRECT or total > len(self._buffer)
+
+    def _redirect(self, at: int, ahs_end: int, data_at: int, data_length: int) -> None:
+        header = bytearray(self._view[at : at + ahs_end])
+        target = self.place(header, 0, data_length)
+        if target is None:
+            target = memoryview(bytearray(data_length))
+        present = self._view[at + data_at : min(self._end, at + data_at + data_length)]
+        target[: len(present)] = present
+        self._redirected = _Redirected(header, target, target[len(present) :])
+        self._start = at + data_at + len(present)
+
+    def _finish_redirected(self) -> int:
+        redirected = self._redirected
+        if redirected is None or redirected.missing:
+            return -1
+        trailer = self._trailer(len(redirected.data))
+        if self._end - self._start < trailer:
+            return -1
+        self._redirected = None
+        self.header = redirected.header
+        self.ahs = bytes(redirected.header[pdu.BHS_LENGTH :])
+        self.data = redirected.data
+        self.data_intact = True
+        if self.data_digest:
+            self._check_data(self.data, self._start, trailer)
+        self._start += trailer
+        return 0
+
+
+class _Redirected:
+    """A data segment that is received where it belongs."""
+
+    __slots__ = ("data", "header", "missing")
+
+    def __init__(self, header: bytearray, data: memoryview, missing: memoryview) -> None:
+        self.header = header
+        self.data = data
+        self.missing = missing
+
+
+def _anywhere(_header: bytearray, _at: int, _length: int) -> None:
+    """No data segment has a place of its own."""

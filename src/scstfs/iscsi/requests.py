@@ -1,0 +1,42 @@
+"""Requests of an initiator in full-feature phase, as they are handed around inside a connection."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from scstfs.iscsi import pdu
+from scstfs.iscsi.errors import RejectReason
+
+
+class Request(NamedTuple):
+    """A PDU of the initiator: the buffer that its header is in, and where."""
+
+    header: bytearray
+    at: int
+    ahs: bytes
+    data: memoryview
+    intact: bool
+    """The data digest matched."""
+
+    @property
+    def itt(self) -> int:
+        """The Initiator Task Tag, which is at the same place in all requests."""
+        return int.from_bytes(self.header[self.at + 16 : self.at + 20], "big")
+
+    @property
+    def cmd_sn(self) -> int:
+        """The CmdSN, which is at the same place in all requests that have one."""
+        return int.from_bytes(self.header[self.at + 24 : self.at + 28], "big")
+
+    def copy(self) -> Request:
+        """One that stays valid when the buffers are used for something else."""
+        header = bytearray(self.header[self.at : self.at + pdu.BHS_LENGTH])
+        return Request(header, 0, self.ahs, memoryview(bytes(self.data)), self.intact)
+
+
+class Rejected(Exception):  # noqa: N818 - a decision about a request, not an error of ours
+    """The request is answered by a Reject and otherwise ignored."""
+
+    def __init__(self, reason: RejectReason, why: str) -> None:
+        super().__init__(why)
+        self.reason = reason

@@ -1,0 +1,93 @@
+"""SCSI tasks of a connection in full-feature phase, and the answers to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scstfs.iscsi.transfer import Transfer
+
+if TYPE_CHECKING:
+    from scstfs.iscsi.answers import Answers
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a task ends with."""
+
+    status: int
+    sense: bytes = b""
+    data: memoryview | None = None
+    """Data-in; stays in use until ``release`` is called."""
+    release: Callable[[], None] | None = None
+    residual: int = 0
+    """Bytes that were expected and not transferred, negative for bytes that did not fit."""
+
+    def drop(self) -> None:
+        """Nobody will take it."""
+        if self.release is not None:
+            self.release()
+
+
+class Task:
+    """A SCSI command that could not be answered on the spot (RFC 7143 11.3)."""
+
+    __slots__ = (
+        "attribute",
+        "cdb",
+        "cmd_sn",
+        "connection",
+        "data_sn",
+        "expected",
+        "immediate",
+        "is_executing",
+        "itt",
+        "lun",
+        "owner",
+        "postponed",
+        "reads",
+        "transfer",
+        "writes",
+    )
+
+    def __init__(
+        self,
+        connection: Answers,
+        *,
+        itt: int,
+        lun: bytes,
+        cdb: bytes,
+        attribute: int,
+        reads: bool,
+        writes: bool,
+        expected: int,
+        cmd_sn: int,
+        immediate: bool,
+    ) -> None:
+        self.connection = connection
+        self.itt = itt
+        self.lun = lun
+        self.cdb = cdb
+        self.attribute = attribute
+        self.reads = reads
+        self.writes = writes
+        #: Expected Data Transfer Length (bytes).
+        self.expected = expected
+        self.cmd_sn = cmd_sn
+        self.immediate = immediate
+        #: Its write data, if there is any.
+        self.transfer: Transfer | None = None
+        #: The host has all the data, and uses it until the task ends.
+        self.is_executing = False
+        #: Data-In PDUs sent so far.
+        self.data_sn = 0
+        #: The answer, while it has to wait for data that is still to come.
+        self.postponed: Answer | None = None
+        #: Whatever the host wants to find again when the task goes on.
+        self.owner: object = None
+
+    @property
+    def awaits_data(self) -> bool:
+        """The initiator has data to send that it announced or was asked for."""
+        return self.transfer is not None and self.transfer.awaits_data

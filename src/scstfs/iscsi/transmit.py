@@ -1,0 +1,203 @@
+"""The sending side of a connection: PDUs in the order of their StatSN, as few large buffers.
+
+Headers and small data are laid out one after the other in a *chunk*, so that the replies to a
+whole batch of commands leave in one piece.  Data that lives elsewhere is queued by reference.
+Nothing here knows a socket: ``buffers`` gives what is to be sent, ``sent`` says how much was.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+from struct import Struct
+from typing import Final
+
+import crc32c
+
+from scstfs.iscsi import pdu
+
+#: Bytes that one data PDU may have to be laid out inside a chunk.
+CHUNK_DATA: Final = 256 * 1024
+
+#: Bytes waiting to be sent beyond which no further request should be looked at.
+HIGH_WATER: Final = 256 * 1024
+
+#: Most buffers that one call of sendmsg(2) may take (IOV_MAX is 1024).
+MAX_BUFFERS: Final = 512
+
+_CHUNK: Final = CHUNK_DATA + 64 * 1024
+_SPARE_CHUNKS: Final = 2
+_OVERHEAD: Final = pdu.BHS_LENGTH + 2 * pdu.DIGEST_LENGTH + 3
+_DIGEST: Final = Struct("<I")
+
+
+class Transmitter:
+    """PDUs waiting to be sent on one connection."""
+
+    def __init__(self) -> None:
+        self.header_digest = False
+        self.data_digest = False
+        #: Bytes laid out and not reported ``sent`` yet.
+        self.pending = 0
+        self._queue: deque[memoryview] = deque()
+        self._releases: deque[tuple[int, Callable[[], None]]] = deque()
+        self._queued_total = 0
+        #: Bytes sent so far.
+        self.sent_total = 0
+        self._spare: list[bytearray] = []
+        #: The chunk that PDUs are laid out in: what lies between these is not queued yet.
+        self._start = 0
+        self._at = 0
+        self._new_chunk()
+
+    # Laying out PDUs
+
+    def put(self, header: bytes, data: bytes | bytearray | memoryview = b"") -> None:
+        """Queue one PDU; ``data`` is copied, so it should be small."""
+        length = len(data)
+        at = self._room(_OVERHEAD + length)
+        chunk = self._chunk
+        chunk[at : at + pdu.BHS_LENGTH] = header
+        at += pdu.BHS_LENGTH
+        if self.header_digest:
+            _DIGEST.pack_into(chunk, at, crc32c.crc32c(header))
+            at += pdu.DIGEST_LENGTH
+        if length:
+            chunk[at : at + length] = data
+            at = self._close_segment(at, length)
+        self._advance(at)
+
+    def put_reference(
+        self, header: bytes, data: memoryview, release: Callable[[], None] | None = None
+    ) -> None:
+        """Queue one PDU whose data stays where it is until ``release`` is called."""
+        at = self._room(_OVERHEAD)
+        chunk = self._chunk
+        chunk[at : at + pdu.BHS_LENGTH] = header
+        at += pdu.BHS_LENGTH
+        if self.header_digest:
+            _DIGEST.pack_into(chunk, at, crc32c.crc32c(header))
+            at += pdu.DIGEST_LENGTH
+        self._advance(at)
+        self._cut()
+        self._enqueue(data)
+        tail = bytes(-len(data) & 3)
+        if self.data_digest:
+            digest = crc32c.crc32c(tail, crc32c.crc32c(data))
+            tail += _DIGEST.pack(digest)
+        if release is not None:
+            self._releases.append((self._queued_total, release))
+        if tail:
+            at = self._room(len(tail))
+            self._chunk[at : at + len(tail)] = tail
+            self._advance(at + len(tail))
+
+    def reserve(self, length: int) -> memoryview:
+        """Room for ``length`` (at most CHUNK_DATA) bytes of data behind a header to come.
+
+        Until ``commit`` nothing is queued; reserving again forgets the reservation.
+        """
+        at = self._room(_OVERHEAD + length) + pdu.BHS_LENGTH
+        if self.header_digest:
+            at += pdu.DIGEST_LENGTH
+        self._reserved = at
+        return self._view[at : at + length]
+
+    def commit(self, layout: Struct, fields: tuple[int | bytes, ...], length: int) -> None:
+        """Queue the reserved data behind the header ``layout.pack(*fields)``."""
+        at = self._at
+        chunk = self._chunk
+        layout.pack_into(chunk, at, *fields)
+        if self.header_digest:
+            digest = crc32c.crc32c(self._view[at : at + pdu.BHS_LENGTH])
+            _DIGEST.pack_into(chunk, at + pdu.BHS_LENGTH, digest)
+        if self.data_digest or length & 3:
+            end = self._close_segment(self._reserved, length)
+        else:
+            end = self._reserved + length
+        self.pending += end - at
+        self._at = end
+
+    # Sending
+
+    def buffers(self) -> list[memoryview]:
+        """What to send next, in order; empty if nothing is pending."""
+        self._cut()
+        if len(self._queue) <= MAX_BUFFERS:
+            return list(self._queue)
+        return list(islice(self._queue, MAX_BUFFERS))
+
+    def sent(self, count: int) -> None:
+        """``count`` bytes of ``buffers`` have left."""
+        self.pending -= count
+        self.sent_total += count
+        queue = self._queue
+        while queue and count >= len(queue[0]):
+            count -= len(queue.popleft())
+        if count:
+            queue[0] = queue[0][count:]
+        releases = self._releases
+        while releases and releases[0][0] <= self.sent_total:
+            releases.popleft()[1]()
+        if not self.pending:
+            # Everything is out: lay out from the start again, in memory that is in the cache.
+            self._start = self._at = 0
+
+    def clear(self) -> None:
+        """Forget everything that is queued; its data may be used for something else."""
+        self._queue.clear()
+        while self._releases:
+            self._releases.popleft()[1]()
+        self._queued_total = self.sent_total
+        self.pending = 0
+        self._start = self._at = 0
+
+    # Chunks
+
+    def _room(self, length: int) -> int:
+        """Where the next ``length`` bytes can be laid out."""
+        if self._at + length > len(self._chunk):
+            self._cut()
+            old = self._chunk
+            self._releases.append((self._queued_total, lambda: self._keep(old)))
+            self._new_chunk(length)
+        return self._at
+
+    def _new_chunk(self, least: int = 0) -> None:
+        reuse = self._spare and least <= _CHUNK
+        self._chunk = self._spare.pop() if reuse else bytearray(max(_CHUNK, least))
+        self._view = memoryview(self._chunk)
+        self._start = self._at = self._reserved = 0
+
+    def _keep(self, chunk: bytearray) -> None:
+        """``chunk`` has been sent; lay the next PDUs out in it, but hoard no memory."""
+        if len(self._spare) < _SPARE_CHUNKS and len(chunk) == _CHUNK:
+            self._spare.append(chunk)
+
+    def _advance(self, at: int) -> None:
+        self.pending += at - self._at
+        self._at = at
+
+    def _cut(self) -> None:
+        """Move what is laid out to the queue."""
+        if self._at > self._start:
+            self._enqueue(self._view[self._start : self._at])
+            self.pending -= self._at - self._start
+            self._start = self._at
+
+    def _enqueue(self, view: memoryview) -> None:
+        self._queue.append(view)
+        self._queued_total += len(view)
+        self.pending += len(view)
+
+    def _close_segment(self, at: int, length: int) -> int:
+        """Pad and digest the data segment at ``at``; returns where it ends."""
+        end = at + length
+        padded = end + (-length & 3)
+        if padded != end:
+            self._chunk[end:padded] = bytes(padded - end)
+        if self.data_digest:
+            _DIGEST.pack_into(self._chunk, padded, crc32c.crc32c(self._view[at:padded]))
+            padded += pdu.DIGEST_LENGTH
+        return padded

@@ -1,0 +1,222 @@
+"""PDUs laid out for sending: the bytes, what is copied, and what is given back when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scstfs.iscsi import pdu
+from scstfs.iscsi.transmit import CHUNK_DATA, MAX_BUFFERS, Transmitter
+from tests.support.iscsi_wire import crc32c
+
+HEADER = bytes(range(48))
+#: More than fits into a chunk with anything else of its size.
+BIG = bytes(CHUNK_DATA // 2 + 40_000)
+
+
+def taken(tx: Transmitter, most: int = 1 << 30) -> bytes:
+    """Send everything, at most ``most`` bytes at a time."""
+    sent = bytearray()
+    while tx.pending:
+        data = b"".join(tx.buffers())[:most]
+        assert data
+        sent += data
+        tx.sent(len(data))
+    return bytes(sent)
+
+
+@cache
+def expected(header: bytes, data: bytes, *, digests: tuple[bool, bool]) -> bytes:
+    body = data + bytes(-len(data) % 4)
+    return (
+        header
+        + (crc32c(header) if digests[0] else b"")
+        + body
+        + (crc32c(body) if digests[1] and body else b"")
+    )
+
+
+@pytest.fixture(params=[(h, d) for h in (False, True) for d in (False, True)], ids=str)
+def digests(request: pytest.FixtureRequest) -> tuple[bool, bool]:
+    header, data = request.param
+    return header, data
+
+
+def transmitter(digests: tuple[bool, bool] = (False, False)) -> Transmitter:
+    tx = Transmitter()
+    tx.header_digest, tx.data_digest = digests
+    return tx
+
+
+def put(tx: Transmitter, data: bytes) -> None:
+    tx.put(HEADER, data)
+
+
+def put_reference(tx: Transmitter, data: bytes) -> None:
+    tx.put_reference(HEADER, memoryview(data))
+
+
+def reserve_and_commit(tx: Transmitter, data: bytes) -> None:
+    tx.reserve(len(data))[:] = data
+    fields = pdu.DATA_IN.unpack(HEADER)
+    tx.commit(pdu.DATA_IN, fields, len(data))
+
+
+# Reserved bytes are zero in what is packed.
+PACKED = pdu.DATA_IN.pack(*pdu.DATA_IN.unpack(HEADER))
+
+
+@pytest.mark.parametrize(
+    ("lay_out", "header"),
+    [(put, HEADER), (put_reference, HEADER), (reserve_and_commit, PACKED)],
+    ids=["put", "reference", "commit"],
+)
+@pytest.mark.parametrize("length", [1, 3, 4, 5, 512, 4096, 4097])
+def test_layout(
+    lay_out: Callable[[Transmitter, bytes], None],
+    header: bytes,
+    length: int,
+    digests: tuple[bool, bool],
+) -> None:
+    tx = transmitter(digests)
+    data = bytes(i * 7 & 0xFF for i in range(length))
+    # Twice, because memory is laid out anew from where it was used before.
+    for _ in range(2):
+        lay_out(tx, data)
+        wanted = expected(header, data, digests=digests)
+        assert tx.pending == len(wanted)
+        assert taken(tx) == wanted
+
+
+def test_a_header_alone(digests: tuple[bool, bool]) -> None:
+    tx = transmitter(digests)
+    tx.put(HEADER)
+    assert taken(tx) == expected(HEADER, b"", digests=digests)
+
+
+def test_small_pdus_leave_as_one_buffer() -> None:
+    tx = transmitter()
+    for _ in range(10):
+        tx.put(HEADER, b"abc")
+    assert len(tx.buffers()) == 1
+    assert taken(tx) == (HEADER + b"abc\0") * 10
+
+
+def test_a_reservation_that_is_not_committed_leaves_nothing() -> None:
+    tx = transmitter()
+    tx.reserve(100)[:] = b"x" * 100
+    assert tx.pending == 0
+    tx.put(HEADER, b"data")
+    assert taken(tx) == HEADER + b"data"
+
+
+def test_referenced_data_is_not_copied() -> None:
+    tx = transmitter()
+    data = bytearray(b"before")
+    tx.put_reference(HEADER, memoryview(data))
+    data[:] = b"after!"
+    assert taken(tx) == HEADER + b"after!\0\0"
+
+
+def test_memory_is_given_back_when_the_data_has_left_and_not_before() -> None:
+    tx = transmitter()
+    given: list[str] = []
+    for name in "ab":
+        tx.put_reference(HEADER, memoryview(b"12345678"), partial(given.append, name))
+    tx.sent(len(tx.buffers()[0]) + 7)
+    assert given == []
+    tx.buffers()
+    tx.sent(1)
+    assert given == ["a"]
+    taken(tx)
+    assert given == ["a", "b"]
+
+
+def test_clear_gives_everything_back_once() -> None:
+    tx = transmitter()
+    given: list[int] = []
+    tx.put_reference(HEADER, memoryview(bytes(100)), lambda: given.append(1))
+    tx.put(HEADER, b"x")
+    tx.clear()
+    tx.clear()
+    assert (given, tx.pending, tx.buffers()) == ([1], 0, [])
+    # And what comes later is given back in its turn.
+    tx.put_reference(HEADER, memoryview(bytes(100)), lambda: given.append(2))
+    taken(tx)
+    assert given == [1, 2]
+
+
+def test_more_than_a_chunk_and_more_than_one_call_takes() -> None:
+    tx = transmitter()
+    big = bytes(range(256)) * (CHUNK_DATA // 256)
+    wanted = b""
+    for number in range(5):
+        tx.put(HEADER, big)
+        wanted += HEADER + big
+        tx.put_reference(HEADER, memoryview(big[:number]))
+        wanted += HEADER + big[:number] + bytes(-number % 4)
+    assert taken(tx, 100_000) == wanted
+
+
+def test_one_call_gets_a_limited_number_of_buffers() -> None:
+    tx = transmitter()
+    for _ in range(MAX_BUFFERS):
+        tx.put_reference(HEADER, memoryview(b"data"))
+    assert len(tx.buffers()) == MAX_BUFFERS
+    assert taken(tx) == (HEADER + b"data") * MAX_BUFFERS
+
+
+def test_data_larger_than_a_chunk_is_still_laid_out() -> None:
+    tx = transmitter()
+    tx.put(HEADER, bytes(1 << 20))
+    assert taken(tx) == HEADER + bytes(1 << 20)
+    tx.put(HEADER, b"next")
+    assert taken(tx) == HEADER + b"next"
+
+
+_ACTIONS = st.one_of(
+    st.tuples(st.just("put"), st.binary(max_size=2000)),
+    st.tuples(st.just("reference"), st.binary(min_size=1, max_size=2000)),
+    st.tuples(st.just("commit"), st.binary(min_size=1, max_size=2000)),
+    st.tuples(st.just("send"), st.integers(1, 5000)),
+    st.tuples(st.just("big"), st.just(b"")),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(_ACTIONS, max_size=40), st.booleans(), st.booleans())
+def test_any_sequence_sends_the_same_bytes(
+    actions: list[tuple[str, bytes | int]], header: bool, data: bool
+) -> None:
+    tx = transmitter((header, data))
+    wanted, sent = bytearray(), bytearray()
+    released: list[int] = []
+    promised = 0
+    for what, value in actions:
+        if isinstance(value, int):
+            piece = b"".join(tx.buffers())[:value]
+            sent += piece
+            if piece:
+                tx.sent(len(piece))
+        elif what == "put":
+            put(tx, value)
+            wanted += expected(HEADER, value, digests=(header, data))
+        elif what == "big":
+            put(tx, BIG)
+            wanted += expected(HEADER, BIG, digests=(header, data))
+        elif what == "reference":
+            tx.put_reference(HEADER, memoryview(value), partial(released.append, promised))
+            promised += 1
+            wanted += expected(HEADER, value, digests=(header, data))
+        else:
+            reserve_and_commit(tx, value)
+            wanted += expected(PACKED, value, digests=(header, data))
+        assert tx.pending == len(wanted) - len(sent)
+    sent += taken(tx)
+    assert sent == wanted
+    assert tx.sent_total == len(wanted)
+    assert released == list(range(promised))
