@@ -1,0 +1,89 @@
+"""Durable small files.
+
+A file is replaced as a whole: the new contents are written beside it and put in its place when they
+are on disk.  So at any instant, whatever crashes, there is the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+
+def read(path: Path, limit: int) -> bytes | None:
+    """The contents of ``path``, of which more than ``limit`` bytes are not looked at.
+
+    None if there is no such file.  Other errors are raised.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    parts, left = [], limit
+    try:
+        while left:
+            part = os.read(fd, left)
+            if not part:
+                break
+            parts.append(part)
+            left -= len(part)
+    finally:
+        os.close(fd)
+    return b"".join(parts)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Make ``data`` the contents of ``path``, durably.
+
+    When this raises OSError the file is the old one, but for one case: it could be put in place
+    and then not be made certain that it stays.
+    """
+    # A link stays one, and a block device must not be replaced by a file.
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, f"{path} is no regular file")
+    new = path.with_name(path.name + ".new")
+    try:
+        _fill(new, data)
+        os.replace(new, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(new)
+        raise
+    sync_directory(path.parent)
+
+
+def remove(*paths: Path) -> None:
+    """Delete files durably, one after the other; those that are not there do not matter."""
+    for path in paths:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            continue
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make creations, renames and deletions in ``path`` durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _fill(path: Path, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        view, offset = memoryview(data), 0
+        while view:
+            written = os.pwrite(fd, view, offset)
+            if written == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            view = view[written:]
+            offset += written
+        os.fsync(fd)
+    finally:
+        os.close(fd)

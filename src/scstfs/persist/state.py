@@ -1,0 +1,169 @@
+"""The state directory (``/var/lib/scst``): where which file is, and how it is loaded and saved."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+from pathlib import Path
+from typing import Final, NoReturn
+
+from scstfs.persist import files, modes, reservations
+from scstfs.persist.reservations import DamagedFile, SavedReservations
+from scstfs.persist.undo import UndoLog
+
+log = logging.getLogger(__name__)
+
+#: Mode pages larger than this are none (bytes).
+_MOST_MODES: Final = 1 << 16
+
+
+class ReservationsFile:
+    """Where one device's persistent reservations are kept: ``PATH`` and ``PATH.1``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.backup = path.with_name(path.name + ".1")
+        #: What the files hold durably; None: there are none.
+        self._data: bytes | None = None
+
+    def load(self) -> SavedReservations | None:
+        """What was saved last, None if nothing was.
+
+        Falls back to the backup.  Raises OSError if there are files but none can be used: a
+        device that came up without its reservations would let a fenced initiator write.  The
+        caller must not go on with the device then.
+        """
+        damage: list[Exception] = []
+        for path in (self.path, self.backup):
+            try:
+                data = files.read(path, reservations.MAX_SIZE)
+                if data is None:
+                    continue
+                saved = reservations.decode(data)
+            except (OSError, DamagedFile) as error:
+                damage.append(error)
+                continue
+            if path is self.backup:
+                self._take_backup(damage)
+            self._data = data
+            return saved
+        if damage:
+            self._give_up(damage)
+        return None
+
+    def needs_saving(self, saved: SavedReservations) -> bool:
+        """``save`` would have something to do."""
+        return self._data is not None or saved.is_kept
+
+    def save(self, saved: SavedReservations) -> None:
+        """Make ``saved`` durable; raises OSError with the old state still in place.
+
+        As SCST does, the backup is made to hold what was saved before.
+        """
+        if not saved.is_kept:
+            self.remove()
+            return
+        data = reservations.encode(saved)
+        try:
+            if self._data is not None:
+                files.write(self.backup, self._data)
+            files.write(self.path, data)
+        except OSError:
+            self._put_back()
+            raise
+        self._data = data
+
+    def remove(self) -> None:
+        """Delete the files; raises OSError with the old state still in place."""
+        try:
+            # The other way round, a crash would bring the older state back to life.
+            files.remove(self.backup, self.path)
+        except OSError:
+            self._put_back()
+            raise
+        self._data = None
+
+    def _put_back(self) -> None:
+        """Undo what succeeded of something that failed, as far as that is possible."""
+        with contextlib.suppress(OSError):
+            if self._data is None:
+                files.remove(self.path)
+            elif files.read(self.path, reservations.MAX_SIZE) != self._data:
+                files.write(self.path, self._data)
+
+    def _take_backup(self, damage: list[Exception]) -> None:
+        why = damage[0] if damage else "missing"
+        log.warning("%s can not be used (%s), taking %s", self.path, why, self.backup)
+
+    def _give_up(self, damage: list[Exception]) -> NoReturn:
+        log.error(
+            "persistent reservations in %s and %s can not be used (%s); repair them, or remove "
+            "both to give up the reservations",
+            self.path,
+            self.backup,
+            "; ".join(map(str, damage)),
+        )
+        first = damage[0]
+        number = first.errno if isinstance(first, OSError) and first.errno else errno.EINVAL
+        raise OSError(number, os.strerror(number))
+
+
+class StateDirectory:
+    """Files of all devices below one directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def prepare(self) -> None:
+        """Create the directories that are missing."""
+        for path in (self.path, self.path / "pr", self.path / "vdev_mode_pages"):
+            if not path.is_dir():
+                path.mkdir(mode=0o755, parents=True, exist_ok=True)
+                files.sync_directory(path.parent)
+
+    def reservations_path(self, device_name: str) -> Path:
+        """Default place of a device's persistent reservations."""
+        return self.path / "pr" / device_name
+
+    def undo_log(self, device_name: str) -> UndoLog:
+        """Where a device's atomic writes are logged while they happen."""
+        return UndoLog(self.path / "atomic_writes" / device_name)
+
+    @property
+    def can_save_modes(self) -> bool:
+        """Mode pages can be saved: their directory exists."""
+        return (self.path / "vdev_mode_pages").is_dir()
+
+    def load_modes(self, device_name: str) -> str:
+        """The saved ``KEY=value`` lines of a device; empty if there are none or only damage."""
+        for path in self._modes_paths(device_name):
+            try:
+                data = files.read(path, _MOST_MODES)
+            except OSError as error:
+                log.warning("can not read %s: %s", path, error)
+                continue
+            text = None if data is None else modes.decode(device_name, data)
+            if text is not None:
+                return text
+        return ""
+
+    def save_modes(self, device_name: str, text: str) -> None:
+        """Make ``KEY=value`` lines durable; no lines remove the file.  Raises OSError.
+
+        There is no need of the backup that SCST makes meanwhile, the name of which may be that of
+        another device's file; one that SCST has left behind is removed.
+        """
+        path, backup = self._modes_paths(device_name)
+        if text:
+            files.write(path, modes.encode(device_name, text))
+        old = files.read(backup, _MOST_MODES)
+        if old is not None and modes.decode(device_name, old) is not None:
+            files.remove(backup)
+        if not text:
+            files.remove(path)
+
+    def _modes_paths(self, device_name: str) -> tuple[Path, Path]:
+        directory = self.path / "vdev_mode_pages"
+        return directory / device_name, directory / f"{device_name}1"

@@ -1,0 +1,87 @@
+"""What blocks held before an atomic write, until that write is known to be whole.
+
+Written durably before the first block changes, and crossed out durably before the write is
+acknowledged: whatever happens in between, the old contents can be put back, and what happens later
+is never undone.  One file per device, used again and again; it holds one entry at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import struct
+import threading
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from scstfs.persist import files
+
+log = logging.getLogger(__name__)
+
+_MAGIC: Final = b"scstundo"
+#: Magic, offset, length, whose blocks they are, CRC-32 of the data and of the header before it.
+_HEADER: Final = struct.Struct("<8sQQ32sII")
+_BLANK: Final = bytes(_HEADER.size)
+_LARGEST: Final = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class UndoEntry:
+    """``data`` belongs at byte ``offset`` of the medium."""
+
+    offset: int
+    data: bytes
+
+
+class UndoLog:
+    """The log of one device, for worker threads: ``lock`` is held from entry to crossing out."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock = threading.Lock()
+
+    def enter(self, medium: bytes, entry: UndoEntry) -> None:
+        """Make ``entry`` durable; ``medium`` is the name of what it belongs to.  Raises OSError."""
+        fields = (entry.offset, len(entry.data), hashlib.sha256(medium).digest())
+        crc = zlib.crc32(entry.data)
+        checked = _HEADER.pack(_MAGIC, *fields, crc, 0)
+        header = _HEADER.pack(_MAGIC, *fields, crc, zlib.crc32(checked))
+        created = not self.path.exists()
+        if created:
+            self.path.parent.mkdir(mode=0o755, exist_ok=True)
+            files.sync_directory(self.path.parent.parent)
+        self._write(header + entry.data)
+        if created:
+            files.sync_directory(self.path.parent)
+
+    def cross_out(self) -> None:
+        """The entry is not needed any more; durable.  Raises OSError."""
+        self._write(_BLANK)
+
+    def pending(self, medium: bytes) -> UndoEntry | None:
+        """The entry that was not crossed out, if it is complete and about ``medium``.
+
+        An incomplete one was never relied on.  Raises OSError.
+        """
+        data = files.read(self.path, _HEADER.size + _LARGEST)
+        if data is None or len(data) < _HEADER.size or data[:8] != _MAGIC:
+            return None
+        _, offset, length, owner, crc, header_crc = _HEADER.unpack_from(data)
+        checked = _HEADER.pack(_MAGIC, offset, length, owner, crc, 0)
+        content = data[_HEADER.size : _HEADER.size + length]
+        if zlib.crc32(checked) != header_crc or zlib.crc32(content) != crc:
+            return None
+        if owner != hashlib.sha256(medium).digest():
+            log.warning("%s is about another file or device, and not used", self.path)
+            return None
+        return UndoEntry(offset, content)
+
+    def _write(self, data: bytes) -> None:
+        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwritev(fd, (data,), 0, os.RWF_DSYNC)
+        finally:
+            os.close(fd)
