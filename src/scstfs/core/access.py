@@ -1,0 +1,221 @@
+"""LUN masking: which session sees which device, and what it is told when that changes.
+
+The functions here change LUN sets and bring the sessions that use them in line.  They are
+synchronous: between two commands of an initiator the set is either the old or the new one.
+
+When a nexus disappears, what it has under way at the device is finished, and ``when_retired`` tells
+when that is over.  What has not started yet, because its data or its turn has not come, will not
+start: it is sent back with BUSY, so that the initiator asks again and finds what is there now.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from scstfs.core import ending, tasks
+from scstfs.core.command import Phase
+from scstfs.core.session import Session, TgtDev
+from scstfs.core.target import Acg, AcgDev
+from scstfs.scsi import sense
+
+if TYPE_CHECKING:
+    from scstfs.core.device import Device
+    from scstfs.core.scst import Scst
+
+log = logging.getLogger(__name__)
+
+
+# A nexus's beginning and end
+
+
+def connect(session: Session, acg_dev: AcgDev) -> TgtDev | None:
+    """Make the tgt_dev of ``session`` for a LUN; its first unit attention is a power on.
+
+    None where the device has persistent reservations and the session's transport can not take
+    part in them: such a session does not see the device.
+    """
+    device = acg_dev.device
+    if session.transport_id is None and device.pr.registrants:
+        log.warning(
+            "%s can not reach %s, which has persistent reservation registrants: "
+            "the transport has no initiator port identifiers",
+            session.name,
+            device.name,
+        )
+        return None
+    tgt_dev = TgtDev(session, acg_dev)
+    device.assign_pool(tgt_dev)
+    tgt_dev.queue_unit_attention(sense.RESET)
+    device.tgt_devs.append(tgt_dev)
+    device.pr.bind(tgt_dev)
+    session.attach(tgt_dev)
+    return tgt_dev
+
+
+def disconnect(tgt_dev: TgtDev) -> None:
+    """Take a nexus away from its session; what it reserved is free again."""
+    device, session = tgt_dev.device, tgt_dev.session
+    session.detach(tgt_dev)
+    device.tgt_devs.remove(tgt_dev)
+    tgt_dev.fast_read = tgt_dev.fast_write = None
+    tgt_dev.is_gone = True
+    _send_back(tgt_dev)
+    if tgt_dev.commands:
+        session.former[tgt_dev] = None
+        tasks.when_ended(list(tgt_dev.commands), lambda: session.former.pop(tgt_dev))
+    if device.reserved_by is session:
+        device.reserved_by = None
+        device.refresh()
+    device.pr.unbind(tgt_dev)
+    device.nexus_ended(tgt_dev)
+    device.release_pool(tgt_dev)
+
+
+def _send_back(tgt_dev: TgtDev) -> None:
+    """End the commands of a nexus that wait for their turn; those that wait for data follow."""
+    task_set = tgt_dev.device.tasks
+    task_set.freeze()
+    for cmd in list(tgt_dev.commands):
+        if cmd.phase in (Phase.BLOCKED, Phase.DEFERRED):
+            ending.send_back(cmd)
+    task_set.thaw()
+    if tgt_dev.aca.faulted is tgt_dev:
+        tgt_dev.aca.clear()
+
+
+def when_retired(tgt_devs: Iterable[TgtDev], call: Callable[[], None]) -> None:
+    """Call ``call`` once nothing is done for any of these nexuses any more, maybe at once."""
+    busy = [
+        cmd
+        for tgt_dev in tgt_devs
+        for cmd in tgt_dev.commands
+        if cmd.phase in (Phase.EXECUTING, Phase.HELD)
+    ]
+    tasks.when_ended(busy, call)
+
+
+# LUN sets
+
+
+def add_lun(
+    acg: Acg, device: Device, lun: int, *, read_only: bool, tell: bool = True
+) -> list[TgtDev]:
+    """Add a LUN to a group and to the sessions that use it; returns their new nexuses."""
+    acg_dev = AcgDev(acg, device, lun, read_only=read_only)
+    acg.luns[lun] = acg_dev
+    device.acg_devs.append(acg_dev)
+    connected = [connect(session, acg_dev) for session in acg.sessions]
+    new = [tgt_dev for tgt_dev in connected if tgt_dev is not None]
+    log.info("%s: LUN %d is %s%s", acg.name, lun, device.name, " (read-only)" if read_only else "")
+    if tell:
+        report_luns_changed(acg)
+    return new
+
+
+def remove_lun(acg_dev: AcgDev) -> list[TgtDev]:
+    """Take a LUN out of its group; returns the nexuses that ended with it."""
+    gone = [tgt_dev for tgt_dev in acg_dev.device.tgt_devs if tgt_dev.acg_dev is acg_dev]
+    for tgt_dev in gone:
+        disconnect(tgt_dev)
+    del acg_dev.acg.luns[acg_dev.lun]
+    acg_dev.device.acg_devs.remove(acg_dev)
+    log.info("%s: LUN %d is gone", acg_dev.acg.name, acg_dev.lun)
+    return gone
+
+
+def replace_lun(acg: Acg, device: Device, lun: int, *, read_only: bool, tell: bool) -> list[TgtDev]:
+    """Put ``device`` behind a LUN; returns the nexuses that ended.
+
+    Where the LUN exists its sessions are told that INQUIRY data changed (if ``tell``), where it
+    does not it is added.
+    """
+    old = acg.luns.get(lun)
+    if old is None:
+        add_lun(acg, device, lun, read_only=read_only)
+        return []
+    gone = remove_lun(old)
+    for tgt_dev in add_lun(acg, device, lun, read_only=read_only, tell=False):
+        if tell:
+            tgt_dev.session.report(tgt_dev, sense.INQUIRY_DATA_CHANGED)
+    return gone
+
+
+def report_luns_changed(acg: Acg) -> None:
+    """Tell every session of a group that its LUNs changed."""
+    for session in acg.sessions:
+        session.report_luns_changed()
+
+
+def remove_device(device: Device) -> list[TgtDev]:
+    """Take a device out of every LUN set; returns the nexuses that ended."""
+    gone: list[TgtDev] = []
+    for acg_dev in list(device.acg_devs):
+        gone += remove_lun(acg_dev)
+        report_luns_changed(acg_dev.acg)
+    return gone
+
+
+# Sessions
+
+
+def enter(session: Session) -> None:
+    """Give a new session the LUNs of its group."""
+    session.acg.sessions[session] = None
+    session.target.sessions[session.name] = session
+    for acg_dev in session.acg.luns.values():
+        connect(session, acg_dev)
+    session.refresh()
+
+
+def leave(session: Session) -> None:
+    """Take everything from a session that ends and has no command left."""
+    for tgt_dev in list(session.tgt_devs.values()):
+        disconnect(tgt_dev)
+    session.acg.sessions.pop(session, None)
+    if session.target.sessions.get(session.name) is session:
+        del session.target.sessions[session.name]
+
+
+def reassign_sessions(scst: Scst) -> list[TgtDev]:
+    """Move every session to the group that its initiator's name now selects.
+
+    Returns the nexuses that ended.
+    """
+    gone: list[TgtDev] = []
+    for session in list(scst.sessions()):
+        acg = session.target.find_acg(session.initiator_name)
+        if acg is not session.acg and session.is_open:
+            gone += _reassign(session, acg)
+    return gone
+
+
+def _reassign(session: Session, acg: Acg) -> list[TgtDev]:
+    log.info("session %s moves from %s to %s", session.name, session.acg.name, acg.name)
+    del session.acg.sessions[session]
+    session.acg = acg
+    acg.sessions[session] = None
+    old = dict(session.tgt_devs)
+    kept = {lun: t for lun, t in old.items() if _same_unit(t, acg.luns.get(lun))}
+    gone = [tgt_dev for lun, tgt_dev in old.items() if lun not in kept]
+    for tgt_dev in gone:
+        disconnect(tgt_dev)
+    for lun, tgt_dev in kept.items():
+        tgt_dev.acg_dev = acg.luns[lun]
+    new = [connect(session, acg_dev) for lun, acg_dev in acg.luns.items() if lun not in kept]
+    session.refresh()
+    if gone or new:
+        session.report_luns_changed()
+    for appeared in new:
+        if appeared is not None and appeared.lun in old:
+            session.report(appeared, sense.INQUIRY_DATA_CHANGED)
+    return gone
+
+
+def _same_unit(tgt_dev: TgtDev, acg_dev: AcgDev | None) -> bool:
+    return (
+        acg_dev is not None
+        and tgt_dev.device is acg_dev.device
+        and tgt_dev.acg_dev.read_only == acg_dev.read_only
+    )

@@ -1,0 +1,129 @@
+"""Asymmetric logical unit access: device groups and target groups (SPC-4 5.15).
+
+A device group says through which target groups its devices can be reached; a target group has a
+state, and its targets are local ones or merely names of targets on another node.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from scstfs.scsi import sense
+from scstfs.scsi.alua import AccessState, TargetPortGroup
+
+if TYPE_CHECKING:
+    from scstfs.core.device import Device
+    from scstfs.core.scst import Scst
+    from scstfs.core.session import TgtDev
+    from scstfs.core.target import Target
+
+log = logging.getLogger(__name__)
+
+
+class GroupTarget:
+    """A target's place in a target group; ``target`` is None for one of another node."""
+
+    def __init__(self, name: str, target: Target | None) -> None:
+        self.name = name
+        self.target = target
+        self._rel_tgt_id = 0
+
+    @property
+    def rel_tgt_id(self) -> int:
+        """The port's relative identifier: the local target's own, or the one configured."""
+        return self.target.rel_tgt_id if self.target is not None else self._rel_tgt_id
+
+    @rel_tgt_id.setter
+    def rel_tgt_id(self, value: int) -> None:
+        self._rel_tgt_id = value
+
+
+class TargetGroup:
+    """Target ports that share one access state for the devices of the device group."""
+
+    def __init__(self, device_group: DeviceGroup, name: str) -> None:
+        self.device_group = device_group
+        self.name = name
+        self.group_id = 0
+        self.preferred = False
+        self.state = AccessState.ACTIVE
+        self.targets: dict[str, GroupTarget] = {}
+
+    def forget(self, target: Target) -> None:
+        """``target`` is deleted; a target of its name on another node stays."""
+        for name, entry in list(self.targets.items()):
+            if entry.target is target:
+                del self.targets[name]
+
+    def has_target(self, target: Target) -> bool:
+        """``target`` itself, not merely its name, is in the group."""
+        return any(entry.target is target for entry in self.targets.values())
+
+    def tgt_devs(self) -> list[TgtDev]:
+        """The nexuses that go through this group's local targets to the group's devices."""
+        return [
+            tgt_dev
+            for device in self.device_group.devices
+            for tgt_dev in device.tgt_devs
+            if self.has_target(tgt_dev.session.target)
+        ]
+
+    def set_state(self, state: AccessState) -> None:
+        """Enter ``state``; initiators are told, except of a transition that only begins."""
+        if state is self.state:
+            return
+        log.info("ALUA state of %s/%s is now %s", self.device_group.name, self.name, state.name)
+        self.state = state
+        for tgt_dev in self.tgt_devs():
+            if state is not AccessState.TRANSITIONING:
+                tgt_dev.session.report(tgt_dev, sense.ALUA_STATE_CHANGED)
+            tgt_dev.refresh()
+
+    def set_preferred(self, preferred: bool) -> None:
+        """Set the PREF bit and tell the initiators when it changed."""
+        if preferred == self.preferred:
+            return
+        self.preferred = preferred
+        for tgt_dev in self.tgt_devs():
+            tgt_dev.session.report(tgt_dev, sense.ALUA_STATE_CHANGED)
+
+    def describe(self) -> TargetPortGroup:
+        """The group as REPORT TARGET PORT GROUPS shows it."""
+        return TargetPortGroup(
+            group_id=self.group_id,
+            state=self.state,
+            preferred=self.preferred,
+            ports=tuple(entry.rel_tgt_id for entry in self.targets.values()),
+        )
+
+
+class DeviceGroup:
+    """Devices that are reached through the same target groups."""
+
+    def __init__(self, scst: Scst, name: str) -> None:
+        self.scst = scst
+        self.name = name
+        self.devices: dict[Device, None] = {}
+        self.target_groups: dict[str, TargetGroup] = {}
+
+    def find_by_target(self, target: Target) -> TargetGroup | None:
+        """The target group that ``target`` is in."""
+        return next((g for g in self.target_groups.values() if g.has_target(target)), None)
+
+    def find_entry(self, name: str) -> tuple[TargetGroup, GroupTarget] | None:
+        """Where a target of this name stands in any of the target groups."""
+        for group in self.target_groups.values():
+            entry = group.targets.get(name)
+            if entry is not None:
+                return group, entry
+        return None
+
+    def find_by_id(self, group_id: int) -> TargetGroup | None:
+        """The target group with this identifier."""
+        return next((g for g in self.target_groups.values() if g.group_id == group_id), None)
+
+    def refresh(self) -> None:
+        """Recompute the fast path of everything that the group's states gate."""
+        for device in self.devices:
+            device.refresh()

@@ -1,0 +1,109 @@
+"""Pooled data buffers and their statistics (SCST's SGV caches).
+
+A buffer belongs to a size class, a power of two from 4 KiB to 4 MiB; larger ones are not
+pooled.  Buffers are anonymous mappings: page aligned, as O_DIRECT wants them, and given back to
+the system when the pool drops them.  Reuse is last in, first out: a buffer that was just used is
+still in the CPU's cache.
+"""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass, field
+from typing import Final
+
+MIN_SHIFT: Final = 12
+CLASSES: Final = 11
+MAX_POOLED: Final = 1 << (MIN_SHIFT + CLASSES - 1)
+
+#: Bytes that a pool keeps for reuse before it gives buffers back to the system.
+DEFAULT_KEEP: Final = 64 << 20
+
+
+@dataclass(slots=True)
+class ClassStatistics:
+    """Allocations of one size class since the last reset."""
+
+    hits: int = 0
+    total: int = 0
+
+
+@dataclass(slots=True)
+class PoolStatistics:
+    """What ``sgv/NAME/stats`` shows."""
+
+    classes: list[ClassStatistics] = field(
+        default_factory=lambda: [ClassStatistics() for _ in range(CLASSES)]
+    )
+    big: int = 0
+
+    def reset(self) -> None:
+        """Zero everything, as any write to ``stats`` does."""
+        for row in self.classes:
+            row.hits = row.total = 0
+        self.big = 0
+
+
+class Buffer:
+    """One buffer: ``view`` is exactly as long as was asked for."""
+
+    __slots__ = ("_index", "_memory", "_pool", "view")
+
+    def __init__(self, pool: BufferPool, memory: mmap.mmap, index: int, size: int) -> None:
+        self._pool = pool
+        self._memory = memory
+        self._index = index
+        self.view = memoryview(memory)[:size]
+
+    def release(self) -> None:
+        """Give the buffer back; ``view`` must not be used afterwards."""
+        self._pool.put_back(self._memory, self._index)
+
+
+class BufferPool:
+    """Size classes of page-aligned buffers."""
+
+    def __init__(self, name: str, keep: int = DEFAULT_KEEP) -> None:
+        self.name = name
+        self.statistics = PoolStatistics()
+        self._keep = keep
+        self._free: list[list[mmap.mmap]] = [[] for _ in range(CLASSES)]
+        self._free_bytes = 0
+
+    @property
+    def cached_pages(self) -> int:
+        """Pages (4096 bytes) that the pool holds for reuse."""
+        return self._free_bytes >> MIN_SHIFT
+
+    @property
+    def cached_buffers(self) -> int:
+        """Buffers that the pool holds for reuse."""
+        return sum(map(len, self._free))
+
+    def get(self, size: int) -> Buffer:
+        """A buffer of ``size`` bytes; its contents are whatever was there before."""
+        if size > MAX_POOLED:
+            self.statistics.big += 1
+            return Buffer(self, mmap.mmap(-1, size), -1, size)
+        index = max((size - 1).bit_length() - MIN_SHIFT, 0) if size > 1 else 0
+        row = self.statistics.classes[index]
+        row.total += 1
+        free = self._free[index]
+        if free:
+            row.hits += 1
+            memory = free.pop()
+            self._free_bytes -= len(memory)
+        else:
+            memory = mmap.mmap(-1, 1 << (MIN_SHIFT + index))
+        return Buffer(self, memory, index, size)
+
+    def put_back(self, memory: mmap.mmap, index: int) -> None:
+        """Keep ``memory`` for reuse, or drop it when the pool is full."""
+        if index >= 0 and self._free_bytes + len(memory) <= self._keep:
+            self._free_bytes += len(memory)
+            self._free[index].append(memory)
+
+    def shrink(self) -> None:
+        """Drop everything that is kept for reuse."""
+        self._free = [[] for _ in range(CLASSES)]
+        self._free_bytes = 0

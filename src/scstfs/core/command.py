@@ -1,0 +1,260 @@
+"""A SCSI command on its way through the core.
+
+A driver makes one for each command that its fast path does not finish on the spot::
+
+    cmd = IscsiCommand(...)            # a subclass that knows how to answer
+    execute.prepare(cmd)               # finds the LUN, decodes the CDB, may refuse
+    ... data-out arrives in cmd.data ...
+    execute.run(cmd)                   # ends in cmd.reply(), now or later, exactly once
+
+The core sets ``status``, ``sense`` and ``data_in`` before it calls ``reply``.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from scstfs.core.taskset import EVERYTHING, Claim, TaskSet
+from scstfs.scsi.cdb import Decoded, naca
+from scstfs.scsi.opcodes import NO_FLAGS, Direction, Flag
+from scstfs.scsi.status import Status
+
+if TYPE_CHECKING:
+    from scstfs.core.device import Device
+    from scstfs.core.session import Session, TgtDev
+
+Data: TypeAlias = bytes | bytearray | memoryview
+
+
+class TaskAttribute(enum.IntEnum):
+    """Task attributes (SAM-5 8.6); the numbers are those of the iSCSI ATTR field."""
+
+    UNTAGGED = 0
+    SIMPLE = 1
+    ORDERED = 2
+    HEAD_OF_QUEUE = 3
+    ACA = 4
+
+
+class Phase(enum.Enum):
+    """Where a command is, in the words of ``trace_cmds``."""
+
+    INIT = "INIT"
+    DATA_WAIT = "DATA_WAIT"
+    BLOCKED = "EXEC_CHECK_BLOCKING"
+    #: Kept from starting by an ACA condition.
+    DEFERRED = "EXEC_CHECK_SN"
+    EXECUTING = "EXEC_WAIT"
+    #: Waits for the end of something that goes on without it.
+    HELD = "PRE_XMIT_RESP"
+    #: Kept from completing by an ACA condition.
+    ANSWERED = "PRE_XMIT_RESP2"
+    DONE = "FINISHED"
+
+
+class Abort(enum.Enum):
+    """What becomes of the answer to an aborted command (SAM-5 5.6)."""
+
+    SILENT = "no answer is sent"
+    TASK_ABORTED = "status TASK ABORTED is sent"
+
+
+class Command:
+    """One command of one session; see the module's text for its life."""
+
+    __slots__ = (
+        "_device",
+        "_entered",
+        "_tgt_dev",
+        "abort",
+        "attribute",
+        "cdb",
+        "data",
+        "data_in",
+        "decoded",
+        "descriptors",
+        "ended_calls",
+        "expected_direction",
+        "expected_length",
+        "flags",
+        "listed_claims",
+        "lun",
+        "phase",
+        "retried",
+        "sense",
+        "session",
+        "spans",
+        "status",
+        "tag",
+    )
+
+    def __init__(
+        self,
+        session: Session,
+        lun: bytes,
+        cdb: bytes,
+        *,
+        tag: int = 0,
+        attribute: TaskAttribute = TaskAttribute.SIMPLE,
+        expected_direction: Direction = Direction.NONE,
+        expected_length: int = 0,
+    ) -> None:
+        self.session = session
+        #: The eight bytes of the LUN field, as the initiator sent them (SAM-5 4.7).
+        self.lun = lun
+        self.cdb = cdb
+        self.tag = tag
+        self.attribute = attribute
+        self.expected_direction = expected_direction
+        #: Bytes that the initiator means to transfer.
+        self.expected_length = expected_length
+        self._tgt_dev: TgtDev | None = None
+        self._device: Device | None = None
+        self.decoded: Decoded | None = None
+        self.flags = NO_FLAGS
+        #: Data-out, set by the driver before ``run``: what the CDB asks for, or what there was.
+        self.data: Data = b""
+        self.data_in: Data = b""
+        #: None until the command is over, and after that if there is to be no answer.
+        self.status: Status | None = None
+        self.sense = b""
+        self.phase = Phase.INIT
+        self.abort: Abort | None = None
+        self.ended_calls: list[Callable[[], None]] = []
+        #: Delayed once already because of the ALUA state transitioning.
+        self.retried = False
+        #: Parameter list that had to be understood before anything else.
+        self.descriptors: object = None
+        #: What a command with descriptors touches, maybe of other devices.
+        self.listed_claims: tuple[tuple[TaskSet, Claim], ...] | None = None
+        self._entered = time.monotonic()
+        #: Time spent in each phase (100 ns), while latencies are measured.
+        self.spans: list[tuple[str, int]] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """The answer is given; the command can do no more."""
+        return self.phase is Phase.DONE
+
+    @property
+    def has_answer(self) -> bool:
+        """The answer is decided, though it may not have been given yet."""
+        return self.phase is Phase.DONE or self.phase is Phase.ANSWERED
+
+    @property
+    def naca(self) -> bool:
+        """CHECK CONDITION is to establish an ACA condition (SAM-5 5.2)."""
+        return naca(self.cdb)
+
+    @property
+    def age(self) -> float:
+        """Seconds that the command has been in its phase."""
+        return time.monotonic() - self._entered
+
+    def enter(self, phase: Phase) -> None:
+        """Go on to ``phase``."""
+        if self.spans is not None:
+            now = time.monotonic()
+            self.spans.append((self.phase.value, round((now - self._entered) * 10_000_000)))
+            self._entered = now
+        self.phase = phase
+
+    @property
+    def tgt_dev(self) -> TgtDev:
+        """The nexus; only commands for an existing LUN have one."""
+        assert self._tgt_dev is not None
+        return self._tgt_dev
+
+    @property
+    def device(self) -> Device:
+        """The device; only commands for an existing LUN have one."""
+        assert self._device is not None
+        return self._device
+
+    @property
+    def has_device(self) -> bool:
+        """The command is for a LUN that exists."""
+        return self._device is not None
+
+    def attach(self, tgt_dev: TgtDev) -> None:
+        """The LUN exists and this is its nexus."""
+        self._tgt_dev = tgt_dev
+        self._device = tgt_dev.device
+        if tgt_dev.device.scst.measure_latency:
+            self.spans = []
+
+    @property
+    def parsed(self) -> Decoded:
+        """The decoded CDB; only commands that were not refused at once have one."""
+        assert self.decoded is not None
+        return self.decoded
+
+    @property
+    def data_out_length(self) -> int:
+        """Bytes of data-out that the driver has to fetch before ``run``."""
+        if self.is_over or self.decoded is None:
+            return 0
+        return self.decoded.length if self.decoded.direction is Direction.OUT else 0
+
+    @property
+    def head_of_queue(self) -> bool:
+        """Overtakes what waits: by its task attribute, or because its opcode always does."""
+        return self.attribute is TaskAttribute.HEAD_OF_QUEUE or bool(
+            self.flags & Flag.IMPLICIT_HEAD_OF_QUEUE
+        )
+
+    @property
+    def alone(self) -> bool:
+        """Nothing else may start on the device while it runs."""
+        return self.attribute is TaskAttribute.ORDERED or bool(self.flags & Flag.SERIALIZED)
+
+    @property
+    def waits_for_others(self) -> bool:
+        """It may start only when nothing else runs on the device."""
+        return self.attribute is TaskAttribute.ORDERED or bool(
+            self.flags & Flag.STRICTLY_SERIALIZED
+        )
+
+    @property
+    def exclusive(self) -> bool:
+        """Nobody else may write its blocks meanwhile."""
+        if self.listed_claims:
+            return any(claim.exclusive for _, claim in self.listed_claims)
+        return bool(self.flags & Flag.ATOMIC)
+
+    def claims(self) -> tuple[tuple[TaskSet, Claim], ...]:
+        """The blocks that it touches, each with the task set of their device."""
+        if self.listed_claims is not None:
+            return self.listed_claims
+        decoded, device = self.parsed, self.device
+        writes, exclusive = self.flags & Flag.WRITES_MEDIUM, self.flags & Flag.ATOMIC
+        if decoded.lba is not None:
+            end = decoded.lba + (decoded.data_length >> device.block_shift)
+            claim = Claim(decoded.lba, end, bool(writes), bool(exclusive))
+        elif writes:
+            claim = EVERYTHING
+        else:
+            return ()
+        return ((device.tasks, claim),)
+
+    def call_when_ended(self, call: Callable[[], None]) -> None:
+        """Have ``call`` called when the command is over and can do no more harm."""
+        self.ended_calls.append(call)
+
+    def allocate(self, size: int) -> memoryview:
+        """A buffer for ``size`` bytes of data-in.
+
+        Drivers override this, so that the data is read into memory that can be sent from.
+        """
+        return memoryview(bytearray(size))
+
+    def reply(self) -> None:
+        """Send the answer: ``status``, ``sense``, ``data_in``; nothing if ``status`` is None."""
+        raise NotImplementedError
+
+    def cancel_transfer(self) -> None:
+        """Stop waiting for data-out: the command was aborted while its data was on the way."""
+        raise NotImplementedError

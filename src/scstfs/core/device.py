@@ -1,0 +1,289 @@
+"""Devices and dev handlers, as far as they are common to all kinds.
+
+A handler (``handlers/NAME``) serves devices of one SCSI type; a device (``devices/NAME``) executes
+commands.  What they do with a command is theirs (package ``scstfs.handlers``); who may send one
+and when is the core's.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+
+from scstfs.core.aca import Aca
+from scstfs.core.persistent import PersistentReservations
+from scstfs.core.taskset import TaskSet
+from scstfs.core.threads import WorkerPool
+from scstfs.scsi import sense
+from scstfs.scsi.cdb import Decoded, OpcodeTable, opcode_table
+from scstfs.scsi.opcodes import DeviceType
+from scstfs.scsi.sense import CheckCondition, Sense
+from scstfs.scsi.status import TaskStatus
+
+if TYPE_CHECKING:
+    from scstfs.core.blocks import Blocks
+    from scstfs.core.command import Command
+    from scstfs.core.scst import Scst
+    from scstfs.core.session import FastPath, Session, TgtDev
+    from scstfs.core.target import AcgDev
+    from scstfs.core.trace import TraceLog
+    from scstfs.scsi.unit import LogicalUnit
+
+#: Commands that one nexus may have under way at a device, unless configured otherwise.
+DEFAULT_MAX_TGT_DEV_COMMANDS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The part of a command that may block: ``work`` runs in a worker thread.
+
+    It may raise CheckCondition, TaskStatus or OSError, and must not touch the core's objects.
+    What it returns is the data-in, unless ``then`` makes the answer of it, in the event loop.
+    """
+
+    work: Callable[[], object]
+    then: Callable[[object], Answer] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """The command is GOOD, without data, as soon as ``register`` calls what it is given."""
+
+    register: Callable[[Callable[[], None]], None]
+
+
+class Later(enum.Enum):
+    """Who executes the command goes on by himself, and calls ``execute.resume`` in the end."""
+
+    LATER = "later"
+
+
+LATER: Final = Later.LATER
+
+#: What executing a command gives: its data-in (maybe none), the job that will, what it waits for,
+#: or LATER.
+Answer: TypeAlias = "bytes | bytearray | memoryview | Job | Until | Later"
+
+
+class ThreadsPoolType(enum.Enum):
+    """``threads_pool_type``: whether each session gets its own worker threads."""
+
+    PER_INITIATOR = "per_initiator"
+    SHARED = "shared"
+
+
+class DevHandler(Protocol):
+    """A dev handler as the core sees it."""
+
+    @property
+    def name(self) -> str:
+        """Name of its directory."""
+
+    @property
+    def type(self) -> DeviceType:
+        """Type of all its devices."""
+
+    @property
+    def threads_num(self) -> int:
+        """Default of ``threads_num`` for its devices."""
+
+    @property
+    def max_tgt_dev_commands(self) -> int:
+        """Default of ``max_tgt_dev_commands`` for its devices."""
+
+    @property
+    def trace(self) -> TraceLog:
+        """Its trace categories."""
+
+
+class Device:
+    """A logical unit; subclasses execute commands."""
+
+    #: log2 of the block size in bytes; 0 where the device has no blocks.
+    block_shift = 0
+    #: The copy manager takes a LUN of the device as soon as it appears.
+    in_copy_manager = False
+
+    def __init__(self, scst: Scst, name: str, kind: DeviceType) -> None:
+        self.scst = scst
+        self.name = name
+        self.type = kind
+        self.handler: DevHandler | None = None
+        self.read_only = False
+        self.tgt_devs: list[TgtDev] = []
+        #: LUNs under which the device is exported, oldest first.
+        self.acg_devs: list[AcgDev] = []
+        self._exports = 0
+        self.tasks = TaskSet(scst.start_command, scst.activity.arrivals)
+        #: Of all nexuses together (TST=0).
+        self.aca = Aca()
+        self.reserved_by: Session | None = None
+        self.pr = PersistentReservations(self)
+        self.max_tgt_dev_commands = 0
+        self.threads_num = 0
+        self.threads_pool_type = ThreadsPoolType.PER_INITIATOR
+        self.numa_node_id = -1
+        self.cluster_mode = False
+        #: Where persistent reservations are kept, if that was said.
+        self.pr_file_name: str | None = None
+        self._shared_pool: WorkerPool | None = None
+        self.alive = True
+
+    @property
+    def blocks(self) -> int:
+        """Logical blocks that can be addressed."""
+        return 0
+
+    # What the control mode page says; devices without mode pages keep these values.
+
+    @property
+    def descriptor_sense(self) -> bool:
+        """D_SENSE: sense data in descriptor format."""
+        return False
+
+    @property
+    def task_aborted_status(self) -> bool:
+        """TAS: commands aborted by another initiator end with TASK ABORTED."""
+        return False
+
+    @property
+    def separate_task_sets(self) -> bool:
+        """TST=1: every nexus has a task set of its own."""
+        return True
+
+    @property
+    def software_write_protected(self) -> bool:
+        """SWP: writing is refused."""
+        return False
+
+    @property
+    def queue_error_management(self) -> int:
+        """QErr: what becomes of other commands when one fails."""
+        return 0
+
+    @property
+    def only_task_management(self) -> bool:
+        """TMF_ONLY: an ACA condition is dealt with by task management, not by commands."""
+        return False
+
+    @property
+    def explicit_alua(self) -> bool:
+        """Initiators may change access states."""
+        return False
+
+    # Executing commands
+
+    @property
+    def opcodes(self) -> OpcodeTable:
+        """The commands that the device understands."""
+        return opcode_table(self.type)
+
+    def check_range(self, decoded: Decoded) -> None:
+        """Refuse blocks that do not exist before data is transferred."""
+
+    def check_ready(self, cmd: Command) -> None:
+        """Refuse what the state of the medium does not allow; ``execute`` does so by itself."""
+
+    def check_available(self, cmd: Command) -> None:
+        """Refuse nearly everything while the device is busy with itself (FORMAT UNIT)."""
+
+    def translate(self, error: OSError, *, writing: bool) -> CheckCondition | TaskStatus:
+        """An error of the back end, met while ``writing`` or else reading, as its answer."""
+        return CheckCondition(sense.INTERNAL_TARGET_FAILURE)
+
+    # Copies between devices
+
+    def describe(self) -> LogicalUnit:
+        """What commands show of the device; only for those that execute copies by token."""
+        raise NotImplementedError
+
+    def identifiers(self) -> list[bytes]:
+        """Designation descriptors (SPC-4 7.8.6) by which copies name the logical unit."""
+        return []
+
+    def copy_blocks(self) -> Blocks:
+        """What a copy reads and writes; raises CheckCondition where that is impossible."""
+        raise CheckCondition(sense.INVALID_OPCODE)
+
+    def execute(self, cmd: Command) -> Answer:
+        """Execute a command that passed all gates."""
+        raise NotImplementedError
+
+    def fast_paths(self, tgt_dev: TgtDev) -> tuple[FastPath | None, FastPath | None]:
+        """Functions that READ and WRITE without passing the gates, where none would look."""
+        return None, None
+
+    def reset(self) -> None:
+        """What a logical unit reset does to the handler's own state (SAM-5 6.3.3)."""
+
+    def nexus_ended(self, tgt_dev: TgtDev) -> None:
+        """``tgt_dev`` is gone, and with it what the handler keeps for it."""
+
+    def report_to_all(self, condition: Sense) -> None:
+        """Tell every nexus of ``condition``."""
+        for tgt_dev in list(self.tgt_devs):
+            tgt_dev.session.report(tgt_dev, condition)
+
+    def load_modes(self) -> None:
+        """Read saved mode pages; runs in a worker thread."""
+
+    # Bookkeeping
+
+    def take_export_number(self) -> int:
+        """The number of the next ``exportN`` link."""
+        number = self._exports
+        self._exports += 1
+        return number
+
+    def refresh(self) -> None:
+        """Recompute the fast path of every nexus."""
+        for tgt_dev in self.tgt_devs:
+            tgt_dev.refresh()
+
+    def assign_pool(self, tgt_dev: TgtDev) -> None:
+        """Give a nexus worker threads, according to the ``threads_*`` attributes."""
+        tgt_dev.pool = self._pool_for(tgt_dev)
+        older = takewhile(lambda other: other is not tgt_dev, self.tgt_devs)
+        tgt_dev.thread_index = sum(1 for _ in older) if self.has_own_pool(tgt_dev) else -1
+
+    def _pool_for(self, tgt_dev: TgtDev) -> WorkerPool:
+        if self.threads_num == 0:
+            return self.scst.threads
+        if self.threads_pool_type is ThreadsPoolType.PER_INITIATOR:
+            mask = tgt_dev.session.acg.cpu_mask
+            cpus = [n for n in range(self.scst.cpus) if mask >> n & 1]
+            return WorkerPool(self.name, self.threads_num, self.scst.completions, cpus)
+        if self._shared_pool is None:
+            self._shared_pool = WorkerPool(self.name, self.threads_num, self.scst.completions)
+        return self._shared_pool
+
+    def configure_threads(self, number: int, pool_type: ThreadsPoolType) -> None:
+        """Give every nexus worker threads anew; the old ones finish what they have."""
+        old = {tgt_dev.pool for tgt_dev in self.tgt_devs}
+        self.threads_num, self.threads_pool_type = number, pool_type
+        self._shared_pool = None
+        for tgt_dev in self.tgt_devs:
+            self.assign_pool(tgt_dev)
+        for pool in old - {None, self.scst.threads}:
+            pool.close()
+
+    def has_own_pool(self, tgt_dev: TgtDev) -> bool:
+        """The worker threads of ``tgt_dev`` are its own."""
+        return tgt_dev.pool not in (self.scst.threads, self._shared_pool)
+
+    def release_pool(self, tgt_dev: TgtDev) -> None:
+        """``tgt_dev`` ends: its own threads end too."""
+        if self.has_own_pool(tgt_dev):
+            tgt_dev.pool.close()
+
+    def retire(self) -> None:
+        """The device is being deleted: end what it does by itself."""
+
+    def close(self) -> None:
+        """Give up everything; no nexus is left and no command runs."""
+        self.alive = False
+        if self._shared_pool is not None:
+            self._shared_pool.close()

@@ -1,0 +1,88 @@
+"""Devices come and go: registration, deletion, and who has to know."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from scstfs.core import access
+from scstfs.core.session import TgtDev
+from scstfs.persist.state import ReservationsFile
+from scstfs.sysfs.errors import SysfsError
+
+if TYPE_CHECKING:
+    from scstfs.core.device import Device
+    from scstfs.core.scst import Scst
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@contextmanager
+def reserved_name(scst: Scst, name: str) -> Iterator[None]:
+    """Keep a device name to ourselves while the device is being made."""
+    scst.reserved_names.add(name)
+    try:
+        yield
+    finally:
+        scst.reserved_names.discard(name)
+
+
+async def register(
+    scst: Scst, device: Device, open_it: Callable[[], T], install: Callable[[T], None]
+) -> None:
+    """Make ``device`` exist: reservations, mode pages and store loaded, LUN of the copy manager.
+
+    ``open_it`` runs in a thread and ``install`` takes what it gave.  Raises SysfsError, in which
+    case there is no such device.
+    """
+    path = scst.state.reservations_path(device.name)
+
+    def load() -> T:
+        file = ReservationsFile(path)
+        device.pr.load(file, file.load())
+        device.load_modes()
+        return open_it()
+
+    try:
+        opened = await scst.runtime.run_blocking(load)
+    except OSError as error:
+        raise SysfsError(error.errno or 0, f"{device.name}: {error}") from error
+    install(opened)
+    appear(scst, device)
+
+
+def appear(scst: Scst, device: Device) -> None:
+    """Put a complete device where everybody can see it."""
+    scst.devices[device.name] = device
+    scst.activity.attach(device.tasks)
+    for watcher in scst.watchers:
+        watcher.device_appeared(device)
+
+
+def unregister(scst: Scst, device: Device) -> list[TgtDev]:
+    """Delete ``device`` from everywhere; returns the nexuses that ended.
+
+    The device is closed when the commands that run have ended.
+    """
+    group = scst.device_group_of(device)
+    if group is not None:
+        del group.devices[device]
+    del scst.devices[device.name]
+    for watcher in scst.watchers:
+        watcher.device_disappears(device)
+    gone = access.remove_device(device)
+    device.retire()
+    device.tasks.unblock_all()
+
+    def close() -> None:
+        scst.activity.detach(device.tasks)
+        device.close()
+
+    access.when_retired(gone, partial(device.tasks.when_idle, close, background_too=True))
+    log.info("device %s deleted", device.name)
+    return gone

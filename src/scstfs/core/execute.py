@@ -1,0 +1,194 @@
+"""From a received command to its answer: the pipeline that every command goes through.
+
+``prepare`` finds the LUN and understands the CDB before any data is transferred; ``run`` has the
+command wait for its turn (``taskset``, ``aca``); ``start`` takes it through the gates (``gates``)
+to whoever executes it: the core itself for what concerns more than one device's blocks
+(``local``), the copy manager for copies, else the device.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from scstfs.core import gates, local, no_device
+from scstfs.core.command import Abort, Command, Phase, TaskAttribute
+from scstfs.core.device import Job, Later, Until
+from scstfs.core.ending import abort, finish, send_back
+from scstfs.scsi import sense
+from scstfs.scsi.opcodes import Flag
+from scstfs.scsi.sense import CheckCondition
+from scstfs.scsi.status import Status, TaskStatus
+
+if TYPE_CHECKING:
+    from scstfs.core.device import Answer
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: How long a command waits, once, for the end of an ALUA transition (seconds).
+TRANSITION_DELAY: Final = 0.5
+
+
+def prepare(cmd: Command) -> None:
+    """Find the LUN and decode the CDB.
+
+    The command may be over when this returns (``reply`` was called); otherwise the driver fetches
+    ``data_out_length`` bytes and calls ``run``.
+    """
+    session = cmd.session
+    session.command_count += 1
+    tgt_dev = session.find(cmd.lun)
+    if tgt_dev is None or tgt_dev.device.handler is None:
+        _conclude(cmd, _guarded(cmd, partial(no_device.answer, cmd)))
+        return
+    cmd.attach(tgt_dev)
+    device = tgt_dev.device
+    try:
+        gates.check_queue_depth(tgt_dev)
+        if tgt_dev.aca.faulted is not None or cmd.attribute is TaskAttribute.ACA:
+            tgt_dev.aca.admit(cmd)
+        decoded = device.opcodes.decode(cmd.cdb, device.block_shift)
+        cmd.cdb, cmd.flags = decoded.cdb, decoded.flags
+        device.check_range(decoded)
+        cmd.decoded = decoded.settle(cmd.expected_direction, cmd.expected_length)
+    except (CheckCondition, TaskStatus) as outcome:
+        _refuse(cmd, outcome)
+        return
+    tgt_dev.commands[cmd] = None
+    cmd.enter(Phase.DATA_WAIT)
+
+
+def run(cmd: Command) -> None:
+    """Execute a prepared command whose data-out is there."""
+    if cmd.is_over:
+        return
+    session = cmd.session
+    if not session.executes:
+        # The session that this one takes over from is still being closed.
+        session.postponed.append(cmd)
+        return
+    if cmd.tgt_dev.is_gone:
+        send_back(cmd)
+        return
+    if cmd.flags & Flag.DESCRIPTORS and cmd.listed_claims is None:
+        # A faulty parameter list is found out before anything else is looked at.
+        _guarded(cmd, partial(_understand, cmd))
+        if cmd.is_over:
+            return
+    try:
+        gates.check_access_state(cmd)
+    except CheckCondition as condition:
+        if condition.sense == sense.ALUA_TRANSITION and not cmd.retried:
+            cmd.retried = True
+            cmd.device.scst.runtime.call_later(TRANSITION_DELAY, partial(run, cmd))
+            return
+        _refuse(cmd, condition)
+        return
+    _wait_for_turn(cmd)
+
+
+def _wait_for_turn(cmd: Command) -> None:
+    cmd.enter(Phase.BLOCKED)
+    if cmd.device.tasks.admit(cmd):
+        start(cmd)
+
+
+def start(cmd: Command) -> None:
+    """Take an admitted command through the gates and execute it."""
+    if cmd.is_over:
+        return
+    if gates.is_swallowed(cmd):
+        abort(cmd, Abort.SILENT)
+        return
+    if cmd.tgt_dev.aca.stops(cmd):
+        cmd.enter(Phase.DEFERRED)
+        cmd.tgt_dev.aca.defer(cmd, partial(_wait_for_turn, cmd))
+        return
+    _conclude(cmd, _guarded(cmd, partial(_execute, cmd)))
+
+
+def resume(cmd: Command, outcome: Callable[[], Answer]) -> None:
+    """Go on with a command that was answered with LATER: ``outcome`` gives what it came to."""
+    # The order matters: those who waited for this command must find its effects.
+    _conclude(cmd, _guarded(cmd, outcome))
+    if cmd.has_answer:
+        cmd.device.tasks.finished(cmd)
+
+
+def _understand(cmd: Command) -> None:
+    name = cmd.parsed.op.execute
+    understand = local.DESCRIPTORS.get(name) or cmd.device.scst.descriptors.get(name)
+    if understand is None:
+        raise CheckCondition(sense.INVALID_OPCODE)
+    cmd.listed_claims = ()
+    understand(cmd)
+
+
+def _execute(cmd: Command) -> Answer:
+    gates.check_reservations(cmd)
+    gates.check_unit_attention(cmd)
+    gates.check_write_access(cmd)
+    device, name = cmd.device, cmd.parsed.op.execute
+    device.check_available(cmd)
+    if cmd.flags & Flag.WRITES_MEDIUM:
+        for tasks, claim in cmd.claims():
+            if claim.writes:
+                tasks.announce(claim)
+    own = local.COMMANDS.get(name) or device.scst.commands.get(name)
+    return own(cmd) if own is not None else device.execute(cmd)
+
+
+def _guarded(cmd: Command, action: Callable[[], T]) -> T | None:
+    """What ``action`` gives; None if it failed, and then the command is over.
+
+    A bug costs that command only.
+    """
+    try:
+        return action()
+    except (CheckCondition, TaskStatus) as outcome:
+        _refuse(cmd, outcome)
+    except OSError as error:
+        writing = bool(cmd.flags & Flag.WRITES_MEDIUM)
+        _refuse(cmd, cmd.device.translate(error, writing=writing))
+    except Exception:
+        log.exception("command %s failed", cmd.cdb.hex())
+        _refuse(cmd, CheckCondition(sense.INTERNAL_TARGET_FAILURE))
+    return None
+
+
+def _refuse(cmd: Command, outcome: CheckCondition | TaskStatus) -> None:
+    condition = outcome if isinstance(outcome, CheckCondition) else None
+    finish(cmd, outcome.status, condition)
+
+
+def _conclude(cmd: Command, answer: Answer | None) -> None:
+    """End the command, or let a worker thread do what may block."""
+    if answer is None or isinstance(answer, Later):
+        return
+    if isinstance(answer, Job):
+        cmd.enter(Phase.EXECUTING)
+        cmd.device.tasks.started(cmd)
+        cmd.tgt_dev.pool.submit(answer.work, partial(_job_done, cmd, answer))
+        return
+    if isinstance(answer, Until):
+        cmd.enter(Phase.EXECUTING)
+        cmd.device.tasks.started(cmd)
+        answer.register(partial(resume, cmd, lambda: b""))
+        return
+    finish(cmd, Status.GOOD, data=answer)
+
+
+def _job_done(cmd: Command, job: Job, value: object, error: BaseException | None) -> None:
+    def outcome() -> Answer:
+        if error is not None:
+            raise error
+        if job.then is not None:
+            return job.then(value)
+        assert isinstance(value, bytes | bytearray | memoryview)
+        return value
+
+    resume(cmd, outcome)

@@ -1,0 +1,311 @@
+"""The service actions of PERSISTENT RESERVE OUT (SPC-4 5.13, 6.15), in SCST's order of checks.
+
+An action changes the state and says what else it brings about; that is carried out only when the
+changed state is durable.  What is wrong with a command is found out before anything is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+from scstfs.core.persistent import PersistentReservations, Registrant
+from scstfs.scsi import pr, sense
+from scstfs.scsi.pr import OutAction, PrOut, PrType
+from scstfs.scsi.sense import CheckCondition, Sense
+from scstfs.scsi.status import reservation_conflict
+from scstfs.scsi.transport_id import TransportId
+
+if TYPE_CHECKING:
+    from scstfs.core.session import TgtDev
+
+#: Registrations of one device.  SCST's limit is memory, and that of its file; an initiator must
+#: not be able to use up either with lists of made-up TransportIDs.
+MOST_REGISTRANTS: Final = 2048
+
+_REGISTRANTS_ONLY: Final = (
+    PrType.WRITE_EXCLUSIVE_REGISTRANTS_ONLY,
+    PrType.EXCLUSIVE_ACCESS_REGISTRANTS_ONLY,
+)
+
+
+class Effect(NamedTuple):
+    """What happens to another nexus: it is told something, or (None) its commands are aborted."""
+
+    tgt_dev: TgtDev
+    condition: Sense | None
+
+
+class Action:
+    """One command, from a nexus that may send it."""
+
+    def __init__(self, state: PersistentReservations, tgt_dev: TgtDev, request: PrOut) -> None:
+        self.state = state
+        self.tgt_dev = tgt_dev
+        self.request = request
+        #: In the order in which they have to come.
+        self.effects: list[Effect] = []
+
+    def tell(self, registrants: Iterable[Registrant], condition: Sense) -> None:
+        """Have those told that are there."""
+        for registrant in registrants:
+            if registrant.tgt_dev is not None:
+                self.effects.append(Effect(registrant.tgt_dev, condition))
+
+    def abort(self, registrant: Registrant) -> None:
+        """Have the commands of a nexus aborted."""
+        if registrant.tgt_dev is not None:
+            self.effects.append(Effect(registrant.tgt_dev, None))
+
+    def sender(self) -> Registrant:
+        """The sender's registration; its key must be right."""
+        registrant = self.tgt_dev.registrant
+        if registrant is None or registrant.key != self.request.key:
+            raise reservation_conflict()
+        return registrant
+
+    def is_same_reservation(self) -> bool:
+        """Type and scope are those of the reservation."""
+        held, request = self.state.reservation, self.request
+        return held is not None and (held.type, held.scope) == (request.type, request.scope)
+
+    def reserve_for(self, registrant: Registrant) -> None:
+        """Make ``registrant`` the holder of what is asked for."""
+        self.state.set_holder(registrant, PrType(self.request.type), self.request.scope)
+
+
+def perform(
+    state: PersistentReservations, tgt_dev: TgtDev, cdb: bytes, data: bytes
+) -> list[Effect]:
+    """Execute PERSISTENT RESERVE OUT; returns what else has to happen.
+
+    Raises CheckCondition or TaskStatus, and has changed nothing then.
+    """
+    action = cdb[1] & 0x1F
+    registers = action in (OutAction.REGISTER, OutAction.REGISTER_AND_IGNORE)
+    if not registers and tgt_dev.registrant is None:
+        raise reservation_conflict()
+    request = pr.decode_out(cdb, data)
+    command = Action(state, tgt_dev, request)
+    _ACTIONS[request.action](command)
+    state.device.refresh()
+    return command.effects
+
+
+# Registering
+
+
+def _register(command: Action) -> None:
+    registrant, request = command.tgt_dev.registrant, command.request
+    if request.key != (registrant.key if registrant is not None else 0):
+        raise reservation_conflict()
+    if registrant is not None:
+        request.refuse_spec_i_pt()
+    _register_and_ignore(command)
+
+
+def _register_and_ignore(command: Action) -> None:
+    state, request = command.state, command.request
+    registrant = command.tgt_dev.registrant
+    if registrant is None:
+        if request.action_key:
+            _register_nexuses(command)
+    elif request.action_key:
+        registrant.key = request.action_key
+    elif request.all_tg_pt:
+        _unregister_all_ports(command, registrant.transport_id)
+    else:
+        _unregister(command, registrant)
+    state.generation += 1
+    state.aptpl = request.aptpl
+
+
+def _register_nexuses(command: Action) -> None:
+    """Register the sender and whom SPEC_I_PT and ALL_TG_PT add."""
+    state, request, session = command.state, command.request, command.tgt_dev.session
+    own = session.transport_id
+    assert own is not None
+    ports = [session.target.rel_tgt_id]
+    if request.all_tg_pt:
+        ports = _all_target_ports(state, own)
+    if not ports:
+        return
+    others = list(_expand(state, request.transport_ids()))
+    if len(state.registrants) + len(ports) * (len(others) + 1) > MOST_REGISTRANTS:
+        raise CheckCondition(sense.INSUFFICIENT_REGISTRATION_RESOURCES)
+    for rel_tgt_id in ports:
+        for transport_id in others:
+            state.register(transport_id, rel_tgt_id, request.action_key)
+        if state.find(own, rel_tgt_id) is None:
+            state.register(own, rel_tgt_id, request.action_key)
+
+
+def _expand(
+    state: PersistentReservations, transport_ids: Iterable[TransportId]
+) -> Iterable[TransportId]:
+    """An iSCSI name without ISID stands for the sessions that are there."""
+    for transport_id in transport_ids:
+        if not transport_id.wildcard:
+            yield transport_id
+            continue
+        for tgt_dev in state.device.tgt_devs:
+            present = tgt_dev.session.transport_id
+            if present is not None and present.same_port(transport_id):
+                yield present
+
+
+def _all_target_ports(state: PersistentReservations, transport_id: TransportId) -> list[int]:
+    """Relative identifiers of every port that the initiator's protocol can reach."""
+    scst = state.device.scst
+    local = [
+        target.rel_tgt_id
+        for target in scst.targets()
+        if target.driver.protocol == transport_id.protocol
+        and target.rel_tgt_id
+        and not target.forward_dst
+    ]
+    group = scst.device_group_of(state.device)
+    remote = [
+        entry.rel_tgt_id
+        for target_group in (group.target_groups.values() if group is not None else ())
+        for entry in target_group.targets.values()
+        if entry.target is None and entry.rel_tgt_id
+    ]
+    return local + remote
+
+
+def _unregister(command: Action, registrant: Registrant) -> None:
+    state = command.state
+    held = state.reservation if state.is_holder(registrant) else None
+    state.remove(registrant)
+    if held is not None and state.reservation is None and held.type in _REGISTRANTS_ONLY:
+        command.tell(state.registrants, sense.RESERVATIONS_RELEASED)
+
+
+def _unregister_all_ports(command: Action, transport_id: TransportId) -> None:
+    state = command.state
+    for target in state.device.scst.targets():
+        if target.driver.protocol == transport_id.protocol:
+            registrant = state.find(transport_id, target.rel_tgt_id)
+            if registrant is not None:
+                _unregister(command, registrant)
+
+
+def _register_and_move(command: Action) -> None:
+    state, request = command.state, command.request
+    registrant = command.sender()
+    if state.reservation is None:
+        raise CheckCondition(sense.INVALID_FIELD_IN_CDB)
+    if not state.is_holder(registrant):
+        raise reservation_conflict()
+    request.check_move_key()
+    target = request.moved_to()
+    if state.reservation.type.all_registrants:
+        raise reservation_conflict()
+    if registrant.transport_id.same_port(target):
+        raise request.same_port()
+    state.holder = state.register(target, request.rel_tgt_id, request.action_key)
+    if request.unreg:
+        state.remove(registrant)
+    state.generation += 1
+    state.aptpl = request.aptpl
+
+
+# Reserving
+
+
+def _reserve(command: Action) -> None:
+    state, registrant = command.state, command.sender()
+    if state.reservation is None:
+        command.reserve_for(registrant)
+    elif not state.is_holder(registrant) or not command.is_same_reservation():
+        raise reservation_conflict()
+
+
+def _release(command: Action) -> None:
+    state = command.state
+    held = state.reservation
+    if held is None:
+        return
+    registrant = command.sender()
+    if not state.is_holder(registrant):
+        return
+    if not command.is_same_reservation():
+        raise CheckCondition(sense.INVALID_RELEASE)
+    state.clear_reservation()
+    if held.type.for_registrants:
+        command.tell(state.others(registrant), sense.RESERVATIONS_RELEASED)
+
+
+def _clear(command: Action) -> None:
+    state = command.state
+    command.tell(state.others(command.sender()), sense.RESERVATIONS_PREEMPTED)
+    for registrant in tuple(state.registrants):
+        state.remove(registrant)
+    state.generation += 1
+
+
+# Preempting
+
+
+def _preempt(command: Action) -> None:
+    state, key = command.state, command.request.action_key
+    registrant, holder = command.sender(), state.holder
+    shared = state.reservation is not None and state.reservation.type.all_registrants
+    if shared and not key:
+        _throw_out(command, state.others(registrant))
+        command.reserve_for(registrant)
+    elif holder is not None and holder.key == key:
+        changes = not command.is_same_reservation()
+        _throw_out(command, state.with_key(key))
+        command.reserve_for(registrant)
+        if changes:
+            command.tell(state.others(registrant), sense.RESERVATIONS_RELEASED)
+    else:
+        _preempt_registrations(command, registrant)
+    state.generation += 1
+
+
+def _preempt_registrations(command: Action, registrant: Registrant) -> None:
+    """Preempt registrations only: nobody's reservation has the key."""
+    state, key = command.state, command.request.action_key
+    if state.holder is not None and not key:
+        raise sense.invalid_field_in_parameter_list(8)
+    matching = state.with_key(key)
+    if not matching:
+        raise reservation_conflict()
+    # Under a single holder SCST takes the sender's own registration, too, if it has the key.
+    takes_own = state.holder is not None and registrant in matching
+    _throw_out(command, matching)
+    if takes_own:
+        state.remove(registrant)
+
+
+def _throw_out(command: Action, victims: Iterable[Registrant]) -> None:
+    """Abort what ``victims`` have under way, if that is asked for, and end their registrations.
+
+    The sender keeps its own.
+    """
+    for victim in victims:
+        if command.request.action is OutAction.PREEMPT_AND_ABORT:
+            command.abort(victim)
+        if victim is not command.tgt_dev.registrant:
+            command.tell((victim,), sense.REGISTRATIONS_PREEMPTED)
+            command.state.remove(victim)
+
+
+_Action: TypeAlias = Callable[[Action], None]
+
+_ACTIONS: Final[Mapping[OutAction, _Action]] = MappingProxyType(
+    {
+        OutAction.REGISTER: _register,
+        OutAction.RESERVE: _reserve,
+        OutAction.RELEASE: _release,
+        OutAction.CLEAR: _clear,
+        OutAction.PREEMPT: _preempt,
+        OutAction.PREEMPT_AND_ABORT: _preempt,
+        OutAction.REGISTER_AND_IGNORE: _register_and_ignore,
+        OutAction.REGISTER_AND_MOVE: _register_and_move,
+    }
+)

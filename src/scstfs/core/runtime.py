@@ -1,0 +1,59 @@
+"""What the core needs from the event loop it lives in."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+import trio
+
+T = TypeVar("T")
+
+
+class Runtime(Protocol):
+    """The event loop, as the core sees it."""
+
+    def wake(self, call: Callable[[], None], /) -> None:
+        """Have ``call`` called in the loop soon; may be called from any thread."""
+
+    def run_blocking(self, work: Callable[[], T], /) -> Awaitable[T]:
+        """Run ``work`` in a thread and wait for it."""
+
+    def call_later(self, delay: float, call: Callable[[], None], /) -> None:
+        """Have ``call`` called in ``delay`` seconds; only from within the loop."""
+
+    def now(self) -> float:
+        """The time (seconds) of the clock that ``call_later`` goes by."""
+
+
+class TrioRuntime:
+    """The running trio loop; ``nursery`` holds what waits for its time."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self._token = trio.lowlevel.current_trio_token()
+
+    def wake(self, call: Callable[[], None], /) -> None:
+        """See Runtime."""
+        try:
+            self._token.run_sync_soon(call)
+        except trio.RunFinishedError:
+            # The loop is gone, and with it everybody who could want the result.
+            return
+
+    async def run_blocking(self, work: Callable[[], T], /) -> T:
+        """See Runtime."""
+        return await trio.to_thread.run_sync(work)
+
+    def call_later(self, delay: float, call: Callable[[], None], /) -> None:
+        """See Runtime."""
+        self._nursery.start_soon(_later, delay, call)
+
+    def now(self) -> float:
+        """See Runtime."""
+        return trio.current_time()
+
+
+async def _later(delay: float, call: Callable[[], None]) -> None:
+    await trio.sleep(delay)
+    call()

@@ -1,0 +1,262 @@
+"""Sessions (I_T nexuses) and their tgt_devs (I_T_L nexuses).
+
+A session belongs to one access control group at a time and has a tgt_dev for every LUN of that
+group.  A tgt_dev keeps what SAM ties to the nexus: pending unit attentions, the persistent
+reservation registration, commands that are under way.
+
+It also holds the *fast path*: ``fast_read`` and ``fast_write`` are functions that do a whole READ
+or WRITE at once, or decline by returning False without having changed anything.  They are None
+while any gate would have to look at the command; ``refresh`` decides, and everything that could
+change the decision calls it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+
+from scstfs.core.aca import Aca
+from scstfs.core.counters import SessionCounters
+from scstfs.core.latency import LatencyStatistics
+from scstfs.core.unit_attention import UnitAttention, UnitAttentionQueue
+from scstfs.scsi import lun as scsi_lun
+from scstfs.scsi import sense
+from scstfs.scsi.alua import AccessState
+from scstfs.scsi.opcodes import DeviceType
+from scstfs.scsi.sense import Sense
+from scstfs.scsi.transport_id import TransportId
+
+if TYPE_CHECKING:
+    from scstfs.core.command import Command
+    from scstfs.core.device import Device
+    from scstfs.core.persistent import Registrant
+    from scstfs.core.target import Acg, AcgDev, Target
+    from scstfs.core.threads import WorkerPool
+
+#: ``(lba, blocks, buffer) -> done``; see the module's text.
+FastPath: TypeAlias = Callable[[int, int, memoryview], bool]
+
+
+#: Types of devices on which a changed set of LUNs is reported.
+_TOLD_OF_LUNS: Final = frozenset(
+    {
+        DeviceType.DISK,
+        DeviceType.TAPE,
+        DeviceType.PRINTER,
+        DeviceType.PROCESSOR,
+        DeviceType.WRITE_ONCE,
+        DeviceType.CD_ROM,
+        DeviceType.SCANNER,
+        DeviceType.OPTICAL,
+        DeviceType.CHANGER,
+        DeviceType.RAID,
+        DeviceType.ENCLOSURE,
+    }
+)
+
+
+class SessionState(enum.Enum):
+    """Life of a session."""
+
+    STARTING = "starting"
+    READY = "ready"
+    CLOSING = "closing"
+
+
+class Transport(Protocol):
+    """What a driver gives the core to reach the other end of a session."""
+
+    def report_aen(self, lun: bytes, sense_data: bytes) -> bool:
+        """Send an asynchronous event; False when the transport can not."""
+
+    def close(self) -> None:
+        """Begin to close the session from this side (``force_close``); returns at once."""
+
+
+@dataclass(slots=True, eq=False)
+class PendingFunction:
+    """A task management function that is not answered yet (``trace_mcmds``)."""
+
+    #: As SAM-5 7 names it, with underscores: ``LUN_RESET``.
+    function: str
+    lun: int = 0
+    #: Of the task it is about.
+    tag: int = 0
+    #: Commands that have to end first.
+    waits_for: int = 0
+
+
+class TgtDev:
+    """One LUN as one session sees it."""
+
+    def __init__(self, session: Session, acg_dev: AcgDev) -> None:
+        self.session = session
+        self.acg_dev = acg_dev
+        self.device: Device = acg_dev.device
+        self.lun: int = acg_dev.lun
+        self.read_only = acg_dev.read_only or self.device.read_only
+        self.unit_attentions = UnitAttentionQueue()
+        self.aca = Aca() if self.device.separate_task_sets else self.device.aca
+        #: Taken away from its session: what has not started yet must not start any more.
+        self.is_gone = False
+        self.registrant: Registrant | None = None
+        #: Commands that are under way: waiting for data, for their turn or for the back end.
+        self.commands: dict[Command, None] = {}
+        #: Worker threads for this nexus's blocking work.
+        self.pool: WorkerPool = self.device.scst.threads
+        #: How many nexuses of the device were there when the pool was made; -1 for a shared pool.
+        self.thread_index = -1
+        self.fast_read: FastPath | None = None
+        self.fast_write: FastPath | None = None
+
+    @property
+    def access_state(self) -> AccessState:
+        """ALUA state of the target port group through which the nexus reaches the device."""
+        group = self.device.scst.target_group_of(self.device, self.session.target)
+        return AccessState.ACTIVE if group is None else group.state
+
+    @property
+    def packed_lun(self) -> bytes:
+        """The LUN field in the group's addressing method."""
+        return scsi_lun.pack_lun(self.lun, self.session.acg.addr_method)
+
+    def queue_unit_attention(
+        self, condition: Sense, *, session_wide: bool = False, at_head: bool = False
+    ) -> None:
+        """Make the next command of this nexus report ``condition``."""
+        self.unit_attentions.add(UnitAttention(condition, session_wide), at_head=at_head)
+        self.fast_read = self.fast_write = None
+
+    def take_unit_attention(self) -> Sense:
+        """Remove the oldest condition; a session-wide one is removed from every LUN."""
+        condition = self.unit_attentions.take()
+        if condition.session_wide:
+            for tgt_dev in self.session.tgt_devs.values():
+                tgt_dev.unit_attentions.discard(condition.sense)
+                tgt_dev.refresh()
+        self.refresh()
+        return condition.sense
+
+    def refresh(self) -> None:
+        """Decide again whether READ and WRITE may bypass the gates."""
+        self.fast_read, self.fast_write = self.device.fast_paths(self)
+
+
+class Session:
+    """One initiator port's session with one target."""
+
+    def __init__(
+        self,
+        target: Target,
+        acg: Acg,
+        initiator_name: str,
+        name: str,
+        transport: Transport,
+        transport_id: TransportId | None,
+    ) -> None:
+        self.target = target
+        self.acg = acg
+        self.initiator_name = initiator_name
+        #: Directory name in the tree: unique in the target, ``_1`` … added where needed.
+        self.name = name
+        self.transport = transport
+        #: Identity in persistent reservations; None where the transport has none.
+        self.transport_id = transport_id
+        self.state = SessionState.STARTING
+        self.counters = SessionCounters()
+        self.latency = LatencyStatistics()
+        self.tgt_devs: dict[int, TgtDev] = {}
+        #: Nexuses that were taken away while commands of them were executed.
+        self.former: dict[TgtDev, None] = {}
+        self._by_field: dict[bytes, TgtDev] = {}
+        #: Commands of this session that exist now, whatever they wait for.
+        self.command_count = 0
+        #: Task management functions under way; drivers add them and take them away.
+        self.pending_functions: list[PendingFunction] = []
+        #: The session that this one takes over from is still being closed.
+        self.reinstating = False
+        self.postponed: list[Command] = []
+        #: Level of the transport protocol that the session agreed on, where INQUIRY has to tell
+        #: it: what is added to the version descriptor of the protocol (RFC 7144 4.2).
+        self.transport_level = 0
+
+    @property
+    def scsi_transport_version(self) -> int:
+        """Version descriptor of the SCSI transport protocol (SPC-4 table 148)."""
+        return self.target.scsi_transport_version + self.transport_level
+
+    @property
+    def executes(self) -> bool:
+        """Commands may be executed now."""
+        return not self.reinstating
+
+    @property
+    def is_open(self) -> bool:
+        """The session is not being closed."""
+        return self.state is not SessionState.CLOSING
+
+    def find(self, lun_field: bytes) -> TgtDev | None:
+        """The tgt_dev for the eight bytes of a LUN field, in any addressing method."""
+        tgt_dev = self._by_field.get(lun_field)
+        if tgt_dev is None:
+            number = scsi_lun.unpack_lun(lun_field)
+            if number is not None:
+                tgt_dev = self.tgt_devs.get(number)
+                if tgt_dev is not None:
+                    self._by_field[bytes(lun_field)] = tgt_dev
+        return tgt_dev
+
+    def all_tgt_devs(self) -> list[TgtDev]:
+        """The tgt_devs, and the former ones that still have commands."""
+        return [*self.tgt_devs.values(), *self.former]
+
+    def in_lun_order(self) -> list[TgtDev]:
+        """The tgt_devs in SCST's order: by hash bucket, then as they were added."""
+        return [self.tgt_devs[lun] for lun in scsi_lun.report_luns_order(self.tgt_devs)]
+
+    def attach(self, tgt_dev: TgtDev) -> None:
+        """Make ``tgt_dev`` visible to the initiator."""
+        self.tgt_devs[tgt_dev.lun] = tgt_dev
+        self._by_field.clear()
+
+    def detach(self, tgt_dev: TgtDev) -> None:
+        """Take ``tgt_dev`` away from the initiator."""
+        if self.tgt_devs.get(tgt_dev.lun) is tgt_dev:
+            del self.tgt_devs[tgt_dev.lun]
+        self._by_field.clear()
+
+    def refresh(self) -> None:
+        """Recompute the fast path of every LUN."""
+        for tgt_dev in self.tgt_devs.values():
+            tgt_dev.refresh()
+
+    def report(self, tgt_dev: TgtDev, condition: Sense) -> None:
+        """Tell the initiator of ``condition``: by an asynchronous event, else a unit attention."""
+        if self.state is not SessionState.READY:
+            return
+        if not self.target.aen_disabled:
+            encoded = condition.encode(tgt_dev.device.descriptor_sense)
+            if self.transport.report_aen(tgt_dev.packed_lun, encoded):
+                return
+        tgt_dev.queue_unit_attention(condition)
+
+    def report_luns_changed(self) -> None:
+        """REPORTED LUNS DATA HAS CHANGED, once for the session (``aen_disabled`` is no matter)."""
+        if self.state is not SessionState.READY:
+            return
+        changed = sense.REPORTED_LUNS_CHANGED
+        told = [t for t in self.in_lun_order() if t.device.type in _TOLD_OF_LUNS]
+        field = told[0].packed_lun if told else bytes(8)
+        encoded = changed.encode(bool(told) and told[0].device.descriptor_sense)
+        if self.transport.report_aen(field, encoded):
+            return
+        for tgt_dev in told:
+            tgt_dev.queue_unit_attention(changed, session_wide=True)
+
+    def luns_were_reported(self) -> None:
+        """REPORT LUNS has told the initiator all there is about its LUNs."""
+        for tgt_dev in self.tgt_devs.values():
+            if tgt_dev.unit_attentions.discard(sense.REPORTED_LUNS_CHANGED):
+                tgt_dev.refresh()

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from scstfs.handlers.vdisk import VdiskDevice
+from tests.support.target import System, target
+
+
+@pytest.fixture
+async def system(tmp_path: Path) -> AsyncIterator[System]:
+    """A core with a target; see `tests.support.target`."""
+    async with target(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def disk(system: System) -> VdiskDevice:
+    """A disk, LUN 0 of everybody."""
+    return await system.add_disk("disk")
