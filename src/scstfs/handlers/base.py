@@ -1,0 +1,127 @@
+"""The dev handlers of virtual devices: what distinguishes the four, and adding and deleting."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from scstfs.core import devices
+from scstfs.core.device import DEFAULT_MAX_TGT_DEV_COMMANDS
+from scstfs.core.trace import TraceLog
+from scstfs.handlers import settings as parameters
+from scstfs.handlers.settings import PARAMETERS, Settings
+from scstfs.handlers.vdisk import VdiskDevice
+from scstfs.scsi.identity import default_identity
+from scstfs.scsi.opcodes import DeviceType, Flag
+from scstfs.sysfs.errors import SysfsError, invalid
+from scstfs.sysfs.mgmt import Parameter
+from scstfs.sysfs.text import encode
+
+if TYPE_CHECKING:
+    from scstfs.core.command import Command
+    from scstfs.core.device import Answer
+    from scstfs.core.scst import Scst
+    from scstfs.core.session import TgtDev
+    from scstfs.handlers.store import Store
+
+log = logging.getLogger(__name__)
+
+MAX_NAME: Final = 64
+
+Execute = Callable[[VdiskDevice, "Command"], "Answer"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class VdiskHandler:
+    """One of the handlers of virtual devices."""
+
+    name: str
+    type: DeviceType
+    vendor: bytes
+    #: Parameters of add_device as the usage text lists them.
+    usage: Sequence[str]
+    trace: TraceLog
+    threads_num: int
+    max_tgt_dev_commands: int = DEFAULT_MAX_TGT_DEV_COMMANDS
+    #: Opens what is in a file, or nothing; runs in a worker thread; raises OSError.
+    open_store: Callable[[VdiskDevice, str | None], Store | None]
+    commands: Mapping[str, Execute]
+    #: The usage text is not all: every parameter that any handler knows is accepted.
+    accepts_all_parameters: bool = False
+    block_shift: int = parameters.MIN_BLOCK_SHIFT
+    size: int = 0
+    needs_filename: bool = False
+    #: Write options on a read-only device are refused.
+    checks_write_options: bool = False
+    #: Blocks behind the end are refused before data is transferred.
+    checks_range_early: bool = False
+    #: MODE SELECT can not switch the cache.
+    fixed_cache: bool = False
+    flushes: bool = True
+    #: What was written can be read back.
+    keeps_data: bool = True
+    thin_by_default: bool = False
+    #: Without a store the size is 0.
+    loses_size: bool = True
+    #: A command with one of these flags is executed even while there is no store.
+    allowed_without_store: Flag = Flag.INACTIVE_OK
+    _names: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Index the parameter names."""
+        names = frozenset(PARAMETERS) if self.accepts_all_parameters else frozenset(self.usage)
+        object.__setattr__(self, "_names", names)
+
+    async def add_device(self, scst: Scst, name: str, given: Sequence[Parameter]) -> None:
+        """Create a device; raises SysfsError.
+
+        Opening files may take long: it is done in a thread, and the name is taken meanwhile.
+        """
+        device = self._new_device(scst, name, given)
+        with devices.reserved_name(scst, name):
+            await devices.register(scst, device, device.open_store, device.install)
+        log.info("%s: device %s added", self.name, name)
+
+    def _new_device(self, scst: Scst, name: str, given: Sequence[Parameter]) -> VdiskDevice:
+        """Everything that can be refused without looking at files, in SCST's order."""
+        existing = scst.devices.get(name)
+        if isinstance(existing, VdiskDevice) or name in scst.reserved_names:
+            raise SysfsError(errno.EEXIST, f"Device {name} already exists")
+        if len(encode(name)) > MAX_NAME:
+            raise invalid(f"Name {name} is too long (max allowed {MAX_NAME})")
+        chosen = Settings(block_shift=self.block_shift, size=self.size)
+        self._check_serial_number(scst, name)
+        parameters.apply(chosen, given, self._names)
+        caches = chosen.write_through or chosen.nv_cache
+        if self.checks_write_options and chosen.read_only and caches:
+            raise invalid(f"Write options on read only device {name}")
+        if self.needs_filename and chosen.filename is None:
+            raise invalid(f"File name required (device {name})")
+        if re.search(r"[/.]", name):
+            raise invalid(f"Device name {name} contains a forbidden character")
+        if existing is not None:
+            raise SysfsError(errno.EEXIST, f"Device {name} already exists")
+        if chosen.o_direct and not chosen.asynchronous:
+            raise invalid(f"{chosen.filename}: using o_direct without setting async")
+        return VdiskDevice(scst, self, name, chosen)
+
+    def _check_serial_number(self, scst: Scst, name: str) -> None:
+        usn = default_identity(encode(name), scst.setup_id, self.vendor).usn
+        for device in scst.devices.values():
+            if isinstance(device, VdiskDevice) and device.identity.get("usn") == usn:
+                raise SysfsError(errno.EEXIST, f"New usn conflicts with one of dev {device.name}")
+
+
+def delete_device(scst: Scst, name: str) -> list[TgtDev]:
+    """Delete a virtual device, whichever of the handlers it belongs to; raises SysfsError.
+
+    Returns the nexuses that ended with it.
+    """
+    device = scst.devices.get(name)
+    if not isinstance(device, VdiskDevice):
+        raise invalid(f"Device {name} not found")
+    return devices.unregister(scst, device)

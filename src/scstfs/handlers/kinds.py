@@ -1,0 +1,170 @@
+"""The four handlers of virtual devices: a row each."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final
+
+from scstfs.core import trace
+from scstfs.core.trace import TraceLog
+from scstfs.handlers import atomic, erasing, mmc, sbc, spc
+from scstfs.handlers.base import VdiskHandler
+from scstfs.handlers.block_store import BlockStore
+from scstfs.handlers.settings import NULLIO_SIZE
+from scstfs.handlers.store import FileStore, NullStore, Store
+from scstfs.handlers.vdisk import VdiskDevice
+from scstfs.scsi.identity import VENDOR_BLOCK, VENDOR_FILE
+from scstfs.scsi.opcodes import DeviceType, Flag
+
+CD_BLOCK_SHIFT: Final = 11
+
+_COMMANDS: Final = MappingProxyType(
+    {**spc.COMMANDS, **sbc.COMMANDS, **erasing.COMMANDS, **mmc.COMMANDS}
+)
+
+
+def _open_file(device: VdiskDevice, filename: str | None) -> Store | None:
+    if filename is None:
+        return None
+    store = FileStore(
+        filename,
+        read_only=device.read_only,
+        direct=device.settings.o_direct,
+        block_size=1 << device.block_shift,
+    )
+    return _recovered(device, store)
+
+
+def _open_block(device: VdiskDevice, filename: str | None) -> Store | None:
+    if filename is None:
+        return None
+    store = BlockStore(filename, read_only=device.read_only, block_size=1 << device.block_shift)
+    return _recovered(device, store)
+
+
+def _recovered(device: VdiskDevice, store: FileStore) -> Store:
+    if not device.read_only:
+        try:
+            atomic.recover(store, device.undo)
+        except OSError:
+            store.close()
+            raise
+    return store
+
+
+def _open_nothing(device: VdiskDevice, filename: str | None) -> Store:
+    return NullStore(device.settings.size)
+
+
+def vdisk_handlers() -> list[VdiskHandler]:
+    """vdisk_fileio, vdisk_blockio, vdisk_nullio and vcdrom; they share their trace level."""
+    log = TraceLog("dev_vdisk", ", order", trace.VDISK)
+    return [
+        VdiskHandler(
+            name="vdisk_fileio",
+            type=DeviceType.DISK,
+            vendor=VENDOR_FILE,
+            usage=(
+                "active",
+                "async",
+                "blocksize",
+                "cluster_mode",
+                "dif_filename",
+                "dif_mode",
+                "dif_static_app_tag",
+                "dif_type",
+                "filename",
+                "numa_node_id",
+                "nv_cache",
+                "o_direct",
+                "read_only",
+                "removable",
+                "rotational",
+                "thin_provisioned",
+                "tst",
+                "t10_dev_id",
+                "write_through",
+            ),
+            trace=log,
+            threads_num=8,
+            open_store=_open_file,
+            commands=_COMMANDS,
+            accepts_all_parameters=True,
+            needs_filename=True,
+            checks_write_options=True,
+            checks_range_early=True,
+        ),
+        VdiskHandler(
+            name="vdisk_blockio",
+            type=DeviceType.DISK,
+            vendor=VENDOR_BLOCK,
+            usage=(
+                "active",
+                "bind_alua_state",
+                "blocksize",
+                "cluster_mode",
+                "dif_filename",
+                "dif_mode",
+                "dif_static_app_tag",
+                "dif_type",
+                "filename",
+                "numa_node_id",
+                "nv_cache",
+                "read_only",
+                "removable",
+                "rotational",
+                "thin_provisioned",
+                "tst",
+                "t10_dev_id",
+                "write_through",
+            ),
+            trace=log,
+            threads_num=1,
+            open_store=_open_block,
+            commands=_COMMANDS,
+            needs_filename=True,
+            thin_by_default=True,
+        ),
+        VdiskHandler(
+            name="vdisk_nullio",
+            type=DeviceType.DISK,
+            vendor=VENDOR_FILE,
+            usage=(
+                "blocksize",
+                "cluster_mode",
+                "dif_mode",
+                "dif_static_app_tag",
+                "dif_type",
+                "dummy",
+                "numa_node_id",
+                "read_only",
+                "removable",
+                "rotational",
+                "size",
+                "size_mb",
+                "tst",
+                "t10_dev_id",
+            ),
+            trace=log,
+            threads_num=1,
+            open_store=_open_nothing,
+            commands=_COMMANDS,
+            size=NULLIO_SIZE,
+            fixed_cache=True,
+            flushes=False,
+            keeps_data=False,
+        ),
+        VdiskHandler(
+            name="vcdrom",
+            type=DeviceType.CD_ROM,
+            vendor=VENDOR_FILE,
+            usage=("tst",),
+            trace=log,
+            threads_num=8,
+            open_store=_open_file,
+            commands=_COMMANDS,
+            block_shift=CD_BLOCK_SHIFT,
+            checks_range_early=True,
+            allowed_without_store=Flag.NO_MEDIUM_OK,
+        ),
+    ]

@@ -1,0 +1,405 @@
+"""Block commands (SBC-3) of virtual devices.
+
+What may wait for a disk is in jobs; a READ or WRITE that need not wait is done at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from scstfs.core.command import Command
+from scstfs.core.device import Answer, Job
+from scstfs.handlers import atomic, errors
+from scstfs.scsi import provisioning, sense
+from scstfs.scsi import sbc as block
+from scstfs.scsi.opcodes import Direction
+from scstfs.scsi.provisioning import Extent, LbaStatus, Provisioning
+from scstfs.scsi.sense import CheckCondition, invalid_field_in_cdb
+
+if TYPE_CHECKING:
+    from scstfs.handlers.store import Store
+    from scstfs.handlers.vdisk import VdiskDevice
+
+log = logging.getLogger(__name__)
+
+#: Bytes that one step of a long command touches.
+STEP: Final = 1 << 20
+
+_FUA: Final = 0x08
+_BYTCHK: Final = 0x06
+_BYTCHK_ONE_BLOCK: Final = 0x06
+_IMMED: Final = 0x02
+
+
+def read(device: VdiskDevice, cmd: Command) -> Answer:
+    """READ in all sizes."""
+    store, (offset, length) = device.need_store(), _range(device, cmd)
+    buffer = cmd.allocate(length)
+    if store.try_read(offset, buffer):
+        return buffer
+
+    def work() -> memoryview:
+        store.read(offset, buffer)
+        return buffer
+
+    return Job(work)
+
+
+def write(device: VdiskDevice, cmd: Command) -> Answer:
+    """WRITE in all sizes; FUA makes the data durable before the answer."""
+    store, (offset, _) = device.need_store(), _range(device, cmd)
+    data, durable = memoryview(cmd.data), _is_durable(device, cmd)
+    if not durable and store.try_write(offset, data):
+        return b""
+
+    def work() -> bytes:
+        store.write(offset, data, durable=durable)
+        return b""
+
+    return Job(work)
+
+
+def write_and_verify(device: VdiskDevice, cmd: Command) -> Answer:
+    """WRITE AND VERIFY: written durably and read back."""
+    store, (offset, _) = device.need_store(), _range(device, cmd)
+    data, durable = memoryview(cmd.data), device.flushes
+    compares = device.kind.keeps_data and bool(_bytchk(cmd))
+
+    def work() -> bytes:
+        store.write(offset, data, durable=durable)
+        if compares:
+            _verify(store, offset, data)
+        return b""
+
+    return Job(work)
+
+
+def verify(device: VdiskDevice, cmd: Command) -> Answer:
+    """VERIFY: the medium can be read and, with BYTCHK, holds the data that was sent."""
+    store, (offset, length) = device.need_store(), _range(device, cmd)
+    data, bytchk = memoryview(cmd.data), _bytchk(cmd)
+    if not device.kind.keeps_data or not length:
+        return b""
+    if bytchk == _BYTCHK_ONE_BLOCK:
+        data = _whole_block(device, cmd)
+
+    def work() -> bytes:
+        if not bytchk:
+            for start, size in _steps(offset, length):
+                store.read(start, memoryview(bytearray(size)))
+        elif bytchk == _BYTCHK_ONE_BLOCK:
+            repeated = _repeated(data, length)
+            for start, size in _steps(offset, length, len(data)):
+                _verify(store, start, repeated[:size])
+        else:
+            _verify(store, offset, data)
+        return b""
+
+    return Job(work)
+
+
+def compare_and_write(device: VdiskDevice, cmd: Command) -> Answer:
+    """COMPARE AND WRITE: nothing else touches the blocks meanwhile (SBC-3 5.2).
+
+    The task set sees to that (Flag.ATOMIC).  Where the blocks are in memory it is done on the
+    spot: locks of cluster file systems are taken this way.
+    """
+    block.check_compare_and_write(cmd.parsed.length, cmd.expected_length)
+    store, (offset, length) = device.need_store(), _range(device, cmd)
+    data, durable = memoryview(cmd.data), _is_durable(device, cmd)
+    expected, new = data[:length], data[length:]
+    if not durable:
+        present = memoryview(bytearray(length))
+        if store.try_read(offset, present):
+            _require_equal(present, expected)
+            if store.try_write(offset, new):
+                return b""
+
+    def work() -> bytes:
+        for start, size in _steps(0, length):
+            present = _read(store, offset + start, size)
+            _require_equal(present, expected[start : start + size], start)
+        store.write(offset, new, durable=durable)
+        return b""
+
+    return Job(work)
+
+
+def orwrite(device: VdiskDevice, cmd: Command) -> Answer:
+    """ORWRITE: bits are added to the medium's (SBC-3 5.9)."""
+    store, (offset, length) = device.need_store(), _range(device, cmd)
+    data, durable = memoryview(cmd.data), _is_durable(device, cmd)
+
+    def work() -> bytes:
+        for start, size in _steps(0, min(length, len(data))):
+            present = int.from_bytes(_read(store, offset + start, size), "big")
+            merged = present | int.from_bytes(data[start : start + size], "big")
+            store.write(offset + start, memoryview(merged.to_bytes(size, "big")), durable=durable)
+        return b""
+
+    return Job(work)
+
+
+def write_atomic(device: VdiskDevice, cmd: Command) -> Answer:
+    """WRITE ATOMIC(16): all blocks or none, whatever happens (SBC-4 5.48).
+
+    A single block needs no help: no disk writes half of one.
+    """
+    block.check_write_atomic(cmd.cdb)
+    store, (offset, length) = device.need_store(), _range(device, cmd)
+    if length > atomic.MOST_BYTES:
+        raise invalid_field_in_cdb(12)
+    if length <= 1 << device.block_shift or not device.kind.keeps_data:
+        return write(device, cmd)
+    data, undo = memoryview(cmd.data), device.undo
+
+    def work() -> bytes:
+        atomic.write(store, undo, offset, data)
+        return b""
+
+    return Job(work)
+
+
+def write_same(device: VdiskDevice, cmd: Command) -> Answer:
+    """WRITE SAME: one block many times, or zeros, or blocks given back."""
+    store, (offset, length) = device.need_store(), _range(device, cmd)
+    unit = device.describe()
+    unmap = provisioning.check_write_same(cmd.parsed.op, cmd.cdb, length, unit)
+    # Without data (NDOB) the block is one of zeros (SBC-3 5.43).
+    pattern = memoryview(bytes(unit.block_size))
+    if cmd.parsed.direction is not Direction.NONE:
+        pattern = _whole_block(device, cmd)
+    durable, zeros = device.writes_through, not any(pattern)
+
+    def work() -> bytes:
+        if not zeros:
+            repeated = _repeated(pattern, length)
+            for start, size in _steps(offset, length, len(pattern)):
+                store.write(start, repeated[:size])
+        elif unmap:
+            store.zero_by_discard(offset, length)
+        else:
+            store.zero(offset, length)
+        if durable:
+            store.flush()
+        return b""
+
+    return Job(work)
+
+
+def unmap(device: VdiskDevice, cmd: Command) -> Answer:
+    """UNMAP: blocks are given back; all of them have to exist."""
+    extents: list[Extent] = cmd.descriptors  # type: ignore[assignment]
+    provisioning.check_unmap(cmd.cdb, extents, device.describe())
+    store, shift, blocks = device.need_store(), device.block_shift, device.blocks
+    if any(extent.lba + extent.blocks > blocks for extent in extents):
+        raise CheckCondition(sense.LBA_OUT_OF_RANGE)
+
+    def work() -> bytes:
+        for extent in extents:
+            if extent.blocks:
+                store.discard(extent.lba << shift, extent.blocks << shift)
+        return b""
+
+    return Job(work)
+
+
+def get_lba_status(device: VdiskDevice, cmd: Command) -> Answer:
+    """GET LBA STATUS: what the file system says about holes."""
+    store, shift, lba = device.need_store(), device.block_shift, cmd.parsed.lba or 0
+    if lba >= device.blocks:
+        raise CheckCondition(sense.LBA_OUT_OF_RANGE)
+    limit = provisioning.lba_status_count(cmd.parsed.length)
+    start, end = lba << shift, device.blocks << shift
+
+    def work() -> bytes:
+        runs = [
+            LbaStatus(first, blocks, Provisioning.MAPPED if allocated else Provisioning.DEALLOCATED)
+            for first, blocks, allocated in itertools.islice(_runs(store, start, end, shift), limit)
+        ]
+        return provisioning.get_lba_status(runs)
+
+    return Job(work)
+
+
+def pre_fetch(device: VdiskDevice, cmd: Command) -> Answer:
+    """PRE-FETCH: the page cache is told; GOOD does not say whether all fits (SBC-3 5.13)."""
+    store, (offset, length) = device.need_store(), _range(device, cmd)
+
+    def work() -> bytes:
+        # No length means the rest of the medium, here and there.
+        store.prefetch(offset, length)
+        return b""
+
+    return Job(work)
+
+
+def read_defect_data(device: VdiskDevice, cmd: Command) -> Answer:
+    """READ DEFECT DATA: there are none."""
+    return block.read_defect_data(cmd.cdb)
+
+
+def synchronize_cache(device: VdiskDevice, cmd: Command) -> Answer:
+    """SYNCHRONIZE CACHE: the whole device, whatever range was asked for; IMMED does not wait."""
+    if not cmd.cdb[1] & _IMMED:
+        return _flush(device)
+    store = device.store
+    if store is not None and device.flushes:
+        hold = device.tasks.hold(in_background=True)
+
+        def done(value: object, error: BaseException | None) -> None:
+            if error is not None:
+                log.error("%s: can not write cached data: %s", device.name, error)
+            device.tasks.release(hold)
+
+        device.scst.threads.submit(store.flush, done)
+    return b""
+
+
+def start_stop_unit(device: VdiskDevice, cmd: Command) -> Answer:
+    """START STOP UNIT: flushes and changes nothing, as in SCST."""
+    return _flush(device)
+
+
+def _flush(device: VdiskDevice) -> Answer:
+    store = device.store
+    if store is None or not device.flushes:
+        return b""
+
+    def work() -> bytes:
+        try:
+            store.flush()
+        except OSError as error:
+            # No command that writes, but what fails is a write.
+            raise errors.translate(error, writing=True) from error
+        return b""
+
+    return Job(work)
+
+
+def _range(device: VdiskDevice, cmd: Command) -> tuple[int, int]:
+    """Offset and length of the medium that the command touches (bytes)."""
+    decoded = cmd.parsed
+    return (decoded.lba or 0) << device.block_shift, decoded.data_length
+
+
+def _is_durable(device: VdiskDevice, cmd: Command) -> bool:
+    """What the command writes must be safe before it is answered."""
+    return device.writes_through or (device.flushes and _wants_fua(cmd))
+
+
+def _wants_fua(cmd: Command) -> bool:
+    # Only the CDBs of 10 bytes and more have the bit; those of 32 bytes elsewhere.
+    size = cmd.parsed.op.cdb_length
+    return size > 6 and bool(cmd.cdb[10 if size == 32 else 1] & _FUA)
+
+
+def _bytchk(cmd: Command) -> int:
+    return cmd.cdb[10 if cmd.parsed.op.cdb_length == 32 else 1] & _BYTCHK
+
+
+def _whole_block(device: VdiskDevice, cmd: Command) -> memoryview:
+    """The one block of data of a command; raises CheckCondition if less or more was announced.
+
+    SCST takes what there is.
+    """
+    data = memoryview(cmd.data)
+    if not len(data) == cmd.expected_length == 1 << device.block_shift:
+        raise CheckCondition(sense.INVALID_FIELD_IN_INFORMATION_UNIT)
+    return data
+
+
+def _repeated(block: memoryview, length: int) -> memoryview:
+    """``block`` as often as one step takes, of which no more than ``length`` bytes are needed."""
+    size = min(length, max(STEP, len(block)))
+    return memoryview(bytes(block) * (size // len(block)))
+
+
+def _steps(offset: int, length: int, multiple: int = 1) -> Iterator[tuple[int, int]]:
+    """Cut a range into parts of about STEP bytes, each a multiple of ``multiple``."""
+    step = max(STEP // multiple, 1) * multiple
+    end = offset + length
+    while offset < end:
+        yield offset, min(step, end - offset)
+        offset += step
+
+
+def _read(store: Store, offset: int, length: int) -> memoryview:
+    """Read for a command that writes: it must be seen which of the two failed."""
+    data = memoryview(bytearray(length))
+    try:
+        store.read(offset, data)
+    except OSError as error:
+        raise errors.translate(error, writing=False) from error
+    return data
+
+
+def _verify(store: Store, offset: int, data: memoryview) -> None:
+    """Raise MISCOMPARE unless the medium holds ``data``."""
+    for start, size in _steps(0, len(data)):
+        if _read(store, offset + start, size) != data[start : start + size]:
+            raise CheckCondition(sense.MISCOMPARE)
+
+
+def _require_equal(present: memoryview, expected: memoryview, origin: int = 0) -> None:
+    """Raise MISCOMPARE with the offset of the first difference, counted from ``origin`` on."""
+    if present == expected:
+        return
+    low, high = 0, len(expected)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if present[low:middle] != expected[low:middle]:
+            high = middle
+        else:
+            low = middle
+    raise CheckCondition(sense.MISCOMPARE.with_information(origin + low))
+
+
+def _runs(store: Store, start: int, end: int, shift: int) -> Iterator[tuple[int, int, bool]]:
+    """Runs of (LBA, blocks, allocated); a block that is allocated in part counts as allocated."""
+    lba, last = start >> shift, end >> shift
+    pending: tuple[int, int, bool] | None = None
+    for extent in store.extents(start, end - start):
+        first = max(lba, (extent.start + ((1 << shift) - 1)) >> shift)
+        stop = extent.end >> shift
+        if extent.allocated:
+            first, stop = max(lba, extent.start >> shift), -(-extent.end >> shift)
+        stop = min(stop, last)
+        if stop <= first:
+            continue
+        if pending is not None and pending[2] == extent.allocated:
+            pending = (pending[0], stop - pending[0], extent.allocated)
+        else:
+            if pending is not None:
+                yield pending
+            pending = (first, stop - first, extent.allocated)
+        lba = stop
+    if pending is not None:
+        yield pending
+
+
+COMMANDS: Final[Mapping[str, Callable[[VdiskDevice, Command], Answer]]] = MappingProxyType(
+    {
+        function.__name__: function
+        for function in (
+            read,
+            write,
+            write_and_verify,
+            verify,
+            compare_and_write,
+            orwrite,
+            write_atomic,
+            write_same,
+            unmap,
+            get_lba_status,
+            pre_fetch,
+            read_defect_data,
+            synchronize_cache,
+            start_stop_unit,
+        )
+    }
+)

@@ -1,0 +1,232 @@
+"""Primary commands (SPC-4) of virtual devices."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from scstfs.core.command import Command, Data
+from scstfs.core.device import Answer, Job
+from scstfs.scsi import capacity, mode_text, report, sense
+from scstfs.scsi import inquiry as inquiry_data
+from scstfs.scsi import logs as log_pages
+from scstfs.scsi import spc as primary
+from scstfs.scsi.alua import connected
+from scstfs.scsi.logs import ProvisioningUse
+from scstfs.scsi.modes import Selection, SetCache, SetControl
+from scstfs.scsi.sense import NO_SENSE, CheckCondition, invalid_field_in_cdb
+from scstfs.scsi.spc import TimestampOrigin
+from scstfs.scsi.unit import Port
+
+if TYPE_CHECKING:
+    from scstfs.handlers.vdisk import VdiskDevice
+
+log = logging.getLogger(__name__)
+
+_PREVENT: Final = 0x01
+
+#: How the names of initiators begin that copy by token (ODX): Microsoft's.
+_COPIES_BY_TOKEN: Final = "iqn.1991-05.com.microsoft:"
+
+
+def test_unit_ready(device: VdiskDevice, cmd: Command) -> Answer:
+    """TEST UNIT READY: the gates have said everything."""
+    return b""
+
+
+def request_sense(device: VdiskDevice, cmd: Command) -> Answer:
+    """REQUEST SENSE with nothing stored: what the device is busy with, if anything."""
+    current = NO_SENSE if device.busy is None else device.busy.condition
+    return primary.request_sense(cmd.cdb, None, device.descriptor_sense, current)
+
+
+def inquiry(device: VdiskDevice, cmd: Command) -> Answer:
+    """INQUIRY."""
+    return inquiry_data.inquiry(cmd.cdb, device.describe(), _port(device, cmd))
+
+
+def _port(device: VdiskDevice, cmd: Command) -> Port:
+    target = cmd.session.target
+    scst = device.scst
+    group = scst.target_group_of(device, target)
+    return Port(
+        rel_tgt_id=target.rel_tgt_id,
+        group_id=0 if group is None else group.group_id,
+        in_device_group=scst.device_group_of(device) is not None,
+        connected=connected(cmd.tgt_dev.access_state),
+        transport_version=cmd.session.scsi_transport_version,
+        physical_version=target.phys_transport_version,
+        wants_token_copies=cmd.session.initiator_name.startswith(_COPIES_BY_TOKEN),
+    )
+
+
+def mode_sense(device: VdiskDevice, cmd: Command) -> Answer:
+    """MODE SENSE (6) and (10)."""
+    return device.modes.sense(cmd.cdb, device.geometry, cmd.tgt_dev.read_only)
+
+
+def mode_select(device: VdiskDevice, cmd: Command) -> Answer:
+    """MODE SELECT (6) and (10): one page after the other, saved ones durably."""
+    selection = device.modes.select(cmd.cdb, bytes(cmd.data))
+    return _Select(device, cmd, selection).proceed()
+
+
+class _Select:
+    """A MODE SELECT on its way through its pages, each of which may have to be saved."""
+
+    def __init__(self, device: VdiskDevice, cmd: Command, selection: Selection) -> None:
+        self._device = device
+        self._cmd = cmd
+        self._error = selection.error
+        self._steps = list(selection.steps)
+        self._before = device.modes.values()
+
+    def proceed(self) -> Answer:
+        """Take all steps; a job if one of them has to be saved."""
+        modes = self._device.modes
+        saves: list[SetControl | SetCache] = [step for step in self._steps if modes.apply(step)]
+        if not saves:
+            return self._end()
+        text = mode_text.encode(modes)
+
+        def save() -> OSError | None:
+            try:
+                self._device.scst.state.save_modes(self._device.name, text)
+            except OSError as error:
+                return error
+            return None
+
+        def then(error: object) -> Data:
+            if error is not None:
+                log.error("%s: can not save mode pages: %s", self._device.name, error)
+                modes.revert(self._before)
+                raise CheckCondition(sense.INTERNAL_TARGET_FAILURE)
+            for step in saves:
+                modes.keep(step)
+            return self._end()
+
+        return Job(save, then)
+
+    def _end(self) -> Data:
+        device = self._device
+        device.refresh()
+        if self._error is not None:
+            raise self._error
+        for tgt_dev in device.tgt_devs:
+            if tgt_dev is not self._cmd.tgt_dev:
+                tgt_dev.queue_unit_attention(sense.MODE_PARAMETERS_CHANGED)
+        return b""
+
+
+def read_capacity_10(device: VdiskDevice, cmd: Command) -> Answer:
+    """READ CAPACITY (10)."""
+    return capacity.read_capacity_10(cmd.cdb, device.describe())
+
+
+def read_capacity_16(device: VdiskDevice, cmd: Command) -> Answer:
+    """READ CAPACITY (16)."""
+    return capacity.read_capacity_16(cmd.cdb, device.describe())
+
+
+def log_sense(device: VdiskDevice, cmd: Command) -> Answer:
+    """LOG SENSE."""
+    cdb, store, shift = cmd.cdb, device.store, device.block_shift
+    if not device.thin or store is None:
+        return log_pages.log_sense(cdb)
+    thin = store
+
+    def work() -> bytes:
+        available, used = thin.usage()
+        return log_pages.log_sense(cdb, ProvisioningUse(available >> shift, used >> shift))
+
+    return Job(work)
+
+
+def log_refused(device: VdiskDevice, cmd: Command) -> Answer:
+    """LOG SELECT: there is nothing to set."""
+    raise log_pages.log_refused()
+
+
+def send_diagnostic(device: VdiskDevice, cmd: Command) -> Answer:
+    """SEND DIAGNOSTIC: every self test passes."""
+    return b""
+
+
+def receive_diagnostic_results(device: VdiskDevice, cmd: Command) -> Answer:
+    """RECEIVE DIAGNOSTIC RESULTS."""
+    return primary.receive_diagnostic_results(cmd.cdb)
+
+
+def report_supported_opcodes(device: VdiskDevice, cmd: Command) -> Answer:
+    """REPORT SUPPORTED OPERATION CODES."""
+    return report.report_supported_opcodes(cmd.cdb, device.opcodes.reported())
+
+
+def report_supported_tmf(device: VdiskDevice, cmd: Command) -> Answer:
+    """REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS."""
+    return report.report_supported_tmf(cmd.cdb)
+
+
+def report_identifying_information(device: VdiskDevice, cmd: Command) -> Answer:
+    """REPORT IDENTIFYING INFORMATION: nobody can set any."""
+    return primary.report_identifying_information(cmd.cdb)
+
+
+def report_timestamp(device: VdiskDevice, cmd: Command) -> Answer:
+    """REPORT TIMESTAMP: the machine's clock."""
+    return primary.report_timestamp(round(time.time() * 1000), TimestampOrigin.OTHER)
+
+
+def prevent_allow_medium_removal(device: VdiskDevice, cmd: Command) -> Answer:
+    """PREVENT ALLOW MEDIUM REMOVAL: counted per nexus."""
+    if cmd.cdb[4] & _PREVENT:
+        device.prevented_by.add(cmd.tgt_dev)
+    else:
+        device.prevented_by.discard(cmd.tgt_dev)
+    return b""
+
+
+def internal_target_failure(device: VdiskDevice, cmd: Command) -> Answer:
+    """Service actions that SCST fails on."""
+    raise CheckCondition(sense.INTERNAL_TARGET_FAILURE)
+
+
+def invalid_service_action(device: VdiskDevice, cmd: Command) -> Answer:
+    """An opcode that exists with a service action that does not."""
+    raise invalid_field_in_cdb(1, 0)
+
+
+def invalid_opcode(device: VdiskDevice, cmd: Command) -> Answer:
+    """Commands that other device types have."""
+    raise CheckCondition(sense.INVALID_OPCODE)
+
+
+COMMANDS: Final[Mapping[str, Callable[[VdiskDevice, Command], Answer]]] = MappingProxyType(
+    {
+        function.__name__: function
+        for function in (
+            test_unit_ready,
+            request_sense,
+            inquiry,
+            mode_sense,
+            mode_select,
+            read_capacity_10,
+            read_capacity_16,
+            log_sense,
+            log_refused,
+            send_diagnostic,
+            receive_diagnostic_results,
+            report_supported_opcodes,
+            report_supported_tmf,
+            report_identifying_information,
+            report_timestamp,
+            prevent_allow_medium_removal,
+            internal_target_failure,
+            invalid_service_action,
+            invalid_opcode,
+        )
+    }
+)

@@ -1,0 +1,469 @@
+"""Virtual devices: what vdisk_fileio, vdisk_blockio, vdisk_nullio and vcdrom have in common.
+
+A device here is its settings, its identity, its mode pages and a store; the commands are functions
+in ``spc``, ``sbc``, ``mmc`` and their like, found by the name in the opcode table.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from typing import TYPE_CHECKING, Final
+
+from scstfs.core import gates
+from scstfs.core.blocks import Blocks
+from scstfs.core.command import Command
+from scstfs.core.device import Answer, Device
+from scstfs.core.session import FastPath, TgtDev
+from scstfs.core.taskset import EVERYTHING
+from scstfs.handlers import atomic, errors
+from scstfs.handlers.identity import IdentityAttributes
+from scstfs.handlers.settings import DEFAULT_OPT_TRANS_LEN, Settings
+from scstfs.handlers.store import Store
+from scstfs.handlers.store_copy import StoreBlocks
+from scstfs.scsi import mode_text, sense
+from scstfs.scsi.cdb import Decoded, OpcodeTable, opcode_table
+from scstfs.scsi.control import ControlValues
+from scstfs.scsi.modes import Geometry, ModePages
+from scstfs.scsi.opcodes import DeviceType, Feature, Flag, Unit
+from scstfs.scsi.sense import CheckCondition, invalid_field_in_cdb
+from scstfs.scsi.status import TaskStatus
+from scstfs.scsi.unit import LogicalUnit, Port, ThinLimits, TokenLimits
+from scstfs.scsi.vpd import designators
+from scstfs.sysfs.errors import SysfsError, invalid
+
+if TYPE_CHECKING:
+    from scstfs.core.scst import Scst
+    from scstfs.handlers.background import LongOperation
+    from scstfs.handlers.base import VdiskHandler
+
+log = logging.getLogger(__name__)
+
+#: Data that one command may carry (bytes): more than any initiator sends that reads the limits
+#: (VPD page B0h), and little enough not to run out of memory for one who does not.
+MAX_TRANSFER: Final = 64 << 20
+
+
+_SANITIZE: Final = 0x48
+
+#: Bits of a designation descriptor that say whose it is: the logical unit's if none is set.
+_ASSOCIATION: Final = 0x30
+
+#: What there is besides the commands of every device, for (thin, explicit_alua).
+_FEATURES: Final = {
+    (thin, explicit): Feature.TOKEN_COPY
+    | (Feature.THIN if thin else Feature.NONE)
+    | (Feature.EXPLICIT_ALUA if explicit else Feature.NONE)
+    for thin in (False, True)
+    for explicit in (False, True)
+}
+
+
+def token_limits(block_size: int) -> TokenLimits:
+    """What a copy by token may be (ODX): 256 MiB at once, best in pieces of 64 MiB."""
+    return TokenLimits(
+        max_ranges=64,
+        max_transfer_blocks=(256 << 20) // block_size,
+        optimal_transfer_blocks=(64 << 20) // block_size,
+        default_timeout=60,
+        max_timeout=3600,
+    )
+
+
+class VdiskDevice(Device):
+    """A virtual device of one of the four handlers."""
+
+    in_copy_manager = True
+
+    def __init__(self, scst: Scst, handler: VdiskHandler, name: str, settings: Settings) -> None:
+        super().__init__(scst, name, handler.type)
+        self.handler = handler
+        self.kind = handler
+        self.settings = settings
+        self.read_only = settings.read_only or handler.type is DeviceType.CD_ROM
+        self.identity = IdentityAttributes(name, scst.setup_id, handler.vendor)
+        if settings.t10_dev_id is not None:
+            self.identity.set("t10_dev_id", settings.t10_dev_id.encode())
+        self.store: Store | None = None
+        self.undo = scst.state.undo_log(name)
+        #: Bytes, as initiators see it; the tail that fills no block is out of their reach.
+        self.size = settings.size
+        self.active = settings.active
+        #: The store has been open at least once: size and thin provisioning are known.
+        self.examined = False
+        self.thin = False
+        self._thin_limits = ThinLimits(0)
+        self.read_zero = False
+        self.opt_trans_len = DEFAULT_OPT_TRANS_LEN
+        self.opt_trans_len_set = False
+        self.expl_alua = False
+        self.prevented_by: set[TgtDev] = set()
+        self.medium_changed = False
+        #: What keeps the device busy (FORMAT UNIT, SANITIZE), if anything does.
+        self.busy: LongOperation | None = None
+        #: A SANITIZE failed; the value says whether EXIT FAILURE MODE ends that state.
+        self.sanitize_failed: bool | None = None
+        self.block_shift = settings.block_shift
+        self.threads_num = handler.threads_num
+        self.max_tgt_dev_commands = handler.max_tgt_dev_commands
+        self.numa_node_id = settings.numa_node_id
+        self.cluster_mode = settings.cluster_mode
+        self.modes = self._new_mode_pages()
+
+    def _new_mode_pages(self) -> ModePages:
+        settings = self.settings
+        control = ControlValues()
+        return ModePages(
+            device_type=self.type,
+            task_set=settings.tst,
+            saving=self.scst.state.can_save_modes,
+            nv_cache=settings.nv_cache,
+            fixed_cache=self.kind.fixed_cache,
+            cluster_mode=settings.cluster_mode,
+            write_through=settings.write_through,
+            default=control,
+            current=control,
+            saved=control,
+        )
+
+    # The store
+
+    @property
+    def has_medium(self) -> bool:
+        """There is something to read from: the store is open."""
+        return self.store is not None
+
+    @property
+    def blocks(self) -> int:
+        """Logical blocks that can be addressed."""
+        return self.size >> self.block_shift
+
+    @property
+    def writes_through(self) -> bool:
+        """Writes are durable when they are done: by the cache setting in force."""
+        return self.modes.write_through and not self.settings.nv_cache
+
+    @property
+    def flushes(self) -> bool:
+        """SYNCHRONIZE CACHE has something to do."""
+        return self.kind.flushes and not self.settings.nv_cache
+
+    def open_store(self) -> Store | None:
+        """Open what is behind the device; runs in a worker thread; raises OSError."""
+        return self.kind.open_store(self, self.settings.filename) if self.active else None
+
+    def install(self, store: Store | None) -> None:
+        """Put an opened store (or none) in place of the old one and take its size over."""
+        self.close_store()
+        self.store = store
+        if store is not None:
+            self.size = store.size
+            self._examine(store)
+        elif self.kind.loses_size:
+            self.size = 0
+        self.refresh()
+
+    def reopen(self, store: Store | None) -> None:
+        """Put a store in place again; the size stays what it was, if it was known."""
+        if store is None or not self.examined:
+            self.install(store)
+            return
+        self.close_store()
+        self.store = store
+        store.size = self.size
+        self._examine(store)
+        self.refresh()
+
+    def close_store(self) -> None:
+        """Close what is behind the device; nothing else changes.
+
+        Worker threads that use the store are waited for: another file may get its descriptor.
+        """
+        store, self.store = self.store, None
+        if store is not None:
+            self.tasks.announce(EVERYTHING)
+            self.tasks.when_idle(store.close, background_too=True)
+            self.refresh()
+
+    def _examine(self, store: Store) -> None:
+        self.examined = True
+        self._detect_thin_provisioning(store)
+        if not self.opt_trans_len_set:
+            self.opt_trans_len = store.optimal_io_size or self.opt_trans_len
+
+    def _detect_thin_provisioning(self, store: Store) -> None:
+        wanted = self.settings.thin_provisioned
+        if wanted is None:
+            wanted = self.kind.thin_by_default
+        self.thin = wanted and store.can_discard
+        self._thin_limits = store.thin_limits(1 << self.block_shift)
+        if self.settings.thin_provisioned and not self.thin:
+            log.warning("%s does not support thin provisioning", self.settings.filename)
+
+    def need_store(self) -> Store:
+        """The store; raises CheckCondition MEDIUM NOT PRESENT while there is none."""
+        if self.store is None:
+            raise CheckCondition(sense.MEDIUM_NOT_PRESENT)
+        return self.store
+
+    # What the device looks like to commands
+
+    @property
+    def opcodes(self) -> OpcodeTable:
+        """The commands that the device understands."""
+        return opcode_table(self.type, _FEATURES[self.thin, self.expl_alua])
+
+    def describe(self) -> LogicalUnit:
+        """The device as INQUIRY, READ CAPACITY and their like show it."""
+        settings, store = self.settings, self.store
+        block_size = 1 << self.block_shift
+        physical = store.physical_block_size if store is not None else None
+        return LogicalUnit(
+            identity=self.identity.as_identity(),
+            device_type=self.type,
+            blocks=self.blocks,
+            block_size=block_size,
+            removable=settings.removable or self.type is DeviceType.CD_ROM,
+            dummy=settings.dummy,
+            rotational=settings.rotational,
+            volatile_cache=not (self.modes.write_through or settings.nv_cache),
+            optimal_transfer=self.opt_trans_len,
+            physical_block_size=physical if settings.lb_per_pb_exp else None,
+            thin=self._thin_limits if self.thin else None,
+            tokens=token_limits(block_size) if self.type is DeviceType.DISK else None,
+            max_atomic=atomic.MOST_BYTES,
+            explicit_alua=self.expl_alua,
+        )
+
+    @property
+    def geometry(self) -> Geometry:
+        """Size for the mode pages."""
+        return Geometry(self.blocks, 1 << self.block_shift)
+
+    @property
+    def descriptor_sense(self) -> bool:
+        """D_SENSE of the control mode page."""
+        return bool(self.modes.current.d_sense)
+
+    @property
+    def task_aborted_status(self) -> bool:
+        """TAS of the control mode page."""
+        return bool(self.modes.current.tas)
+
+    @property
+    def separate_task_sets(self) -> bool:
+        """TST of the control mode page."""
+        return self.settings.tst == 1
+
+    @property
+    def software_write_protected(self) -> bool:
+        """SWP of the control mode page."""
+        return bool(self.modes.current.swp)
+
+    @property
+    def queue_error_management(self) -> int:
+        """QErr of the control mode page."""
+        return self.modes.current.qerr
+
+    @property
+    def only_task_management(self) -> bool:
+        """TMF_ONLY of the control mode page."""
+        return bool(self.modes.current.tmf_only)
+
+    @property
+    def explicit_alua(self) -> bool:
+        """``expl_alua``."""
+        return self.expl_alua
+
+    def load_modes(self) -> None:
+        """Take over saved mode pages; runs in a worker thread."""
+        text = self.scst.state.load_modes(self.name)
+        if not mode_text.decode(self.modes, text):
+            log.warning("%s: saved mode parameters are understood in part only", self.name)
+
+    # Executing
+
+    def check_range(self, decoded: Decoded) -> None:
+        """Refuse blocks behind the end before anything is transferred, where SCST does so."""
+        if decoded.lba is not None and decoded.length > MAX_TRANSFER:
+            raise invalid_field_in_cdb(decoded.op.length.offset if decoded.op.length else 0)
+        if self.kind.checks_range_early:
+            self.require_range(decoded)
+
+    def require_range(self, decoded: Decoded) -> None:
+        """Raise CheckCondition unless all blocks of the command exist."""
+        if decoded.lba is None:
+            return
+        # Of commands that count bytes, the length is that of data about the medium.
+        length = decoded.data_length if decoded.op.unit is Unit.BLOCKS else 0
+        if (decoded.lba << self.block_shift) + length > self.size:
+            empty = self.type is DeviceType.CD_ROM and self.store is None
+            raise CheckCondition(sense.MEDIUM_NOT_PRESENT if empty else sense.LBA_OUT_OF_RANGE)
+
+    def execute(self, cmd: Command) -> Answer:
+        """Find the function for the command and call it."""
+        self.check_ready(cmd)
+        return self.kind.commands[cmd.parsed.op.execute](self, cmd)
+
+    def check_ready(self, cmd: Command) -> None:
+        """Refuse what the state of the medium does not allow."""
+        flags = cmd.flags
+        if self.store is None and not flags & self.kind.allowed_without_store:
+            raise CheckCondition(sense.MEDIUM_NOT_PRESENT)
+        if self.medium_changed and not flags & Flag.SKIP_UA:
+            self.medium_changed = False
+            raise CheckCondition(sense.MEDIUM_CHANGED)
+        if not self.kind.checks_range_early:
+            self.require_range(cmd.parsed)
+
+    def check_available(self, cmd: Command) -> None:
+        """Refuse nearly everything during FORMAT UNIT and SANITIZE, and after a failed one."""
+        if self.busy is not None and not cmd.flags & self.busy.leaves:
+            raise CheckCondition(self.busy.condition)
+        spared = cmd.flags & Flag.SANITIZING_OK or cmd.cdb[0] == _SANITIZE
+        if self.sanitize_failed is not None and not spared:
+            raise CheckCondition(sense.SANITIZE_FAILED)
+
+    def translate(self, error: OSError, *, writing: bool) -> CheckCondition | TaskStatus:
+        """An error of the store as status and sense data."""
+        return errors.translate(error, writing=writing)
+
+    # Copies
+
+    def identifiers(self) -> list[bytes]:
+        """What copies call the device: the designators of the logical unit itself."""
+        return [d for d in designators(self.describe(), Port()) if not d[1] & _ASSOCIATION]
+
+    def copy_blocks(self) -> Blocks:
+        """The store for a copy; raises CheckCondition while there is none."""
+        if self.busy is not None:
+            raise CheckCondition(self.busy.condition)
+        if self.sanitize_failed is not None:
+            raise CheckCondition(sense.SANITIZE_FAILED)
+        return StoreBlocks(self.need_store(), self.thin, self.writes_through)
+
+    def fast_paths(self, tgt_dev: TgtDev) -> tuple[FastPath | None, FastPath | None]:
+        """READ and WRITE straight to the store, where no gate would look at them."""
+        store = self.store
+        reads, writes = gates.clear_paths(tgt_dev)
+        occupied = self.busy is not None or self.sanitize_failed is not None
+        if store is None or self.medium_changed or occupied:
+            return None, None
+        writes = writes and not (self.writes_through or self.tasks.watchers)
+        read = self._fast_read(tgt_dev, store) if reads else None
+        write = self._fast_write(tgt_dev, store) if writes else None
+        return read, write
+
+    def _fast_read(self, tgt_dev: TgtDev, store: Store) -> FastPath:
+        # Everything that does not change while the function is in use is bound here.
+        shift, size, tasks, commands = self.block_shift, self.size, self.tasks, tgt_dev.commands
+        limit = self.max_tgt_dev_commands
+        counter, try_read = tgt_dev.session.counters.read, store.try_read
+
+        def read(lba: int, blocks: int, buffer: memoryview) -> bool:
+            start, length = lba << shift, blocks << shift
+            if start + length > size or tasks.gated or len(commands) >= limit:
+                return False
+            if not try_read(start, buffer):
+                return False
+            counter.cmds += 1
+            counter.io_bytes += length
+            if (start | length) & 4095:
+                counter.unaligned += 1
+            return True
+
+        return read
+
+    def _fast_write(self, tgt_dev: TgtDev, store: Store) -> FastPath:
+        shift, size, tasks, commands = self.block_shift, self.size, self.tasks, tgt_dev.commands
+        limit = self.max_tgt_dev_commands
+        counter, try_write = tgt_dev.session.counters.write, store.try_write
+
+        def write(lba: int, blocks: int, buffer: memoryview) -> bool:
+            start, length = lba << shift, blocks << shift
+            if start + length > size or tasks.gated or len(commands) >= limit:
+                return False
+            if not try_write(start, buffer):
+                return False
+            counter.cmds += 1
+            counter.io_bytes += length
+            if (start | length) & 4095:
+                counter.unaligned += 1
+            return True
+
+        return write
+
+    def reset(self) -> None:
+        """A logical unit reset: saved mode pages, medium removal allowed."""
+        self.modes.reset()
+        self.prevented_by.clear()
+
+    def nexus_ended(self, tgt_dev: TgtDev) -> None:
+        """Who is gone does not prevent the removal of the medium any longer."""
+        self.prevented_by.discard(tgt_dev)
+
+    # Changes from the tree
+
+    @property
+    def shows_thin_provisioning(self) -> bool:
+        """``thin_provisioned``: what was asked for, until it is known what is possible."""
+        return self.thin if self.examined else bool(self.settings.thin_provisioned)
+
+    def set_cluster_mode(self, cluster_mode: bool) -> None:
+        """Enter or leave cluster mode, in which mode pages can not be changed."""
+        self.cluster_mode = self.modes.cluster_mode = cluster_mode
+
+    def set_read_zero(self, read_zero: bool) -> None:
+        """``read_zero``: reads of a vdisk_nullio give zeros, which they do in any case."""
+        self.read_zero = read_zero
+
+    def change_identity(self, name: str, value: bytes) -> None:
+        """Set an identification attribute and tell the initiators."""
+        self.identity.set(name, value)
+        self.report_to_all(sense.INQUIRY_DATA_CHANGED)
+        self.scst.device_changed(self)
+
+    def resync_size(self) -> None:
+        """Look at the store's size again; raises SysfsError."""
+        if self.store is None:
+            raise SysfsError(errno.EMEDIUMTYPE, f"{self.name} is not open")
+        self._resize(self.store.measure())
+
+    def set_size(self, size: int) -> None:
+        """Write to ``size`` of blockio and nullio (bytes); raises SysfsError."""
+        multiple = size % (1 << self.block_shift) == 0
+        if multiple:
+            self._set_size(size)
+        if multiple or self.store is not None:
+            # SCST reports a change whenever it has looked, even when it refuses it.
+            self.report_capacity_changed()
+        if not multiple:
+            raise invalid(f"size {size} is not a multiple of the block size")
+
+    def _resize(self, size: int) -> None:
+        if size == self.size:
+            return
+        self._set_size(size)
+        self.report_capacity_changed()
+
+    def _set_size(self, size: int) -> None:
+        self.tasks.announce(EVERYTHING)
+        self.size = size
+        if self.store is not None:
+            self.store.size = size
+        self.refresh()
+
+    def report_capacity_changed(self) -> None:
+        """CAPACITY DATA HAS CHANGED to everybody, for disks."""
+        if self.type is DeviceType.DISK:
+            self.report_to_all(sense.CAPACITY_CHANGED)
+
+    def retire(self) -> None:
+        """The device is being deleted; nobody is left to know how an operation ends."""
+        if self.busy is not None:
+            self.busy.stop()
+
+    def close(self) -> None:
+        """The device is deleted."""
+        super().close()
+        self.close_store()

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scstfs.handlers.block_store import BlockStore
+from scstfs.handlers.store import Extent
+from tests.support.loop import loop_device
+
+SIZE = 8 << 20
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[str]:
+    file = tmp_path / "image"
+    with file.open("wb") as opened:
+        opened.truncate(SIZE)
+    with loop_device(file) as path:
+        yield path
+
+
+@pytest.fixture
+def store(device: str) -> Iterator[BlockStore]:
+    opened = BlockStore(device, read_only=False, block_size=512)
+    yield opened
+    opened.close()
+
+
+def test_a_file_is_no_block_device(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(OSError, match="Errno") as failure:
+        BlockStore(str(file), read_only=False, block_size=512)
+    assert failure.value.errno == errno.ENOTBLK
+
+
+def test_nobody_else_may_have_it(store: BlockStore, device: str) -> None:
+    with pytest.raises(OSError, match="Errno") as failure:
+        BlockStore(device, read_only=False, block_size=512)
+    assert failure.value.errno == errno.EBUSY
+
+
+def test_blocks_are_read_and_written(store: BlockStore) -> None:
+    data = os.urandom(3 * 512)
+    store.write(512, memoryview(data))
+    store.write(8192, memoryview(data), durable=True)
+    back = memoryview(bytearray(len(data) + 1))[1:]
+    for offset in (512, 8192):
+        store.read(offset, back)
+        assert back == data
+
+
+def test_the_event_loop_never_touches_it(store: BlockStore) -> None:
+    assert not store.try_read(0, memoryview(bytearray(512)))
+    assert not store.try_write(0, memoryview(bytearray(512)))
+
+
+def test_what_the_kernel_says_of_it(store: BlockStore) -> None:
+    assert store.size == store.measure() == SIZE
+    assert store.physical_block_size in (512, 4096)
+    assert store.usage() == (0, SIZE)
+    assert list(store.extents(512, 1024)) == [Extent(512, 1536, allocated=True)]
+    store.prefetch(0, 4096)
+    if store.can_discard:
+        limits = store.thin_limits(512)
+        assert limits.max_unmap_blocks > 0
+        assert limits.granularity >= 1
+
+
+def test_zeros(store: BlockStore) -> None:
+    store.write(0, memoryview(b"x" * 4096))
+    store.zero(512, 1024)
+    back = bytearray(4096)
+    store.read(0, memoryview(back))
+    assert back == b"x" * 512 + bytes(1024) + b"x" * 2560
+
+
+def test_discards_leave_parts_of_sectors(store: BlockStore) -> None:
+    store.write(0, memoryview(b"x" * 8192))
+    store.discard(100, 200)
+    store.discard(4096, 4096)
+    back = bytearray(4096)
+    store.read(0, memoryview(back))
+    assert back == b"x" * 4096
+
+
+def test_a_discard_that_is_not_possible_is_no_error(
+    store: BlockStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(number: int) -> None:
+        monkeypatch.setattr(
+            "scstfs.handlers.syscalls.discard",
+            lambda fd, offset, length: (_ for _ in ()).throw(OSError(number, "no")),
+        )
+
+    refuse(errno.EOPNOTSUPP)
+    store.discard(0, 4096)
+    refuse(errno.EIO)
+    with pytest.raises(OSError, match="no"):
+        store.discard(0, 4096)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scstfs.handlers import media
+from scstfs.handlers.store import Store
+from scstfs.handlers.vdisk import VdiskDevice
+from scstfs.sysfs.errors import SysfsError
+from tests.support.target import System
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+async def disk(system: System) -> VdiskDevice:
+    return await system.add_disk()
+
+
+async def test_opening_and_closing(disk: VdiskDevice) -> None:
+    await media.deactivate(disk)
+    assert not disk.active
+    assert disk.store is None
+    assert disk.size == MIB
+    await media.activate(disk)
+    assert disk.active
+    assert disk.store is not None
+
+
+async def test_whoever_is_slower_changes_nothing(disk: VdiskDevice) -> None:
+    store = disk.store
+    await media.activate(disk)
+    assert disk.store is store
+
+
+async def test_the_size_stays_until_somebody_asks_for_it(disk: VdiskDevice) -> None:
+    await media.deactivate(disk)
+    Path(disk.settings.filename or "").write_bytes(bytes(2 * MIB))
+    await media.activate(disk)
+    assert disk.size == MIB
+    disk.resync_size()
+    assert disk.size == 2 * MIB
+
+
+async def test_a_file_that_is_gone(disk: VdiskDevice) -> None:
+    await media.deactivate(disk)
+    Path(disk.settings.filename or "").unlink()
+    with pytest.raises(SysfsError) as caught:
+        await media.activate(disk)
+    assert caught.value.errno == errno.ENOENT
+    assert not disk.active
+
+
+async def test_a_device_that_is_deleted_meanwhile(
+    disk: VdiskDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await media.deactivate(disk)
+    opened: list[Store] = []
+    kind = disk.kind
+
+    def open_and_delete(device: VdiskDevice, filename: str | None) -> Store | None:
+        store = kind.open_store(device, filename)
+        assert store is not None
+        opened.append(store)
+        device.alive = False
+        return store
+
+    monkeypatch.setattr(disk, "kind", replace(kind, open_store=open_and_delete))
+    with pytest.raises(SysfsError) as caught:
+        await media.activate(disk)
+    assert caught.value.errno == errno.ENODEV
+    assert disk.store is None
+    # What nobody uses is closed again.
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        opened[0].measure()
+
+
+async def test_media_of_a_drive(system: System) -> None:
+    drive = await system.add("vcdrom", "cd")
+    image = system.directory / "image"
+    image.write_bytes(bytes(2048 * 10))
+    await media.change_medium(drive, str(image))
+    assert drive.size == 20480
+    assert drive.medium_changed
+    first = drive.store
+    with pytest.raises(SysfsError) as caught:
+        await media.change_medium(drive, str(system.directory / "missing"))
+    assert caught.value.errno == errno.ENOENT
+    assert drive.store is first
+    with pytest.raises(SysfsError) as caught:
+        await media.change_medium(drive, "relative")
+    assert caught.value.errno == errno.EINVAL
+    await media.change_medium(drive, None)
+    assert drive.store is None
+    assert drive.settings.filename is None
