@@ -1,0 +1,1 @@
+"""Target drivers: how initiators reach the devices."""

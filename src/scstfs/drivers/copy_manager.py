@@ -1,0 +1,131 @@
+"""The copy manager as a target driver: a target, a session, and a LUN of every virtual device.
+
+EXTENDED COPY reaches devices through this session (``scstfs.drivers.copying``); here is what the
+tree shows of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from scstfs.core import access
+from scstfs.core.session import Session, SessionState
+from scstfs.core.target import Acg, AcgDev, Target
+from scstfs.core.trace import TraceLog
+from scstfs.scsi.lun import MAX_LUN, AddressMethod
+from scstfs.scsi.transport_id import Protocol, TransportId
+from scstfs.sysfs.errors import invalid
+
+if TYPE_CHECKING:
+    from scstfs.core.device import Device
+    from scstfs.core.scst import Scst
+
+TARGET_NAME: Final = "copy_manager_tgt"
+SESSION_NAME: Final = "copy_manager_sess"
+
+#: Bytes that the copy manager asks of a device's identification.
+INQUIRY_LENGTH: Final = 4096
+
+
+class CopyManagerTarget(Target):
+    """The one target; it has no groups and no read-only LUNs."""
+
+    def check_group(self, name: str) -> None:
+        """See Target."""
+        raise invalid("Copy Manager does not support security groups")
+
+    def check_lun(self, device: Device, *, read_only: bool) -> None:
+        """See Target."""
+        if read_only or device.read_only:
+            raise invalid("Copy Manager does not support read only devices")
+
+    def lun_added(self, acg_dev: AcgDev) -> None:
+        """See Target."""
+        _count_inquiry(self.session)
+
+    @property
+    def session(self) -> Session:
+        """The one session."""
+        return self.sessions[SESSION_NAME]
+
+
+class _Transport:
+    """Nobody is at the other end."""
+
+    def report_aen(self, lun: bytes, sense_data: bytes) -> bool:
+        """What changes is seen when it matters."""
+        return True
+
+    def close(self) -> None:
+        """The session stays as long as there is the copy manager."""
+
+
+class CopyManager:
+    """The driver; as a watcher (``scstfs.core.scst.Watcher``) it hears of every device."""
+
+    name: Final = "copy_manager"
+    addr_method: Final = AddressMethod.PERIPHERAL
+    protocol: Final = int(Protocol.COPY_MANAGER)
+    scsi_transport_version: Final = 0
+
+    def __init__(self, scst: Scst) -> None:
+        """Register with ``scst`` as driver and as watcher."""
+        self._scst = scst
+        self.trace = TraceLog("copy_manager", "")
+        #: Copies between devices that the initiator can not reach by itself are allowed.
+        self.allow_not_connected_copy = False
+        self.target = CopyManagerTarget(self, TARGET_NAME, scst.cpus)
+        self.targets: dict[str, Target] = {TARGET_NAME: self.target}
+        self._next_lun = 0
+        session = Session(
+            self.target,
+            self._acg,
+            initiator_name=SESSION_NAME,
+            name=SESSION_NAME,
+            transport=_Transport(),
+            transport_id=TransportId.copy_manager(),
+        )
+        access.enter(session)
+        session.state = SessionState.READY
+        scst.drivers[self.name] = self
+        scst.watchers.append(self)
+
+    @property
+    def scst(self) -> Scst:
+        """What it is registered with."""
+        return self._scst
+
+    @property
+    def _acg(self) -> Acg:
+        return self.target.default_acg
+
+    # Watcher
+
+    def device_appeared(self, device: Device) -> None:
+        """Take the next LUN for a virtual device."""
+        if device.in_copy_manager:
+            access.add_lun(self._acg, device, self._free_lun(), read_only=False, tell=False)
+            _count_inquiry(self.target.session)
+
+    def device_changed(self, device: Device) -> None:
+        """Ask again who the device is."""
+        for acg_dev in device.acg_devs:
+            if acg_dev.acg is self._acg:
+                _count_inquiry(self.target.session)
+
+    def device_disappears(self, device: Device) -> None:
+        """The LUN goes with the device."""
+
+    def _free_lun(self) -> int:
+        """The next number; it is not used again before all others were."""
+        while True:
+            lun, self._next_lun = self._next_lun, self._next_lun + 1
+            if lun == MAX_LUN:
+                self._next_lun = 0
+            elif lun not in self._acg.luns:
+                return lun
+
+
+def _count_inquiry(session: Session) -> None:
+    """Count the INQUIRY with which SCST learns who a device is; here it needs no command."""
+    session.counters.read.count(INQUIRY_LENGTH, 0)

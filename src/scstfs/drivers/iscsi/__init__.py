@@ -1,0 +1,1 @@
+"""The iSCSI target driver: configuration, sessions, sockets (the protocol is ``scstfs.iscsi``)."""

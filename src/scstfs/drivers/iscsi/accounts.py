@@ -1,0 +1,169 @@
+"""Users and portals of the driver or of one target: lists, and the files that show them.
+
+``IncomingUser``, ``OutgoingUser`` and ``allowed_portal`` are numbered: the first entry has the
+name as it was asked for, further ones the lowest free number behind it.  Deleting frees a number
+and nothing else is renumbered.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from scstfs.sysfs.errors import SysfsError, invalid
+
+#: RFC 7143 9.2.1 asks for 96 bits of secret.
+SHORTEST_SECRET: Final = 12
+_LONGEST_NAME: Final = 49
+
+
+@dataclass(slots=True)
+class Entry:
+    """One user (``key`` is the name, ``value`` the secret) or portal (``key`` is the pattern)."""
+
+    file: str
+    key: str
+    value: str = ""
+
+
+class EntryList:
+    """Entries of one kind, in the order in which they were added."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, template: str, key: str, value: str = "") -> Entry:
+        """Add an entry whose file is called like ``template``; EINVAL if there is such a key."""
+        if self.find(key) is not None:
+            raise invalid(f"Attribute {key} already exists")
+        entry = Entry(self._free_name(template), key, value)
+        self._entries.append(entry)
+        return entry
+
+    def _free_name(self, template: str) -> str:
+        taken = {entry.file for entry in self._entries}
+        name, number = template[:_LONGEST_NAME], 0
+        while name in taken:
+            number += 1
+            name = f"{template}{number}"[:_LONGEST_NAME]
+        return name
+
+    def find(self, key: str) -> Entry | None:
+        """The entry with this key."""
+        return next((entry for entry in self._entries if entry.key == key), None)
+
+    def of_file(self, file: str) -> Entry:
+        """The entry that a file shows; EINVAL if there is none (any more)."""
+        for entry in self._entries:
+            if entry.file == file:
+                return entry
+        raise invalid(f"Unknown attribute {file}")
+
+    def replace(self, file: str, key: str, value: str) -> None:
+        """Change the entry of a file; EEXIST if another one has the key."""
+        entry = self.of_file(file)
+        if self.find(key) not in (None, entry):
+            raise SysfsError(errno.EEXIST, f"Attribute {key} already exists")
+        entry.key, entry.value = key, value
+
+    def remove(self, entry: Entry) -> None:
+        """Forget an entry."""
+        self._entries.remove(entry)
+
+    def clear(self) -> None:
+        """Forget all entries."""
+        self._entries.clear()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttributeFile:
+    """A file in the tree; it may outlive its entry, and then reading it is EINVAL."""
+
+    name: str
+    entries: EntryList
+
+    def entry(self) -> Entry:
+        """What it shows."""
+        return self.entries.of_file(self.name)
+
+    def replace(self, key: str, value: str) -> None:
+        """Write to it."""
+        self.entries.replace(self.name, key, value)
+
+
+class Accounts:
+    """Users, and portals where there are some, of the driver or of a target."""
+
+    def __init__(self) -> None:
+        self.incoming = EntryList()
+        self.outgoing = EntryList()
+        self.portals = EntryList()
+        #: Everything that the tree shows, by name.
+        self.files: dict[str, AttributeFile] = {}
+
+    def files_of(self, entries: EntryList) -> dict[str, AttributeFile]:
+        """The files of one kind by name."""
+        return {name: file for name, file in self.files.items() if file.entries is entries}
+
+    def of_kind(self, attribute: str) -> EntryList:
+        """The entries whose files are called ``attribute``, with a number or without."""
+        return {
+            "IncomingUser": self.incoming,
+            "OutgoingUser": self.outgoing,
+            "allowed_portal": self.portals,
+        }[attribute]
+
+    def add_incoming(self, template: str, name: str, secret: str) -> None:
+        """Add somebody who may log in; EINVAL for a missing word or too short a secret."""
+        _check_user(name, secret)
+        self._show(self.incoming, self.incoming.add(template, name, secret))
+
+    def add_outgoing(self, template: str, name: str, secret: str) -> None:
+        """Set as whom we log in where initiators want to know (CHAP both ways).
+
+        There can be one only, and so a second one replaces it.  Its file would have the name of
+        the first one's, which still stands there: SCST refuses that with EEXIST and has forgotten
+        both by then.
+        """
+        _check_user(name, secret)
+        self.outgoing.clear()
+        self._show(self.outgoing, self.outgoing.add(template, name, secret))
+
+    def forget_outgoing(self) -> None:
+        """As whom we log in is not set any more."""
+        for entry in list(self.outgoing):
+            self.files.pop(entry.file, None)
+        self.outgoing.clear()
+
+    def add_portal(self, template: str, pattern: str) -> None:
+        """Add a pattern of addresses at which the target is served."""
+        self._show(self.portals, self.portals.add(template, pattern))
+
+    def _show(self, entries: EntryList, entry: Entry) -> None:
+        if entry.file in self.files:
+            entries.remove(entry)
+            raise SysfsError(errno.EEXIST, f"Attribute {entry.file} already exists")
+        self.files[entry.file] = AttributeFile(entry.file, entries)
+
+    def remove(self, entries: EntryList, entry: Entry) -> None:
+        """Take an entry and its file away."""
+        if self.files.pop(entry.file, None) is None:
+            raise SysfsError(errno.ENOENT, f"Attribute {entry.file} not found")
+        entries.remove(entry)
+
+
+def _check_user(name: str, secret: str) -> None:
+    if not name or not secret:
+        raise invalid("Name or password is missing")
+    if len(secret.encode("utf-8", "surrogateescape")) < SHORTEST_SECRET:
+        raise invalid(f"Secret for user {name} is too short (min {SHORTEST_SECRET} bytes)")

@@ -1,0 +1,87 @@
+"""What a login asks the target side (``scstfs.iscsi.admission.LoginHost``), for one connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scstfs.drivers.iscsi.nexus import Nexus
+from scstfs.iscsi.admission import ExistingSession, LoginResult, Redirect
+from scstfs.iscsi.chap import Credentials
+from scstfs.iscsi.codes import LoginStatus
+from scstfs.iscsi.errors import LoginRefused
+
+if TYPE_CHECKING:
+    from scstfs.drivers.iscsi.config import IscsiTarget
+    from scstfs.drivers.iscsi.server import Server
+    from scstfs.drivers.iscsi.wire import Wire
+
+
+class Admission:
+    """The target side of one login."""
+
+    def __init__(self, server: Server, wire: Wire) -> None:
+        self._server = server
+        self._wire = wire
+        #: The session, once the login has succeeded.
+        self.nexus: Nexus | None = None
+
+    @property
+    def discovery_credentials(self) -> Credentials:
+        """See LoginHost."""
+        return self._server.driver.credentials
+
+    @property
+    def is_internal(self) -> bool:
+        """See LoginHost."""
+        return self._wire.local.address in self._server.driver.internal_portals
+
+    def find_target(self, name: str) -> IscsiTarget | None:
+        """See LoginHost."""
+        return self._server.driver.find_target(name)
+
+    def refusal(self, target: IscsiTarget, initiator: str) -> str | None:
+        """See LoginHost."""
+        return self._server.refusal(target, initiator, self._wire)
+
+    def redirect(self, target: IscsiTarget) -> Redirect | None:
+        """See LoginHost; whoever came to the right address already stays."""
+        redirect = target.redirect
+        if redirect is None or redirect.address.strip("[]") == self._wire.local.address:
+            return None
+        return redirect
+
+    def find_session(
+        self, target: IscsiTarget, initiator: str, isid: bytes
+    ) -> ExistingSession | None:
+        """See LoginHost."""
+        nexus = self._server.find_session(target, initiator, isid)
+        if nexus is None:
+            return None
+        return ExistingSession(nexus.tsih, nexus.cid, nexus.exp_cmd_sn, nexus.parameters)
+
+    def has_room(self, target: IscsiTarget) -> bool:
+        """See LoginHost."""
+        limit = target.parameters["MaxSessions"]
+        return not limit or len(self._server.sessions_of(target)) < limit
+
+    def open_session(self, login: LoginResult[IscsiTarget]) -> int:
+        """See LoginHost."""
+        server, target = self._server, login.target
+        if target is None:
+            return server.take_tsih()
+        if not target.enabled:
+            raise LoginRefused(LoginStatus.TARGET_REMOVED, "the target was disabled meanwhile")
+        existing = server.find_session(target, login.initiator, login.isid)
+        if login.tsih:
+            if existing is None or existing.tsih != login.tsih or not existing.is_open:
+                raise LoginRefused(LoginStatus.SESSION_DOES_NOT_EXIST, "the session has ended")
+            existing.reconnect(login, self._wire)
+            self.nexus = existing
+            return existing.tsih
+        if existing is None and not self.has_room(target):
+            raise LoginRefused(LoginStatus.OUT_OF_RESOURCES, "MaxSessions is reached")
+        self.nexus = nexus = Nexus(server, login, server.take_tsih(), self._wire)
+        if existing is not None:
+            existing.replace_with(nexus)
+        server.remember(nexus)
+        return nexus.tsih

@@ -1,0 +1,89 @@
+"""SCSI commands that came over iSCSI."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from scstfs.core.command import Command, TaskAttribute
+from scstfs.scsi.opcodes import Direction
+
+if TYPE_CHECKING:
+    from scstfs.core.buffers import Buffer
+    from scstfs.drivers.iscsi.nexus import Nexus
+    from scstfs.iscsi.answers import Answers
+    from scstfs.iscsi.task import Task
+
+#: By the R and W bits.
+_DIRECTIONS: Final = {
+    (False, False): Direction.NONE,
+    (True, False): Direction.IN,
+    (False, True): Direction.OUT,
+    (True, True): Direction.BIDIRECTIONAL,
+}
+_ATTRIBUTES: Final = {attribute.value: attribute for attribute in TaskAttribute}
+
+
+class IscsiCommand(Command):
+    """A command and the task that its answer ends."""
+
+    __slots__ = ("_buffer", "nexus", "task")
+
+    def __init__(self, nexus: Nexus, task: Task) -> None:
+        super().__init__(
+            nexus.core,
+            task.lun,
+            task.cdb,
+            tag=task.itt,
+            attribute=_ATTRIBUTES.get(task.attribute, TaskAttribute.SIMPLE),
+            expected_direction=_DIRECTIONS[task.reads, task.writes],
+            expected_length=task.expected,
+        )
+        self.nexus = nexus
+        self.task = task
+        self._buffer: Buffer | None = None
+
+    def allocate(self, size: int) -> memoryview:
+        """Pooled memory that the answer is sent from."""
+        self._buffer = self.nexus.take_buffer(self.task.connection, size)
+        return self._buffer.view
+
+    def cancel_transfer(self) -> None:
+        """Nothing to do: without an answer the task ends, and late data finds none."""
+
+    def reply(self) -> None:
+        """Send status, sense and data, or forget the task."""
+        connection, task, buffer = self.task.connection, self.task, self._buffer
+        release = None if buffer is None else partial(_give_back, connection, buffer)
+        if self.status is None:
+            if release is not None:
+                release()
+            connection.end_silently(task)
+        else:
+            data = memoryview(self.data_in)[: task.expected] if task.reads else None
+            connection.answer(
+                task,
+                self.status,
+                sense=self.sense,
+                data=data,
+                release=release,
+                residual=self._residual(),
+            )
+        self.nexus.mark()
+
+    def _residual(self) -> int:
+        """Bytes that were expected and not transferred, negative for those that did not fit.
+
+        Write data counts as transferred once it has been asked for, whatever becomes of it.
+        """
+        task, decoded = self.task, self.decoded
+        if task.reads:
+            return task.expected - len(self.data_in)
+        if decoded is None or not task.writes:
+            return task.expected if task.writes else 0
+        return task.expected - decoded.length
+
+
+def _give_back(connection: Answers, buffer: Buffer) -> None:
+    connection.reading -= len(buffer.view)
+    buffer.release()

@@ -1,0 +1,162 @@
+"""The life of one connection: login, then full-feature phase until it ends (RFC 7143 7)."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import trio
+
+from scstfs.drivers.iscsi.admit import Admission
+from scstfs.drivers.iscsi.discovery import DiscoverySession
+from scstfs.drivers.iscsi.nexus import Nexus
+from scstfs.drivers.iscsi.wire import Wire
+from scstfs.iscsi.admission import LoginResult
+from scstfs.iscsi.connection import Connection
+from scstfs.iscsi.errors import ProtocolError
+from scstfs.iscsi.login import Login, Step
+from scstfs.iscsi.receive import Receiver
+from scstfs.iscsi.text import MAX_SEGMENT, shown
+from scstfs.log import RateLimited
+
+if TYPE_CHECKING:
+    from scstfs.drivers.iscsi.config import IscsiTarget
+    from scstfs.drivers.iscsi.server import Server
+
+log = logging.getLogger(__name__)
+#: For what any peer can provoke as often as it likes.
+_incidents: Final = RateLimited(log)
+
+#: A login's requests fit in here, one at a time (bytes).
+_LOGIN_BUFFER: Final = 2 * MAX_SEGMENT
+
+_Result: TypeAlias = "LoginResult[IscsiTarget]"
+
+
+async def serve(server: Server, wire: Wire) -> None:
+    """Serve one connection until it ends; raises nothing but Cancelled from outside."""
+    admission = Admission(server, wire)
+    try:
+        with wire.scope, _guarded(wire):
+            result, rest = await _log_in(server, wire, admission)
+            if result is not None:
+                await _full_feature(server, wire, admission.nexus, result, rest)
+        if wire.lingers:
+            await wire.linger()
+    finally:
+        if admission.nexus is not None:
+            # Also where the connection has not got as far as that.
+            admission.nexus.connection_ended(wire)
+
+
+@contextmanager
+def _guarded(wire: Wire) -> Iterator[None]:
+    """Whatever goes wrong with a connection is the end of that connection only."""
+    try:
+        yield
+    except ProtocolError as fault:
+        wire.reason = wire.reason or fault.why
+        _incidents.warning("%s: connection dropped: %s", wire.peer, fault.why)
+    except OSError as error:
+        wire.reason = wire.reason or str(error)
+    except Exception:
+        wire.reason = wire.reason or "internal error"
+        log.exception("%s: connection dropped because of an internal error", wire.peer)
+
+
+async def _log_in(server: Server, wire: Wire, admission: Admission) -> tuple[_Result | None, bytes]:
+    """The login phase; returns its result and what has arrived behind it."""
+    rx = Receiver(MAX_SEGMENT, _LOGIN_BUFFER)
+    login = Login(admission, random=secrets.token_bytes, now=trio.current_time())
+    with server.in_lobby(wire):
+        with trio.move_on_at(login.deadline):
+            while True:
+                at = rx.next()
+                if at < 0:
+                    if await wire.receive(rx) == 0:
+                        return None, b""
+                    continue
+                step = login.receive(rx.header[at : at + 48], rx.data, trio.current_time())
+                if step.send:
+                    await wire.send_all(step.send)
+                if step.close:
+                    _log_refusal(wire, login, step)
+                    if step.send:
+                        await wire.linger()
+                    return None, b""
+                if step.result is not None:
+                    return step.result, rx.take_rest()
+        _incidents.warning("%s: login of %s took too long", wire.peer, _name(login))
+        return None, b""
+
+
+def _name(login: Login[IscsiTarget]) -> str:
+    return shown(login.initiator) if login.initiator else "somebody"
+
+
+def _log_refusal(wire: Wire, login: Login[IscsiTarget], step: Step[IscsiTarget]) -> None:
+    why = f"{step.why} (status {step.status:04x})" if step.status else step.why
+    _incidents.warning("%s: login of %s refused: %s", wire.peer, _name(login), why)
+
+
+async def _full_feature(
+    server: Server, wire: Wire, nexus: Nexus | None, result: _Result, rest: bytes
+) -> None:
+    parameters = result.parameters
+    host = DiscoverySession(server, wire, result) if nexus is None else nexus
+    rx = Receiver(parameters.max_recv_data_segment_length)
+    for side in (rx, wire.tx):
+        side.header_digest = parameters.has_header_digest
+        side.data_digest = parameters.has_data_digest
+    connection = Connection(
+        host,
+        parameters,
+        cmd_sn=host.exp_cmd_sn,
+        stat_sn=result.stat_sn,
+        queue_depth=host.queue_depth,
+        rx=rx,
+        tx=wire.tx,
+        cid=result.cid,
+        discovery=nexus is None,
+    )
+    if rest:
+        rx.feed(rest)
+    host.start(connection)
+    log.info("%s: %s", wire.peer, host)
+    try:
+        with server.watching(wire, connection, host):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wire.write)
+                # Guarded in here, so that what is raised does not arrive as a group.
+                with _guarded(wire):
+                    await _pump(server, wire, connection)
+                nursery.cancel_scope.cancel()
+    finally:
+        log.info("%s: connection of %s ended: %s", wire.peer, host, wire.reason)
+        host.connection_ended(wire)
+
+
+async def _pump(server: Server, wire: Wire, connection: Connection) -> None:
+    """Receive, process, send; until the connection ends."""
+    rx, flusher = connection.rx, wire.flusher
+    # Closing cancels the scope, but not every turn awaits something.
+    while not wire.scope.cancel_called:
+        flusher.hold()
+        try:
+            all_done = connection.process()
+        finally:
+            flusher.release()
+        wire.flush()
+        if connection.closing:
+            wire.reason = wire.reason or "logout"
+            await wire.drain()
+            wire.lingers = True
+            return
+        if not all_done:
+            await wire.wait_for_room(connection.has_room)
+        elif await wire.receive(rx, server.scst.poll_us * 1e-6) == 0:
+            wire.reason = wire.reason or "closed by the initiator"
+            return

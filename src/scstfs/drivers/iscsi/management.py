@@ -1,0 +1,209 @@
+"""Task management functions of iSCSI sessions (RFC 7143 11.5, RFC 7144 6.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from scstfs.core import tasks
+from scstfs.core.session import PendingFunction, TgtDev
+from scstfs.drivers.iscsi.command import IscsiCommand
+from scstfs.iscsi.codes import RESERVED_TAG, TaskFunction, TaskResponse
+from scstfs.scsi.lun import unpack_lun
+
+if TYPE_CHECKING:
+    from scstfs.drivers.iscsi.nexus import Nexus
+    from scstfs.iscsi.connection import Connection
+    from scstfs.iscsi.host import TaskManagement
+
+
+class Function:
+    """A function that a session performs; ``trace_mcmds`` shows it until it is answered."""
+
+    __slots__ = ("_connection", "_shown", "nexus", "request")
+
+    def __init__(self, nexus: Nexus, connection: Connection, request: TaskManagement) -> None:
+        self.nexus = nexus
+        self.request = request
+        self._connection = connection
+        self._shown = PendingFunction(
+            _NAMES.get(request.function, str(request.function)),
+            unpack_lun(request.lun) or 0,
+            request.referenced_task_tag,
+            sum(len(tgt_dev.commands) for tgt_dev in nexus.core.tgt_devs.values()),
+        )
+        nexus.core.pending_functions.append(self._shown)
+
+    def perform(self) -> None:
+        """Begin; the answer comes when the effect is complete."""
+        nexus, request = self.nexus, self.request
+        function = request.function
+        handler = _HANDLERS.get(function)
+        is_unknown = function in _RFC_7144 and nexus.parameters.protocol_level < _RFC_7144_LEVEL
+        has_stray_tag = (
+            request.referenced_task_tag != RESERVED_TAG and function not in _ABOUT_A_TASK
+        )
+        if nexus.core.acg.black_hole.swallows_task_management:
+            nexus.core.pending_functions.remove(self._shown)
+            self._connection.forget_function(request.itt)
+        elif handler is None or is_unknown or has_stray_tag:
+            self.answer(TaskResponse.FUNCTION_REJECTED)
+        else:
+            handler(self)
+
+    def answer(self, response: TaskResponse, information: bytes = bytes(3)) -> None:
+        """Answer the request, on the connection that it came by."""
+        self.nexus.core.pending_functions.remove(self._shown)
+        self._connection.task_management_answer(self.request.itt, response, information)
+        self.nexus.mark()
+
+    def complete(self) -> None:
+        """The function has been performed."""
+        self.answer(TaskResponse.FUNCTION_COMPLETE)
+
+    @property
+    def tgt_dev(self) -> TgtDev | None:
+        """The nexus that the request's LUN field means."""
+        return self.nexus.core.find(self.request.lun)
+
+
+def _abort_task(function: Function) -> None:
+    task = function.request.task
+    if task is None or not isinstance(task.owner, IscsiCommand):
+        function.complete()
+    else:
+        tasks.abort_task(task.owner, function.complete)
+
+
+def _query_task(function: Function) -> None:
+    function.answer(TaskResponse.FUNCTION_SUCCEEDED)
+
+
+def _of_lun(perform: Callable[[Function, TgtDev], None]) -> Callable[[Function], None]:
+    """A function that is about one logical unit."""
+
+    def handle(function: Function) -> None:
+        tgt_dev = function.tgt_dev
+        if tgt_dev is None:
+            function.answer(TaskResponse.LUN_DOES_NOT_EXIST)
+        else:
+            perform(function, tgt_dev)
+
+    return handle
+
+
+def _abort_task_set(function: Function, tgt_dev: TgtDev) -> None:
+    tasks.abort_task_set(tgt_dev, function.complete)
+
+
+def _clear_task_set(function: Function, tgt_dev: TgtDev) -> None:
+    tasks.clear_task_set(tgt_dev, function.complete)
+
+
+def _logical_unit_reset(function: Function, tgt_dev: TgtDev) -> None:
+    tasks.logical_unit_reset(tgt_dev, function.complete)
+
+
+def _clear_aca(function: Function, _tgt_dev: TgtDev) -> None:
+    """There never is an ACA condition to clear."""
+    function.complete()
+
+
+def _query_task_set(function: Function, tgt_dev: TgtDev) -> None:
+    if tgt_dev.commands:
+        function.answer(TaskResponse.FUNCTION_SUCCEEDED)
+    else:
+        function.complete()
+
+
+def _query_asynchronous_event(function: Function, tgt_dev: TgtDev) -> None:
+    """Tell the first pending unit attention, and whether it is the only one (SAM-5 7.10)."""
+    pending = [unit_attention.sense for unit_attention in tgt_dev.unit_attentions]
+    if not pending:
+        function.complete()
+        return
+    depth = _ONE if len(pending) == 1 else _MORE_THAN_ONE
+    key, asc, ascq = pending[0].triple
+    information = bytes((depth << 4 | key, asc, ascq))
+    function.answer(TaskResponse.FUNCTION_SUCCEEDED, information)
+
+
+def _target_warm_reset(function: Function) -> None:
+    tasks.target_reset(function.nexus.core, function.complete)
+
+
+def _target_cold_reset(function: Function) -> None:
+    def done() -> None:
+        function.complete()
+        nexus = function.nexus
+        nexus.wire.flush()
+        for other in nexus.server.sessions_of(nexus.target):
+            other.disconnect("TARGET COLD RESET")
+
+    tasks.target_reset(function.nexus.core, done)
+
+
+def _i_t_nexus_reset(function: Function) -> None:
+    """The session ends, and with it the nexus (RFC 7144 6.3)."""
+
+    def done() -> None:
+        function.complete()
+        function.nexus.wire.flush()
+        function.nexus.disconnect("I_T NEXUS RESET")
+
+    tasks.nexus_loss(function.nexus.core, done)
+
+
+def _task_reassign(function: Function) -> None:
+    function.answer(TaskResponse.REASSIGNMENT_NOT_SUPPORTED)
+
+
+_Handler: TypeAlias = Callable[[Function], None]
+
+_HANDLERS: Final[dict[int, _Handler]] = {
+    TaskFunction.ABORT_TASK: _abort_task,
+    TaskFunction.ABORT_TASK_SET: _of_lun(_abort_task_set),
+    TaskFunction.CLEAR_ACA: _of_lun(_clear_aca),
+    TaskFunction.CLEAR_TASK_SET: _of_lun(_clear_task_set),
+    TaskFunction.LOGICAL_UNIT_RESET: _of_lun(_logical_unit_reset),
+    TaskFunction.TARGET_WARM_RESET: _target_warm_reset,
+    TaskFunction.TARGET_COLD_RESET: _target_cold_reset,
+    TaskFunction.TASK_REASSIGN: _task_reassign,
+    TaskFunction.QUERY_TASK: _query_task,
+    TaskFunction.QUERY_TASK_SET: _of_lun(_query_task_set),
+    TaskFunction.I_T_NEXUS_RESET: _i_t_nexus_reset,
+    TaskFunction.QUERY_ASYNCHRONOUS_EVENT: _of_lun(_query_asynchronous_event),
+}
+
+#: As ``trace_mcmds`` calls them.
+_NAMES: Final[dict[int, str]] = {
+    **{function: function.name for function in TaskFunction},
+    TaskFunction.LOGICAL_UNIT_RESET: "LUN_RESET",
+    TaskFunction.TARGET_WARM_RESET: "TARGET_RESET",
+    TaskFunction.TARGET_COLD_RESET: "TARGET_RESET",
+}
+
+#: What RFC 7144 added; only where it was negotiated.
+_RFC_7144: Final = frozenset(
+    {
+        TaskFunction.QUERY_TASK,
+        TaskFunction.QUERY_TASK_SET,
+        TaskFunction.I_T_NEXUS_RESET,
+        TaskFunction.QUERY_ASYNCHRONOUS_EVENT,
+    }
+)
+_RFC_7144_LEVEL: Final = 2
+
+#: What is about a task; for all others the Referenced Task Tag is reserved.
+_ABOUT_A_TASK: Final = frozenset(
+    {TaskFunction.ABORT_TASK, TaskFunction.TASK_REASSIGN, TaskFunction.QUERY_TASK}
+)
+
+#: UADE DEPTH of QUERY ASYNCHRONOUS EVENT.
+_ONE: Final = 1
+_MORE_THAN_ONE: Final = 2
+
+
+def perform(nexus: Nexus, connection: Connection, request: TaskManagement) -> None:
+    """Perform a task management function that came over ``connection``."""
+    Function(nexus, connection, request).perform()

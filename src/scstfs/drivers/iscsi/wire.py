@@ -1,0 +1,230 @@
+"""The socket of one connection: one receive, many requests, one send.
+
+A wire is driven by two tasks.  The *pump* receives, has the requests processed and sends what they
+brought about; in the common case it is the only one that runs.  The *writer* sleeps until a send
+would have blocked.  Answers that become ready elsewhere (worker threads, management commands) are
+sent from there directly: the ``Flusher`` remembers who has any.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from scstfs.iscsi.discovery import Portal
+from scstfs.iscsi.receive import Receiver
+from scstfs.iscsi.transmit import Transmitter
+
+log = logging.getLogger(__name__)
+
+#: Receives without a pause before other connections get their turn.
+TURNS: Final = 8
+
+#: Seconds without a sign of life after which TCP asks for one, seconds between questions, and how
+#: many of them, as SCST has it.
+_KEEPALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 50),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 3),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2),
+)
+
+#: How long (seconds) a peer may take to close its side, and what it may still send (bytes).
+_LINGER: Final = 1.0
+_LINGER_BYTES: Final = 1 << 20
+
+
+class Flusher:
+    """Who has something to send when the present batch of work is done."""
+
+    def __init__(self, wake: Callable[[Callable[[], None]], None]) -> None:
+        """``wake`` has a function called in the event loop soon."""
+        self._wake = wake
+        self._ready: dict[Wire, None] = {}
+        self._held = 0
+        self._armed = False
+
+    def mark(self, wire: Wire) -> None:
+        """``wire`` has something to send: at the end of the batch, or soon where there is none."""
+        self._ready[wire] = None
+        if not self._held and not self._armed:
+            self._armed = True
+            self._wake(self._flush)
+
+    def hold(self) -> None:
+        """A batch of work begins."""
+        self._held += 1
+
+    def release(self) -> None:
+        """A batch of work is done: send."""
+        self._held -= 1
+        if self._ready and not self._held:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._armed = False
+        ready, self._ready = self._ready, {}
+        for wire in ready:
+            wire.flush()
+
+
+class Wire:
+    """A non-blocking socket with what is waiting to be sent on it."""
+
+    def __init__(self, sock: socket.socket, flusher: Flusher) -> None:
+        """``sock`` stays the caller's to close; raises OSError where it is not connected."""
+        self.sock = sock
+        self.tx = Transmitter()
+        self.flusher = flusher
+        #: The task of the connection runs in this scope: cancelling it ends the connection.
+        self.scope = trio.CancelScope()
+        #: Why the connection ended; for the log.
+        self.reason = ""
+        #: The peer is to get time to read what was sent last.
+        self.lingers = False
+        self._blocked = False
+        self._writer = trio.lowlevel.ParkingLot()
+        self._pump = trio.lowlevel.ParkingLot()
+        self._turns = 0
+        self.peer = _portal(sock.getpeername())
+        self.local = _portal(sock.getsockname())
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for level, option, value in _KEEPALIVE:
+            sock.setsockopt(level, option, value)
+
+    @property
+    def is_writing(self) -> bool:
+        """There is more to send than the peer takes at the moment."""
+        return self._blocked
+
+    def close(self, reason: str) -> None:
+        """End the connection from this side; returns at once."""
+        self.reason = self.reason or reason
+        self.scope.cancel()
+
+    # Sending
+
+    def flush(self) -> None:
+        """Send what can be sent without waiting; never raises."""
+        tx = self.tx
+        while tx.pending and not self._blocked:
+            buffers = tx.buffers()
+            try:
+                sent = self.sock.sendmsg(buffers)
+            except BlockingIOError:
+                sent = 0
+            except OSError as error:
+                self.close(f"sending failed: {error.strerror}")
+                return
+            tx.sent(sent)
+            if sent < sum(map(len, buffers)):
+                self._blocked = True
+                self._writer.unpark_all()
+        if self._pump:
+            self._pump.unpark_all()
+
+    async def write(self) -> None:
+        """The writer's task: goes on sending when the socket takes more."""
+        while True:
+            if not self._blocked:
+                await self._writer.park()
+            await trio.lowlevel.wait_writable(self.sock)
+            self._blocked = False
+            self.flush()
+
+    async def send_all(self, data: bytes) -> None:
+        """Send ``data`` before anything else; for the login phase.  Raises OSError."""
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self.sock.send(view) :]
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self.sock)
+
+    async def drain(self) -> None:
+        """Wait until everything has been sent."""
+        self.flush()
+        while self.tx.pending:
+            await self._pump.park()
+
+    async def linger(self) -> None:
+        """Close our side, and wait a while for the peer to close its own.
+
+        What was sent last would be lost if the socket were closed while data is unread.
+        """
+        left = _LINGER_BYTES
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+            with trio.move_on_after(_LINGER):
+                while left > 0:
+                    await trio.lowlevel.wait_readable(self.sock)
+                    count = len(self.sock.recv(4096))
+                    if not count:
+                        return
+                    left -= count
+        except OSError:
+            # The peer has gone already.
+            return
+
+    # Receiving
+
+    async def receive(self, rx: Receiver, poll: float = 0.0) -> int:
+        """Receive what there is into ``rx``, waiting if there is nothing; 0 at the end.
+
+        ``poll`` is for how long (seconds) to look for more before sleeping.  Raises OSError.
+        """
+        buffers = rx.buffers()
+        count = self._receive_now(buffers)
+        if count is None:
+            if poll:
+                count = await self._poll(buffers, poll)
+            while count is None:
+                await trio.lowlevel.wait_readable(self.sock)
+                count = self._receive_now(buffers)
+            self._turns = 0
+        else:
+            await self.take_turn()
+        rx.received(count)
+        return count
+
+    async def take_turn(self) -> None:
+        """Let others run now and then, however much there is to do here."""
+        self._turns += 1
+        if self._turns >= TURNS:
+            self._turns = 0
+            await trio.lowlevel.checkpoint()
+
+    async def _poll(self, buffers: list[memoryview], duration: float) -> int | None:
+        end = time.perf_counter() + duration
+        while time.perf_counter() < end:
+            await trio.lowlevel.checkpoint()
+            count = self._receive_now(buffers)
+            if count is not None:
+                return count
+        return None
+
+    def _receive_now(self, buffers: list[memoryview]) -> int | None:
+        try:
+            if len(buffers) == 1:
+                return self.sock.recv_into(buffers[0])
+            return self.sock.recvmsg_into(buffers)[0]
+        except BlockingIOError:
+            return None
+
+    async def wait_for_room(self, has_room: Callable[[], bool]) -> None:
+        """Wait until enough has been sent to look at more requests."""
+        if has_room():
+            await self.take_turn()
+        while not has_room():
+            await self._pump.park()
+
+
+def _portal(name: tuple[str, int]) -> Portal:
+    """A socket's name; that of an IPv6 socket has more parts, and the scope is no address."""
+    return Portal(name[0].partition("%")[0], name[1])
