@@ -87,12 +87,16 @@ class DirType(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sub(Entry[T_contra], Generic[T_contra, C]):
-    """A fixed subdirectory, of another object (`of`; None hides it) or another view of this one."""
+    """A fixed subdirectory, of another object (`of`; None hides it) or another view of this one.
+
+    `about` says what it is, for documentation.
+    """
 
     name: str
     dirtype: DirType[C]
     of: Callable[[T_contra], C | None]
     visible: Callable[[T_contra], bool] = always
+    about: str = ""
 
     def names(self, obj: T_contra) -> Iterable[str]:
         """The one name, when there is something to show."""
@@ -125,6 +129,8 @@ class Each(Entry[T_contra], Generic[T_contra, C]):
     dirtype: DirType[C]
     label: str = "NAME"
     """Stands for the name in documentation."""
+    about: str = ""
+    """What the directories are, for documentation."""
 
     def names(self, obj: T_contra) -> Iterable[str]:
         """The children's names."""
@@ -166,11 +172,12 @@ class EachAttr(Entry[T_contra], Generic[T_contra, C]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Link(Entry[T_contra]):
-    """A symbolic link with a fixed name; no target, no link."""
+    """A symbolic link with a fixed name; no target, no link. `about` says where it leads."""
 
     name: str
     target: Callable[[T_contra], Target | None]
     visible: Callable[[T_contra], bool] = always
+    about: str = ""
 
     def names(self, obj: T_contra) -> Iterable[str]:
         """The one name, when the link leads somewhere."""
@@ -189,11 +196,12 @@ class Link(Entry[T_contra]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EachLink(Entry[T_contra]):
-    """A symbolic link per name that `children` lists."""
+    """A symbolic link per name that `children` lists. `about` says where they lead."""
 
     children: Callable[[T_contra], Iterable[str]]
     target: Callable[[T_contra, str], Target | None]
     label: str = "NAME"
+    about: str = ""
 
     def names(self, obj: T_contra) -> Iterable[str]:
         """The links' names."""

@@ -1,0 +1,415 @@
+"""``devices/``: what all devices have; `scstfs.tree.vdisk` adds what virtual ones have."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from scstfs.core.device import Device, ThreadsPoolType
+from scstfs.core.scst import Scst
+from scstfs.core.waiting import settled
+from scstfs.handlers.passthrough import ScsiDevice
+from scstfs.persist.reservations import SavedReservations
+from scstfs.persist.state import ReservationsFile
+from scstfs.scsi.opcodes import DeviceType
+from scstfs.sysfs.attr import Attr
+from scstfs.sysfs.directory import DirType, Each, EachLink, Include, Link, Sub
+from scstfs.sysfs.entry import itself
+from scstfs.sysfs.errors import SysfsError, invalid, removed
+from scstfs.sysfs.numbers import in_range, kstrtol, prefix_keyword
+from scstfs.sysfs.text import BLANKS, first_line
+from scstfs.tree import paths, vdisk
+from scstfs.tree.naming import number_in
+from scstfs.tree.values import anything, flag, int32, natural, zero_or_one
+
+log = logging.getLogger(__name__)
+
+_TYPE_NAMES: Final = {
+    DeviceType.DISK: "Direct-access device (e.g., magnetic disk)",
+    DeviceType.TAPE: "Sequential-access device (e.g., magnetic tape)",
+    DeviceType.PRINTER: "Printer device",
+    DeviceType.PROCESSOR: "Processor device",
+    DeviceType.WRITE_ONCE: "Write-once device (e.g., some optical disks)",
+    DeviceType.CD_ROM: "CD-ROM device",
+    DeviceType.SCANNER: "Scanner device (obsolete)",
+    DeviceType.OPTICAL: "Optical memory device (e.g., some optical disks)",
+    DeviceType.CHANGER: "Medium changer device (e.g., jukeboxes)",
+    DeviceType.COMMUNICATIONS: "Communications device (obsolete)",
+    DeviceType.RAID: "Storage array controller device (e.g., RAID)",
+    DeviceType.ENCLOSURE: "Enclosure services device",
+    DeviceType.SIMPLIFIED_DISK: "Simplified direct-access device (e.g., magnetic disk)",
+    DeviceType.OPTICAL_CARD: "Optical card reader/writer device",
+}
+
+
+def type_text(kind: DeviceType) -> str:
+    """A peripheral device type as ``type`` shows it."""
+    return f"{kind.value} - {_TYPE_NAMES[kind]}"
+
+
+# Threads
+
+
+def _has_handler(device: Device) -> bool:
+    return device.handler is not None
+
+
+def _default_threads(device: Device) -> int:
+    return 0 if device.handler is None else device.handler.threads_num
+
+
+def _set_threads_num(device: Device, number: int) -> None:
+    device.configure_threads(int32(number), device.threads_pool_type)
+
+
+_POOL_TYPES: Final = {kind.value: kind for kind in ThreadsPoolType}
+
+
+def _parse_pool_type(data: bytes) -> ThreadsPoolType:
+    return _POOL_TYPES[prefix_keyword(data, tuple(_POOL_TYPES))]
+
+
+def _show_pool_type(device: Device) -> str:
+    return device.threads_pool_type.value if device.threads_num else "Async"
+
+
+def _is_other_pool_type(device: Device) -> bool:
+    return (
+        bool(device.threads_num) and device.threads_pool_type is not ThreadsPoolType.PER_INITIATOR
+    )
+
+
+def _set_pool_type(device: Device, kind: ThreadsPoolType) -> None:
+    device.configure_threads(device.threads_num, kind)
+
+
+def _default_commands(device: Device) -> int:
+    return 0 if device.handler is None else device.handler.max_tgt_dev_commands
+
+
+def _set_max_commands(device: Device, number: int) -> None:
+    device.max_tgt_dev_commands = int32(number)
+    device.refresh()
+
+
+def _set_numa_node(device: Device, number: int) -> None:
+    device.numa_node_id = int32(number)
+
+
+# Persistent reservations
+
+
+def _pr_file_name(device: Device) -> str:
+    return device.pr_file_name or str(device.scst.state.reservations_path(device.name))
+
+
+def _may_set_pr_file_name(device: Device, _name: str) -> bool:
+    if device.cluster_mode:
+        raise SysfsError(errno.EPERM, f"Device {device.name} is in cluster mode")
+    return True
+
+
+async def _set_pr_file_name(device: Device, name: str) -> None:
+    _require_unused(device)
+    default = str(device.scst.state.reservations_path(device.name))
+    wanted = name or default
+    if wanted == _pr_file_name(device):
+        return
+    file, old, state = ReservationsFile(Path(wanted)), device.pr.file, device.pr.save_state()
+
+    def adopt() -> SavedReservations | None:
+        _check_file_name(file.path)
+        saved = file.load()
+        if saved is None:
+            # What initiators were promised moves along.
+            file.save(state)
+        return saved
+
+    run_blocking = device.scst.runtime.run_blocking
+    try:
+        saved = await run_blocking(adopt)
+        if not device.alive or device.tgt_devs:
+            if saved is None:
+                await run_blocking(file.remove)
+            if not device.alive:
+                raise removed()
+            _require_unused(device)
+    except OSError as error:
+        raise SysfsError(error.errno or errno.EIO, f"{device.name}: {error}") from error
+    device.pr.load(file, saved)
+    device.pr_file_name = name or None
+    if saved is None and old is not None:
+        # Should the device come up with the default name once more, it must not find what may
+        # have been given up meanwhile.
+        try:
+            await run_blocking(old.remove)
+        except OSError as error:
+            log.warning("can not remove %s: %s", old.path, error)
+
+
+def _require_unused(device: Device) -> None:
+    if device.tgt_devs:
+        raise SysfsError(errno.EBUSY, f"Device {device.name} is exported")
+
+
+def _check_file_name(path: Path) -> None:
+    """Raise OSError for a path that can hold no reservations."""
+    if not path.is_absolute():
+        raise OSError(errno.EINVAL, "the name must be absolute")
+    try:
+        kind = path.stat().st_mode
+    except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise
+    else:
+        if not stat.S_ISREG(kind) and not stat.S_ISBLK(kind):
+            raise OSError(errno.EINVAL, "neither a file nor a block device")
+
+
+def _dump_reservations(device: Device, _value: None) -> None:
+    for line in device.pr.dump():
+        log.info("%s", line)
+
+
+# Blocking
+
+
+class _Block(NamedTuple):
+    """A write to ``block``: take a blocker away, or add one and wait for commands or not."""
+
+    on: bool
+    wait: bool = False
+
+
+def _parse_block(data: bytes) -> _Block:
+    first, rest = data[:1], data[1:].lstrip(BLANKS)
+    if first == b"0" and not rest:
+        return _Block(on=False)
+    if first == b"1" and (not rest or rest[:1] == b"1"):
+        return _Block(on=True, wait=not rest)
+    raise invalid("Requested action not understood")
+
+
+async def _set_block(device: Device, block: _Block) -> None:
+    tasks = device.tasks
+    if not block.on:
+        tasks.unblock()
+        return
+    tasks.block()
+    tasks.pending_blocks += 1
+
+    def ended() -> None:
+        tasks.pending_blocks -= 1
+
+    tasks.when_idle(ended)
+    if block.wait and not await settled(tasks.when_idle):
+        # Whoever asked relies on it that nothing goes on.
+        tasks.unblock()
+        raise SysfsError(errno.EBUSY, f"Commands of device {device.name} do not end")
+
+
+# Cluster mode of pass-through disks
+
+
+def _set_cluster_mode(device: Device, value: bool) -> None:
+    device.cluster_mode = value
+
+
+SCSI_DISK: Final[DirType[Device]] = DirType(
+    "dev_disk",
+    (
+        Attr(
+            name="cluster_mode",
+            mode=0o644,
+            show=lambda device: flag(device.cluster_mode),
+            key=lambda device: device.cluster_mode,
+            parse=zero_or_one,
+            store=_set_cluster_mode,
+            queued=True,
+            since="3.1",
+            reads="1 in cluster mode",
+            accepts="0 or 1",
+            refuses="EINVAL: anything else",
+            key_when="1",
+            effect="none: there is no cluster to share reservations with",
+        ),
+    ),
+)
+
+_HANDLER_ROWS: Final[Mapping[str, DirType[Any]]] = {**vdisk.DEVICES, "dev_disk": SCSI_DISK}
+
+
+def _rows_of_handler(device: Device) -> DirType[Any] | None:
+    return None if device.handler is None else _HANDLER_ROWS.get(device.handler.name)
+
+
+# Exports
+
+
+def _export_names(device: Device) -> list[str]:
+    return [f"export{acg_dev.export}" for acg_dev in device.acg_devs]
+
+
+def _export(device: Device, name: str) -> paths.Path | None:
+    number = number_in(name, "export")
+    for acg_dev in device.acg_devs:
+        if acg_dev.export == number:
+            return paths.lun(acg_dev)
+    return None
+
+
+_EXPORTED: Final[DirType[Device]] = DirType(
+    "exports",
+    (EachLink(children=_export_names, target=_export, label="exportN", about="to a LUN"),),
+)
+
+
+def _scsi_device(device: Device) -> str | None:
+    return device.sysfs_path if isinstance(device, ScsiDevice) else None
+
+
+def _handler(device: Device) -> paths.Path | None:
+    return None if device.handler is None else paths.handler(device.handler)
+
+
+DEVICE: Final[DirType[Device]] = DirType(
+    "device",
+    (
+        Attr(
+            name="type",
+            mode=0o444,
+            show=lambda device: type_text(device.type),
+            since="2.0",
+            reads="SCSI device type, as a number and in words",
+        ),
+        Attr(
+            name="threads_num",
+            mode=0o644,
+            show=lambda device: str(device.threads_num),
+            key=lambda device: device.threads_num != _default_threads(device),
+            parse=natural,
+            admit=lambda device, number: number != device.threads_num,
+            store=_set_threads_num,
+            queued=True,
+            visible=_has_handler,
+            since="2.0",
+            reads="worker threads for the device's I/O, 0 for the common ones (`/threads`)",
+            accepts="0 or more",
+            refuses="EINVAL: negative numbers, anything else",
+            key_when="not the handler's default (vdisk_fileio, vcdrom: 8; *_perf: 0; others: 1)",
+            effect="threads are made when they are first needed",
+        ),
+        Attr(
+            name="threads_pool_type",
+            mode=0o644,
+            show=_show_pool_type,
+            key=_is_other_pool_type,
+            parse=_parse_pool_type,
+            admit=lambda device, kind: kind is not device.threads_pool_type,
+            store=_set_pool_type,
+            queued=True,
+            visible=_has_handler,
+            since="2.0",
+            reads="per_initiator, shared, or Async where threads_num is 0",
+            accepts="per_initiator or shared in any case; an initial without newline is enough",
+            refuses="EINVAL: anything else",
+            key_when="shared",
+            effect="whether each session has threads_num threads or all share them",
+        ),
+        Attr(
+            name="max_tgt_dev_commands",
+            mode=0o644,
+            show=lambda device: str(device.max_tgt_dev_commands),
+            key=lambda device: device.max_tgt_dev_commands != _default_commands(device),
+            parse=natural,
+            store=_set_max_commands,
+            since="3.3",
+            reads="commands that one session may have under way at the device",
+            accepts="0 or more",
+            refuses="EINVAL: negative numbers, anything else",
+            key_when="not 64 (0 while a SCSI device has no handler)",
+            effect="more get TASK SET FULL, or BUSY if the session has no other",
+        ),
+        Attr(
+            name="numa_node_id",
+            mode=0o644,
+            show=lambda device: str(device.numa_node_id),
+            key=lambda device: device.numa_node_id != -1,
+            parse=in_range(kstrtol, -1),
+            store=_set_numa_node,
+            parameter=True,
+            since="3.3",
+            reads="the NUMA node, -1 for none in particular",
+            accepts="-1 or more",
+            refuses="EINVAL: anything else",
+            key_when="not -1",
+            effect="none",
+        ),
+        Attr(
+            name="pr_file_name",
+            mode=0o644,
+            show=_pr_file_name,
+            key=lambda device: device.pr_file_name is not None,
+            parse=first_line,
+            admit=_may_set_pr_file_name,
+            store=_set_pr_file_name,
+            queued=True,
+            since="3.0",
+            reads="where persistent reservations are kept",
+            accepts="an absolute path of a file or block device; an empty line for the default",
+            refuses="EPERM: cluster mode; EBUSY: a session has the device, and be it the copy "
+            "manager's; EINVAL: no such path; ENOENT: its directory is missing",
+            key_when="set",
+            effect="reservations are loaded from there; if nothing is there, they move there",
+        ),
+        Attr(
+            name="dump_prs",
+            mode=0o200,
+            parse=anything,
+            store=_dump_reservations,
+            since="2.0",
+            accepts="anything",
+            effect="persistent reservations are written to the log",
+        ),
+        Attr(
+            name="block",
+            mode=0o644,
+            show=lambda device: (
+                f"{device.tasks.external_blocks} {flag(device.tasks.pending_blocks)}"
+            ),
+            parse=_parse_block,
+            store=_set_block,
+            since="3.1",
+            reads="how many times the device is blocked, and 1 if that still waits for commands",
+            accepts="1: block and wait for running commands; 1 1 and any text: block without "
+            "waiting; 0: undo one",
+            refuses="EINVAL: anything else",
+            effect="commands wait while the device is blocked",
+        ),
+        Include(choose=_rows_of_handler, among=tuple(_HANDLER_ROWS.values())),
+        Link(name="handler", target=_handler, about="to its handler, if it has one"),
+        Link(
+            name="scsi_device",
+            target=_scsi_device,
+            about="to what it is in /sys/devices, if it is there",
+        ),
+        Sub(name="exported", dirtype=_EXPORTED, of=itself, about="the LUNs under which it is seen"),
+    ),
+)
+
+DEVICES: Final[DirType[Scst]] = DirType(
+    "devices",
+    (
+        Each(
+            children=lambda scst: scst.devices,
+            get=lambda scst, name: scst.devices.get(name),
+            dirtype=DEVICE,
+            label="DEVICE",
+            about="a device: virtual ones by their name, SCSI devices of this machine as H:C:I:L",
+        ),
+    ),
+)

@@ -1,0 +1,342 @@
+"""The root of the tree: ``/sys/kernel/scst_tgt`` itself."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from scstfs import __version__
+from scstfs.core.scst import Scst
+from scstfs.core.waiting import settled
+from scstfs.drivers.copy_manager import CopyManager
+from scstfs.drivers.iscsi.config import IscsiDriver
+from scstfs.drivers.local import LocalDriver
+from scstfs.sysfs.attr import Attr, optional_line, raw
+from scstfs.sysfs.directory import DirType, Sub
+from scstfs.sysfs.errors import SysfsError, invalid
+from scstfs.sysfs.node import Tree
+from scstfs.sysfs.numbers import in_range, kstrtol, kstrtoul
+from scstfs.sysfs.result import ManagementResult
+from scstfs.sysfs.text import chomp, encode
+from scstfs.tree import copy_manager, local, trace
+from scstfs.tree.device_groups import DEVICE_GROUPS
+from scstfs.tree.devices import DEVICES
+from scstfs.tree.handlers import HANDLERS, Handlers
+from scstfs.tree.iscsi.driver import DRIVER as ISCSI
+from scstfs.tree.sgv import SGV, Sgv, pools
+from scstfs.tree.values import any_nonzero, flag, int32, uint32
+
+T = TypeVar("T")
+
+INTERFACE_VERSION: Final = "3.10.0"
+"""Of SCST, whose interface this is."""
+
+_DEFAULT_MAX_TASKLET_CMD: Final = 10
+_LONGEST_CLUSTER_NAME: Final = 63
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What ``version`` says of this build and this machine."""
+
+    build: str = f"scstfs {__version__}"
+    kernel: str = os.uname().release
+    architecture: str = os.uname().machine
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Root:
+    """The root directory's object."""
+
+    scst: Scst
+    result: ManagementResult
+    version: Version
+    handlers: Handlers
+    sgv: Sgv
+
+
+def build(
+    scst: Scst, result: ManagementResult | None = None, version: Version | None = None
+) -> Tree:
+    """The tree of *scst*; *result* is what queued commands leave in ``last_sysfs_mgmt_res``."""
+    result = ManagementResult() if result is None else result
+    version = Version() if version is None else version
+    root = Root(scst, result, version, Handlers(scst), Sgv(pools(scst)))
+    return Tree(ROOT, root, result)
+
+
+def _version_text(root: Root) -> str:
+    version = root.version
+    return (
+        f"SCST version: {INTERFACE_VERSION}\n"
+        f"SCST build date: \n"
+        f"SCST build number: {version.build}\n"
+        f"SCST git commit sha1: \n"
+        f"SCST kver: {version.kernel}\n"
+        f"SCST arch type: {version.architecture}\n"
+        "SCST config: TRACING"
+    )
+
+
+# Settings
+
+
+def _set_threads(root: Root, number: int) -> None:
+    root.scst.threads.resize(int32(number))
+
+
+def _set_setup_id(root: Root, value: int) -> None:
+    root.scst.setup_id = uint32(value)
+
+
+def _set_max_tasklet_cmd(root: Root, value: int) -> None:
+    root.scst.max_tasklet_cmd = int32(value)
+
+
+def _set_poll_us(root: Root, value: int) -> None:
+    root.scst.poll_us = value
+
+
+def _set_measure_latency(root: Root, value: bool) -> None:
+    scst = root.scst
+    if value is not scst.measure_latency:
+        scst.measure_latency = value
+        for session in scst.sessions():
+            session.latency.clear()
+        scst.refresh()
+
+
+def _set_force_global_sgv_pool(root: Root, value: bool) -> None:
+    root.scst.force_global_sgv_pool = value
+
+
+def _parse_cluster_name(data: bytes) -> str:
+    name = chomp(data)
+    if len(encode(name)) > _LONGEST_CLUSTER_NAME:
+        raise invalid(f"Cluster name {name} is too long")
+    return name
+
+
+def _set_cluster_name(root: Root, name: str) -> None:
+    root.scst.cluster_name = name
+
+
+async def _suspend(root: Root, seconds: int) -> None:
+    activity = root.scst.activity
+    if seconds < 0:
+        activity.resume()
+        return
+    activity.suspend()
+    if activity.count > 1:
+        return
+    limit = seconds or _UNLIMITED
+    if not await settled(activity.when_idle, limit):
+        activity.resume()
+        raise SysfsError(errno.EBUSY, "Commands do not end")
+
+
+# Nothing waits for ever: this is longer than anybody would.
+_UNLIMITED: Final = 3600.0
+
+
+_ATTRIBUTES: Final[tuple[Attr[Root, Any], ...]] = (
+    Attr(
+        name="measure_latency",
+        mode=0o644,
+        show=lambda root: flag(root.scst.measure_latency),
+        parse=lambda data: kstrtol(data) != 0,
+        store=_set_measure_latency,
+        since="3.3",
+        reads="1 while latencies are measured, else 0",
+        accepts="0, or another number for 1",
+        refuses="EINVAL: anything else",
+        effect="the files in the sessions' latency/ start from zero",
+    ),
+    Attr(
+        name="threads",
+        mode=0o644,
+        show=lambda root: str(root.scst.threads.size),
+        key=lambda root: root.scst.threads.size != root.scst.default_threads,
+        parse=in_range(kstrtol, 1),
+        store=_set_threads,
+        queued=True,
+        since="2.0",
+        reads="worker threads for the I/O of devices that have none of their own",
+        accepts="1 or more",
+        refuses="EINVAL: anything else",
+        key_when="not the number of CPUs",
+        effect="threads are made when they are first needed",
+    ),
+    Attr(
+        name="setup_id",
+        mode=0o644,
+        show=lambda root: f"0x{root.scst.setup_id:x}",
+        key=lambda root: root.scst.setup_id != 0,
+        parse=kstrtoul,
+        store=_set_setup_id,
+        since="2.0",
+        reads="what distinguishes this target's devices from those of the same names elsewhere",
+        accepts="a number",
+        refuses="EINVAL: anything else",
+        key_when="not 0",
+        effect="goes into the identifiers of devices that are added from now on",
+    ),
+    Attr(
+        name="max_tasklet_cmd",
+        mode=0o644,
+        show=lambda root: str(root.scst.max_tasklet_cmd),
+        key=lambda root: root.scst.max_tasklet_cmd != _DEFAULT_MAX_TASKLET_CMD,
+        parse=kstrtoul,
+        store=_set_max_tasklet_cmd,
+        since="2.1",
+        reads="a number",
+        accepts="a number",
+        refuses="EINVAL: anything else",
+        key_when="not 10",
+        effect="none: there are no tasklets here",
+    ),
+    Attr(
+        name="poll_us",
+        mode=0o644,
+        show=lambda root: str(root.scst.poll_us),
+        key=lambda root: root.scst.poll_us != 0,
+        parse=kstrtoul,
+        store=_set_poll_us,
+        since="3.2",
+        reads="how long (us) an idle connection looks for requests before it sleeps",
+        accepts="a number",
+        refuses="EINVAL: anything else",
+        key_when="not 0",
+        effect="less latency for more use of a CPU",
+    ),
+    Attr(
+        name="suspend",
+        mode=0o644,
+        show=lambda root: str(root.scst.activity.count),
+        parse=kstrtol,
+        store=_suspend,
+        since="3.1",
+        reads="how many times the execution of commands is suspended",
+        accepts="0 or more: suspend once more, and wait so many seconds (0: as long as it takes) "
+        "for running commands; a negative number: undo one",
+        refuses="EINVAL: anything else; EBUSY: commands do not end in time",
+        effect="commands wait while execution is suspended",
+    ),
+    # Commands that are traced can not take the fast path.
+    trace.trace_level(lambda root: root.scst.trace, lambda root: root.scst.refresh()),
+    Attr(
+        name="force_global_sgv_pool",
+        mode=0o644,
+        show=lambda root: flag(root.scst.force_global_sgv_pool),
+        key=lambda root: root.scst.force_global_sgv_pool,
+        parse=any_nonzero,
+        store=_set_force_global_sgv_pool,
+        since="3.3",
+        reads="1 or 0",
+        accepts="0, or another number for 1",
+        refuses="EINVAL: anything else",
+        key_when="1",
+        effect="none: there is one pool of buffers only",
+    ),
+    Attr(
+        name="trace_cmds",
+        mode=0o444,
+        show=lambda root: trace.commands(root.scst),
+        render=raw,
+        since="3.0",
+        reads="a line for each command under way",
+    ),
+    Attr(
+        name="trace_mcmds",
+        mode=0o444,
+        show=lambda root: trace.management(root.scst),
+        render=raw,
+        since="3.0",
+        reads="a line for each task management function under way",
+    ),
+    Attr(
+        name="version",
+        mode=0o444,
+        show=_version_text,
+        since="2.0",
+        reads="the version of SCST whose interface this is, and of what serves it",
+    ),
+    Attr(
+        name="last_sysfs_mgmt_res",
+        mode=0o444,
+        show=lambda root: root.result.show(),
+        since="2.0",
+        reads="0 or the negative errno of the last queued command; EAGAIN while one is executed",
+    ),
+    Attr(
+        name="cluster_name",
+        mode=0o644,
+        show=lambda root: root.scst.cluster_name,
+        key=lambda root: bool(root.scst.cluster_name),
+        render=optional_line,
+        parse=_parse_cluster_name,
+        store=_set_cluster_name,
+        since="3.8",
+        reads="the name of the cluster; nothing at all without one",
+        accepts="at most 63 bytes; a newline alone takes it away",
+        refuses="EINVAL: a longer name",
+        key_when="set",
+        effect="none: there is no cluster to share reservations with",
+    ),
+)
+
+
+def _driver(scst: Scst, name: str, kind: type[T]) -> T | None:
+    driver = scst.drivers.get(name)
+    return driver if isinstance(driver, kind) else None
+
+
+_TARGETS: Final[DirType[Scst]] = DirType(
+    "targets",
+    (
+        Sub(
+            name="copy_manager",
+            dirtype=copy_manager.DRIVER,
+            about="copies between devices, without a transport",
+            of=lambda scst: _driver(scst, "copy_manager", CopyManager),
+        ),
+        Sub(
+            name="iscsi",
+            dirtype=ISCSI,
+            about="iSCSI",
+            of=lambda scst: _driver(scst, "iscsi", IscsiDriver),
+        ),
+        Sub(
+            name="scst_local",
+            dirtype=local.DRIVER,
+            about="sessions inside this process",
+            of=lambda scst: _driver(scst, "scst_local", LocalDriver),
+        ),
+    ),
+)
+
+ROOT: Final[DirType[Root]] = DirType(
+    "root",
+    (
+        *_ATTRIBUTES,
+        Sub(name="targets", dirtype=_TARGETS, of=lambda root: root.scst, about="target drivers"),
+        Sub(
+            name="devices", dirtype=DEVICES, of=lambda root: root.scst, about="what can be exported"
+        ),
+        Sub(name="sgv", dirtype=SGV, of=lambda root: root.sgv, about="pools of data buffers"),
+        Sub(
+            name="handlers",
+            dirtype=HANDLERS,
+            of=lambda root: root.handlers,
+            about="where devices come from",
+        ),
+        Sub(
+            name="device_groups",
+            dirtype=DEVICE_GROUPS,
+            of=lambda root: root.scst,
+            about="asymmetric access (ALUA): which targets lead to which devices, and how well",
+        ),
+    ),
+)

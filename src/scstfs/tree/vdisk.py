@@ -1,0 +1,484 @@
+"""Attributes of virtual devices, and which of the four handlers has which."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from scstfs.handlers import media
+from scstfs.handlers.settings import MIN_BLOCK_SHIFT, NULLIO_SIZE
+from scstfs.handlers.vdisk import VdiskDevice
+from scstfs.scsi import sense
+from scstfs.sysfs.attr import Attr, spaced_line
+from scstfs.sysfs.directory import DirType
+from scstfs.sysfs.errors import SysfsError, invalid
+from scstfs.sysfs.numbers import kstrtoul
+from scstfs.sysfs.text import BLANKS, decode
+from scstfs.tree.identity import IDENTITY
+from scstfs.tree.values import (
+    any_nonzero,
+    anything,
+    flag,
+    int32,
+    leading_decimal,
+    truncated,
+    zero_or_one,
+)
+
+_Row = Attr[VdiskDevice, Any]
+_MIB_SHIFT: Final = 20
+_ANY_NUMBER: Final = "0, or another number for 1"
+# What SCST copies a number to before it parses it.
+_SMALL_BUFFER: Final = 15
+
+
+def _fixed(
+    name: str,
+    reads: str,
+    get: Callable[[VdiskDevice], bool],
+    since: str,
+    *,
+    default: bool = False,
+) -> _Row:
+    """A switch that is chosen when the device is created."""
+    return Attr(
+        name=name,
+        mode=0o444,
+        show=lambda device: flag(get(device)),
+        key=lambda device: get(device) is not default,
+        parameter=True,
+        since=since,
+        reads=f"1 if {reads}, else 0",
+        key_when=flag(not default),
+    )
+
+
+def _switch(
+    name: str,
+    reads: str,
+    effect: str,
+    get: Callable[[VdiskDevice], bool],
+    put: Callable[[VdiskDevice, bool], Awaitable[None] | None],
+    parse: Callable[[bytes], bool],
+    since: str,
+    *,
+    default: bool = False,
+    queued: bool = False,
+    parameter: bool = True,
+    accepts: str = "0 or 1",
+) -> _Row:
+    """A switch that can be changed."""
+    return Attr(
+        name=name,
+        mode=0o644,
+        show=lambda device: flag(get(device)),
+        key=lambda device: get(device) is not default,
+        # SCST parses in the queued work where there is one, so that a refusal counts as one.
+        parse=bytes if queued else parse,
+        store=(lambda device, data: put(device, parse(data))) if queued else put,
+        queued=queued,
+        parameter=parameter,
+        since=since,
+        reads=f"1 if {reads}, else 0",
+        accepts=accepts,
+        refuses="EINVAL: anything else",
+        key_when=flag(not default),
+        effect=effect,
+    )
+
+
+# Size
+
+
+def _sizes(*, writable: bool, parameter: bool = False) -> tuple[_Row, ...]:
+    return tuple(
+        _size(name, shift, unit, writable=writable, parameter=parameter)
+        for name, shift, unit in (("size", 0, "bytes"), ("size_mb", _MIB_SHIFT, "MiB"))
+    )
+
+
+def _size(name: str, shift: int, unit: str, *, writable: bool, parameter: bool) -> _Row:
+    return Attr(
+        name=name,
+        mode=0o644 if writable else 0o444,
+        show=lambda device: str(device.size >> shift),
+        key=None if shift else _is_own_size,
+        parse=bytes if writable else None,
+        store=(lambda device, data: _set_size(device, data, shift)) if writable else None,
+        queued=writable,
+        parameter=parameter,
+        since="2.0" if shift else "3.0",
+        reads=f"the size in {unit}",
+        accepts="a decimal number; what follows it is ignored" if writable else "",
+        refuses="EINVAL: no number, too large, no multiple of the block size" if writable else "",
+        key_when="" if shift else "always, but for a vdisk_nullio of the default size",
+        effect="initiators are told CAPACITY DATA HAS CHANGED" if writable else "",
+    )
+
+
+def _is_own_size(device: VdiskDevice) -> bool:
+    return device.size != NULLIO_SIZE or device.kind.size != NULLIO_SIZE
+
+
+def _set_size(device: VdiskDevice, data: bytes, shift: int) -> None:
+    number = leading_decimal(data)
+    if number > (1 << 64) - 1 >> shift:
+        raise invalid(f"Size {number} is too large")
+    device.set_size(number << shift)
+
+
+def _resync_size(device: VdiskDevice, _value: None) -> None:
+    device.resync_size()
+
+
+# Flags
+
+
+def _set_opt_trans_len(device: VdiskDevice, length: int) -> None:
+    if length % (1 << device.block_shift):
+        raise invalid(f"{length} is not a multiple of the block size")
+    device.opt_trans_len = int32(length)
+    device.opt_trans_len_set = True
+
+
+def _set_expl_alua(device: VdiskDevice, value: bool) -> None:
+    device.expl_alua = value
+
+
+def _set_async(device: VdiskDevice, value: bool) -> None:
+    device.settings.asynchronous = value
+
+
+def _set_lb_per_pb_exp(device: VdiskDevice, value: bool) -> None:
+    device.settings.lb_per_pb_exp = value
+
+
+def _set_bind_alua_state(device: VdiskDevice, value: bool) -> None:
+    device.settings.bind_alua_state = value
+
+
+def _set_active(device: VdiskDevice, value: bool) -> Awaitable[None] | None:
+    if value is device.active:
+        return None
+    return media.activate(device) if value else media.deactivate(device)
+
+
+# Files
+
+
+def _set_filename(device: VdiskDevice, data: bytes) -> None:
+    if device.active:
+        raise invalid(f"{device.name}: the filename of an active device can not be changed")
+    name = decode(data.strip(BLANKS))
+    if not name.startswith("/"):
+        raise invalid(f'Path "{name}" is not absolute')
+    device.settings.filename = name
+
+
+def _set_medium(device: VdiskDevice, data: bytes) -> Awaitable[None]:
+    return media.change_medium(device, decode(data.strip(BLANKS)) or None)
+
+
+def _filename(
+    store: Callable[[VdiskDevice, bytes], Awaitable[None] | None],
+    accepts: str,
+    refuses: str,
+    effect: str,
+    *,
+    parameter: bool,
+) -> _Row:
+    return Attr(
+        name="filename",
+        mode=0o644,
+        show=lambda device: device.settings.filename or "none",
+        key=lambda device: device.settings.filename is not None,
+        render=spaced_line,
+        parse=bytes,
+        store=store,
+        queued=True,
+        parameter=parameter,
+        since="2.0",
+        reads="the file behind the device, or none",
+        accepts=accepts,
+        refuses=refuses,
+        key_when="there is one",
+        effect=effect,
+    )
+
+
+async def _flush(device: VdiskDevice, _value: None) -> None:
+    store = device.store
+    if store is None or not device.kind.flushes:
+        return
+    # The store stays open for as long as this takes.
+    hold = device.tasks.hold(in_background=True)
+    try:
+        await device.scst.runtime.run_blocking(store.flush)
+    except OSError as error:
+        raise SysfsError(error.errno or errno.EIO, f"{device.name}: {error}") from error
+    finally:
+        device.tasks.release(hold)
+
+
+def _report_threshold(device: VdiskDevice, _value: None) -> None:
+    for tgt_dev in device.tgt_devs:
+        tgt_dev.queue_unit_attention(sense.THIN_SOFT_THRESHOLD_REACHED)
+
+
+# Rows that more than one handler has
+
+_TST: Final[_Row] = Attr(
+    name="tst",
+    mode=0o444,
+    show=lambda device: str(device.settings.tst),
+    key=lambda device: device.settings.tst != 1,
+    parameter=True,
+    since="3.0",
+    reads="task set type: 1 for a task set per session, 0 for a common one",
+    key_when="0",
+)
+_BLOCKSIZE: Final[_Row] = Attr(
+    name="blocksize",
+    mode=0o444,
+    show=lambda device: str(1 << device.block_shift),
+    key=lambda device: device.block_shift != MIN_BLOCK_SHIFT,
+    parameter=True,
+    since="2.0",
+    reads="bytes in a logical block",
+    key_when="not 512",
+)
+_OPT_TRANS_LEN: Final[_Row] = Attr(
+    name="opt_trans_len",
+    mode=0o644,
+    show=lambda device: str(device.opt_trans_len),
+    key=lambda device: device.opt_trans_len_set,
+    parse=kstrtoul,
+    store=_set_opt_trans_len,
+    since="3.4",
+    reads="the transfer length (bytes) that the block limits page calls optimal",
+    accepts="a multiple of the block size",
+    refuses="EINVAL: anything else",
+    key_when="written",
+    effect="shows in the block limits page from now on",
+)
+_READ_ONLY: Final = _fixed("read_only", "writing is refused", lambda d: d.settings.read_only, "2.0")
+_WRITE_THROUGH: Final = _fixed(
+    # MODE SELECT (WCE) and a reset change it.
+    "write_through",
+    "writes go to the medium at once",
+    lambda d: d.modes.write_through,
+    "2.0",
+)
+_NV_CACHE: Final = _fixed(
+    "nv_cache", "the cache needs no flushing", lambda d: d.settings.nv_cache, "2.0"
+)
+_REMOVABLE: Final = _fixed(
+    "removable", "the medium is removable", lambda d: d.settings.removable, "2.0"
+)
+_ROTATIONAL: Final = _fixed(
+    "rotational", "the medium rotates", lambda d: d.settings.rotational, "3.0", default=True
+)
+_THIN_PROVISIONED: Final[_Row] = Attr(
+    name="thin_provisioned",
+    mode=0o444,
+    show=lambda device: flag(device.shows_thin_provisioning),
+    key=lambda device: device.settings.thin_provisioned is not None,
+    parameter=True,
+    since="2.1",
+    reads="1 if blocks can be given back (UNMAP), else 0",
+    key_when="asked for or against at creation",
+)
+_SOFT_THRESHOLD: Final[_Row] = Attr(
+    name="gen_tp_soft_threshold_reached_UA",
+    mode=0o200,
+    parse=anything,
+    store=_report_threshold,
+    visible=lambda device: device.examined and device.thin,
+    since="3.3",
+    accepts="anything",
+    effect="initiators are told THIN PROVISIONING SOFT THRESHOLD REACHED",
+)
+_EXPL_ALUA: Final = _switch(
+    "expl_alua",
+    "initiators may change ALUA states",
+    "SET TARGET PORT GROUPS is executed",
+    lambda device: device.expl_alua,
+    _set_expl_alua,
+    any_nonzero,
+    "3.1",
+    parameter=False,
+    accepts=_ANY_NUMBER,
+)
+_LB_PER_PB_EXP: Final = _switch(
+    "lb_per_pb_exp",
+    "READ CAPACITY tells the physical block size",
+    "from the next READ CAPACITY on",
+    lambda device: device.settings.lb_per_pb_exp,
+    _set_lb_per_pb_exp,
+    zero_or_one,
+    "3.8",
+    default=True,
+    parameter=False,
+)
+_ACTIVE: Final = _switch(
+    "active",
+    "the file is open",
+    "0 closes the file, and commands that need it get MEDIUM NOT PRESENT; 1 opens it again and may "
+    "fail with the errno of open(2)",
+    lambda device: device.active,
+    _set_active,
+    zero_or_one,
+    "3.3",
+    default=True,
+    queued=True,
+)
+_CLUSTER_MODE: Final = _switch(
+    "cluster_mode",
+    "in cluster mode",
+    "mode pages, t10_dev_id and pr_file_name can not be changed; there is no cluster to share "
+    "reservations with",
+    lambda device: device.cluster_mode,
+    VdiskDevice.set_cluster_mode,
+    zero_or_one,
+    "3.1",
+    queued=True,
+)
+_FILENAME: Final = _filename(
+    _set_filename,
+    "an absolute path, while the device is not active",
+    "EINVAL: the device is active, or no absolute path",
+    "the file is opened when the device becomes active",
+    parameter=True,
+)
+_RESYNC_SIZE: Final[_Row] = Attr(
+    name="resync_size",
+    mode=0o200,
+    parse=anything,
+    store=_resync_size,
+    queued=True,
+    since="2.0",
+    accepts="anything",
+    refuses="EMEDIUMTYPE: the device is not active",
+    effect="the size of the file is looked at again; initiators are told CAPACITY DATA HAS CHANGED "
+    "if it is another",
+)
+_SYNC: Final[_Row] = Attr(
+    name="sync",
+    mode=0o200,
+    parse=anything,
+    store=_flush,
+    since="3.1",
+    accepts="anything",
+    refuses="the errno of fdatasync(2)",
+    effect="what was written is durable when this returns",
+)
+
+_FILE_OR_BLOCK: Final = (
+    _ACTIVE,
+    _BLOCKSIZE,
+    _OPT_TRANS_LEN,
+    _READ_ONLY,
+    _WRITE_THROUGH,
+    _THIN_PROVISIONED,
+    _SOFT_THRESHOLD,
+    _TST,
+    _ROTATIONAL,
+    _EXPL_ALUA,
+    _NV_CACHE,
+    _REMOVABLE,
+    _FILENAME,
+    _CLUSTER_MODE,
+    _RESYNC_SIZE,
+    _SYNC,
+    _LB_PER_PB_EXP,
+    *IDENTITY,
+)
+
+FILEIO: Final[DirType[VdiskDevice]] = DirType(
+    "vdisk_fileio",
+    (
+        *_FILE_OR_BLOCK,
+        *_sizes(writable=False),
+        _fixed("o_direct", "the page cache is bypassed", lambda d: d.settings.o_direct, "2.0"),
+        _switch(
+            "async",
+            "I/O is asynchronous",
+            "none: I/O always is",
+            lambda device: device.settings.asynchronous,
+            _set_async,
+            zero_or_one,
+            "3.3",
+        ),
+    ),
+)
+
+BLOCKIO: Final[DirType[VdiskDevice]] = DirType(
+    "vdisk_blockio",
+    (
+        *_FILE_OR_BLOCK,
+        *_sizes(writable=True),
+        _switch(
+            "bind_alua_state",
+            "the device is closed while its ALUA state allows no access",
+            "none",
+            lambda device: device.settings.bind_alua_state,
+            _set_bind_alua_state,
+            truncated(any_nonzero, _SMALL_BUFFER),
+            "3.3",
+            default=True,
+            accepts=_ANY_NUMBER,
+        ),
+    ),
+)
+
+NULLIO: Final[DirType[VdiskDevice]] = DirType(
+    "vdisk_nullio",
+    (
+        _BLOCKSIZE,
+        _OPT_TRANS_LEN,
+        _READ_ONLY,
+        _TST,
+        _ROTATIONAL,
+        _REMOVABLE,
+        _CLUSTER_MODE,
+        *_sizes(writable=True, parameter=True),
+        _fixed("dummy", "INQUIRY says that no device is there", lambda d: d.settings.dummy, "3.0"),
+        _switch(
+            "read_zero",
+            "reads give zeros",
+            "0: reads give whatever the buffer held",
+            lambda device: device.read_zero,
+            VdiskDevice.set_read_zero,
+            truncated(zero_or_one, _SMALL_BUFFER),
+            "3.1",
+            parameter=False,
+        ),
+        *IDENTITY,
+    ),
+)
+
+CDROM: Final[DirType[VdiskDevice]] = DirType(
+    "vcdrom",
+    (
+        *_sizes(writable=False),
+        _TST,
+        _filename(
+            _set_medium,
+            "an absolute path; an empty line takes the medium out",
+            "EBUSY: an initiator prevents removal; EINVAL: no absolute path; the errno of open(2)",
+            "the next command is told that the medium may have changed",
+            parameter=False,
+        ),
+        *(replace(row, parameter=False) for row in IDENTITY),
+    ),
+)
+
+DEVICES: Final[dict[str, DirType[VdiskDevice]]] = {
+    "vdisk_fileio": FILEIO,
+    "vdisk_blockio": BLOCKIO,
+    "vdisk_nullio": NULLIO,
+    "vcdrom": CDROM,
+}
+"""By the handler's name."""

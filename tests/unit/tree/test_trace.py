@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import pytest
+
+from scstfs.core import trace as core_trace
+from scstfs.core.session import PendingFunction
+from scstfs.core.trace import TraceLog
+from scstfs.local import open_session
+from scstfs.sysfs.errors import SysfsError
+from scstfs.sysfs.mgmt import parse
+from scstfs.tree.trace import set_level, show_level
+from tests.support.whole import Whole
+
+
+def log() -> TraceLog:
+    return TraceLog("test", ", order", core_trace.VDISK)
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [
+        (b"none\n", 0),
+        (b"NULL\n", 0),
+        (b"all\n", 0xFFFFFFFF),
+        (b"default\n", 0x2508),
+        (b"value 16\n", 16),
+        (b"value 0x20\n", 32),
+        (b"value=010\n", 8),
+        (b"add scsi\n", 0x3508),
+        (b"ADD SCSI\n", 0x3508),
+        (b"add order\n", 0x80002508),
+        (b"del mgmt\n", 0x2108),
+        (b"del scsi\n", 0x2508),
+    ],
+)
+def test_commands(command: bytes, flags: int) -> None:
+    it = log()
+    set_level(it, parse(command))
+    assert it.flags == flags
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        b"\n",
+        b"add\n",
+        b"add nonsense\n",
+        b"del\n",
+        b"value\n",
+        b"value x\n",
+        b"scsi\n",
+        b"value 99999999999999999999\n",
+        b"add conn\n",
+    ],
+)
+def test_what_is_refused_changes_nothing(command: bytes) -> None:
+    it = log()
+    with pytest.raises(SysfsError) as caught:
+        set_level(it, parse(command))
+    assert caught.value.errno == 22
+    assert it.flags == core_trace.DEFAULT
+
+
+def test_the_text_names_what_is_on_and_what_there_is() -> None:
+    it = log()
+    assert show_level(it).startswith("out_of_mem | pid | special | mgmt\n\n\nUsage:\n")
+    assert show_level(it).endswith(
+        "[function, line, pid, out_of_mem, special, scsi, mgmt, minor, scsi_serializing, retry, "
+        "pr, order]\n"
+    )
+    it.flags = 0
+    assert show_level(it).startswith("\n\n\nUsage:\n")
+
+
+async def test_tracing_commands_takes_them_off_the_fast_path(everything: Whole) -> None:
+    await everything.write("targets/scst_local/mgmt", "add_target t\n")
+    await everything.add_null("null1")
+    await everything.write("targets/scst_local/t/luns/mgmt", "add null1 0\n")
+    session = open_session(everything.local.targets["t"], "me")
+    assert (await session.execute(0, bytes(6))).status == 2
+    tgt_dev = session.session.tgt_devs[0]
+    assert tgt_dev.fast_read is not None
+    await everything.write("trace_level", "add scsi\n")
+    assert tgt_dev.fast_read is None
+    await everything.write("trace_level", "default\n")
+    assert tgt_dev.fast_read is not None
+
+
+async def test_commands_under_way_have_a_line_each(everything: Whole) -> None:
+    await everything.write("targets/scst_local/mgmt", "add_target t\n")
+    await everything.add_null("null1")
+    await everything.write("targets/scst_local/t/luns/mgmt", "add null1 3\n")
+    session = open_session(everything.local.targets["t"], "me")
+    assert everything.read("trace_cmds") == ""
+    await everything.write("devices/null1/block", "1\n")
+    async with everything.background(session.execute, 3, bytes(6)):
+        line = everything.read("trace_cmds")
+        assert line.startswith("cmd 0")
+        assert ": state " in line
+        assert line.endswith(
+            "; op TEST UNIT READY; proc time 0 sec; tgtt scst_local; tgt t; session me; grp t; "
+            "LUN 3; ini me; cdb 00 00 00 00 00 00\n"
+        )
+        await everything.write("devices/null1/block", "0\n")
+    assert everything.read("trace_cmds") == ""
+
+
+async def test_task_management_under_way_has_a_line_each(everything: Whole) -> None:
+    await everything.write("targets/scst_local/mgmt", "add_target t session_name=me\n")
+    session = everything.local.targets["t"].sessions["me"]
+    session.pending_functions.append(PendingFunction("LUN_RESET", lun=2, tag=5, waits_for=1))
+    line = everything.read("trace_mcmds")
+    assert line.startswith("mcmd 0")
+    assert line.endswith(
+        "state WAITING_AFFECTED_CMDS_DONE; tgtt scst_local; tgt t; session me; fn LUN_RESET; "
+        "LUN 2; tag 5; cmd_done_wait_count 1\n"
+    )
