@@ -9,11 +9,10 @@ unmount, within `STOP_SECONDS` whatever is going on; a second signal does not wa
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import signal
-import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
+import socket
+from collections.abc import Awaitable, Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias, TypeVarTuple, Unpack
@@ -26,6 +25,7 @@ from scstfs.errors import ExitStatus, UsageError
 from scstfs.mountpoint import MountPoint
 from scstfs.notify import Notifier
 from scstfs.portals import Portal
+from scstfs.service import target_service
 from scstfs.signals import SignalWatch
 
 log: Final = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Service(Protocol):
     def mount_options(self) -> Set[str]:
         """FUSE mount options (mount.fuse3(8)); the daemon adds the subtype."""
 
-    async def run(self, listeners: Sequence[trio.socket.SocketType]) -> None:
+    async def run(self, listeners: Sequence[socket.socket]) -> None:
         """Accept connections and serve them, until cancelled."""
 
     async def close(self) -> None:
@@ -131,9 +131,8 @@ async def serve(config: Config, watch: SignalWatch, announce: Announce, build: B
 
         notifier = Notifier.from_environment()
         async with trio.open_nursery() as nursery:
-            listeners = [trio.socket.from_stdlib_socket(sock) for sock in sockets]
             nursery.start_soon(_vital, watch, _answer_kernel, mount, watch)
-            nursery.start_soon(_vital, watch, service.run, listeners)
+            nursery.start_soon(_vital, watch, service.run, sockets)
             ready = f"{mount.path} on {' '.join(map(portals.name, sockets))}"
             announce(f"ready: {ready}")
             notifier.ready(f"serving {ready}")
@@ -194,58 +193,6 @@ async def _close_sessions(service: Service, watch: SignalWatch) -> None:
         log.warning("not all sessions could be closed in good order")
 
 
-# ----------------------------------------------------------------------------------------------
-# SEAM: what the daemon serves. To be replaced by the core, the tree over it and its drivers; the
-# stand-in below serves an empty directory and no initiator.
-# ----------------------------------------------------------------------------------------------
-
-
-@contextlib.asynccontextmanager
-async def build_service(config: Config) -> AsyncIterator[Service]:
+def build_service(config: Config) -> contextlib.AbstractAsyncContextManager[Service]:
     """Put the target together; leaving the context releases what it holds."""
-    yield _NoTarget()
-
-
-class _EmptyTree(pyfuse3.Operations):
-    """A file system of one empty directory."""
-
-    async def getattr(
-        self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext
-    ) -> pyfuse3.EntryAttributes:
-        if inode != pyfuse3.ROOT_INODE:
-            raise pyfuse3.FUSEError(errno.ENOENT)
-        entry = pyfuse3.EntryAttributes()
-        entry.st_ino = inode
-        entry.st_mode = pyfuse3.ModeT(stat.S_IFDIR | 0o755)
-        entry.st_nlink = 2
-        entry.attr_timeout = 0
-        return entry
-
-    async def opendir(
-        self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext
-    ) -> pyfuse3.FileHandleT:
-        return pyfuse3.FileHandleT(inode)
-
-    async def readdir(
-        self, fh: pyfuse3.FileHandleT, start_id: int, token: pyfuse3.ReaddirToken
-    ) -> None:
-        pass
-
-
-class _NoTarget:
-    """A service without a target."""
-
-    operations = _EmptyTree()
-    mount_options: Set[str] = frozenset({"fsname=scst_tgt", "allow_other", "default_permissions"})
-
-    async def run(self, listeners: Sequence[trio.socket.SocketType]) -> None:
-        await trio.sleep_forever()
-
-    async def close(self) -> None:
-        pass
-
-    def suspend_logins(self) -> None:
-        pass
-
-    def resume_logins(self) -> None:
-        pass
+    return target_service(config.state_dir)

@@ -1,0 +1,82 @@
+"""The target as a whole: core, handlers, drivers and the tree over them, put together."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from scstfs import tree
+from scstfs.core import execute
+from scstfs.core.device import DevHandler
+from scstfs.core.runtime import TrioRuntime
+from scstfs.core.scst import Scst
+from scstfs.drivers import copying
+from scstfs.drivers.copy_manager import CopyManager
+from scstfs.drivers.iscsi.config import IscsiDriver
+from scstfs.drivers.iscsi.server import Server
+from scstfs.drivers.local import LocalDriver
+from scstfs.fuse.operations import MOUNT_OPTIONS, Operations
+from scstfs.handlers.kinds import vdisk_handlers
+from scstfs.handlers.passthrough import ScsiBus, pass_through_handlers
+from scstfs.handlers.uevents import watch_scsi_devices
+from scstfs.persist.state import StateDirectory
+
+log: Final = logging.getLogger(__name__)
+
+
+class TargetService:
+    """What the daemon serves (``scstfs.daemon.Service``)."""
+
+    mount_options: Final = MOUNT_OPTIONS
+
+    def __init__(self, scst: Scst) -> None:
+        """Register every handler and driver there is with ``scst``."""
+        self.scst = scst
+        handlers: list[DevHandler] = [*vdisk_handlers(), *pass_through_handlers()]
+        for handler in handlers:
+            scst.handlers[handler.name] = handler
+        CopyManager(scst)
+        copying.install(scst)
+        self.iscsi = IscsiDriver(scst)
+        self.server = Server(scst, self.iscsi)
+        self.iscsi.live = self.server
+        self.local = LocalDriver(scst)
+        self.scsi_bus = ScsiBus(scst)
+        self.tree = tree.build(scst)
+        self.operations = Operations(self.tree)
+
+    async def run(self, listeners: Sequence[socket.socket]) -> None:
+        """Serve initiators that connect to ``listeners``, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch_scsi_devices, self.scsi_bus.rescan)
+            await self.server.run(listeners)
+
+    async def close(self) -> None:
+        """Close all sessions in good order."""
+        await self.server.close()
+
+    def suspend_logins(self) -> None:
+        """Accept no new connections (SIGUSR1)."""
+        self.server.suspend_logins()
+
+    def resume_logins(self) -> None:
+        """Accept connections again (SIGUSR2)."""
+        self.server.resume_logins()
+
+
+@contextlib.asynccontextmanager
+async def target_service(state_dir: Path) -> AsyncIterator[TargetService]:
+    """A service whose reservations and mode pages are kept below ``state_dir``."""
+    state = StateDirectory(state_dir)
+    state.prepare()
+    async with trio.open_nursery() as nursery:
+        service = TargetService(Scst(TrioRuntime(nursery), state, execute.start))
+        await service.scsi_bus.rescan()
+        yield service
+        nursery.cancel_scope.cancel()

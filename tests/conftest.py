@@ -1,0 +1,45 @@
+"""What holds for every test: a log without surprises."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+
+import pytest
+
+
+class _Collector(logging.Handler):
+    """Keeps what is a warning or worse."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+        self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+@pytest.fixture(autouse=True)
+def nothing_unexpected_in_the_log(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test in which scstfs logs a warning or an error that nobody expects.
+
+    Expected are lines in which a pattern of ``@pytest.mark.logs(...)`` is found.  A traceback is
+    one line with its message here, so that nothing but a pattern for the message hides it.
+    """
+    collector = _Collector()
+    logger = logging.getLogger("scstfs")
+    logger.addHandler(collector)
+    try:
+        yield
+    finally:
+        logger.removeHandler(collector)
+    expected = [
+        re.compile(pattern) for mark in request.node.iter_markers("logs") for pattern in mark.args
+    ]
+    surprises = [
+        line for line in collector.lines if not any(pattern.search(line) for pattern in expected)
+    ]
+    if surprises:
+        pytest.fail("unexpected in the log:\n" + "\n".join(surprises), pytrace=False)
