@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 
 from tests.support.mounted import why_no_mount
 
 
-def _lacking(reason: str) -> None:
+def lacking(reason: str) -> NoReturn:
+    """Skip the test, or fail it where nothing may be skipped."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -23,10 +25,10 @@ def _lacking(reason: str) -> None:
 def need_mounts() -> None:
     """The test mounts file systems in a name space of its own."""
     if reason := why_no_mount():
-        _lacking(reason)
+        lacking(reason)
 
 
 def need_programs(*names: str) -> None:
     """The test runs these programs."""
     if missing := [name for name in names if shutil.which(name) is None]:
-        _lacking(f"needs {', '.join(missing)}")
+        lacking(f"needs {', '.join(missing)}")

@@ -1,0 +1,67 @@
+"""Commands that are nothing but what a task set looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scstfs.core.command import Command
+from scstfs.core.taskset import Claim, TaskSet
+
+
+class FakeTask(Command):
+    """A command with claims and task attributes chosen freely."""
+
+    def __init__(
+        self,
+        name: str,
+        claims: Sequence[tuple[TaskSet, Claim]] = (),
+        *,
+        head: bool = False,
+        serialized: bool = False,
+        ordered: bool = False,
+    ) -> None:
+        self.name = name
+        self._claims = tuple(claims)
+        self._head = head
+        self._serialized = serialized or ordered
+        self._ordered = ordered
+
+    def __repr__(self) -> str:
+        return self.name
+
+    @property
+    def head_of_queue(self) -> bool:
+        return self._head
+
+    @property
+    def alone(self) -> bool:
+        return self._serialized
+
+    @property
+    def waits_for_others(self) -> bool:
+        return self._ordered
+
+    @property
+    def exclusive(self) -> bool:
+        return any(claim.exclusive for _, claim in self._claims)
+
+    def claims(self) -> tuple[tuple[TaskSet, Claim], ...]:
+        return self._claims
+
+
+def read(tasks: TaskSet, start: int, end: int) -> tuple[TaskSet, Claim]:
+    return tasks, Claim(start, end, writes=False, exclusive=False)
+
+
+def write(tasks: TaskSet, start: int, end: int) -> tuple[TaskSet, Claim]:
+    return tasks, Claim(start, end, writes=True, exclusive=False)
+
+
+def atomic(tasks: TaskSet, start: int, end: int) -> tuple[TaskSet, Claim]:
+    """COMPARE AND WRITE, or the destination of a copy."""
+    return tasks, Claim(start, end, writes=True, exclusive=True)
+
+
+def copied(tasks: TaskSet, start: int, end: int) -> tuple[TaskSet, Claim]:
+    """The source of a copy."""
+    return tasks, Claim(start, end, writes=False, exclusive=True)

@@ -1,0 +1,26 @@
+"""Loop devices for tests of vdisk_blockio."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.needs import lacking, need_programs
+
+
+@contextmanager
+def loop_device(file: Path) -> Iterator[str]:
+    """Attach ``file`` to a free loop device and return its path; skips the test without one."""
+    need_programs("losetup")
+    attached = subprocess.run(
+        ("losetup", "--find", "--show", str(file)), capture_output=True, text=True, check=False
+    )
+    if attached.returncode:
+        lacking(f"needs a loop device: {attached.stderr.strip()}")
+    device = attached.stdout.strip()
+    try:
+        yield device
+    finally:
+        subprocess.run(("losetup", "--detach", device), check=True)
