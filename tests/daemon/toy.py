@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import socket
 import stat
 import sys
 import time
@@ -90,17 +91,18 @@ class ToyService:
     def __init__(self, behaviour: str) -> None:
         self._behaviour = behaviour
 
-    async def run(self, listeners: Sequence[trio.socket.SocketType]) -> None:
+    async def run(self, listeners: Sequence[socket.socket]) -> None:
+        portals = [trio.socket.from_stdlib_socket(listener) for listener in listeners]
         if self._behaviour == "bug":
-            await listeners[0].accept()
+            await portals[0].accept()
             raise ZeroDivisionError("toy bug")
         async with trio.open_nursery() as nursery:
-            for listener in listeners:
-                nursery.start_soon(self._accept, listener, nursery)
+            for portal in portals:
+                nursery.start_soon(self._accept, portal, nursery)
 
-    async def _accept(self, listener: trio.socket.SocketType, nursery: trio.Nursery) -> None:
+    async def _accept(self, portal: trio.socket.SocketType, nursery: trio.Nursery) -> None:
         while True:
-            connection, _ = await listener.accept()
+            connection, _ = await portal.accept()
             nursery.start_soon(self._echo, connection)
 
     async def _echo(self, connection: trio.socket.SocketType) -> None:
