@@ -79,6 +79,7 @@ def test_an_ordinary_mistake_is_told_in_one_line(
     assert capfd.readouterr().err == "scstfs: cannot listen on 0.0.0.0:3260\n"
 
 
+@pytest.mark.logs(r"unexpected error\n(.*\n)+ZeroDivisionError: ours")
 def test_a_bug_leaves_its_traceback(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

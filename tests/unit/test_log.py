@@ -31,6 +31,7 @@ def test_plain_lines_have_time_level_and_logger(output: Path) -> None:
     assert re.fullmatch(r"[-\d]+ [\d:,]+ INFO scstfs\.somewhere: 3 disks\n", line)
 
 
+@pytest.mark.logs(r" scstfs\.somewhere: text$")
 @pytest.mark.parametrize(
     ("level", "prefix"),
     [
@@ -49,6 +50,7 @@ def test_journal_lines_have_syslog_priorities(output: Path, level: int, prefix: 
     assert output.read_text() == f"{prefix}scstfs.somewhere: text\n"
 
 
+@pytest.mark.logs(r"ERROR scstfs: bug\n")
 def test_every_line_of_a_traceback_has_its_priority(output: Path) -> None:
     with output.open("w") as file:
         log = logs.setup(logging.INFO, file, journal_of(output))
@@ -70,6 +72,7 @@ def test_another_process_in_the_journal_does_not_make_us_one(output: Path) -> No
     assert not output.read_text().startswith("<")
 
 
+@pytest.mark.logs(r"ERROR scstfs\.x: we fail$")
 def test_level_holds_for_our_tree_and_others_may_only_warn(output: Path) -> None:
     with output.open("w") as file:
         log = logs.setup(logging.ERROR, file, {})
@@ -168,6 +171,7 @@ class Clock:
         return self.now
 
 
+@pytest.mark.logs(r"scstfs\.t: (garbage|4 similar messages suppressed)")
 def test_rate_limit_passes_a_burst_and_counts_the_rest(caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
     limited = logs.RateLimited(logging.getLogger("scstfs.t"), burst=2, interval=5, clock=clock)
@@ -182,6 +186,7 @@ def test_rate_limit_passes_a_burst_and_counts_the_rest(caplog: pytest.LogCapture
     assert caplog.messages[2:] == ["4 similar messages suppressed", "garbage again"]
 
 
+@pytest.mark.logs(r"scstfs\.t: seen$")
 def test_rate_limit_does_not_count_what_the_level_hides(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "scstfs.t")
     limited = logs.RateLimited(logging.getLogger("scstfs.t"), burst=1, clock=Clock())

@@ -443,6 +443,7 @@ def hostile() -> Operations:
     return Operations(Tree(HOSTILE, Hostile()))
 
 
+@pytest.mark.logs("Internal error: ")
 @pytest.mark.parametrize(
     "call",
     [
@@ -484,6 +485,7 @@ def test_a_bug_is_an_i_o_error_and_a_traceback(
     assert record.message.startswith("Internal error: ")
 
 
+@pytest.mark.logs("Internal error: (forget|examine) ")
 def test_a_bug_met_aside_fails_nobody(caplog: pytest.LogCaptureFixture) -> None:
     obj: dict[str, Any] = {"a": "one", "b": "two"}
 

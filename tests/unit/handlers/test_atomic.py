@@ -72,6 +72,7 @@ def test_an_error_leaves_the_old_blocks(undo: UndoLog) -> None:
     assert undo.pending(b"fake") is None
 
 
+@pytest.mark.logs("undoing an atomic write of 2048 bytes")
 def test_what_can_not_be_undone_now_is_undone_later(undo: UndoLog, tmp_path: Path) -> None:
     store = HalfStore()
     store.broken = True
@@ -85,6 +86,7 @@ def test_what_can_not_be_undone_now_is_undone_later(undo: UndoLog, tmp_path: Pat
     assert undo.pending(b"fake") is None
 
 
+@pytest.mark.logs(r"can not write .*atomic_writes/disk: \[Errno 28\] full")
 @pytest.mark.parametrize("when", ["enter", "cross_out"])
 def test_without_a_log_nothing_is_promised(
     undo: UndoLog, store: FakeStore, monkeypatch: pytest.MonkeyPatch, when: str
@@ -123,6 +125,7 @@ async def test_the_limit_is_the_one_reported(system: System) -> None:
     assert refused.triple == (0x5, 0x24, 0x00)
 
 
+@pytest.mark.logs("undoing an atomic write of 2048 bytes")
 async def test_a_write_that_was_cut_off_is_undone_when_the_device_comes_back(
     tmp_path: Path,
 ) -> None:
@@ -144,6 +147,7 @@ async def test_a_write_that_was_cut_off_is_undone_when_the_device_comes_back(
         assert (result.status, result.data) == (Status.GOOD, OLD)
 
 
+@pytest.mark.logs("is about another file or device, and not used")
 async def test_another_file_of_the_same_device_is_left_alone(tmp_path: Path) -> None:
     async with target(tmp_path) as system:
         device = await system.add_disk("disk")

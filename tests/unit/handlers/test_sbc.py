@@ -116,6 +116,7 @@ async def test_a_flush_that_fails_is_reported(system: System) -> None:
     assert result.triple == (0x3, 0x03, 0x00)
 
 
+@pytest.mark.logs(r"disk: can not write cached data: \[Errno 5\] broken")
 async def test_synchronize_cache_immed_answers_first(
     system: System, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -260,6 +260,7 @@ async def test_saved_mode_pages_are_there_again(tmp_path: Path) -> None:
         assert result.sense[0] == 0x72
 
 
+@pytest.mark.logs("disk: saved mode parameters are understood in part only")
 @pytest.mark.parametrize("damage", [b"", b"other\nTAS=1\n", b"disk\nNONSENSE=7\n"])
 async def test_damaged_mode_pages_do_not_keep_a_device_away(tmp_path: Path, damage: bytes) -> None:
     async with target(tmp_path) as system:
@@ -269,6 +270,7 @@ async def test_damaged_mode_pages_do_not_keep_a_device_away(tmp_path: Path, dama
         assert not device.task_aborted_status
 
 
+@pytest.mark.logs(r"disk: can not save mode pages: \[Errno 28\] full")
 async def test_saving_that_fails_changes_nothing(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -603,6 +603,7 @@ async def test_data_that_can_not_be_made_durable(system: System, disks: Disks) -
     assert result.sense[18 + 2] == 0x3
 
 
+@pytest.mark.logs(r"a copy failed\n(.*\n)+KeyError: 'bug'")
 async def test_a_bug_costs_the_copy_only(
     system: System, disks: Disks, caplog: pytest.LogCaptureFixture
 ) -> None:
