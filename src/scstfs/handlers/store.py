@@ -181,8 +181,9 @@ class FileStore:
         try:
             done = os.pwritev(self.fd, (data,), offset, flags) == len(data)
         except OSError as error:
-            if error.errno in _CAN_NOT:
+            if flags and error.errno in _CAN_NOT:
                 self._write_flags = 0
+                return self.try_write(offset, data)
             return False
         if not flags:
             self._judge(began)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scstfs.handlers.store import ALIGNED, Extent, FileStore, NullStore
+from scstfs.handlers.store import ALIGNED, REST, Extent, FileStore, NullStore
 from scstfs.scsi.unit import ThinLimits
 
 SIZE = 1 << 20
@@ -66,7 +66,16 @@ def test_an_attempt_that_fails_is_declined(path: Path) -> None:
 def test_a_slow_write_makes_the_store_decline_for_a_while(
     store: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = iter((0.0, 1.0, 1.5, 2.5, 2.5))
+    """On a file system that can not be asked whether a write would wait."""
+    pwritev = os.pwritev
+
+    def plain(fd: int, buffers: tuple[memoryview], offset: int, flags: int) -> int:
+        if flags & os.RWF_NOWAIT:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return pwritev(fd, buffers, offset, flags)
+
+    monkeypatch.setattr("scstfs.handlers.store.os.pwritev", plain)
+    now = iter((0.0, 1.0, 0.9 + REST, 1.0 + REST, 1.0 + REST))
     monkeypatch.setattr("scstfs.handlers.store.time.monotonic", lambda: next(now))
     assert store.try_write(0, memoryview(PATTERN)), "took a second"
     assert not store.try_write(0, memoryview(PATTERN))
