@@ -267,14 +267,22 @@ def counts(toy: Mounted) -> list[int]:
     return [*inodes[:2], files, directories]
 
 
+def cpu_seconds(toy: Mounted) -> float:
+    """What the daemon has used so far, whatever else is running."""
+    fields = Path(f"/proc/{toy.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def test_lookups_are_given_back(toy: Mounted) -> None:
     """A remount has the kernel drop its cache, and so return every count it holds.
 
     (Unmounting would not show it: the connection is cut before the inodes are dropped.)
     """
     toy.sh("find . -ls; ls -lR; cat devices/*/type; echo add x >devices/mgmt")
-    toy.sh("ls; cd devices/disk1; ls ..; cat nothing nothing/else; tree ..")
-    assert counts(toy)[0] > 40
+    toy.sh("ls; cd devices/disk1; ls ..; cat nothing nothing/else; cat ../x/type")
+    entries = toy.sh("find .").stdout.splitlines()
+    assert "./devices/x/type" in entries
+    assert counts(toy)[0] == len(entries)
     toy.write("devices/mgmt", b"del disk1")
     assert toy.sh(f"mount -i -o remount {toy.mountpoint}").returncode == 0
     # What is left: the root, the file just being read, once looked up.
@@ -296,14 +304,15 @@ def test_what_is_gone_is_dropped_without_being_asked_for(toy: Mounted) -> None:
 
 
 @pytest.mark.slow
-def test_reading_twenty_thousand_entries(toy: Mounted) -> None:
-    toy.write("devices/mgmt", b"fill 2500")
-    start = time.monotonic()
+def test_reading_five_thousand_entries(toy: Mounted) -> None:
+    """What an entry costs does not grow with their number: 3 ms of the daemon's would be much."""
+    toy.write("devices/mgmt", b"fill 650")
+    before = cpu_seconds(toy)
     lines = toy.sh("grep -rs . devices | wc -l").stdout
-    seconds = time.monotonic() - start
-    assert counts(toy)[0] > 20_000
-    assert int(lines) > 10_000
-    assert seconds < 60, f"{seconds:.1f} s"
+    seconds = cpu_seconds(toy) - before
+    assert counts(toy)[0] > 5000
+    assert int(lines) > 2500
+    assert seconds < 15
 
 
 # --- the end ------------------------------------------------------------------------------------
