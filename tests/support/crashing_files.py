@@ -75,6 +75,7 @@ class CrashingFiles:
         self.most: int | None = None
         """Bytes that one write takes."""
         self.failing = self._error = 0
+        self._full_from: int | None = None
         self.power_fails_at: int | None = None
 
     def __getattr__(self, name: str) -> object:
@@ -85,6 +86,17 @@ class CrashingFiles:
     def fail_at(self, number: int, error: int) -> None:
         """Let the call after *number* - 1 more calls fail."""
         self.failing, self._error = len(self.calls) + number, error
+
+    def fills_up_at(self, number: int) -> None:
+        """Let nothing be written from the call after *number* - 1 more calls on (ENOSPC).
+
+        What needs no room still works: names can be changed and removed.
+        """
+        self._full_from = len(self.calls) + number
+
+    def has_room(self) -> None:
+        """Let writes succeed again."""
+        self._full_from = None
 
     def lose_power(self, chance: random.Random) -> None:
         """Go on with what has reached the disk."""
@@ -105,6 +117,10 @@ class CrashingFiles:
             raise PowerFailure
         if len(self.calls) == self.failing:
             raise OSError(self._error, os.strerror(self._error))
+
+    def _need_room(self) -> None:
+        if self._full_from is not None and len(self.calls) >= self._full_from:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     # The system calls
 
@@ -142,12 +158,14 @@ class CrashingFiles:
         assert inode is not None
         taken = bytes(data[: self.most])
         self._call("pwrite", self._name_of(inode), len(taken))
+        self._need_room()
         inode.write(offset, taken)
         return len(taken)
 
     def fsync(self, fd: int) -> None:
         inode = self._open[fd]
         self._call("fsync", self._name_of(inode))
+        self._need_room()
         if inode is not None:
             inode.sync()
             return

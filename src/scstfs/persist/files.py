@@ -40,10 +40,7 @@ def write(path: Path, data: bytes) -> None:
     When this raises OSError the file is the old one, but for one case: it could be put in place
     and then not be made certain that it stays.
     """
-    # A link stays one, and a block device must not be replaced by a file.
-    path = path.resolve()
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, f"{path} is no regular file")
+    path = _place(path)
     new = path.with_name(path.name + ".new")
     try:
         _fill(new, data)
@@ -53,6 +50,13 @@ def write(path: Path, data: bytes) -> None:
             os.unlink(new)
         raise
     sync_directory(path.parent)
+
+
+def move(path: Path, to: Path) -> None:
+    """Put one file in the place of another in the same directory, durably.  Raises OSError."""
+    to = _place(to)
+    os.replace(path, to)
+    sync_directory(to.parent)
 
 
 def remove(*paths: Path) -> None:
@@ -72,6 +76,14 @@ def sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _place(path: Path) -> Path:
+    """Where a file is to be put: a link stays one, and a block device is not replaced by a file."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, f"{path} is no regular file")
+    return path
 
 
 def _fill(path: Path, data: bytes) -> None:

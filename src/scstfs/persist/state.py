@@ -35,7 +35,7 @@ class ReservationsFile:
         device that came up without its reservations would let a fenced initiator write.  The
         caller must not go on with the device then.
         """
-        damage: list[Exception] = []
+        damage: dict[Path, Exception] = {}
         for path in (self.path, self.backup):
             try:
                 data = files.read(path, reservations.MAX_SIZE)
@@ -43,10 +43,11 @@ class ReservationsFile:
                     continue
                 saved = reservations.decode(data)
             except (OSError, DamagedFile) as error:
-                damage.append(error)
+                damage[path] = error
                 continue
             if path is self.backup:
-                self._take_backup(damage)
+                why = damage.get(self.path, "missing")
+                log.warning("%s can not be used (%s), taking %s", self.path, why, self.backup)
             self._data = data
             return saved
         if damage:
@@ -60,12 +61,15 @@ class ReservationsFile:
     def save(self, saved: SavedReservations) -> None:
         """Make ``saved`` durable; raises OSError with the old state still in place.
 
-        As SCST does, the backup is made to hold what was saved before.
+        As SCST does, the backup is made to hold what was saved before.  EFBIG: it is more than
+        ``load`` would take back.
         """
         if not saved.is_kept:
             self.remove()
             return
         data = reservations.encode(saved)
+        if len(data) >= reservations.MAX_SIZE:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         try:
             if self._data is not None:
                 files.write(self.backup, self._data)
@@ -90,22 +94,23 @@ class ReservationsFile:
         with contextlib.suppress(OSError):
             if self._data is None:
                 files.remove(self.path)
-            elif files.read(self.path, reservations.MAX_SIZE) != self._data:
+            elif files.read(self.path, reservations.MAX_SIZE) == self._data:
+                pass
+            elif files.read(self.backup, reservations.MAX_SIZE) == self._data:
+                # Needs no space, the want of which may be what has failed.
+                files.move(self.backup, self.path)
+            else:
                 files.write(self.path, self._data)
 
-    def _take_backup(self, damage: list[Exception]) -> None:
-        why = damage[0] if damage else "missing"
-        log.warning("%s can not be used (%s), taking %s", self.path, why, self.backup)
-
-    def _give_up(self, damage: list[Exception]) -> NoReturn:
+    def _give_up(self, damage: dict[Path, Exception]) -> NoReturn:
         log.error(
-            "persistent reservations in %s and %s can not be used (%s); repair them, or remove "
-            "both to give up the reservations",
+            "the persistent reservations in %s and %s can not be used (%s); repair one of the "
+            "files, or remove both to give up the reservations, then add the device again",
             self.path,
             self.backup,
-            "; ".join(map(str, damage)),
+            "; ".join(f"{path.name}: {error}" for path, error in damage.items()),
         )
-        first = damage[0]
+        first = next(iter(damage.values()))
         number = first.errno if isinstance(first, OSError) and first.errno else errno.EINVAL
         raise OSError(number, os.strerror(number))
 

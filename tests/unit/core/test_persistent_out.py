@@ -666,6 +666,7 @@ async def test_nothing_else_starts_meanwhile(
     ],
     ids=["register", "unregister", "preempt", "clear", "release"],
 )
+@pytest.mark.logs("disk: can not save persistent reservations")
 async def test_what_can_not_be_saved_is_not_done(
     system: System,
     nexuses: Nexuses,
@@ -695,6 +696,7 @@ async def test_what_can_not_be_saved_is_not_done(
     assert await one.execute(*command) == GOOD
 
 
+@pytest.mark.logs("disk: can not save persistent reservations")
 async def test_a_session_that_comes_while_saving_fails(
     system: System, nexuses: Nexuses, disk: VdiskDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:

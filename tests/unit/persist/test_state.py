@@ -87,6 +87,7 @@ def test_the_next_file_after_removal_has_no_backup(file: ReservationsFile, backu
 
 
 @pytest.mark.parametrize("damage", [b"", b"\0" * 55, None], ids=["empty", "unsigned", "missing"])
+@pytest.mark.logs("can not be used .*, taking .*/disk.1$")
 def test_the_backup_is_taken(
     path: Path, backup: Path, caplog: pytest.LogCaptureFixture, damage: bytes | None
 ) -> None:
@@ -106,6 +107,7 @@ def test_the_backup_is_taken(
     ("main", "other"),
     [(b"", None), (b"x" * 30, b"y" * 30), (None, b"z" * 30), (bytes(8) + b"\1" * 40, b"")],
 )
+@pytest.mark.logs("remove both to give up")
 def test_both_damaged(
     path: Path,
     backup: Path,
@@ -121,9 +123,12 @@ def test_both_damaged(
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert f"{path} and {backup}" in record.message
+    for place, data in ((path, main), (backup, other)):
+        assert (f"{place.name}: " in record.message) is (data is not None)
     assert "remove both to give up" in record.message
 
 
+@pytest.mark.logs("remove both to give up")
 def test_what_can_not_be_read(path: Path) -> None:
     path.mkdir()
     with pytest.raises(IsADirectoryError):
@@ -160,6 +165,39 @@ def test_an_error_keeps_the_old_state(
     # And it goes on.
     file.save(state(4))
     assert ReservationsFile(path).load() == state(4)
+
+
+@pytest.mark.parametrize("number", range(1, 24))
+@pytest.mark.parametrize("held", [False, True], ids=["first", "again"])
+def test_a_disk_that_stays_full_keeps_the_old_state(
+    path: Path, simulated: CrashingFiles, number: int, held: bool
+) -> None:
+    """Nothing can be written from some moment on, be it to put things back."""
+    file = ReservationsFile(path)
+    for saved in (state(1), state(1, 2)) if held else ():
+        file.save(saved)
+    simulated.fills_up_at(number)
+    try:
+        file.save(state(3))
+    except OSError as error:
+        assert error.errno == errno.ENOSPC
+        expected = state(1, 2) if held else None
+    else:
+        expected = state(3)
+    assert ReservationsFile(path).load() == expected
+    simulated.has_room()
+    file.save(state(4))
+    assert ReservationsFile(path).load() == state(4)
+
+
+def test_what_could_not_be_loaded_is_not_saved(
+    file: ReservationsFile, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.save(state(1))
+    monkeypatch.setattr(reservations, "MAX_SIZE", 100)
+    with pytest.raises(OSError, match="File too large"):
+        file.save(state(*range(1, 10)))
+    assert ReservationsFile(path).load() == state(1)
 
 
 # Loss of power
@@ -303,6 +341,7 @@ def test_a_name_that_is_that_of_a_backup(directory: StateDirectory) -> None:
     assert directory.load_modes("disk1") == "TAS=1"
 
 
+@pytest.mark.logs("can not read .*/disk1")
 def test_mode_pages_that_can_not_be_read(
     directory: StateDirectory, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
