@@ -38,6 +38,7 @@ from scstfs.iscsi.serial import add
 from scstfs.iscsi.text import (
     MAX_SEGMENT,
     NONE,
+    REJECT,
     Assembler,
     Pairs,
     decode,
@@ -403,6 +404,7 @@ class Login(Generic[TargetT]):
             raise LoginRefused(
                 LoginStatus.AUTHENTICATION_FAILURE,
                 f"no acceptable authentication in AuthMethod={offered!a}",
+                (("AuthMethod", REJECT),),
             )
         return self._method
 
