@@ -29,17 +29,18 @@ REFUSES = pytest.mark.logs("the iSNS server refuses")
 
 
 @pytest.fixture
-def live(tmp_path: Path) -> Iterator[LiveTarget]:
-    with LiveTarget(tmp_path) as live:
-        live.add_target()
-        yield live
+def server() -> Iterator[IsnsServer]:
+    with IsnsServer() as server:
+        yield server
 
 
 @pytest.fixture
-def server(live: LiveTarget) -> Iterator[IsnsServer]:
-    with IsnsServer() as server:
+def live(tmp_path: Path, server: IsnsServer) -> Iterator[LiveTarget]:
+    """A target that looks for iSNS servers at the port of ``server``."""
+    with LiveTarget(tmp_path) as live:
+        live.add_target()
         use_port(live, server.port)
-        yield server
+        yield live
 
 
 def use_port(live: LiveTarget, port: int) -> None:

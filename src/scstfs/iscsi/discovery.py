@@ -75,11 +75,28 @@ def advertised_portals(
                 and allowed(host)
             ):
                 candidates[Portal(host, listener.port)] = None
-    return [
-        portal
-        for portal in candidates
-        if link_local or not portal.address.lower().startswith("fe80:")
-    ]
+    return [portal for portal in candidates if link_local or not _is_link_local(portal.address)]
+
+
+def registered_portals(
+    own: str, listeners: Iterable[Portal], interfaces: Iterable[str]
+) -> list[Portal]:
+    """List the portals that a name server is to tell initiators (RFC 4171 6.3).
+
+    Those that we listen at, a wildcard address standing for every address of the `interfaces`;
+    without link-local ones, which mean nothing elsewhere, and without loopback ones, unless the
+    server itself is reached from one: `own`.
+    """
+    addresses = list(interfaces)
+    portals: dict[Portal, None] = {}
+    for listener in listeners:
+        hosts = [listener.address]
+        if _is_wildcard(listener.address):
+            hosts = [host for host in addresses if (":" in host) == (":" in listener.address)]
+        for host in hosts:
+            if _is_loopback(host) == _is_loopback(own) and not _is_link_local(host):
+                portals[Portal(host, listener.port)] = None
+    return list(portals)
 
 
 def send_targets(
@@ -143,3 +160,8 @@ def _is_wildcard(address: str) -> bool:
 
 def _is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+
+
+def _is_link_local(address: str) -> bool:
+    """An IPv6 address of one link, fe80::/10 (RFC 4291 2.5.6)."""
+    return ":" in address and ipaddress.ip_address(address.partition("%")[0]).is_link_local

@@ -8,7 +8,7 @@ told apart by their sequence numbers.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from struct import Struct
@@ -137,6 +137,20 @@ class Attribute(NamedTuple):
         return int.from_bytes(self.value, "big") if len(self.value) == 4 else None
 
 
+class PortalEntry(NamedTuple):
+    """A portal as it is registered (RFC 4171 6.3)."""
+
+    address: str
+    """Numeric."""
+    port: int
+    scn_port: int | None = None
+    """TCP port, at this address, for state change notifications."""
+    esi_port: int | None = None
+    """TCP port, at this address, for entity status inquiries."""
+    esi_interval: int = 0
+    """Seconds between them that we ask for."""
+
+
 DELIMITER: Final = Attribute(Tag.DELIMITER)
 """Ends the message key of a request (RFC 4171 5.6)."""
 
@@ -188,13 +202,12 @@ def registration(
     entity: str,
     target: str,
     alias: str | None = None,
-    portal: tuple[str, int] | None = None,
-    scn_port: int | None = None,
+    portals: Sequence[PortalEntry] = (),
 ) -> Message:
     """Ask to register a target (DevAttrReg, RFC 4171 5.6.5.1).
 
     `source` is a registered name of ours, or this target's; `entity` names this machine. With
-    `portal` (address and port) everything the server knows of the entity is replaced.
+    `portals` everything the server knows of the entity is replaced.
     """
     attributes = [
         text(Tag.ISCSI_NAME, source),
@@ -202,18 +215,26 @@ def registration(
         DELIMITER,
         text(Tag.ENTITY_IDENTIFIER, entity),
     ]
-    if portal is not None:
+    if portals:
         attributes.append(number(Tag.ENTITY_PROTOCOL, ISCSI_PROTOCOL))
-        attributes.append(address(Tag.PORTAL_IP_ADDRESS, portal[0]))
-        attributes.append(number(Tag.PORTAL_PORT, portal[1]))
-        if scn_port is not None:
-            attributes.append(number(Tag.SCN_PORT, scn_port))
+    for portal in portals:
+        attributes += _portal_attributes(portal)
     attributes.append(text(Tag.ISCSI_NAME, target))
     if alias is not None:
         attributes.append(text(Tag.ISCSI_ALIAS, alias))
     attributes.append(number(Tag.ISCSI_NODE_TYPE, NodeType.TARGET))
-    flags = Flag.FROM_CLIENT | Flag.REPLACE if portal is not None else Flag.FROM_CLIENT
+    flags = Flag.FROM_CLIENT | Flag.REPLACE if portals else Flag.FROM_CLIENT
     return Message(Function.DEV_ATTR_REG, transaction, tuple(attributes), flags=flags)
+
+
+def _portal_attributes(portal: PortalEntry) -> Iterator[Attribute]:
+    yield address(Tag.PORTAL_IP_ADDRESS, portal.address)
+    yield number(Tag.PORTAL_PORT, portal.port)
+    if portal.esi_port is not None:
+        yield number(Tag.ESI_INTERVAL, portal.esi_interval)
+        yield number(Tag.ESI_PORT, portal.esi_port)
+    if portal.scn_port is not None:
+        yield number(Tag.SCN_PORT, portal.scn_port)
 
 
 def deregistration(transaction: int, *, source: str, what: Attribute) -> Message:

@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from scstfs.iscsi import isns
 from scstfs.iscsi.errors import ProtocolError
-from scstfs.iscsi.isns import Attribute, Decoder, Flag, Function, Message, ScnEvent, Status, Tag
+from scstfs.iscsi.isns import (
+    Attribute,
+    Decoder,
+    Flag,
+    Function,
+    Message,
+    PortalEntry,
+    ScnEvent,
+    Status,
+    Tag,
+)
 
 DISK = "iqn.2005-03.org.example:disk"
 HOST = "host.example"
@@ -71,8 +81,7 @@ SENT = {
             entity=HOST,
             target=DISK,
             alias="The disk",
-            portal=("127.0.0.1", 3260),
-            scn_port=3299,
+            portals=[PortalEntry("127.0.0.1", 3260, scn_port=3299)],
         ),
         REGISTRATION,
     ),
@@ -168,6 +177,24 @@ def test_entity_status_inquiry_is_echoed() -> None:
     assert answer.transaction == 9
     assert [attribute.tag for attribute in answer.attributes] == [4, 1, 16, 17]
     assert answer.attributes[2].value == bytes.fromhex("fe80000000000000 0000000000000001")
+
+
+def test_portals_and_where_to_inquire_for_them() -> None:
+    message = isns.registration(
+        1,
+        source=DISK,
+        entity=HOST,
+        target=DISK,
+        portals=[
+            PortalEntry("192.0.2.1", 3260, scn_port=5000, esi_port=5000, esi_interval=60),
+            PortalEntry("2001:db8::1", 3261),
+        ],
+    )
+    assert message.flags == Flag.FROM_CLIENT | Flag.REPLACE
+    tags = [attribute.tag for attribute in message.attributes]
+    assert tags[5:13] == [16, 17, 19, 20, 23, 16, 17, 32]
+    assert [attribute.number for attribute in message.attributes[6:10]] == [3260, 60, 5000, 5000]
+    assert message.attributes[10].value == bytes.fromhex("20010db8000000000000000000000001")
 
 
 def test_later_registrations_add() -> None:

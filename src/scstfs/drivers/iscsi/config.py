@@ -6,7 +6,7 @@ Whoever serves initiators looks at these objects when an initiator comes, and is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from scstfs.core import trace
@@ -109,8 +109,6 @@ class IscsiDriver:
         self.isns_server: str | None = None
         self.isns_access_control = False
         self.isns_entity_name = ""
-        #: Whether an iSNS server that controls access lets an initiator use a target.
-        self.isns_allows: Callable[[IscsiTarget, str], bool] = lambda target, initiator: True
         scst.drivers[self.name] = self
 
     @property

@@ -21,10 +21,11 @@ import trio
 from scstfs.drivers.iscsi import connect
 from scstfs.drivers.iscsi.discovery import DiscoverySession
 from scstfs.drivers.iscsi.hosts import HostFiles, Hosts
+from scstfs.drivers.iscsi.isns.client import IsnsClient
 from scstfs.drivers.iscsi.nexus import Nexus
 from scstfs.drivers.iscsi.wire import Flusher, Wire
 from scstfs.iscsi import acl
-from scstfs.iscsi.discovery import Portal, TargetRecord, advertised_portals
+from scstfs.iscsi.discovery import Portal, TargetRecord, advertised_portals, registered_portals
 from scstfs.iscsi.watchdog import Limits, Watchdog
 from scstfs.log import RateLimited
 
@@ -83,6 +84,7 @@ class Server:
         self._may_accept = trio.Event()
         self._tsih = 0
         self._session_ended = trio.Event()
+        self.isns = IsnsClient(driver, self._registered_portals)
 
     # Accepting
 
@@ -94,11 +96,15 @@ class Server:
             for listener in listeners:
                 nursery.start_soon(self._accept, listener, nursery)
             nursery.start_soon(self._tick)
+            nursery.start_soon(self.isns.run)
 
     @property
     def portals(self) -> list[Portal]:
         """Where connections are accepted."""
         return self._listeners
+
+    def _registered_portals(self, own: str) -> list[Portal]:
+        return registered_portals(own, self._listeners, _interface_addresses())
 
     def _decide_to_accept(self) -> None:
         may = self.driver.enabled and not self._suspended
@@ -208,8 +214,11 @@ class Server:
         """Close all sessions in good order."""
         self.suspend_logins()
         for nexus in list(self._all):
+            # There will be no target to come back to, which is worth a message.
+            nexus.say_goodbye()
             nexus.disconnect("the target shuts down")
             nexus.end()
+        await self.isns.close()
         while self._all:
             self._session_ended = trio.Event()
             await self._session_ended.wait()
@@ -219,20 +228,25 @@ class Server:
     def enabled_changed(self, driver: IscsiDriver) -> None:
         """See Live."""
         self._decide_to_accept()
+        self.isns.changed()
 
     def target_enabled_changed(self, target: IscsiTarget) -> None:
         """See Live; sessions that are there stay."""
+        self.isns.changed()
 
     def alias_changed(self, target: IscsiTarget) -> None:
         """See Live; the next login tells it."""
+        self.isns.changed()
 
     def target_removed(self, target: IscsiTarget) -> None:
         """See Live."""
+        self.isns.changed()
 
     async def isns_changed(
         self, driver: IscsiDriver, host: str | None, access_control: bool
     ) -> None:
         """See Live."""
+        await self.isns.use(host, access_control)
 
     def parameter_changed(self, target: IscsiTarget, name: str) -> None:
         """See Live."""
@@ -262,7 +276,7 @@ class Server:
         name = _access_name(target, initiator, address)
         if not target.find_acg(name).luns:
             return f"{target.name} has no LUNs for {name}"
-        if not self.driver.isns_allows(target, initiator):
+        if not self.isns.allows(target, initiator):
             return f"{target.name} is not allowed to {initiator} by iSNS"
         return None
 
