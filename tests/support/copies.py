@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import trio
+
 from scstfs.handlers.vdisk import VdiskDevice
-from tests.support.target import Initiator, Result
+from tests.support.fake_store import FakeStore
+from tests.support.target import Initiator, Result, System
+
+Disks = tuple[VdiskDevice, VdiskDevice]
+"""A source, LUN 0, with DATA at its beginning, and a destination, LUN 1."""
+
+BLOCK = 512
+DATA = os.urandom(64 * BLOCK)
+
+COPY_ABORTED = (0xA, 0x00, 0x00)
+INVALID_FIELD = (0x5, 0x24, 0x00)
 
 ZERO_TOKEN = bytes.fromhex("ffff0001 0000 01f8") + bytes(504)
 
@@ -142,3 +155,44 @@ async def fetch_token(initiator: Initiator, list_id: int = 1, lun: int = 0) -> b
     tokens = data[32 + sense_length :]
     assert be(len(tokens) - 4, 4) == tokens[:4]
     return tokens[6:518]
+
+
+def content(system: System, name: str = "destination") -> bytes:
+    """What is in the file of a disk."""
+    return (system.directory / name).read_bytes()
+
+
+async def copy(
+    initiator: Initiator, disks: Disks, *segments: Segment, list_id: int = 0, lun: int = 0
+) -> Result:
+    """EXTENDED COPY (LID1) between the disks."""
+    data = lid1(
+        [target_descriptor(disk) for disk in disks],
+        [segment.encode() for segment in segments],
+        list_id=list_id,
+    )
+    return await initiator.execute(extended_copy(data), data, lun=lun)
+
+
+async def held_copy(
+    system: System, disks: Disks, *, list_id: int = 0
+) -> tuple[Initiator, FakeStore, Callable[[], Result]]:
+    """A copy of blocks 0 to 7 that is held when it writes."""
+    store = FakeStore(1 << 20)
+    disks[1].install(store)
+    store.pause("write")
+    initiator = system.initiator("copier")
+    data = lid1(
+        [target_descriptor(disk) for disk in disks],
+        [Segment(0, 1, 8).encode()],
+        list_id=list_id,
+    )
+    cmd = initiator.start(extended_copy(data), data)
+    while not store.calls:
+        await trio.lowlevel.checkpoint()
+    return initiator, store, lambda: cmd.result
+
+
+async def results(initiator: Initiator, list_id: int, action: int = 0) -> Result:
+    """RECEIVE COPY STATUS (LID1), or with another service action what that gives."""
+    return await initiator.execute(receive(action, bytes((list_id,)), 512), data_in=512)

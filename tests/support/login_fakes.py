@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import pytest
+
 from scstfs.iscsi.admission import ExistingSession, LoginResult, Redirect
-from scstfs.iscsi.chap import Credentials
+from scstfs.iscsi.chap import Credentials, User
 from scstfs.iscsi.errors import LoginRefused
 from scstfs.iscsi.login import Login, Step
+from tests.support.iscsi_login import NAME, LoginClient, LoginError, Pairs
 
 DISK = "iqn.2005-03.org.example:disk"
+JOE = Credentials({"joe": b"joesecret1234"}, User("disk", b"disksecret1234"))
+NORMAL: Pairs = [("InitiatorName", NAME), ("TargetName", DISK), ("SessionType", "Normal")]
 
 
 @dataclass
@@ -128,3 +133,22 @@ class LoginStream:
 
     def close(self) -> None:
         self._closed = True
+
+
+def client(host: FakeHost | None = None) -> tuple[LoginClient, LoginStream]:
+    """An initiator and the stream it logs in through."""
+    stream = LoginStream(host)
+    return LoginClient(stream), stream
+
+
+def with_users(users: Credentials = JOE) -> FakeHost:
+    """A host where normal and discovery sessions have to authenticate."""
+    return FakeHost(FakeTarget(credentials=users), discovery_credentials=users)
+
+
+def refusal(attempt: Callable[[], object]) -> int:
+    """The login status (RFC 7143 11.13.5) that *attempt* is refused with."""
+    with pytest.raises(LoginError) as caught:
+        attempt()
+    assert caught.value.response.flags & 0x80 == 0
+    return caught.value.status

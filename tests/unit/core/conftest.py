@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from scstfs.handlers.vdisk import VdiskDevice
+from tests.support.nexuses import Nexuses
 from tests.support.target import System, target
 
 
@@ -20,3 +21,9 @@ async def system(tmp_path: Path) -> AsyncIterator[System]:
 async def disk(system: System) -> VdiskDevice:
     """A disk, LUN 0 of everybody."""
     return await system.add_disk("disk")
+
+
+@pytest.fixture
+def nexuses(system: System, disk: VdiskDevice) -> Nexuses:
+    """Initiators to be registered with the disk."""
+    return Nexuses(system, disk)

@@ -8,11 +8,16 @@ import trio
 from trio.testing import MockClock
 
 from scstfs.drivers.copying import token_store
-from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi.status import Status
 from tests.support.copies import (
+    BLOCK,
+    COPY_ABORTED,
+    DATA,
+    INVALID_FIELD,
     ZERO_TOKEN,
+    Disks,
     be,
+    content,
     fetch_token,
     populate,
     populate_token,
@@ -24,9 +29,7 @@ from tests.support.copies import (
 from tests.support.fake_store import FakeStore
 from tests.support.target import GOOD, Initiator, System
 
-BLOCK = 512
 WRITE = b"\x2a" + bytes(7) + b"\x01\0"
-DATA = os.urandom(64 * BLOCK)
 
 UNKNOWN = (0x5, 0x23, 0x04)
 CORRUPT = (0x5, 0x23, 0x05)
@@ -34,10 +37,6 @@ REVOKED = (0x5, 0x23, 0x06)
 EXPIRED = (0x5, 0x23, 0x07)
 OUT_OF_RANGE = (0x5, 0x21, 0x00)
 INVALID_PARAMETER = (0x5, 0x26, 0x00)
-INVALID_FIELD = (0x5, 0x24, 0x00)
-COPY_ABORTED = (0xA, 0x00, 0x00)
-
-Disks = tuple[VdiskDevice, VdiskDevice]
 
 
 @pytest.fixture
@@ -48,10 +47,6 @@ async def disks(system: System) -> Disks:
     with (system.directory / "source").open("r+b") as file:
         file.write(DATA)
     return source, destination
-
-
-def content(system: System, name: str = "destination") -> bytes:
-    return (system.directory / name).read_bytes()
 
 
 async def token_of(initiator: Initiator, *extents: tuple[int, int], timeout: int = 0) -> bytes:
