@@ -24,7 +24,9 @@ from scstfs.iscsi.transmit import Transmitter
 
 log = logging.getLogger(__name__)
 
-#: Immediate requests under way beyond QueuedCommands; more are rejected.
+#: Immediate requests of a kind (commands, task management) under way beyond QueuedCommands; more
+#: are rejected.  They are counted apart so that neither kind is ever shut out by the other
+#: (RFC 7143 4.2.2.1).
 _MOST_IMMEDIATE: Final = 8
 
 
@@ -76,7 +78,7 @@ class Commands(Answers):
             header, at
         )
         self._check_format(flags, data)
-        self.check_tag(itt, is_immediate=bool(opcode & IMMEDIATE))
+        self.check_tag(itt, len(self.tasks), is_immediate=bool(opcode & IMMEDIATE))
         attribute = flags & codes.COMMAND_ATTRIBUTE_MASK
         if attribute > TaskAttribute.ACA:
             raise Rejected(RejectReason.PROTOCOL_ERROR, f"task attribute {attribute}")
@@ -116,13 +118,16 @@ class Commands(Answers):
         if not flags & (FINAL | codes.COMMAND_WRITE):
             raise ProtocolError("unsolicited data is announced for a command that writes nothing")
 
-    def check_tag(self, itt: int, *, is_immediate: bool) -> None:
-        """Refuse a new task whose tag is in use, or one more immediate one than is bearable."""
+    def check_tag(self, itt: int, under_way: int, *, is_immediate: bool) -> None:
+        """Refuse a new task whose tag is in use, or one more immediate one than is bearable.
+
+        ``under_way`` is how many of its kind have not been answered.
+        """
         if itt == RESERVED_TAG:
             raise Rejected(RejectReason.INVALID_PDU_FIELD, "the reserved task tag")
         if self._is_tag_in_use(itt):
             raise Rejected(RejectReason.TASK_IN_PROGRESS, f"task tag {itt:08x} is in use")
-        if is_immediate and self.under_way() >= self.queue_depth + _MOST_IMMEDIATE:
+        if is_immediate and under_way >= self.queue_depth + _MOST_IMMEDIATE:
             raise Rejected(RejectReason.IMMEDIATE_COMMAND_REJECT, "too many immediate requests")
 
     def _fault_of(self, request: Request, flags: int, expected: int) -> TaskFault | None:

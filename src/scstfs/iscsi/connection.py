@@ -245,7 +245,8 @@ class Connection(Commands):
 
     def _task_management(self, request: Request) -> None:
         received = pdu.unpack_task_management_request(request.header, request.at)
-        self.check_tag(received.itt, is_immediate=bool(received.opcode & IMMEDIATE))
+        is_immediate = bool(received.opcode & IMMEDIATE)
+        self.check_tag(received.itt, len(self.functions), is_immediate=is_immediate)
         self.functions.add(received)
         self._accept()
         self.functions.start(received)
