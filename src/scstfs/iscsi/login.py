@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final, Generic
 
-from scstfs.iscsi import pdu
+from scstfs.iscsi import login_pdu, pdu
 from scstfs.iscsi.admission import ExistingSession, LoginHost, LoginResult, TargetT
 from scstfs.iscsi.chap import Chap, Credentials
 from scstfs.iscsi.codes import (
@@ -32,6 +32,7 @@ from scstfs.iscsi.codes import (
 )
 from scstfs.iscsi.errors import LoginRefused, ProtocolError, RejectReason
 from scstfs.iscsi.keys import KEYS, Kind, Phase
+from scstfs.iscsi.login_pdu import LoginRequest
 from scstfs.iscsi.names import is_initiator_name
 from scstfs.iscsi.negotiate import Negotiation, without_connection
 from scstfs.iscsi.serial import add
@@ -119,7 +120,7 @@ class Login(Generic[TargetT]):
         self._host = host
         self._random = random
         self._state = _State.START
-        self._first: pdu.LoginRequest | None = None
+        self._first: LoginRequest | None = None
         self._requests = 0
         self._stat_sn = 0
         self._exp_cmd_sn = 0
@@ -168,7 +169,7 @@ class Login(Generic[TargetT]):
         self._unsent = split(encode(answers))
         return self._send_next(request)
 
-    def _check_header(self, header: pdu.Buffer, data: pdu.Buffer) -> pdu.LoginRequest:
+    def _check_header(self, header: pdu.Buffer, data: pdu.Buffer) -> LoginRequest:
         opcode = header[0]
         if opcode & OPCODE_MASK != Opcode.LOGIN_REQUEST:
             if self._first is None:
@@ -181,7 +182,7 @@ class Login(Generic[TargetT]):
         self._requests += 1
         if self._requests > MAX_REQUESTS:
             raise _Dropped("too many Login Requests")
-        request = pdu.unpack_login_request(header)
+        request = login_pdu.unpack_login_request(header)
         if self._first is None:
             self._first = request
             self._exp_cmd_sn = request.cmd_sn
@@ -204,13 +205,13 @@ class Login(Generic[TargetT]):
 
     # One response.
 
-    def _continue_response(self, request: pdu.LoginRequest, data: pdu.Buffer) -> Step[TargetT]:
+    def _continue_response(self, request: LoginRequest, data: pdu.Buffer) -> Step[TargetT]:
         """Go on with a response that is cut by the C bit; the request has to be empty."""
         if data or request.continues:
             raise ProtocolError("text in the middle of our response")
         return self._send_next(request)
 
-    def _send_next(self, request: pdu.LoginRequest) -> Step[TargetT]:
+    def _send_next(self, request: LoginRequest) -> Step[TargetT]:
         segment = self._unsent.pop(0)
         if self._unsent:
             return self._respond(request, segment, CONTINUE)
@@ -233,14 +234,14 @@ class Login(Generic[TargetT]):
 
     def _respond(
         self,
-        request: pdu.LoginRequest,
+        request: LoginRequest,
         segment: bytes,
         flags: int = 0,
         *,
         tsih: int | None = None,
         status: LoginStatus = LoginStatus.SUCCESS,
     ) -> Step[TargetT]:
-        response = pdu.pack_login_response(
+        response = login_pdu.pack_login_response(
             flags=flags | request.current_stage << LOGIN_CSG_SHIFT,
             isid=request.isid,
             tsih=request.tsih if tsih is None else tsih,
@@ -254,7 +255,7 @@ class Login(Generic[TargetT]):
         self._stat_sn = add(self._stat_sn)
         return Step(send=pdu.with_data(response, segment), status=status)
 
-    def _finish(self, request: pdu.LoginRequest) -> LoginResult[TargetT]:
+    def _finish(self, request: LoginRequest) -> LoginResult[TargetT]:
         login = LoginResult(
             target=self._target,
             initiator=self.initiator,
@@ -274,18 +275,18 @@ class Login(Generic[TargetT]):
 
     def _refuse(self, header: pdu.Buffer, refusal: LoginRefused) -> Step[TargetT]:
         self._state = _State.OVER
-        request = self._first or pdu.unpack_login_request(header)
+        request = self._first or login_pdu.unpack_login_request(header)
         step = self._respond(request, encode(refusal.text), status=refusal.status)
         return replace(step, close=True, why=refusal.why)
 
     # The first text.
 
-    def _start_security(self, request: pdu.LoginRequest, pairs: Pairs) -> Pairs:
+    def _start_security(self, request: LoginRequest, pairs: Pairs) -> Pairs:
         answers = self._start(request, pairs)
         self._state = _State.SECURITY
         return answers + self._security(request, pairs)
 
-    def _start_operational(self, request: pdu.LoginRequest, pairs: Pairs) -> Pairs:
+    def _start_operational(self, request: LoginRequest, pairs: Pairs) -> Pairs:
         answers = self._start(request, pairs)
         if self._credentials.required and not self._host.is_internal:
             raise LoginRefused(
@@ -294,7 +295,7 @@ class Login(Generic[TargetT]):
         self._state = _State.OPERATIONAL
         return answers + self._operational(request, pairs)
 
-    def _start(self, request: pdu.LoginRequest, pairs: Pairs) -> Pairs:
+    def _start(self, request: LoginRequest, pairs: Pairs) -> Pairs:
         names = self._take_names(pairs)
         self.initiator = _check_initiator(names.get("InitiatorName"))
         session_type = names.get("SessionType", _NORMAL)
@@ -322,7 +323,7 @@ class Login(Generic[TargetT]):
                 raise ProtocolError(f"{name} changes during login")
         return self._names
 
-    def _start_discovery(self, request: pdu.LoginRequest) -> None:
+    def _start_discovery(self, request: LoginRequest) -> None:
         if request.tsih:
             raise LoginRefused(
                 LoginStatus.SESSION_DOES_NOT_EXIST, "discovery sessions have one connection"
@@ -353,7 +354,7 @@ class Login(Generic[TargetT]):
             )
         return target
 
-    def _join_session(self, request: pdu.LoginRequest, target: TargetT) -> None:
+    def _join_session(self, request: LoginRequest, target: TargetT) -> None:
         """Find out which session the connection is for (RFC 7143 6.3.1)."""
         existing = self._host.find_session(target, self.initiator, request.isid)
         agreed = None
@@ -379,7 +380,7 @@ class Login(Generic[TargetT]):
 
     # The stages.
 
-    def _security(self, _request: pdu.LoginRequest, pairs: Pairs) -> Pairs:
+    def _security(self, _request: LoginRequest, pairs: Pairs) -> Pairs:
         self._take_names(pairs)
         method, others = _partition(pairs)
         answers: Pairs = []
@@ -408,7 +409,7 @@ class Login(Generic[TargetT]):
             )
         return self._method
 
-    def _authenticate(self, _request: pdu.LoginRequest, pairs: Pairs) -> Pairs:
+    def _authenticate(self, _request: LoginRequest, pairs: Pairs) -> Pairs:
         self._take_names(pairs)
         method, others = _partition(pairs)
         if "AuthMethod" in method:
@@ -418,12 +419,12 @@ class Login(Generic[TargetT]):
             self._state = _State.SECURITY
         return answers
 
-    def _operational(self, _request: pdu.LoginRequest, pairs: Pairs) -> Pairs:
+    def _operational(self, _request: LoginRequest, pairs: Pairs) -> Pairs:
         self._take_names(pairs)
         return self._negotiation.answer(pairs, Phase.OPERATIONAL)
 
 
-def _check_flags(request: pdu.LoginRequest) -> None:
+def _check_flags(request: LoginRequest) -> None:
     """Refuse contradictory flags (RFC 7143 11.12.1 to 11.12.3)."""
     if request.lengths > pdu.DATA_LENGTH_MASK:
         raise ProtocolError("Login Request with additional header segments")
@@ -431,7 +432,7 @@ def _check_flags(request: pdu.LoginRequest) -> None:
         raise ProtocolError("Login Request with both T and C bits")
 
 
-def _check_constant(first: pdu.LoginRequest, request: pdu.LoginRequest) -> None:
+def _check_constant(first: LoginRequest, request: LoginRequest) -> None:
     """Refuse a change of what must be the same in all requests of a login (RFC 7143 11.12)."""
     for name in _CONSTANT:
         if getattr(request, name) != getattr(first, name):

@@ -1,5 +1,7 @@
 """iSCSI PDU headers as bytes: RFC 7143 clause 11, the codes of RFC 7144 included.
 
+Those of the login phase are in `scstfs.iscsi.login_pdu`, of the same make.
+
 Every PDU starts with a 48-byte Basic Header Segment (BHS). For each kind there is a precompiled
 `struct.Struct` that names its fields in order, so that a fast path can use it directly; around it
 are a record and an unpack function (what a target receives) or a pack function (what it sends).
@@ -20,14 +22,8 @@ from struct import Struct
 from typing import Final, NamedTuple, TypeAlias
 
 from scstfs.iscsi.codes import (
-    CONTINUE,
     FINAL,
-    LOGIN_CSG_SHIFT,
-    LOGIN_STAGE_MASK,
-    LOGIN_TRANSIT,
     RESERVED_TAG,
-    VERSION,
-    LoginStatus,
     Opcode,
     ScsiResponseCode,
 )
@@ -354,89 +350,6 @@ def pack_text_response(
         stat_sn,
         exp_cmd_sn,
         max_cmd_sn,
-    )
-
-
-# Login Request and Response (RFC 7143 11.12, 11.13)
-
-
-LOGIN_REQUEST: Final = Struct(">BBBBI6sHIHxxII16x")
-"""opcode, flags, Version-max, Version-min, lengths, ISID, TSIH, ITT, CID, CmdSN, ExpStatSN."""
-
-
-class LoginRequest(NamedTuple):
-    """A Login Request (RFC 7143 11.12)."""
-
-    opcode: int
-    flags: int
-    version_max: int
-    version_min: int
-    lengths: int
-    isid: bytes
-    tsih: int
-    itt: int
-    cid: int
-    cmd_sn: int
-    exp_stat_sn: int
-
-    @property
-    def transit(self) -> bool:
-        """The T bit."""
-        return bool(self.flags & LOGIN_TRANSIT)
-
-    @property
-    def continues(self) -> bool:
-        """The C bit."""
-        return bool(self.flags & CONTINUE)
-
-    @property
-    def current_stage(self) -> int:
-        """CSG, a LoginStage or the reserved 2."""
-        return self.flags >> LOGIN_CSG_SHIFT & LOGIN_STAGE_MASK
-
-    @property
-    def next_stage(self) -> int:
-        """NSG, meaningful with the T bit only."""
-        return self.flags & LOGIN_STAGE_MASK
-
-
-def unpack_login_request(buffer: Buffer, offset: int = 0) -> LoginRequest:
-    """Read the 48 bytes at `offset` as a Login Request."""
-    return LoginRequest(*LOGIN_REQUEST.unpack_from(buffer, offset))
-
-
-LOGIN_RESPONSE: Final = Struct(">BBBBI6sHI4xIIIBB10x")
-"""opcode, flags, Version-max, Version-active, lengths, ISID, TSIH, ITT, StatSN, ExpCmdSN, MaxCmdSN,
-Status-Class, Status-Detail."""
-
-
-def pack_login_response(
-    *,
-    flags: int,
-    isid: bytes,
-    tsih: int,
-    itt: int,
-    stat_sn: int,
-    exp_cmd_sn: int,
-    max_cmd_sn: int,
-    status: int = LoginStatus.SUCCESS,
-    data_length: int = 0,
-) -> bytes:
-    """Build a Login Response; `flags` are T, C, CSG, NSG; `status` is a LoginStatus."""
-    return LOGIN_RESPONSE.pack(
-        Opcode.LOGIN_RESPONSE,
-        flags,
-        VERSION,
-        VERSION,
-        data_length,
-        isid,
-        tsih,
-        itt,
-        stat_sn,
-        exp_cmd_sn,
-        max_cmd_sn,
-        status >> 8,
-        status & 0xFF,
     )
 
 

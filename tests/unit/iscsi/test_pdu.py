@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scstfs.iscsi import codes, pdu
+from scstfs.iscsi import codes, login_pdu, pdu
 
 
 def bhs(text: str) -> bytes:
@@ -133,9 +133,9 @@ UNPACKED = [
         ),
     ),
     (
-        pdu.unpack_login_request,
+        login_pdu.unpack_login_request,
         LOGIN,
-        pdu.LoginRequest(
+        login_pdu.LoginRequest(
             opcode=0x43,
             flags=0x87,
             version_max=0,
@@ -206,7 +206,7 @@ def test_unpack(
 
 
 def test_stages_and_flags_of_a_login_request() -> None:
-    request = pdu.unpack_login_request(LOGIN)
+    request = login_pdu.unpack_login_request(LOGIN)
     assert request.transit
     assert not request.continues
     assert request.current_stage == codes.LoginStage.OPERATIONAL
@@ -312,7 +312,7 @@ PACKED = [
     (
         "23870000 0000012e 80b979dd0000 0100 4b9bde45 00000000 00000000 7df43dfd 7df43dfe 0000"
         "00000000000000000000",
-        pdu.pack_login_response(
+        login_pdu.pack_login_response(
             flags=0x87,
             isid=bytes.fromhex("80b979dd0000"),
             tsih=0x100,
@@ -326,7 +326,7 @@ PACKED = [
     (
         "23040000 00000000 000000000000 0000 238c10fb 00000000 00000000 00000000 00000000 0203"
         "00000000000000000000",
-        pdu.pack_login_response(
+        login_pdu.pack_login_response(
             flags=4,
             isid=bytes(6),
             tsih=0,
@@ -384,7 +384,8 @@ def test_pack(expected: str, header: bytes) -> None:
 
 
 def test_every_layout_is_a_whole_header() -> None:
-    layouts = {name: value for name, value in vars(pdu).items() if isinstance(value, Struct)}
+    names = {**vars(pdu), **vars(login_pdu)}
+    layouts = {name: value for name, value in names.items() if isinstance(value, Struct)}
     layouts.pop("Struct", None)
     assert len(layouts) == 18
     assert {layout.size for layout in layouts.values()} == {pdu.BHS_LENGTH}
