@@ -120,7 +120,7 @@ def scstfs(file: Path) -> Iterator[Server]:
         mountpoint.mkdir()
         argv = ["unshare", "--mount", sys.executable, "-m", "scstfs", "mount"]
         argv += ["--mountpoint", str(mountpoint), "--state-dir", f"{directory}/state"]
-        argv += ["--portal", f"{_HOST}:0", "--log-level", "warning"]
+        argv += ["--portal", f"{_HOST}:0", "--pid-file", "", "--log-level", "warning"]
         with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as daemon:
             try:
                 port = _port_when_ready(daemon)

@@ -55,7 +55,8 @@ def type_in(lines: Sequence[str]) -> None:
 @contextlib.contextmanager
 def served(state_dir: str) -> Iterator[None]:
     """Run the daemon; at the end it must go away by itself and in good order."""
-    argv = [sys.executable, "-m", "scstfs", "mount", "--state-dir", state_dir]
+    # The demo sees the machine's /run, and leaves it alone.
+    argv = [sys.executable, "-m", "scstfs", "mount", "--state-dir", state_dir, "--pid-file", ""]
     print(_PROMPT + "scstfs mount", flush=True)
     with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as daemon:
         try:

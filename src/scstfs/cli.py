@@ -42,6 +42,10 @@ def _portal(text: str) -> Portal:
         raise argparse.ArgumentTypeError(error.message) from error
 
 
+def _optional_path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the description of the command line."""
     top = _Parser(
@@ -98,7 +102,11 @@ def parser() -> argparse.ArgumentParser:
         "(default: all addresses, port 3260)",
     )
     mount.add_argument(
-        "--pid-file", metavar="FILE", type=Path, help="keep the daemon's process number here"
+        "--pid-file",
+        metavar="FILE",
+        type=_optional_path,
+        default=_DEFAULTS.pid_file,
+        help="keep the daemon's process number here; '' for nowhere (default: %(default)s)",
     )
     mount.set_defaults(run=_mount)
     umount.set_defaults(run=_umount)

@@ -45,7 +45,8 @@ class Config:
     state_dir: Path = Path("/var/lib/scst")
     portals: tuple[Portal, ...] = ()
     """Where to listen; nothing stands for all addresses."""
-    pid_file: Path | None = None
+    pid_file: Path | None = Path("/run/iscsi-scstd.pid")
+    """That of SCST's iSCSI daemon, for scripts that signal it; None for no file."""
 
 
 class Service(Protocol):

@@ -44,10 +44,11 @@ class Daemon:
         wrapper: Sequence[str] = (),
         environment: dict[str, str] | None = None,
     ) -> None:
-        """Start it with state, unless *options* say otherwise, below *directory*."""
+        """Start it with state below *directory* and no pid file, unless *options* say otherwise."""
         self.lines: list[str] = []
         self._news = threading.Condition()
         defaults = ["--state-dir", str(directory / "state"), "--portal", "127.0.0.1:0"]
+        defaults += ["--pid-file", ""]
         self.process = subprocess.Popen(
             [
                 *wrapper,

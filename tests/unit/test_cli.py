@@ -28,6 +28,11 @@ def test_defaults_are_the_kernels_places(runs: list[Config]) -> None:
     assert runs[0].mountpoint == "/sys/kernel/scst_tgt"
     assert runs[0].state_dir == Path("/var/lib/scst")
     assert runs[0].portals == ()
+    assert runs[0].pid_file == Path("/run/iscsi-scstd.pid")
+
+
+def test_there_may_be_no_pid_file(runs: list[Config]) -> None:
+    assert cli.main(["mount", "--pid-file", ""]) == ExitStatus.OK
     assert runs[0].pid_file is None
 
 
