@@ -1,4 +1,4 @@
-"""Login PDU headers as bytes (RFC 7143 11.12, 11.13), with the conventions of `scstfs.iscsi.pdu`."""
+"""Login PDU headers as bytes (RFC 7143 11.12, 11.13), by the conventions of `iscsi.pdu`."""
 
 from __future__ import annotations
 
