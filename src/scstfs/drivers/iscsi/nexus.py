@@ -234,11 +234,17 @@ class Nexus:
             self.connection = None
 
     def disconnect(self, why: str) -> None:
-        """Close the connection from this side; tells the initiator if it listens."""
-        if self.connection is not None:
-            self.connection.async_message(AsyncEvent.SESSION_DROPPED)
-            self.wire.flush()
+        """Close the connection from this side, without a word as SCST does."""
         self.wire.close(why)
+
+    def announce(self, event: AsyncEvent, seconds: int = 0) -> None:
+        """Tell the initiator of the end that is near (RFC 7143 11.9.1).
+
+        ``seconds`` is Parameter3: how long it has for logging out.
+        """
+        if self.connection is not None:
+            self.connection.async_message(event, parameters=(0, 0, seconds))
+            self.mark()
 
     def mark(self) -> None:
         """Something is to be sent."""

@@ -25,6 +25,7 @@ from scstfs.drivers.iscsi.isns.client import IsnsClient
 from scstfs.drivers.iscsi.nexus import Nexus
 from scstfs.drivers.iscsi.wire import Flusher, Wire
 from scstfs.iscsi import acl
+from scstfs.iscsi.codes import AsyncEvent
 from scstfs.iscsi.discovery import Portal, TargetRecord, advertised_portals, registered_portals
 from scstfs.iscsi.watchdog import Limits, Watchdog
 from scstfs.log import RateLimited
@@ -40,6 +41,8 @@ _incidents: Final = RateLimited(log)
 
 #: Seconds between two looks at timers.
 TICK: Final = 1.0
+#: Seconds in which initiators are to log out when asked to (Parameter3 of RFC 7143 11.9.1).
+LOGOUT_SECONDS: Final = 1
 #: Logins at a time, and discovery sessions; the oldest goes when there is one more.
 MAX_LOGINS: Final = 1024
 MAX_DISCOVERIES: Final = 1024
@@ -211,14 +214,25 @@ class Server:
                 return self._tsih
 
     async def close(self) -> None:
-        """Close all sessions in good order."""
+        """Close all sessions in good order: who does not log out when asked to is dropped."""
         self.suspend_logins()
+        deadline = trio.current_time() + LOGOUT_SECONDS
+        self._request_logout()
+        await self.isns.close()
+        with trio.move_on_at(deadline):
+            await self._all_ended()
         for nexus in list(self._all):
-            # There will be no target to come back to, which is worth a message.
-            nexus.say_goodbye()
+            nexus.announce(AsyncEvent.SESSION_DROPPED)
+            nexus.wire.flush()
             nexus.disconnect("the target shuts down")
             nexus.end()
-        await self.isns.close()
+        await self._all_ended()
+
+    def _request_logout(self) -> None:
+        for nexus in self._all:
+            nexus.announce(AsyncEvent.LOGOUT_REQUESTED, LOGOUT_SECONDS)
+
+    async def _all_ended(self) -> None:
         while self._all:
             self._session_ended = trio.Event()
             await self._session_ended.wait()
@@ -226,8 +240,10 @@ class Server:
     # Changes of the configuration (config.Live)
 
     def enabled_changed(self, driver: IscsiDriver) -> None:
-        """See Live."""
+        """See Live; who does not log out when asked to stays, as with SCST."""
         self._decide_to_accept()
+        if not driver.enabled:
+            self._request_logout()
         self.isns.changed()
 
     def target_enabled_changed(self, target: IscsiTarget) -> None:

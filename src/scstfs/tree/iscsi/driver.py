@@ -164,7 +164,7 @@ DRIVER: Final[DirType[IscsiDriver]] = DirType(
             reads="1 if initiators are served, else 0",
             accepts="0 or 1",
             refuses="EINVAL: anything else",
-            effect="existing sessions stay",
+            effect="disabling asks initiators to log out; sessions of those that do not stay",
         ),
         Attr(
             name="iSNSServer",
