@@ -68,3 +68,9 @@ def log_in(live: LiveTarget, connect: Connect) -> LogIn:
         return initiator
 
     return log_in
+
+
+@pytest.fixture
+def initiator(log_in: LogIn) -> Initiator:
+    """An initiator in full-feature phase."""
+    return log_in()

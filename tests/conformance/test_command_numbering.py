@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.conformance.conftest import Connect, LogIn
@@ -23,11 +21,6 @@ def narrow(live: LiveTarget) -> str:
     """A target whose window is four commands."""
     live.add_target(NARROW, "QueuedCommands=4", luns=2)
     return NARROW
-
-
-@pytest.fixture
-def initiator(log_in: LogIn) -> Iterator[Initiator]:
-    yield log_in()
 
 
 def test_exp_cmd_sn_is_the_next_one_due(initiator: Initiator) -> None:
@@ -208,7 +201,8 @@ def test_one_immediate_function_and_one_other_request_always_fit(
         initiator.send(initiator.request(wire.TASK_REQUEST, reset))
     initiator.ping()
     assert len(initiator.rejects) == len(refused) + 8
-    assert initiator.command(READY, lun=1, immediate=True).status == 0
+    answer = initiator.command(READY, lun=1, immediate=True).answer
+    assert answer.opcode == wire.SCSI_RESPONSE
 
 
 def test_commands_of_two_sessions_are_numbered_apart(log_in: LogIn) -> None:
