@@ -50,7 +50,11 @@ class Extent:
 
 
 class Store(Protocol):
-    """Bytes at offsets.  Offsets and lengths are in range and whole blocks; errors are OSError."""
+    """Bytes at offsets.
+
+    Offsets and lengths are in range and whole blocks, but that ``read`` and ``write`` may end
+    within a block, as data does that an initiator announced too short.  Errors are OSError.
+    """
 
     #: Bytes, as found when the store was opened or last resized.
     size: int
@@ -142,6 +146,7 @@ class FileStore:
             fcntl.fcntl(self.fd, fcntl.F_SETFL, flags)
             direct = False
         self.is_direct = direct
+        self._block_size = block_size
         self._read_flags = 0
         #: Taken back when the file system turns out not to know it.
         self._write_flags = os.RWF_NOWAIT
@@ -201,12 +206,12 @@ class FileStore:
         except OSError as error:
             if error.errno != errno.EINVAL or not self.is_direct:
                 raise
-            # Direct I/O wants aligned memory, and this is not.
+            # Direct I/O wants aligned memory and whole blocks, and this is not.
             for start in range(0, len(into), ALIGNED):
                 part = into[start : start + ALIGNED]
-                aligned = _aligned(len(part))
+                aligned = _aligned(self._whole_blocks(len(part)))
                 self._read(offset + start, aligned)
-                part[:] = aligned
+                part[:] = aligned[: len(part)]
 
     def _read(self, offset: int, into: memoryview) -> None:
         while into:
@@ -226,9 +231,17 @@ class FileStore:
                 raise
             for start in range(0, len(data), ALIGNED):
                 part = data[start : start + ALIGNED]
-                aligned = _aligned(len(part))
-                aligned[:] = part
+                aligned = _aligned(self._whole_blocks(len(part)))
+                if len(aligned) > len(part):
+                    # The initiator sent less than its CDB says; what it did not send stays.
+                    last = len(aligned) - self._block_size
+                    self._read(offset + start + last, aligned[last:])
+                aligned[: len(part)] = part
                 self._write(offset + start, aligned, flags)
+
+    def _whole_blocks(self, length: int) -> int:
+        """``length``, up to the end of its last block (bytes)."""
+        return -(-length // self._block_size) * self._block_size
 
     def _write(self, offset: int, data: memoryview, flags: int) -> None:
         while data:

@@ -54,6 +54,22 @@ def test_blocks_are_read_and_written(store: BlockStore) -> None:
         assert back == data
 
 
+@pytest.mark.parametrize("length", [1, 200, 512 + 200, (1 << 20) + 1])
+def test_data_that_ends_within_a_block_leaves_the_rest_of_it(
+    store: BlockStore, length: int
+) -> None:
+    before = os.urandom((1 << 20) + 2048)
+    store.write(0, memoryview(before))
+    data = os.urandom(length)
+    store.write(512, memoryview(data))
+    back = memoryview(bytearray(len(before)))
+    store.read(0, back)
+    assert back == before[:512] + data + before[512 + length :]
+    start = memoryview(bytearray(length))
+    store.read(512, start)
+    assert start == data
+
+
 def test_the_event_loop_never_touches_it(store: BlockStore) -> None:
     assert not store.try_read(0, memoryview(bytearray(512)))
     assert not store.try_write(0, memoryview(bytearray(512)))
