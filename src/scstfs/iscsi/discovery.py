@@ -148,6 +148,9 @@ def answer_text(
     wanted = [value for name, value in pairs if name == SEND_TARGETS]
     if len(wanted) > 1:
         raise ProtocolError("SendTargets twice in one text")
+    if own is None and pairs and not wanted:
+        # All that a discovery session is for (RFC 7143 4.3).
+        raise ProtocolError("text without SendTargets in a discovery session")
     for value in wanted:
         answers += send_targets(value, own, targets)
     others = [pair for pair in pairs if pair[0] != SEND_TARGETS]

@@ -1,0 +1,95 @@
+"""Discovery sessions: RFC 7143 4.3, 7.4, 11.14.1."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conformance.conftest import Connect, LogIn
+from tests.support import iscsi_wire as wire
+from tests.support.initiator import ClosedError
+from tests.support.iscsi_wire import FINAL, NO_TAG
+from tests.support.live_target import TARGET
+
+
+@pytest.mark.parametrize(
+    "opcode", [wire.SCSI_COMMAND, wire.TASK_REQUEST, wire.NOP_OUT, wire.SNACK, wire.DATA_OUT]
+)
+def test_nothing_but_text_and_logout_is_taken(log_in: LogIn, opcode: int) -> None:
+    initiator = log_in(None)
+    initiator.send(initiator.request(opcode, {}))
+    answer = initiator.pump()
+    assert (answer.opcode, answer["reason"]) == (wire.REJECT, 5)
+    assert TARGET in initiator.send_targets()
+
+
+def test_text_without_send_targets_is_rejected(log_in: LogIn) -> None:
+    initiator = log_in(None)
+    text = wire.text_of([("MaxRecvDataSegmentLength", "4096")])
+    request = initiator.request(wire.TEXT_REQUEST, {"ttt": NO_TAG}, data=text)
+    answer = initiator.exchange(request)
+    assert (answer.opcode, answer["reason"]) == (wire.REJECT, 4)
+    assert TARGET in initiator.send_targets()
+
+
+@pytest.mark.parametrize("reason", [1, 2])
+def test_logout_is_of_the_session_only(log_in: LogIn, reason: int) -> None:
+    initiator = log_in(None)
+    answer = initiator.exchange(initiator.request(wire.LOGOUT_REQUEST, {"flags": FINAL | reason}))
+    assert (answer.opcode, answer["reason"]) == (wire.REJECT, 4)
+    assert initiator.logout() == 0
+    assert initiator.wait_closed() == []
+
+
+def test_a_target_name_is_no_harm(connect: Connect) -> None:
+    """Discovery sessions are unnamed, also where the initiator names a target."""
+    initiator = connect()
+    text = [*initiator.names(None), ("TargetName", TARGET)]
+    response, _ = initiator.login_step(text, transit=True)
+    assert response.flags & 0x83 == 0x83
+    assert TARGET in initiator.send_targets()
+
+
+def test_the_same_port_at_the_same_portal_reinstates(connect: Connect) -> None:
+    """7.4.2.1."""
+    old = connect()
+    old.login(None)
+    new = connect(name=old.name, isid=old.isid)
+    new.login(None)
+    assert old.wait_closed() == []
+    assert TARGET in new.send_targets()
+
+
+def test_another_isid_is_another_session(connect: Connect) -> None:
+    one = connect()
+    one.login(None)
+    other = connect(name=one.name)
+    other.login(None)
+    assert TARGET in one.send_targets()
+    assert TARGET in other.send_targets()
+
+
+def test_a_normal_session_of_the_same_port_goes_on(connect: Connect) -> None:
+    normal = connect()
+    normal.login(TARGET)
+    discovery = connect(name=normal.name, isid=normal.isid)
+    discovery.login(None)
+    assert normal.ping().opcode == wire.NOP_IN
+    assert TARGET in discovery.send_targets()
+
+
+@pytest.mark.logs("refused")
+def test_they_have_one_connection(connect: Connect) -> None:
+    first = connect()
+    first.login(None)
+    second = connect(name=first.name, isid=first.isid)
+    second.tsih = first.tsih
+    with pytest.raises(Exception, match="020a"):
+        second.login(None)
+
+
+def test_a_second_login_ends_one(log_in: LogIn) -> None:
+    initiator = log_in(None)
+    initiator.send(initiator.login_pdu(initiator.names(None)))
+    assert initiator.receive().opcode == wire.REJECT
+    with pytest.raises(ClosedError):
+        initiator.receive()
