@@ -42,7 +42,7 @@ class LiveTarget:
     """See the module's text."""
 
     def __init__(self, directory: Path, hosts: tuple[str, ...] = ("127.0.0.1",)) -> None:
-        """Files and state go below ``directory``; listens on a free port of each of ``hosts``."""
+        """Files and state go below ``directory``; listens on one free port of all ``hosts``."""
         self.directory = directory
         self.hosts = hosts
         self.service: TargetService
@@ -93,8 +93,9 @@ class LiveTarget:
         self._stop = trio.Event()
         state = StateDirectory(self.directory / "state")
         state.prepare()
-        listeners = [listen(host) for host in self.hosts]
+        listeners = [listen(self.hosts[0])]
         self.port = listeners[0].getsockname()[1]
+        listeners += [listen(host, self.port) for host in self.hosts[1:]]
         try:
             async with trio.open_nursery() as nursery:
                 self.service = TargetService(Scst(TrioRuntime(nursery), state, execute.start))
