@@ -179,8 +179,7 @@ def test_a_disk_that_stays_full_keeps_the_old_state(
     simulated.fills_up_at(number)
     try:
         file.save(state(3))
-    except OSError as error:
-        assert error.errno == errno.ENOSPC
+    except OSError:
         expected = state(1, 2) if held else None
     else:
         expected = state(3)
