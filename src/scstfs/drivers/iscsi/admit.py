@@ -75,6 +75,11 @@ class Admission:
         if login.tsih:
             if existing is None or existing.tsih != login.tsih or not existing.is_open:
                 raise LoginRefused(LoginStatus.SESSION_DOES_NOT_EXIST, "the session has ended")
+            if login.user != existing.user:
+                # All connections of a session authenticate as the same (RFC 7143 9.2).
+                raise LoginRefused(
+                    LoginStatus.AUTHENTICATION_FAILURE, "the session belongs to another user"
+                )
             existing.reconnect(login, self._wire)
             self.nexus = existing
             return existing.tsih

@@ -108,6 +108,8 @@ class Nexus:
         """Take over what a login agreed on and the wire it came by."""
         self.wire = wire
         self.cid = login.cid
+        #: Who has authenticated, if anybody had to.
+        self.user = login.user
         self._set_parameters(login.parameters)
 
     def _set_parameters(self, parameters: SessionParameters) -> None:
