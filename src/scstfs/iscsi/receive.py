@@ -57,6 +57,15 @@ class Receiver:
         self._end = 0
         self._redirected: _Redirected | None = None
 
+    def release(self) -> None:
+        """Give the buffer back: the connection is over, whoever still refers to this."""
+        self.place = _anywhere
+        self.header = self._buffer = bytearray()
+        self._view = memoryview(self._buffer)
+        self.data = _NOTHING
+        self._start = self._end = 0
+        self._redirected = None
+
     # Filling
 
     def buffers(self) -> list[memoryview]:

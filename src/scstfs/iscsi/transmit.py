@@ -153,6 +153,13 @@ class Transmitter:
         self.pending = 0
         self._start = self._at = 0
 
+    def release(self) -> None:
+        """Give all memory back: the connection is over, whoever still refers to this."""
+        self.clear()
+        self._spare.clear()
+        self._chunk = bytearray()
+        self._view = memoryview(self._chunk)
+
     # Chunks
 
     def _room(self, length: int) -> int:

@@ -240,6 +240,16 @@ def test_feed_is_as_good_as_receiving() -> None:
     assert rx.next() == -1
 
 
+def test_release_gives_the_buffer_back() -> None:
+    rx = receiver()
+    rx.feed(encode(PDUS["padded"], header=False, data=False)[:50])
+    buffer = rx.header
+    rx.release()
+    assert rx.header == b""
+    assert rx.is_empty
+    buffer.append(0)  # a BufferError if there were a view of it
+
+
 def test_feed_refuses_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="more data"):
         receiver(capacity=1024).feed(bytes(1025))

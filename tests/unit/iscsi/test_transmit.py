@@ -150,6 +150,20 @@ def test_clear_gives_everything_back_once() -> None:
     assert given == [1, 2]
 
 
+def test_release_gives_the_chunk_back_too() -> None:
+    tx = transmitter()
+    put(tx, b"small")
+    chunk = tx.buffers()[0].obj
+    assert isinstance(chunk, bytearray)
+    released: list[bool] = []
+    tx.put_reference(HEADER, memoryview(b"data"), partial(released.append, True))
+    tx.release()
+    assert (released, tx.pending, tx.buffers()) == ([True], 0, [])
+    chunk.append(0)  # a BufferError if there were a view of it
+    put(tx, b"late")
+    assert taken(tx) == expected(HEADER, b"late", digests=(False, False))
+
+
 def test_more_than_a_chunk_and_more_than_one_call_takes() -> None:
     tx = transmitter()
     big = bytes(range(256)) * (CHUNK_DATA // 256)

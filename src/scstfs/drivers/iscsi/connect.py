@@ -137,6 +137,9 @@ async def _full_feature(
     finally:
         log.info("%s: connection of %s ended: %s", wire.peer, host, wire.reason)
         host.connection_ended(wire)
+        # Not left to the collector of cycles: strangers come quicker than it does.
+        for side in (rx, wire.tx):
+            side.release()
 
 
 async def _pump(server: Server, wire: Wire, connection: Connection) -> None:
