@@ -132,7 +132,7 @@ async def _full_feature(
                 nursery.start_soon(wire.write)
                 # Guarded in here, so that what is raised does not arrive as a group.
                 with _guarded(wire):
-                    await _pump(server, wire, connection)
+                    await _pump(server, wire, connection, host)
                 nursery.cancel_scope.cancel()
     finally:
         log.info("%s: connection of %s ended: %s", wire.peer, host, wire.reason)
@@ -142,7 +142,9 @@ async def _full_feature(
             side.release()
 
 
-async def _pump(server: Server, wire: Wire, connection: Connection) -> None:
+async def _pump(
+    server: Server, wire: Wire, connection: Connection, host: Nexus | DiscoverySession
+) -> None:
     """Receive, process, send; until the connection ends."""
     rx, flusher = connection.rx, wire.flusher
     # Closing cancels the scope, but not every turn awaits something.
@@ -157,6 +159,9 @@ async def _pump(server: Server, wire: Wire, connection: Connection) -> None:
             wire.reason = wire.reason or "logout"
             await wire.drain()
             wire.lingers = True
+            # At once: who has the answer to a logout may be back before another task had its turn,
+            # and must not find the old session.
+            host.connection_ended(wire)
             return
         if not all_done:
             await wire.wait_for_room(connection.has_room)
