@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from scstfs.handlers.passthrough import ScsiBus
-from tests.golden.test_replay import RECORDINGS
-from tests.support.replay import SCST_USER, Record, Replay, differences, load
+from tests.support.recordings import SCST_USER, Record, differences, load, scenario
+from tests.support.replay import Replay
 from tests.support.scsi_devices import Machine
 from tests.support.whole import whole
 
@@ -17,7 +17,6 @@ LEFT_OUT = [SCST_USER, "/pr_file_name$"]
 async def replay(directory: Path) -> list[str]:
     machine = Machine(directory / "sys")
     machine.plug("1:0:0:0", 5, "pci0000:00/0000:00:01.1/ata2/host1/target1:0:0")
-    lines = (RECORDINGS / "09_passthrough.txt").read_text().splitlines()
     async with whole(directory / "state") as everything:
         bus = ScsiBus(everything.scst, machine.scsi_devices)
 
@@ -31,8 +30,8 @@ async def replay(directory: Path) -> list[str]:
             return {"rc": 0, "out": "", "err": ""}
 
         await bus.rescan()
-        actual = await Replay(everything.tree, shell).run(lines)
-    return differences(load(RECORDINGS / "09_passthrough.jsonl"), actual, LEFT_OUT)
+        actual = await Replay(everything.tree, shell).run(scenario("09_passthrough"))
+    return differences(load("09_passthrough"), actual, LEFT_OUT)
 
 
 async def test_scsi_devices_show_as_recorded(tmp_path: Path) -> None:

@@ -11,9 +11,16 @@ import trio
 from scstfs.core.session import Session
 from scstfs.drivers.iscsi.config import IscsiDriver
 from scstfs.iscsi.negotiate import SessionParameters
-from tests.golden.test_replay import RECORDINGS
 from tests.support.machine import need_machine, on_recorded_machine
-from tests.support.replay import SCSI_DEVICES, SCST_USER, Record, Replay, differences, load
+from tests.support.recordings import (
+    SCSI_DEVICES,
+    SCST_USER,
+    Record,
+    differences,
+    load,
+    scenario,
+)
+from tests.support.replay import Replay
 from tests.support.sessions import close_session, open_session
 from tests.support.whole import whole
 
@@ -63,11 +70,10 @@ class Initiator:
 
 
 async def replay() -> list[str]:
-    lines = (RECORDINGS / "10_sessions.txt").read_text().splitlines()
     async with whole(Path("/var/lib/scst")) as everything:
         initiator = Initiator(everything.iscsi)
-        actual = await Replay(everything.tree, initiator.shell).run(lines)
-    return differences(load(RECORDINGS / "10_sessions.jsonl"), actual, LEFT_OUT)
+        actual = await Replay(everything.tree, initiator.shell).run(scenario("10_sessions"))
+    return differences(load("10_sessions"), actual, LEFT_OUT)
 
 
 @pytest.mark.slow

@@ -1,19 +1,25 @@
-"""Recordings of SCST 3.10's tree, replayed: every answer, entry, mode, link and byte."""
+"""Recordings of SCST 3.10, replayed on the mount of a real daemon.
+
+Compared are every outcome, entry, mode, link and byte, and in the scenarios with initiators every
+status, sense, residual, asynchronous message and byte of data. Scenarios without initiators are
+replayed in this process, too: there the whole tree can be looked at each time it was recorded.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trio
 
 from tests.support.machine import need_machine, on_recorded_machine
-from tests.support.replay import SCSI_DEVICES, SCST_USER, Replay, differences, load
+from tests.support.recordings import differences, load, scenario
+from tests.support.replay import Replay
+from tests.support.replay_mount import LEFT_OUT, replay_on_mount
 from tests.support.whole import whole
 
-RECORDINGS = Path(__file__).parents[1] / "data" / "oracle"
-
-SCENARIOS = [
+TREES = [
     "01_boot",
     "02_vdisk",
     "03_device_attributes",
@@ -26,24 +32,38 @@ SCENARIOS = [
     "fuzz2",
     "fuzz3",
 ]
-
-LEFT_OUT = [SCST_USER, SCSI_DEVICES]
-
-
-async def replay(name: str) -> list[str]:
-    lines = (RECORDINGS / f"{name}.txt").read_text().splitlines()
-    async with whole(Path("/var/lib/scst")) as everything:
-        actual = await Replay(everything.tree).run(lines)
-    return differences(load(RECORDINGS / f"{name}.jsonl"), actual, LEFT_OUT)
+INITIATORS = ["io1", "io2", "io3"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_the_tree_answers_as_recorded(name: str) -> None:
+def check(replay: Callable[[], list[str]]) -> None:
+    """Replay on the machine of the recordings and find no differences."""
     need_machine()
 
     def body() -> None:
-        found = trio.run(replay, name)
+        found = replay()
         assert not found, "\n".join(found[:60]) + f"\n{len(found)} differences"
 
     on_recorded_machine(body)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TREES)
+def test_the_tree_is_as_recorded(name: str) -> None:
+    async def replay() -> list[str]:
+        async with whole(Path("/var/lib/scst")) as everything:
+            actual = await Replay(everything.tree).run(scenario(name))
+        return differences(load(name), actual, LEFT_OUT)
+
+    check(lambda: trio.run(replay))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TREES)
+def test_the_daemon_answers_as_recorded(name: str) -> None:
+    check(lambda: replay_on_mount(name, every_dump=False))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", INITIATORS)
+def test_initiators_are_answered_as_recorded(name: str) -> None:
+    check(lambda: replay_on_mount(name))

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from scstfs.drivers.iscsi.accounts import AttributeFile
 from scstfs.sysfs.errors import SysfsError
 from scstfs.sysfs.node import Node, NodeKind
-from tests.support.replay import Record, follow, snapshot
+from tests.support.recordings import Record
+from tests.support.replay import follow, snapshot
 from tests.support.sessions import close_session, open_session
 from tests.support.whole import Whole, whole
 

@@ -1,31 +1,52 @@
-"""Replays a scenario against a tree in this process, and compares with what SCST answered.
+"""Replays a scenario against a tree, one in this process or a mounted one.
 
 Scenario lines: ``W PATH|DATA`` write a line, ``N PATH|DATA`` write without a newline, ``R PATH``
 read, ``L PATH`` list, ``S COMMAND`` run a shell command, ``D`` dump what changed in the whole tree,
-``#`` comment; DATA has Python's escapes. The outcome of each is a record, a JSON object, as in the
+``#`` comment; DATA has Python's escapes. The lines ``I E C T A X`` are an initiator's
+(`tests.support.replay_initiators`). The outcome of each is a record, a JSON object, as in the
 recordings that ship with the tests.
 """
 
 from __future__ import annotations
 
 import errno
-import json
-import posixpath
-import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, Protocol, TypeAlias
 
 import trio.testing
 
 from scstfs.sysfs.errors import SysfsError
 from scstfs.sysfs.node import Node, NodeKind, Tree
 from scstfs.sysfs.text import PAGE_SIZE
+from tests.support.recordings import Record
 
-Record: TypeAlias = dict[str, Any]
 Shell: TypeAlias = Callable[[str], Awaitable[Record]]
 
-_MOST_LINKS = 40
+_MOST_LINKS: Final = 40
+_INITIATOR_LINES: Final = frozenset("IECTAX")
+
+
+class Files(Protocol):
+    """A tree that a scenario is replayed against."""
+
+    def read(self, path: str) -> Record:
+        """Open and read a file."""
+
+    async def write(self, path: str, data: bytes) -> Record:
+        """Open and write to a file."""
+
+    def listing(self, path: str) -> Record:
+        """The names in a directory."""
+
+    async def snapshot(self) -> dict[str, Record]:
+        """Every entry by path: mode of a directory, text of a link, mode and text of a file."""
+
+
+class Initiators(Protocol):
+    """Who does the lines of initiators."""
+
+    def perform(self, kind: str, argument: str) -> Record:
+        """The outcome of one line."""
 
 
 def _errno_name(error: SysfsError) -> str:
@@ -113,6 +134,30 @@ def _describe(node: Node) -> Record:
     return entry
 
 
+class TreeFiles:
+    """A tree in this process."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+
+    def read(self, path: str) -> Record:
+        """See Files."""
+        return read(self._tree, path)
+
+    async def write(self, path: str, data: bytes) -> Record:
+        """See Files."""
+        return await write(self._tree, path, data)
+
+    def listing(self, path: str) -> Record:
+        """See Files."""
+        return listing(self._tree, path)
+
+    async def snapshot(self) -> dict[str, Record]:
+        """See Files; what goes on in the background is waited for."""
+        await trio.testing.wait_all_tasks_blocked()
+        return snapshot(self._tree)
+
+
 async def run_shell(command: str) -> Record:
     """Run a command, but take no naps."""
     if command.startswith("sleep "):
@@ -126,16 +171,32 @@ async def run_shell(command: str) -> Record:
 class Replay:
     """One run of a scenario."""
 
-    def __init__(self, tree: Tree, shell: Shell = run_shell) -> None:
-        self._tree = tree
+    def __init__(
+        self,
+        files: Files | Tree,
+        shell: Shell = run_shell,
+        initiators: Initiators | None = None,
+        *,
+        every_dump: bool = True,
+    ) -> None:
+        """Without *every_dump* only the last one of a scenario is made: they take long."""
+        self._files = TreeFiles(files) if isinstance(files, Tree) else files
         self._shell = shell
+        self._initiators = initiators
+        self._every_dump = every_dump
         self._last: dict[str, Record] = {}
 
     async def run(self, lines: Iterable[str]) -> list[Record]:
         """The records of all lines."""
-        return [
-            record for line in lines if (record := await self._line(line.rstrip("\n"))) is not None
-        ]
+        lines = [line.rstrip("\n") for line in lines]
+        last = max((at for at, line in enumerate(lines) if line == "D"), default=0)
+        records: list[Record] = []
+        for at, line in enumerate(lines):
+            skipped = line == "D" and at != last and not self._every_dump
+            record = {"op": "dump", "skipped": True} if skipped else await self._line(line)
+            if record is not None:
+                records.append(record)
+        return records
 
     async def _line(self, line: str) -> Record | None:
         if line.startswith("#"):
@@ -147,124 +208,25 @@ class Replay:
             path, _, text = argument.partition("|")
             data = text.encode().decode("unicode_escape").encode("latin-1")
             data += b"\n" if kind == "W" else b""
-            outcome = await write(self._tree, path, data)
+            outcome = await self._files.write(path, data)
             return {"op": "write", "path": path, "data": data.decode("latin-1"), **outcome}
         if kind == "R":
-            return {"op": "read", "path": argument, **read(self._tree, argument)}
+            return {"op": "read", "path": argument, **self._files.read(argument)}
         if kind == "L":
-            return {"op": "list", "path": argument, **listing(self._tree, argument)}
+            return {"op": "list", "path": argument, **self._files.listing(argument)}
         if kind == "S":
             return {"op": "shell", "cmd": argument, **await self._shell(argument)}
         if kind == "D":
-            await trio.testing.wait_all_tasks_blocked()
-            return {"op": "dump", **self._dump()}
+            return {"op": "dump", **await self._dump()}
+        if self._initiators is not None and kind in _INITIATOR_LINES:
+            outcome = self._initiators.perform(kind, argument)
+            return {"op": "io", "kind": kind, "arg": argument, **outcome}
         raise ValueError(f"no scenario line: {line!r}")
 
-    def _dump(self) -> Record:
-        now, last = snapshot(self._tree), self._last
+    async def _dump(self) -> Record:
+        now, last = await self._files.snapshot(), self._last
         self._last = now
         return {
             "changed": {path: entry for path, entry in now.items() if last.get(path) != entry},
             "removed": sorted(path for path in last if path not in now),
         }
-
-
-# Comparing
-
-_MASKED = [
-    re.compile(pattern)
-    for pattern in (
-        r"(^|/)thread_pid$",
-        r"^sgv/(.*/stats|global_stats)$",
-        r"^version$",
-        r"^trace_m?cmds$",
-        r"(_cmd_count|_io_count_kb|/commands|/active_commands)$",
-        r"/sid$",
-    )
-]
-"""Entries whose text depends on the machine or on timing; they must be there all the same."""
-
-SCST_USER = "^handlers/scst_user"
-"""Needs a kernel character device, so there is none."""
-
-SCSI_DEVICES = r"^devices/\d+:\d+:\d+:\d+(/|$)"
-"""SCSI devices of the machine: another one has others."""
-
-
-def load(path: Path) -> list[Record]:
-    """The records of a recording."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def differences(
-    expected: Sequence[Record], actual: Sequence[Record], skip: Sequence[str] = ()
-) -> list[str]:
-    """What is not as expected, but for paths that match one of the patterns in *skip*.
-
-    A difference between the trees counts once, where it first shows.
-    """
-    skipped = [re.compile(pattern) for pattern in skip]
-    comparison = _Comparison(lambda path: any(p.search(path) for p in skipped))
-    found = []
-    if len(expected) != len(actual):
-        found.append(f"{len(expected)} records expected, {len(actual)} are there")
-    for number, (wanted, got) in enumerate(zip(expected, actual, strict=False), 1):
-        found += [f"line {number} {text}" for text in comparison.records(wanted, got)]
-    return found
-
-
-class _Comparison:
-    """Both trees as they are after the dumps so far."""
-
-    def __init__(self, skips: Callable[[str], bool]) -> None:
-        self._skips = skips
-        self._trees: tuple[dict[str, Record], dict[str, Record]] = ({}, {})
-        self._seen: set[str] = set()
-
-    def records(self, wanted: Record, got: Record) -> Iterator[str]:
-        """What differs in one record."""
-        if wanted.get("op") == "dump":
-            yield from self._dumps(wanted, got)
-        elif wanted.get("op") in ("write", "read", "list") and not self._skips(wanted["path"]):
-            mine, theirs = (self._outcome(record) for record in (wanted, got))
-            if mine != theirs:
-                data = f" {wanted['data']!r}" if "data" in wanted else ""
-                yield f"{wanted['op']} {wanted['path']}{data}: expected {mine}, got {theirs}"
-
-    def _dumps(self, wanted: Record, got: Record) -> Iterator[str]:
-        for tree, record in zip(self._trees, (wanted, got), strict=True):
-            for path in record["removed"]:
-                tree.pop(path, None)
-            tree.update(record["changed"])
-        for path in sorted({*self._trees[0], *self._trees[1]}):
-            text = self._entry(path)
-            if text and text not in self._seen:
-                self._seen.add(text)
-                yield text
-
-    def _entry(self, path: str) -> str:
-        """How the trees differ in one entry; empty if they do not."""
-        wanted, got = (tree.get(path) for tree in self._trees)
-        if self._skips(path):
-            return ""
-        mine, theirs = (_unmasked(path, entry or {}) for entry in (wanted, got))
-        return "" if mine == theirs else f"tree {path}: expected {mine}, got {theirs}"
-
-    def _outcome(self, record: Record) -> Record:
-        path = record["path"]
-        keys = ["written", "errno", "at", "names"] + ["text"] * (not _matches(_MASKED, path))
-        outcome = {key: record[key] for key in keys if key in record}
-        if "names" in outcome:
-            outcome["names"] = [
-                name for name in outcome["names"] if not self._skips(posixpath.join(path, name))
-            ]
-        return outcome
-
-
-def _matches(patterns: Iterable[re.Pattern[str]], path: str) -> bool:
-    return any(pattern.search(path) for pattern in patterns)
-
-
-def _unmasked(path: str, entry: Mapping[str, Any]) -> Record:
-    hidden = {"size", "text", "errno"} if _matches(_MASKED, path) else {"size"}
-    return {key: value for key, value in entry.items() if key not in hidden}

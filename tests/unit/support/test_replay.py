@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import trio
 
@@ -11,7 +9,8 @@ from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import DirType, Link, Sub
 from scstfs.sysfs.entry import itself
 from scstfs.sysfs.node import Tree
-from tests.support.replay import Record, Replay, differences, follow
+from tests.support.recordings import DIRECTORY, Record, differences
+from tests.support.replay import Replay, follow
 
 Settings = dict[str, str]
 
@@ -149,6 +148,5 @@ def test_lines_that_are_none() -> None:
 
 
 def test_recordings_are_there() -> None:
-    directory = Path(__file__).parents[2] / "data" / "oracle"
-    for scenario in directory.glob("*.txt"):
+    for scenario in DIRECTORY.glob("*.txt"):
         assert scenario.with_suffix(".jsonl").exists()
