@@ -1,4 +1,4 @@
-"""Runs the toy daemon, and anything beside it, in the caller's mount namespace."""
+"""Runs the daemon with a toy target or the real one, in the caller's mount namespace."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def mountinfo() -> str:
 
 
 class Daemon:
-    """A running toy daemon, killed at the end of the context.
+    """A running daemon, killed at the end of the context.
 
     Attributes:
         lines: of its log, so far.
@@ -40,19 +40,23 @@ class Daemon:
         self,
         directory: Path,
         *options: str,
-        behaviour: str = "plain",
+        behaviour: str | None = "plain",
         wrapper: Sequence[str] = (),
         environment: dict[str, str] | None = None,
     ) -> None:
-        """Start it with state below *directory* and no pid file, unless *options* say otherwise."""
+        """Start it with state below *directory* and no pid file, unless *options* say otherwise.
+
+        *behaviour* is the toy's (`tests.daemon.toy`); None serves the real target.
+        """
         self.lines: list[str] = []
         self._news = threading.Condition()
         defaults = ["--state-dir", str(directory / "state"), "--portal", "127.0.0.1:0"]
         defaults += ["--pid-file", ""]
+        program = ("scstfs",) if behaviour is None else ("tests.daemon.toy", behaviour)
         self.process = subprocess.Popen(
             [
                 *wrapper,
-                *(sys.executable, "-m", "tests.daemon.toy", behaviour),
+                *(sys.executable, "-m", *program),
                 *("mount", *defaults, *options),
             ],
             stderr=subprocess.PIPE,
@@ -100,11 +104,16 @@ class Daemon:
         self.wait_for(": ready: ")
         return self
 
-    def connect(self) -> socket.socket:
-        """Connect to its portal."""
+    @property
+    def port(self) -> int:
+        """The TCP port of its portal, once it is ready."""
         match = re.search(r" on 127\.0\.0\.1:(\d+)", self.wait_for(": ready: "))
         assert match is not None
-        return socket.create_connection(("127.0.0.1", int(match[1])), PATIENCE)
+        return int(match[1])
+
+    def connect(self) -> socket.socket:
+        """Connect to its portal."""
+        return socket.create_connection(("127.0.0.1", self.port), PATIENCE)
 
     def send(self, signum: signal.Signals) -> None:
         self.process.send_signal(signum)
