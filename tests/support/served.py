@@ -1,0 +1,108 @@
+"""`scstfs mount` with a target, and what it costs: for tests that look at the whole process.
+
+The tree is mounted in a private namespace (`tests.support.mounted`), the portal is a free port of
+loopback. Initiators are those of `tests.support.initiator`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support.initiator import Initiator
+from tests.support.iscsi_login import ISID, NAME
+from tests.support.mounted import Mounted
+from tests.support.needs import need_mounts
+
+HOST = "127.0.0.1"
+TARGET = "iqn.2005-03.org.example:disk"
+DIRECTORY = f"targets/iscsi/{TARGET}"
+
+_RESET_PEAK = "5"
+"""Written to /proc/PID/clear_refs (proc(5))."""
+
+
+class Served(Mounted):
+    """A running daemon, its tree and its portal."""
+
+    def __init__(self, directory: Path) -> None:
+        """Everything it writes goes below *directory*."""
+        mountpoint = directory / "scst_tgt"
+        mountpoint.mkdir()
+        argv = [sys.executable, "-m", "scstfs", "mount", "--mountpoint", str(mountpoint)]
+        argv += ["--state-dir", str(directory / "state"), "--pid-file", ""]
+        argv += ["--portal", f"{HOST}:0"]
+        super().__init__(argv, mountpoint, ready=": ready: ")
+        self.directory = directory
+        match = re.search(rf" on {HOST}:(\d+)", self.log)
+        assert match is not None, self.log
+        self.port = int(match[1])
+
+    def add_target(self, *, size: int, luns: int = 1) -> None:
+        """Make an enabled target with sparse disks of *size* bytes."""
+        self.write("targets/iscsi/mgmt", f"add_target {TARGET}\n")
+        for lun in range(luns):
+            path = self.directory / f"disk{lun}"
+            with path.open("wb") as file:
+                file.truncate(size)
+            add = f"add_device {path.name} filename={path}\n"
+            self.write("handlers/vdisk_fileio/mgmt", add)
+            self.write(f"{DIRECTORY}/luns/mgmt", f"add {path.name} {lun}\n")
+        self.write(f"{DIRECTORY}/enabled", "1\n")
+        self.write("targets/iscsi/enabled", "1\n")
+
+    def log_in(self, number: int = 1, *, timeout: float = 20.0, **options: Any) -> Initiator:
+        """A new initiator port in full-feature phase, its unit attention taken."""
+        isid = ISID[:4] + number.to_bytes(2, "big")
+        initiator = Initiator.connect(HOST, self.port, name=NAME, isid=isid, timeout=timeout)
+        try:
+            initiator.login(TARGET, **options)
+            initiator.command("000000000000")
+        except BaseException:
+            initiator.close()
+            raise
+        return initiator
+
+    # What it costs
+
+    @property
+    def descriptors(self) -> int:
+        """File descriptors that are open."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def _status(self, name: str) -> int:
+        text = Path(f"/proc/{self.pid}/status").read_text()
+        match = re.search(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE)
+        assert match is not None
+        return int(match[1]) << 10
+
+    @property
+    def memory(self) -> int:
+        """Resident memory (bytes)."""
+        return self._status("VmRSS")
+
+    @property
+    def peak_memory(self) -> int:
+        """The most of it since `reset_peak` (bytes)."""
+        return self._status("VmHWM")
+
+    def reset_peak(self) -> None:
+        Path(f"/proc/{self.pid}/clear_refs").write_text(_RESET_PEAK)
+
+    def sessions(self) -> list[str]:
+        return os.listdir(self.path / DIRECTORY / "sessions")
+
+
+@contextmanager
+def served(directory: Path) -> Iterator[Served]:
+    """A daemon without a target that has to end in good order and without a traceback."""
+    need_mounts()
+    with Served(directory) as daemon:
+        yield daemon
+        assert daemon.stop() == 0, daemon.log
+    assert "Traceback" not in daemon.log, daemon.log
