@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -17,6 +18,14 @@ _numbers = itertools.count(1)
 
 LogIn: TypeAlias = Callable[..., Initiator]
 Connect: TypeAlias = Callable[..., Initiator]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What initiators provoke is logged at a limited rate, over all tests of a process."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.logs("similar messages suppressed"))
 
 
 @pytest.fixture(scope="module")

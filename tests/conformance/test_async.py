@@ -46,6 +46,7 @@ def test_events_of_fast_abort_are_not_sent(log_in: LogIn) -> None:
     assert other.async_messages == []
 
 
+@pytest.mark.slow
 def test_the_end_of_the_target_is_told(tmp_path: Path) -> None:
     """Event 3 comes last: all connections of the session are dropped."""
     with LiveTarget(tmp_path) as live:
