@@ -5,6 +5,7 @@ VENV := .venv
 HERE := $(shell printf '%s' '$(CURDIR)' | cksum | cut -d ' ' -f 1)
 RUN_READY := $(VENV)/run-$(HERE)
 DEV_READY := $(VENV)/dev-$(HERE)
+FUZZ_READY := $(VENV)/fuzz-$(HERE)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 # Debian's own Python where it is new enough: the packages below are made for it.
@@ -17,7 +18,7 @@ RUN_PACKAGES := python3-venv python3-dev gcc pkg-config libfuse3-dev fuse3 libsg
 TEST_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra sg3-utils tree procps iproute2
 BENCH_PACKAGES := libiscsi-bin tgt
 
-.PHONY: help run demo test lint type bench clean run-packages test-packages bench-packages
+.PHONY: help run demo test lint type docs fuzz bench clean run-packages test-packages bench-packages
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | \
@@ -39,12 +40,19 @@ lint: $(DEV_READY) ## check style and formatting
 type: $(DEV_READY) ## check types
 	$(VENV)/bin/mypy
 
+docs: $(RUN_READY) ## make the pages anew that are made of tables: docs/opcodes.md, docs/tree.md
+	$(VENV)/bin/python -m scstfs.scsi.document >docs/opcodes.md
+	$(VENV)/bin/python -m scstfs.tree.document >docs/tree.md
+
+fuzz: $(FUZZ_READY) ## look for input that breaks something (options: ARGS='login --seconds 600')
+	@exec $(VENV)/bin/python -m fuzz $(ARGS)
+
 bench: $(RUN_READY) bench-packages ## compare with tgt (options: ARGS='--rounds 5')
 	@exec $(VENV)/bin/python -m bench $(ARGS)
 
 clean: ## remove what make and the tools left here
 	rm -rf $(VENV) build dist src/*.egg-info .coverage .coverage.* .hypothesis .import_linter_cache
-	rm -rf .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .fuzz .mypy_cache .pytest_cache .ruff_cache
 	find . -path ./.git -prune -o -name __pycache__ -exec rm -rf {} +
 
 run-packages:
@@ -66,4 +74,9 @@ $(RUN_READY): pyproject.toml constraints.txt | run-packages
 $(DEV_READY): $(RUN_READY)
 	@echo 'setting up $(VENV) for tests'
 	@$(PIP) --editable '.[test,lint]'
+	@touch $@
+
+$(FUZZ_READY): $(DEV_READY)
+	@echo 'setting up $(VENV) for fuzzing'
+	@$(PIP) --editable '.[fuzz]'
 	@touch $@

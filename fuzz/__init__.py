@@ -7,26 +7,12 @@ ended; numbers that the standard says never go back never do; and nothing is kep
 Each target is a function ``run(data)`` that reads its input as a script of what happens and raises
 where the invariant does not hold: ``engine`` (full-feature phase with a host that behaves in any
 way that a host may), ``login`` (the login machine with its text), ``text`` (key=value text and
-negotiation) and ``isns``.
+negotiation), ``isns`` (messages of an iSNS server) and ``tree`` (any text written to any attribute:
+an errno or success).
 
-    python -m fuzz engine -max_total_time=600
+    make fuzz ARGS='engine login --seconds 600'
 
-looks for such inputs with atheris (extra ``fuzz``), guided by coverage.  ``tests/test_fuzz.py``
-runs what was found interesting so far (``tests/data/fuzz``) and mutations of it.
+looks for such inputs with atheris (extra ``fuzz``), guided by coverage, and
+``make fuzz ARGS=--minimise`` keeps those that reach something new in ``tests/data/fuzz``.
+``tests/test_fuzz.py`` runs these and mutations of them, without atheris.
 """
-
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from types import MappingProxyType
-from typing import Final
-
-from fuzz import engine, isns, login, text
-
-TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = MappingProxyType(
-    {"engine": engine.run, "isns": isns.run, "login": login.run, "text": text.run}
-)
-
-CORPUS: Final = Path(__file__).parent.parent / "tests" / "data" / "fuzz"
-"""One directory per target."""

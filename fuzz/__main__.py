@@ -1,39 +1,78 @@
-"""``python -m fuzz TARGET [OPTIONS OF LIBFUZZER]``: look for inputs that break the invariant.
+"""Look for inputs that break the invariant, with atheris: usually by `make fuzz`.
 
-Inputs that reach something new are kept in ``.fuzz/TARGET``; with ``--minimise`` those that are
-needed for it go from there into the corpus of the tests.
+What reaches something new is collected in .fuzz/TARGET, what breaks the invariant in
+.fuzz/TARGET-crash-* (or -timeout-*, -oom-*): the status is 1 then. `python -m fuzz TARGET FILE...`
+runs such files again.
 """
 
 from __future__ import annotations
 
+import argparse
+import shutil
+import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
-import atheris
+from fuzz import corpus
+from fuzz.targets import TARGETS
 
-with atheris.instrument_imports(include=["scstfs"]):
-    from fuzz import CORPUS, TARGETS
-
-_FOUND = Path(".fuzz")
+_FOUND: Final = Path(".fuzz")
+_OPTIONS: Final = ("-max_len=4096", "-len_control=0", "-timeout=60", "-rss_limit_mb=1024")
 
 
-def main(arguments: list[str]) -> int:
-    """Run libFuzzer on one target."""
-    if not arguments or arguments[0] not in TARGETS:
-        print(f"usage: python -m fuzz {'|'.join(TARGETS)} [-max_total_time=SECONDS ...]")
-        return 2
-    target, *options = arguments
-    corpus, found = CORPUS / target, _FOUND / target
-    for directory in (corpus, found):
-        directory.mkdir(parents=True, exist_ok=True)
-    if "--minimise" in options:
-        options.remove("--minimise")
-        options = ["-merge=1", *options, str(corpus), str(found)]
-    else:
-        options = ["-max_len=4096", *options, str(found), str(corpus)]
-    atheris.Setup([sys.argv[0], *options], TARGETS[target])
-    atheris.Fuzz()
+def main() -> int:
+    """Fuzz one target after the other, each in a process of its own."""
+    parser = argparse.ArgumentParser(prog="fuzz", description=__doc__)
+    parser.add_argument("what", nargs="*", metavar="TARGET", help=f"of {TARGETS} (all)")
+    parser.add_argument(
+        "--seconds", type=int, default=600, help="for each target (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--minimise",
+        action="store_true",
+        help="fuzz nothing; keep what is needed to reach all that was reached in tests/data/fuzz",
+    )
+    given = parser.parse_args()
+    targets = [word for word in given.what if word in TARGETS]
+    files = [word for word in given.what if word not in TARGETS]
+    if not all(Path(file).is_file() for file in files) or (files and len(targets) != 1):
+        parser.error(f"neither a target nor a file of a target: {' '.join(files)}")
+    status = 0
+    for target in targets or TARGETS:
+        print(f"--- {target}", flush=True)
+        if files:
+            status |= _run(target, *files)
+        elif given.minimise:
+            status |= _minimise(target)
+        else:
+            found = _FOUND / target
+            corpus.unpack(corpus.load(target), found)
+            status |= _run(target, f"-max_total_time={given.seconds}", str(found))
+    return status
+
+
+def _minimise(target: str) -> int:
+    """Put into the tests' corpus what is needed of it and of what was found."""
+    found, needed = _FOUND / target, _FOUND / f"{target}-needed"
+    corpus.unpack(corpus.load(target), found)
+    shutil.rmtree(needed, ignore_errors=True)
+    needed.mkdir()
+    status = _run(target, "-merge=1", str(needed), str(found))
+    inputs = corpus.pack(needed)
+    shutil.rmtree(needed)
+    if status or not inputs:
+        return 1
+    corpus.save(target, inputs)
     return 0
 
 
-sys.exit(main(sys.argv[1:]))
+def _run(target: str, *arguments: str) -> int:
+    """Run libFuzzer, which ends its process; 0 if it found nothing, else 1."""
+    prefix = f"-artifact_prefix={_FOUND}/{target}-"
+    argv = [sys.executable, "-m", "fuzz.libfuzzer", target, *_OPTIONS, prefix, *arguments]
+    return int(subprocess.run(argv, check=False).returncode != 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
