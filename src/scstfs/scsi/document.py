@@ -20,7 +20,8 @@ _INTRODUCTION: Final = """\
 # Commands
 
 This page is made of the table that decodes CDBs, decides what may pass a reservation, and answers
-REPORT SUPPORTED OPERATION CODES (`python -m scstfs.scsi.document >docs/opcodes.md`).
+REPORT SUPPORTED OPERATION CODES (`make docs`). What is not SCST's is explained in
+[differences.md](differences.md).
 
 - **Code**: operation code, and service action behind a slash; `+` marks what SCST 3.10 refuses
   altogether or in part.

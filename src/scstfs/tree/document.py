@@ -19,9 +19,8 @@ from scstfs.tree.root import ROOT
 _INTRODUCTION: Final = """\
 # The tree
 
-This page is made of the tables that the tree itself is made of
-(`python -m scstfs.tree.document >docs/tree.md`). Words in capitals stand for names, `N` for a
-number or nothing.
+This page is made of the tables that the tree itself is made of (`make docs`). Words in capitals
+stand for names, `N` for a number or nothing.
 
 - Behind a file's name stand its mode and the first release of SCST that has it.
 - *Key*: when the value is followed by the line `[key]`, which marks what a saved configuration

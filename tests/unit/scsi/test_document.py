@@ -10,7 +10,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "opcodes.md"
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert PAGE.read_text() == document(), "python -m scstfs.scsi.document >docs/opcodes.md"
+    assert PAGE.read_text() == document(), "make docs"
 
 
 def test_every_command_that_is_served_is_on_the_page() -> None:

@@ -11,7 +11,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "tree.md"
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert PAGE.read_text() == document(), "python -m scstfs.tree.document >docs/tree.md"
+    assert PAGE.read_text() == document(), "make docs"
 
 
 def test_every_entry_is_on_the_page() -> None:
