@@ -132,6 +132,13 @@ class Chap:
             raise LoginRefused(
                 LoginStatus.AUTHENTICATION_FAILURE, f"CHAP: wrong user {name!a} or secret"
             )
+        ours = self._credentials.outgoing
+        if ours is not None and hmac.compare_digest(ours.secret[:MAX_SECRET], secret[:MAX_SECRET]):
+            # It could be our own answer that somebody reflects (RFC 7143 9.2.1).
+            raise LoginRefused(
+                LoginStatus.AUTHENTICATION_FAILURE,
+                f"CHAP: user {name!a} has the secret that we answer with",
+            )
         self.user = name
 
     def _authenticate_target(self, keys: Mapping[str, str]) -> Pairs:

@@ -171,6 +171,13 @@ def test_mutual_without_an_outgoing_user() -> None:
     assert refused(chap, keys) == LoginStatus.AUTHENTICATION_FAILURE
 
 
+def test_one_secret_for_both_directions_is_refused() -> None:
+    """RFC 7143 9.2.1: the response is the one that we would give to the same challenge."""
+    chap = challenged("7", Credentials(JOE, User("tgtuser", JOE["joe"])))
+    assert refused(chap, good()) == LoginStatus.AUTHENTICATION_FAILURE
+    assert chap.user is None
+
+
 def test_only_255_bytes_of_a_secret_count() -> None:
     long = b"s" * 300
     chap = challenged("7", Credentials({"joe": long}))
