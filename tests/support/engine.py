@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from scstfs.iscsi.codes import RESERVED_TAG, TaskResponse
+from scstfs.iscsi import pdu
+from scstfs.iscsi.codes import RESERVED_TAG, Opcode, TaskResponse
 from scstfs.iscsi.connection import Connection
 from scstfs.iscsi.errors import ProtocolError
 from scstfs.iscsi.host import TaskManagement, TextNegotiation
@@ -111,12 +112,25 @@ class EngineHost:
 
     # The host of the connection
 
-    def fast(
-        self, lun: bytes, cdb: bytes, flags: int, expected: int, itt: int, data: memoryview
-    ) -> bool:
-        done = self.on_fast(itt, data)
-        self.fast_commands += done
-        return done
+    def fast(self, connection: Connection) -> None:
+        """Offer commands with nothing unusual about them to ``on_fast`` until it declines one."""
+        while not (connection.rx.header_digest or connection.rx.data_digest):
+            buffer, view, start, end = connection.rx.window()
+            if end - start < pdu.BHS_LENGTH:
+                return
+            command = pdu.unpack_scsi_command(buffer, start)
+            data_at = start + pdu.BHS_LENGTH
+            behind = data_at + command.lengths + (-command.lengths & 3)
+            due = connection.exp_cmd_sn
+            is_plain = command.opcode == Opcode.SCSI_COMMAND and not command.lengths >> 24
+            if not is_plain or command.cmd_sn != due or behind > end:
+                return
+            connection.received_until((due + 1) & 0xFFFFFFFF)
+            if not self.on_fast(command.itt, view[data_at : data_at + command.lengths]):
+                connection.received_until(due)
+                return
+            connection.rx.consume(behind)
+            self.fast_commands += 1
 
     def command(self, task: Task) -> int:
         task.owner = self

@@ -26,7 +26,7 @@ _WRITE: Final = RW[0x2A].op.flags
 
 def check_queue_depth(tgt_dev: TgtDev) -> None:
     """Refuse more commands at once than the device takes from one nexus (SAM-5 5.3.1)."""
-    if len(tgt_dev.commands) < tgt_dev.device.max_tgt_dev_commands:
+    if tgt_dev.has_room:
         return
     session = tgt_dev.session
     alone = session.command_count <= 1 or session.state is SessionState.STARTING

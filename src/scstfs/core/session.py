@@ -4,10 +4,10 @@ A session belongs to one access control group at a time and has a tgt_dev for ev
 group.  A tgt_dev keeps what SAM ties to the nexus: pending unit attentions, the persistent
 reservation registration, commands that are under way.
 
-It also holds the *fast path*: ``fast_read`` and ``fast_write`` are functions that do a whole READ
-or WRITE at once, or decline by returning False without having changed anything.  They are None
-while any gate would have to look at the command; ``refresh`` decides, and everything that could
-change the decision calls it.
+It also holds the *fast path*: ``fast_read`` and ``fast_write`` are functions that move the blocks
+of a READ or WRITE at once, or decline by returning False without having changed anything.  They
+are None while any gate would have to look at the command; ``refresh`` decides, and everything that
+could change the decision calls it.  Whoever calls them sees that ``has_room``, and counts.
 """
 
 from __future__ import annotations
@@ -138,6 +138,11 @@ class TgtDev:
                 tgt_dev.refresh()
         self.refresh()
         return condition.sense
+
+    @property
+    def has_room(self) -> bool:
+        """The device takes one more command of this nexus (``max_tgt_dev_commands``)."""
+        return len(self.commands) < self.device.max_tgt_dev_commands
 
     def refresh(self) -> None:
         """Decide again whether READ and WRITE may bypass the gates."""

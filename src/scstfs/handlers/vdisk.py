@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from scstfs.core import gates
@@ -350,48 +351,21 @@ class VdiskDevice(Device):
         if store is None or self.medium_changed or occupied:
             return None, None
         writes = writes and not (self.writes_through or self.tasks.watchers)
-        read = self._fast_read(tgt_dev, store) if reads else None
-        write = self._fast_write(tgt_dev, store) if writes else None
+        read = self._fast(store.try_read) if reads else None
+        write = self._fast(store.try_write) if writes else None
         return read, write
 
-    def _fast_read(self, tgt_dev: TgtDev, store: Store) -> FastPath:
+    def _fast(self, attempt: Callable[[int, memoryview], bool]) -> FastPath:
         # Everything that does not change while the function is in use is bound here.
-        shift, size, tasks, commands = self.block_shift, self.size, self.tasks, tgt_dev.commands
-        limit = self.max_tgt_dev_commands
-        counter, try_read = tgt_dev.session.counters.read, store.try_read
+        shift, size, tasks = self.block_shift, self.size, self.tasks
 
-        def read(lba: int, blocks: int, buffer: memoryview) -> bool:
-            start, length = lba << shift, blocks << shift
-            if start + length > size or tasks.gated or len(commands) >= limit:
+        def transfer(lba: int, blocks: int, buffer: memoryview) -> bool:
+            start = lba << shift
+            if start + (blocks << shift) > size or tasks.gated:
                 return False
-            if not try_read(start, buffer):
-                return False
-            counter.cmds += 1
-            counter.io_bytes += length
-            if (start | length) & 4095:
-                counter.unaligned += 1
-            return True
+            return attempt(start, buffer)
 
-        return read
-
-    def _fast_write(self, tgt_dev: TgtDev, store: Store) -> FastPath:
-        shift, size, tasks, commands = self.block_shift, self.size, self.tasks, tgt_dev.commands
-        limit = self.max_tgt_dev_commands
-        counter, try_write = tgt_dev.session.counters.write, store.try_write
-
-        def write(lba: int, blocks: int, buffer: memoryview) -> bool:
-            start, length = lba << shift, blocks << shift
-            if start + length > size or tasks.gated or len(commands) >= limit:
-                return False
-            if not try_write(start, buffer):
-                return False
-            counter.cmds += 1
-            counter.io_bytes += length
-            if (start | length) & 4095:
-                counter.unaligned += 1
-            return True
-
-        return write
+        return transfer
 
     def reset(self) -> None:
         """A logical unit reset: saved mode pages, medium removal allowed."""

@@ -45,7 +45,7 @@ class Answers:
         #: The peer may send commands up to and including this CmdSN; it never goes back.
         self.max_cmd_sn = add(cmd_sn, -1)
         #: Commands that may come, less one.
-        self._credit = 0
+        self.credit = 0
         #: A command with the CmdSN due needs no further look at numbers: the window is open, and
         #: as wide as the credit; nothing waits for its turn.
         self._plain = False
@@ -57,11 +57,16 @@ class Answers:
 
     def open_window(self) -> None:
         """Recompute MaxCmdSN: QueuedCommands less what is under way (RFC 7143 4.2.2.1)."""
-        self._credit = credit = max(self.queue_depth - self.under_way(), 0) - 1
+        self.credit = credit = max(self.queue_depth - self.under_way(), 0) - 1
         maximum = add(self.exp_cmd_sn, credit)
         if less(self.max_cmd_sn, maximum):
             self.max_cmd_sn = maximum
         self._plain = credit >= 0 and maximum == self.max_cmd_sn and not self._is_out_of_order()
+
+    def received_until(self, cmd_sn: int) -> None:
+        """All commands before ``cmd_sn`` came in order and have been answered."""
+        self.exp_cmd_sn = cmd_sn
+        self.max_cmd_sn = (cmd_sn + self.credit) & _MASK
 
     def under_way(self) -> int:
         """Requests that have not been answered."""
@@ -185,10 +190,6 @@ class Answers:
             ),
             body,
         )
-
-    def answer_read(self, itt: int, data: memoryview, release: Callable[[], None]) -> None:
-        """End a read that never became a task: all its data and good status."""
-        self._send_data(itt, 0, data, release, 0, 0)
 
     def _send_data(
         self,

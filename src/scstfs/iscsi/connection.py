@@ -90,13 +90,14 @@ class Connection(Commands):
             while tx.pending < HIGH_WATER and self.reading < self.reading_limit:
                 if self.closing:
                     return True
+                if self._plain:
+                    self._fast(self)
+                    if tx.pending >= HIGH_WATER:
+                        return False
                 at = rx.next()
                 if at < 0:
                     return True
-                if rx.header[at] == Opcode.SCSI_COMMAND:
-                    self._scsi_command(rx.header, at, rx.ahs, rx.data)
-                else:
-                    self._request(Request(rx.header, at, rx.ahs, rx.data, rx.data_intact))
+                self._request(Request(rx.header, at, rx.ahs, rx.data, rx.data_intact))
             return self.closing
         finally:
             self._is_batch = False
@@ -106,18 +107,6 @@ class Connection(Commands):
     def has_room(self) -> bool:
         """Little enough waits to be sent, so that ``process`` would go on."""
         return self.tx.pending < HIGH_WATER and self.reading < self.reading_limit
-
-    def _scsi_command(self, header: bytearray, at: int, ahs: bytes, data: memoryview) -> None:
-        _, flags, _, lun, itt, expected, cmd_sn, _, cdb = pdu.SCSI_COMMAND.unpack_from(header, at)
-        if cmd_sn == self.exp_cmd_sn and self._plain and not ahs and self.rx.data_intact:
-            # The answer may be laid out in here, with the ExpCmdSN that the command brings about.
-            maximum = self.max_cmd_sn
-            self.exp_cmd_sn = following = (cmd_sn + 1) & 0xFFFFFFFF
-            self.max_cmd_sn = (following + self._credit) & 0xFFFFFFFF
-            if self._fast(lun, cdb, flags, expected, itt, data):
-                return
-            self.exp_cmd_sn, self.max_cmd_sn = cmd_sn, maximum
-        self._request(Request(header, at, ahs, data, self.rx.data_intact))
 
     def _request(self, request: Request) -> None:
         header, at, ahs, data, _ = request

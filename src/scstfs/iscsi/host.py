@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from scstfs.iscsi.task import Task
 from scstfs.iscsi.transfer import TaskFault
+
+if TYPE_CHECKING:
+    from scstfs.iscsi.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +43,11 @@ class Host(Protocol):
     ``Connection.end_silently``, also when the connection has been dropped meanwhile.
     """
 
-    def fast(
-        self, lun: bytes, cdb: bytes, flags: int, expected: int, itt: int, data: memoryview
-    ) -> bool:
-        """Answer a simple command completely, or return False without having done anything."""
+    def fast(self, connection: Connection) -> None:
+        """Answer simple commands at the front of ``connection.rx`` that can be answered at once.
+
+        They must be in order, with the CmdSNs due.  Of what is left to others nothing is done.
+        """
 
     def command(self, task: Task) -> int:
         """A command came; returns how many bytes of write data it needs.

@@ -139,6 +139,18 @@ class Receiver:
             return at
         return self._next_long(at, available, lengths)
 
+    def window(self) -> tuple[bytearray, memoryview, int, int]:
+        """What has arrived and has not been cut: a buffer, a view of it, start and end.
+
+        Nothing (start and end are equal) while a data segment is received elsewhere.
+        """
+        end = self._start if self._redirected is not None else self._end
+        return self._buffer, self._view, self._start, end
+
+    def consume(self, start: int) -> None:
+        """Everything in the window before ``start`` has been cut by the caller."""
+        self._start = start
+
     def _next_long(self, at: int, available: int, lengths: int) -> int:
         data_length = lengths & pdu.DATA_LENGTH_MASK
         ahs_end = pdu.BHS_LENGTH + (lengths >> 24) * 4

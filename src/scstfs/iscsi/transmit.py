@@ -93,31 +93,18 @@ class Transmitter:
             self._chunk[at : at + len(tail)] = tail
             self._advance(at + len(tail))
 
-    def reserve(self, length: int) -> memoryview:
-        """Room for ``length`` (at most CHUNK_DATA) bytes of data behind a header to come.
+    def window(self, least: int) -> tuple[bytearray, memoryview, int, int]:
+        """Room for at least ``least`` bytes of PDUs: a chunk, a view of it, start and end.
 
-        Until ``commit`` nothing is queued; reserving again forgets the reservation.
+        It is the caller's until anything else of the transmitter is called; ``lay_out`` says how
+        much of it was used.
         """
-        at = self._room(_OVERHEAD + length) + pdu.BHS_LENGTH
-        if self.header_digest:
-            at += pdu.DIGEST_LENGTH
-        self._reserved = at
-        return self._view[at : at + length]
+        at = self._room(least)
+        return self._chunk, self._view, at, len(self._chunk)
 
-    def commit(self, layout: Struct, fields: tuple[int | bytes, ...], length: int) -> None:
-        """Queue the reserved data behind the header ``layout.pack(*fields)``."""
-        at = self._at
-        chunk = self._chunk
-        layout.pack_into(chunk, at, *fields)
-        if self.header_digest:
-            digest = crc32c.crc32c(self._view[at : at + pdu.BHS_LENGTH])
-            _DIGEST.pack_into(chunk, at + pdu.BHS_LENGTH, digest)
-        if self.data_digest or length & 3:
-            end = self._close_segment(self._reserved, length)
-        else:
-            end = self._reserved + length
-        self.pending += end - at
-        self._at = end
+    def lay_out(self, end: int) -> None:
+        """Queue what the caller laid out in the window before ``end``, whole PDUs."""
+        self._advance(end)
 
     # Sending
 
@@ -175,7 +162,7 @@ class Transmitter:
         reuse = self._spare and least <= _CHUNK
         self._chunk = self._spare.pop() if reuse else bytearray(max(_CHUNK, least))
         self._view = memoryview(self._chunk)
-        self._start = self._at = self._reserved = 0
+        self._start = self._at = 0
 
     def _keep(self, chunk: bytearray) -> None:
         """``chunk`` has been sent; lay the next PDUs out in it, but hoard no memory."""

@@ -171,6 +171,11 @@ class OpcodeTable:
         the device knows; here it is refused only where byte addresses overflow.
         """
         cdb = bytes(cdb).ljust(_LONGEST_CDB, b"\0")
+        entry = self.read_write.get(cdb[0])
+        if entry is not None:
+            decoded = _decode_read_write(entry, cdb, block_shift)
+            if decoded is not None:
+                return decoded
         op = self.find(cdb)
         if op is None:
             raise CheckCondition(INVALID_OPCODE)
@@ -371,14 +376,14 @@ def _blocks(op: Opcode, cdb: bytes) -> int:
 class ReadWrite(NamedTuple):
     """How to decode a READ or WRITE of one CDB size without looking at its row.
 
-    `unpack` gives (byte 1, LBA, transfer length in blocks, control byte) of a CDB of at least the
-    right length.  The LBA is `(byte1 & lba_mask) << 16 | lba`, the transfer length `blocks or
+    `unpack(buffer, at)` gives (byte 1, LBA, transfer length in blocks, control byte) of the CDB
+    that begins at `at` (0 by default) and has at least the right length.  The LBA is `(byte1 & lba_mask) << 16 | lba`, the transfer length `blocks or
     zero_blocks`.  `byte1 & protect_mask` must be zero without protection information, FUA is
     `byte1 & fua_mask`; bit 0 of the control byte must be zero.
     """
 
     op: Opcode
-    unpack: Callable[[bytes], tuple[int, int, int, int]]
+    unpack: Callable[..., tuple[int, int, int, int]]
     writes: bool
     lba_mask: int
     zero_blocks: int
@@ -411,6 +416,21 @@ def _read_write(rows: Iterable[Opcode]) -> dict[int, ReadWrite]:
             fua_mask=0x08 if writes and not six else 0,
         )
     return entries
+
+
+def _decode_read_write(entry: ReadWrite, cdb: bytes, block_shift: int) -> Decoded | None:
+    """Decode a READ or WRITE; None if there is more to look at than its row's usual fields."""
+    byte1, lba, blocks, control = entry.unpack(cdb)
+    if byte1 & entry.protect_mask:
+        return None
+    if entry.zero_blocks:
+        lba |= (byte1 & entry.lba_mask) << 16
+        blocks = blocks or entry.zero_blocks
+    length = blocks << block_shift
+    if length >= 1 << 31 or lba << block_shift >= 1 << 63:
+        return None
+    op = entry.op
+    return Decoded(op, lba, length, length, op.direction, op.flags, control, False, cdb)
 
 
 RW: Final[Mapping[int, ReadWrite]] = _read_write(COMMANDS)

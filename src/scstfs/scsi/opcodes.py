@@ -66,6 +66,9 @@ class Direction(enum.Enum):
     OUT = "out"
     BIDIRECTIONAL = "bidirectional"
 
+    # By identity: members are looked up in dictionaries for every command.
+    __hash__ = object.__hash__
+
 
 class Unit(enum.Enum):
     """What a length in a CDB counts."""
@@ -121,6 +124,11 @@ class Flag(enum.IntFlag):
     # Class of the time a pass-through device is given; neither is the regular one.
     SMALL_TIMEOUT = enum.auto()
     LONG_TIMEOUT = enum.auto()
+
+    # Every gate masks the flags of every command, and only wants to know whether anything is left:
+    # making a Flag of that takes five times as long.
+    __and__ = int.__and__  # type: ignore[assignment]
+    __rand__ = int.__rand__  # type: ignore[assignment]
 
 
 NO_FLAGS: Final = Flag(0)

@@ -94,8 +94,6 @@ async def test_the_fast_path_moves_blocks(system: System) -> None:
     tgt_dev = initiator.session.tgt_devs[0]
     assert tgt_dev.fast_write is not None
     assert tgt_dev.fast_write(3, 1, memoryview(DATA))
-    counter = initiator.session.counters.write
-    assert (counter.cmds, counter.io_bytes, counter.unaligned) == (1, BLOCK, 1)
     assert (system.directory / "disk").read_bytes()[3 * BLOCK : 4 * BLOCK] == DATA
 
 

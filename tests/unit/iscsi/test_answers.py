@@ -304,15 +304,6 @@ def test_bad_status_comes_in_a_response_after_the_data() -> None:
     assert response["exp_data_sn"] == 3
 
 
-def test_a_read_that_never_was_a_task() -> None:
-    connection = answers(SMALL)
-    released: list[bool] = []
-    connection.answer_read(5, memoryview(bytes(600)), lambda: released.append(True))
-    first, second = pdus(connection)
-    assert (first["itt"], first.flags, second.flags) == (5, 0, FINAL | 1)
-    assert released == [True]
-
-
 def test_ping_data_is_cut_to_what_the_peer_takes() -> None:
     connection = answers(SMALL)
     connection.nop_in(1, 0xFFFFFFFF, bytes(8), b"x" * 600)
@@ -455,5 +446,5 @@ def test_data_is_given_back_with_a_status_that_takes_none() -> None:
 def test_parameters_can_change_between_answers() -> None:
     connection = answers()
     connection.parameters = replace(connection.parameters, max_xmit_data_segment_length=512)
-    connection.answer_read(1, memoryview(bytes(600)), lambda: None)
+    connection.answer(task(connection), 0, data=memoryview(bytes(600)))
     assert [len(pdu.data) for pdu in pdus(connection)] == [512, 88]

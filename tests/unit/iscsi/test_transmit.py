@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scstfs.iscsi import pdu
 from scstfs.iscsi.transmit import CHUNK_DATA, MAX_BUFFERS, Transmitter
 from tests.support.iscsi_wire import crc32c
 
@@ -60,34 +59,17 @@ def put_reference(tx: Transmitter, data: bytes) -> None:
     tx.put_reference(HEADER, memoryview(data))
 
 
-def reserve_and_commit(tx: Transmitter, data: bytes) -> None:
-    tx.reserve(len(data))[:] = data
-    fields = pdu.DATA_IN.unpack(HEADER)
-    tx.commit(pdu.DATA_IN, fields, len(data))
-
-
-# Reserved bytes are zero in what is packed.
-PACKED = pdu.DATA_IN.pack(*pdu.DATA_IN.unpack(HEADER))
-
-
-@pytest.mark.parametrize(
-    ("lay_out", "header"),
-    [(put, HEADER), (put_reference, HEADER), (reserve_and_commit, PACKED)],
-    ids=["put", "reference", "commit"],
-)
+@pytest.mark.parametrize("lay_out", [put, put_reference])
 @pytest.mark.parametrize("length", [1, 3, 4, 5, 512, 4096, 4097])
 def test_layout(
-    lay_out: Callable[[Transmitter, bytes], None],
-    header: bytes,
-    length: int,
-    digests: tuple[bool, bool],
+    lay_out: Callable[[Transmitter, bytes], None], length: int, digests: tuple[bool, bool]
 ) -> None:
     tx = transmitter(digests)
     data = bytes(i * 7 & 0xFF for i in range(length))
     # Twice, because memory is laid out anew from where it was used before.
     for _ in range(2):
         lay_out(tx, data)
-        wanted = expected(header, data, digests=digests)
+        wanted = expected(HEADER, data, digests=digests)
         assert tx.pending == len(wanted)
         assert taken(tx) == wanted
 
@@ -106,12 +88,37 @@ def test_small_pdus_leave_as_one_buffer() -> None:
     assert taken(tx) == (HEADER + b"abc\0") * 10
 
 
-def test_a_reservation_that_is_not_committed_leaves_nothing() -> None:
+def test_a_window_is_sent_as_far_as_it_was_laid_out() -> None:
     tx = transmitter()
-    tx.reserve(100)[:] = b"x" * 100
+    tx.put(HEADER, b"before")
+    chunk, view, start, end = tx.window(1000)
+    assert end - start >= 1000
+    view[start : start + 3] = b"abc"
+    assert tx.pending == len(HEADER) + 8
+    chunk[start : start + 4] = b"wxyz"
+    tx.lay_out(start + 4)
+    assert tx.pending == len(HEADER) + 12
+    assert taken(tx) == HEADER + b"before\0\0" + b"wxyz"
+
+
+def test_a_window_that_was_not_used_leaves_nothing() -> None:
+    tx = transmitter()
+    _, view, start, _ = tx.window(100)
+    view[start : start + 100] = b"x" * 100
     assert tx.pending == 0
     tx.put(HEADER, b"data")
     assert taken(tx) == HEADER + b"data"
+
+
+def test_there_is_always_room_for_a_window() -> None:
+    tx = transmitter()
+    for _ in range(5):
+        chunk, _, start, end = tx.window(200_000)
+        assert end - start >= 200_000
+        chunk[start : start + 200_000] = bytes(200_000)
+        tx.lay_out(start + 200_000)
+    assert tx.pending == 1_000_000
+    assert len(taken(tx)) == 1_000_000
 
 
 def test_referenced_data_is_not_copied() -> None:
@@ -195,7 +202,7 @@ def test_data_larger_than_a_chunk_is_still_laid_out() -> None:
 _ACTIONS = st.one_of(
     st.tuples(st.just("put"), st.binary(max_size=2000)),
     st.tuples(st.just("reference"), st.binary(min_size=1, max_size=2000)),
-    st.tuples(st.just("commit"), st.binary(min_size=1, max_size=2000)),
+    st.tuples(st.just("window"), st.binary(min_size=1, max_size=2000)),
     st.tuples(st.just("send"), st.integers(1, 5000)),
     st.tuples(st.just("big"), st.just(b"")),
 )
@@ -227,8 +234,10 @@ def test_any_sequence_sends_the_same_bytes(
             promised += 1
             wanted += expected(HEADER, value, digests=(header, data))
         else:
-            reserve_and_commit(tx, value)
-            wanted += expected(PACKED, value, digests=(header, data))
+            chunk, _, start, _ = tx.window(len(value))
+            chunk[start : start + len(value)] = value
+            tx.lay_out(start + len(value))
+            wanted += value
         assert tx.pending == len(wanted) - len(sent)
     sent += taken(tx)
     assert sent == wanted

@@ -76,11 +76,8 @@ class DiscoverySession:
 
     # The connection takes no commands in a discovery session.
 
-    def fast(
-        self, lun: bytes, cdb: bytes, flags: int, expected: int, itt: int, data: memoryview
-    ) -> bool:
-        """Never."""
-        return False
+    def fast(self, connection: Connection) -> None:
+        """Nothing is."""
 
     def command(self, task: Task) -> int:
         """Never."""

@@ -17,11 +17,10 @@ from scstfs.core import access, execute, tasks
 from scstfs.core.buffers import Buffer
 from scstfs.core.ending import finish
 from scstfs.core.session import Session, SessionState
-from scstfs.drivers.iscsi import management
+from scstfs.drivers.iscsi import fast, management
 from scstfs.drivers.iscsi.command import IscsiCommand
 from scstfs.drivers.iscsi.views import LiveConnection, shown
-from scstfs.iscsi import codes, pdu
-from scstfs.iscsi.codes import RESERVED_TAG, AsyncEvent, Opcode
+from scstfs.iscsi.codes import AsyncEvent
 from scstfs.iscsi.connection import Connection
 from scstfs.iscsi.discovery import answer_text
 from scstfs.iscsi.host import TaskManagement
@@ -31,7 +30,6 @@ from scstfs.iscsi.transfer import TaskFault
 from scstfs.iscsi.transmit import CHUNK_DATA
 from scstfs.iscsi.watchdog import Limits
 from scstfs.scsi import sense
-from scstfs.scsi.cdb import RW
 from scstfs.scsi.sense import CheckCondition, Sense, SenseKey
 from scstfs.scsi.status import Status
 from scstfs.scsi.transport_id import TransportId
@@ -45,14 +43,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_READ: Final = codes.COMMAND_READ
-_WRITE: Final = codes.COMMAND_WRITE
-#: F, R, W and the task attribute of a command that the fast path takes: SIMPLE or untagged.
-_FAST_READS: Final = frozenset(codes.FINAL | _READ | attribute for attribute in (0, 1))
-_FAST_WRITES: Final = frozenset(codes.FINAL | _WRITE | attribute for attribute in (0, 1))
-_DATA_IN_GOOD: Final = codes.FINAL | codes.DATA_STATUS
-#: Bytes that the fast path reads at once; more would keep other connections waiting.
-_LONGEST_FAST_READ: Final = 1 << 20
 #: Bytes of a parameter list, or of data of any other kind, that a command may bring.
 _LONGEST_DATA_OUT: Final = 64 << 20
 
@@ -115,11 +105,12 @@ class Nexus:
     def _set_parameters(self, parameters: SessionParameters) -> None:
         self.parameters = parameters
         #: Data that fits into one Data-In PDU and is worth copying into the send buffer (bytes).
-        self._single = min(
+        self._segment = min(
             parameters.max_xmit_data_segment_length, parameters.max_burst_length, CHUNK_DATA
         )
         #: Data that may come with a command (bytes).
-        self._immediate = parameters.first_burst_length if parameters.immediate_data else 0
+        immediate = min(parameters.first_burst_length, parameters.max_recv_data_segment_length)
+        self._immediate = immediate if parameters.immediate_data else 0
 
     @property
     def is_open(self) -> bool:
@@ -269,103 +260,9 @@ class Nexus:
 
     # Commands
 
-    def fast(
-        self, lun: bytes, cdb: bytes, flags: int, expected: int, itt: int, data: memoryview
-    ) -> bool:
+    def fast(self, connection: Connection) -> None:
         """READ and WRITE that no gate has to look at and that need not wait."""
-        entry = RW.get(cdb[0])
-        tgt_dev = self.core.find(lun)
-        connection = self.connection
-        if entry is None or tgt_dev is None or connection is None:
-            return False
-        byte1, lba, blocks, control = entry.unpack(cdb)
-        if byte1 & entry.protect_mask or control or itt in connection.tasks:
-            return False
-        if entry.zero_blocks:
-            lba |= (byte1 & entry.lba_mask) << 16
-            blocks = blocks or entry.zero_blocks
-        length = blocks << tgt_dev.device.block_shift
-        if length != expected or not length or itt == RESERVED_TAG:
-            return False
-        if entry.writes:
-            write = tgt_dev.fast_write
-            if write is None or byte1 & entry.fua_mask or flags not in _FAST_WRITES:
-                return False
-            if len(data) != length or length > self._immediate:
-                return False
-            if not write(lba, blocks, data):
-                return False
-            self._answer_write(connection, itt)
-            return True
-        read = tgt_dev.fast_read
-        if read is None or flags not in _FAST_READS or data:
-            return False
-        if length > self._single:
-            if length > _LONGEST_FAST_READ:
-                return False
-            return self._read_large(connection, read, lba, blocks, length, itt)
-        buffer = connection.tx.reserve(length)
-        if not read(lba, blocks, buffer):
-            return False
-        stat_sn = connection.stat_sn
-        connection.stat_sn = (stat_sn + 1) & 0xFFFFFFFF
-        connection.tx.commit(
-            pdu.DATA_IN,
-            (
-                Opcode.DATA_IN,
-                _DATA_IN_GOOD,
-                0,
-                length,
-                pdu.NO_LUN,
-                itt,
-                RESERVED_TAG,
-                stat_sn,
-                connection.exp_cmd_sn,
-                connection.max_cmd_sn,
-                0,
-                0,
-                0,
-            ),
-            length,
-        )
-        return True
-
-    def _answer_write(self, connection: Connection, itt: int) -> None:
-        stat_sn = connection.stat_sn
-        connection.stat_sn = (stat_sn + 1) & 0xFFFFFFFF
-        connection.tx.put(
-            pdu.SCSI_RESPONSE.pack(
-                Opcode.SCSI_RESPONSE,
-                codes.FINAL,
-                0,
-                0,
-                0,
-                itt,
-                0,
-                stat_sn,
-                connection.exp_cmd_sn,
-                connection.max_cmd_sn,
-                0,
-                0,
-                0,
-            )
-        )
-
-    def _read_large(
-        self,
-        connection: Connection,
-        read: Callable[[int, int, memoryview], bool],
-        lba: int,
-        blocks: int,
-        length: int,
-        itt: int,
-    ) -> bool:
-        buffer = self.server.scst.buffers.get(length)
-        if not read(lba, blocks, buffer.view):
-            buffer.release()
-            return False
-        connection.answer_read(itt, buffer.view, buffer.release)
-        return True
+        fast.answer(connection, self.core, self._segment, self._immediate)
 
     def command(self, task: Task) -> int:
         """Begin a command; returns how many bytes of write data it needs."""
@@ -381,6 +278,8 @@ class Nexus:
         cmd = self._command_of(task)
         if task.transfer is not None:
             cmd.data = task.transfer.buffer
+            if fast.complete(cmd):
+                return
         execute.run(cmd)
 
     def refuse(self, task: Task, fault: TaskFault) -> None:

@@ -1,0 +1,177 @@
+"""The fast path: READs and WRITEs that need nothing but their blocks, a whole run of them at once.
+
+One loop takes the commands that stand at the front of what a connection has received, moves their
+blocks and lays out their answers.  It stops before the first command that anybody else would have
+to look at: one that is not a READ or WRITE in the ordinary form, one that a gate would look at
+(``TgtDev.fast_read`` is None then), one whose blocks are not in memory.  That one goes the general
+way, for which nothing has happened to it yet.
+
+What is looked up for every command is bound to local names, and layouts are packed and unpacked in
+place: at this rate calling a method costs more than what most of them do.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+import crc32c
+
+from scstfs.core.command import Command, TaskAttribute
+from scstfs.core.counters import ALIGNMENT
+from scstfs.core.ending import finish
+from scstfs.iscsi import codes, pdu
+from scstfs.iscsi.codes import RESERVED_TAG, Opcode
+from scstfs.iscsi.transmit import HIGH_WATER
+from scstfs.scsi.cdb import RW
+from scstfs.scsi.status import Status
+
+if TYPE_CHECKING:
+    from scstfs.core.session import FastPath, Session
+    from scstfs.iscsi.connection import Connection
+
+#: A SCSI Command up to its CDB (RFC 7143 11.3): opcode, flags, lengths, LUN, ITT, expected length,
+#: CmdSN.
+_COMMAND: Final = Struct(">BBxxI8sIII").unpack_from
+_CDB_AT: Final = 32
+_DIGEST: Final = Struct("<I")
+_MASK: Final = 0xFFFFFFFF
+_UNALIGNED: Final = ALIGNMENT - 1
+
+#: F, R, W and the task attribute of a command that is taken: SIMPLE or untagged.
+_READS: Final = frozenset(codes.FINAL | codes.COMMAND_READ | attribute for attribute in (0, 1))
+_WRITES: Final = frozenset(codes.FINAL | codes.COMMAND_WRITE | attribute for attribute in (0, 1))
+_DATA_IN_GOOD: Final = codes.FINAL | codes.DATA_STATUS
+# Plain integers, which are compared and packed faster than members of an enumeration.
+_SCSI_COMMAND: Final = int(Opcode.SCSI_COMMAND)
+_SCSI_RESPONSE: Final = int(Opcode.SCSI_RESPONSE)
+_DATA_IN: Final = int(Opcode.DATA_IN)
+
+
+def answer(connection: Connection, session: Session, segment: int, immediate: int) -> None:
+    """Answer the fast commands at the front of ``connection.rx``, as many as there are.
+
+    The numbers of ``connection`` must be plain.  ``segment`` is how many bytes a Data-In PDU may
+    have, ``immediate`` how many may come with a command.
+    """
+    rx, tx = connection.rx, connection.tx
+    received, view, start, end = rx.window()
+    digests, data_digests = rx.header_digest, rx.data_digest
+    head = pdu.BHS_LENGTH + (pdu.DIGEST_LENGTH if digests else 0)
+    tail = pdu.DIGEST_LENGTH if data_digests else 0
+    if end - start < head:
+        return
+    chunk, room, at, limit = tx.window(head)
+    # Where the answers have to stop, so that what waits to be sent stays bounded.
+    stop = at + HIGH_WATER - tx.pending
+    due, stat_sn, credit = connection.exp_cmd_sn, connection.stat_sn, connection.credit
+    crc, digest_of = crc32c.crc32c, _DIGEST.unpack_from
+    reads, writes = session.counters.read, session.counters.write
+    # Nothing but this loop runs meanwhile, so that no gate closes.
+    paths: dict[bytes, tuple[FastPath | None, FastPath | None, int]] = {}
+    taken = {RESERVED_TAG, *connection.tasks}
+    pack_data_in, pack_response = pdu.DATA_IN.pack_into, pdu.SCSI_RESPONSE.pack_into
+    while at < stop and end - start >= head:
+        opcode, flags, lengths, lun, itt, expected, cmd_sn = _COMMAND(received, start)
+        entry = RW.get(received[start + _CDB_AT])
+        if opcode != _SCSI_COMMAND or entry is None or cmd_sn != due or itt in taken:
+            break
+        path = paths.get(lun)
+        if path is None:
+            tgt_dev = session.find(lun)
+            if tgt_dev is None or not tgt_dev.has_room:
+                break
+            path = tgt_dev.fast_read, tgt_dev.fast_write, tgt_dev.device.block_shift
+            paths[lun] = path
+        read, write, shift = path
+        byte1, lba, blocks, control = entry.unpack(received, start + _CDB_AT)
+        if byte1 & entry.protect_mask or control:
+            break
+        if entry.zero_blocks:
+            lba |= (byte1 & entry.lba_mask) << 16
+            blocks = blocks or entry.zero_blocks
+        length = blocks << shift
+        if length != expected or not length:
+            break
+        if digests:
+            digest_at = start + pdu.BHS_LENGTH
+            if digest_of(received, digest_at)[0] != crc(view[start:digest_at]):
+                break
+        following = (cmd_sn + 1) & _MASK
+        if entry.writes:
+            # All of the data has come with the command, and nothing else has (no AHS).
+            data_at = start + head
+            behind = data_at + length + tail
+            if write is None or byte1 & entry.fua_mask or flags not in _WRITES:
+                break
+            if lengths != length or length > immediate or behind > end:
+                break
+            data = view[data_at : behind - tail]
+            if data_digests and digest_of(received, behind - tail)[0] != crc(data):
+                break
+            if at + head > limit:
+                tx.lay_out(at)
+                chunk, room, at, limit = tx.window(head)
+                stop = at + HIGH_WATER - tx.pending
+            if not write(lba, blocks, data):
+                break
+            pack_response(
+                chunk, at, _SCSI_RESPONSE, codes.FINAL, 0, 0, 0, itt, 0,
+                stat_sn, following, (following + credit) & _MASK, 0, 0, 0,
+            )  # fmt: skip
+            answered = at + head
+            start = behind
+            counter = writes
+        else:
+            if read is None or flags not in _READS or lengths or length > segment:
+                break
+            size = head + length + tail
+            if at + size > limit:
+                tx.lay_out(at)
+                chunk, room, at, limit = tx.window(size)
+                stop = at + HIGH_WATER - tx.pending
+            data = room[at + head : at + head + length]
+            if not read(lba, blocks, data):
+                break
+            pack_data_in(
+                chunk, at, _DATA_IN, _DATA_IN_GOOD, 0, length, pdu.NO_LUN, itt, RESERVED_TAG,
+                stat_sn, following, (following + credit) & _MASK, 0, 0, 0,
+            )  # fmt: skip
+            answered = at + size
+            if data_digests:
+                _DIGEST.pack_into(chunk, answered - tail, crc(data))
+            start += head
+            counter = reads
+        if digests:
+            _DIGEST.pack_into(chunk, at + pdu.BHS_LENGTH, crc(room[at : at + pdu.BHS_LENGTH]))
+        if (lba << shift | length) & _UNALIGNED:
+            counter.unaligned += 1
+        counter.cmds += 1
+        counter.io_bytes += length
+        at = answered
+        stat_sn = (stat_sn + 1) & _MASK
+        due = following
+    rx.consume(start)
+    tx.lay_out(at)
+    connection.stat_sn = stat_sn
+    connection.received_until(due)
+
+
+def complete(cmd: Command) -> bool:
+    """End a WRITE whose data has come in pieces, if no gate would look at it; else do nothing.
+
+    ``cmd`` is prepared and has its data.
+    """
+    decoded = cmd.decoded
+    if decoded is None or cmd.is_over or cmd.attribute is not TaskAttribute.SIMPLE:
+        return False
+    entry, write = RW.get(cmd.cdb[0]), cmd.tgt_dev.fast_write
+    if write is None or entry is None or not entry.writes or cmd.cdb[1] & entry.fua_mask:
+        return False
+    length, lba = decoded.length, decoded.lba
+    if lba is None or not length or length != decoded.data_length or length != len(cmd.data):
+        return False
+    if not write(lba, length >> cmd.device.block_shift, memoryview(cmd.data)):
+        return False
+    finish(cmd, Status.GOOD)
+    return True

@@ -1,0 +1,286 @@
+"""The fast path: what it answers by itself, and what it leaves to the general way untouched."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import crc32c
+import pytest
+
+from scstfs.core.taskset import Claim
+from scstfs.drivers.iscsi import fast
+from scstfs.iscsi.connection import Connection
+from scstfs.iscsi.negotiate import SessionParameters
+from scstfs.iscsi.receive import Receiver
+from scstfs.iscsi.transmit import HIGH_WATER, Transmitter
+from tests.support import iscsi_wire as wire
+from tests.support.engine import EngineHost
+from tests.support.iscsi_wire import FINAL, READ, WRITE, Pdu
+from tests.support.target import System, target
+
+BLOCK = 512
+SIMPLE = 1
+SEGMENT = 8192
+IMMEDIATE = 4096
+PARAMETERS = SessionParameters(max_xmit_data_segment_length=SEGMENT)
+
+
+class Fast:
+    """A connection whose commands are taken by nobody but the fast path."""
+
+    def __init__(self, system: System, *, digests: bool = False) -> None:
+        self.session = system.initiator().session
+        self.digests = digests
+        self.connection = Connection(
+            EngineHost(),
+            PARAMETERS,
+            cmd_sn=1,
+            stat_sn=7,
+            queue_depth=32,
+            rx=Receiver(1 << 18),
+            tx=Transmitter(),
+        )
+        for side in (self.connection.rx, self.connection.tx):
+            side.header_digest = side.data_digest = digests
+
+    def feed(self, *pdus: Pdu) -> None:
+        for pdu in pdus:
+            self.connection.rx.feed(encode(pdu) if self.digests else pdu.raw)
+        fast.answer(self.connection, self.session, SEGMENT, IMMEDIATE)
+
+    @property
+    def left(self) -> int:
+        """Bytes that were not taken."""
+        _, _, start, end = self.connection.rx.window()
+        return end - start
+
+    def out(self) -> list[Pdu]:
+        """The answers, checked for their digests."""
+        data = b"".join(self.connection.tx.buffers())
+        self.connection.tx.sent(len(data))
+        found = []
+        while data:
+            header, data = data[:48], data[48:]
+            length = int.from_bytes(header[5:8], "big")
+            if self.digests:
+                data = checked(header, data)
+            body, data = data[:length], data[length:]
+            if self.digests and length:
+                data = checked(body, data)
+            found.append(Pdu(header, body))
+        return found
+
+
+def digest(data: bytes) -> bytes:
+    return struct.pack("<I", crc32c.crc32c(data))
+
+
+def checked(data: bytes, behind: bytes) -> bytes:
+    assert behind[:4] == digest(data)
+    return behind[4:]
+
+
+def encode(pdu: Pdu) -> bytes:
+    encoded = pdu.raw
+    header, data = encoded[:48], encoded[48:]
+    return header + digest(header) + (data + digest(data) if data else b"")
+
+
+def command(
+    cmd_sn: int,
+    cdb: str,
+    *,
+    expect: int = 0,
+    data: bytes = b"",
+    immediate: bool = False,
+    **fields: int,
+) -> Pdu:
+    pdu = Pdu.make(
+        wire.SCSI_COMMAND,
+        data=data,
+        immediate=immediate,
+        flags=FINAL | SIMPLE | (WRITE if data else READ),
+        lun=bytes(8),
+        itt=cmd_sn + 100,
+        expected_length=expect or len(data),
+        cmd_sn=cmd_sn,
+        cdb=bytes.fromhex(cdb),
+    )
+    for name, value in fields.items():
+        pdu[name] = value
+    return pdu
+
+
+def pattern(blocks: int, seed: int = 1) -> bytes:
+    return bytes((number * 7 + seed) & 0xFF for number in range(blocks * BLOCK))
+
+
+@pytest.fixture
+async def system(tmp_path: Path) -> AsyncIterator[System]:
+    async with target(tmp_path) as running:
+        await running.add_disk("disk", size=1 << 20)
+        yield running
+
+
+CDBS: Sequence[tuple[str, str]] = (
+    ("0a0000050200", "080000050200"),
+    ("2a000000000500000200", "28000000000500000200"),
+    ("aa0000000005000000020000", "a80000000005000000020000"),
+    ("8a000000000000000005000000020000", "88000000000000000005000000020000"),
+)
+
+
+@pytest.mark.parametrize("digests", [False, True])
+@pytest.mark.parametrize(("write", "read"), CDBS, ids=["6", "10", "12", "16"])
+async def test_blocks_are_written_and_read(
+    system: System, write: str, read: str, digests: bool
+) -> None:
+    one = Fast(system, digests=digests)
+    data = pattern(2)
+    one.feed(command(1, write, data=data), command(2, read, expect=len(data)))
+    response, data_in = one.out()
+    assert (response.opcode, response["status"], response["itt"]) == (wire.SCSI_RESPONSE, 0, 101)
+    assert (data_in.opcode, data_in.flags, data_in["itt"]) == (wire.DATA_IN, FINAL | 1, 102)
+    assert data_in.data == data
+    assert [pdu["stat_sn"] for pdu in (response, data_in)] == [7, 8]
+    assert [pdu["exp_cmd_sn"] for pdu in (response, data_in)] == [2, 3]
+    assert [pdu["max_cmd_sn"] for pdu in (response, data_in)] == [33, 34]
+    assert (system.directory / "disk").read_bytes()[5 * BLOCK : 7 * BLOCK] == data
+    assert (one.connection.exp_cmd_sn, one.connection.stat_sn, one.left) == (3, 9, 0)
+
+
+async def test_what_is_done_is_counted(system: System) -> None:
+    one = Fast(system)
+    one.feed(
+        command(1, CDBS[1][0], data=pattern(2)),
+        command(2, "28000000000800000800", expect=4096),
+        command(3, "28000000000900000800", expect=4096),
+    )
+    reads, writes = one.session.counters.read, one.session.counters.write
+    assert (reads.cmds, reads.io_bytes, reads.unaligned) == (2, 8192, 1)
+    assert (writes.cmds, writes.io_bytes, writes.unaligned) == (1, 1024, 1)
+
+
+async def test_zero_is_256_blocks_for_the_short_commands(system: System) -> None:
+    one = Fast(system)
+    fast_read = command(1, "080000000000", expect=256 * BLOCK)
+    one.connection.rx.feed(fast_read.raw)
+    fast.answer(one.connection, one.session, 256 * BLOCK, IMMEDIATE)
+    (data_in,) = one.out()
+    assert len(data_in.data) == 256 * BLOCK
+
+
+READ_10 = "28000000000500000200"
+ODD: dict[str, Pdu] = {
+    "another CmdSN": command(2, READ_10, expect=1024),
+    "immediate": command(1, READ_10, immediate=True, expect=1024),
+    "ordered": command(1, READ_10, expect=1024, flags=FINAL | READ | 2),
+    "both directions": command(1, READ_10, expect=1024, flags=FINAL | READ | WRITE | SIMPLE),
+    "the reserved tag": command(1, READ_10, expect=1024, itt=0xFFFFFFFF),
+    "too much expected": command(1, READ_10, expect=1536),
+    "too little expected": command(1, READ_10, expect=512),
+    "no blocks": command(1, "28000000000500000000", expect=512),
+    "protection": command(1, "28200000000500000200", expect=1024),
+    "linked": command(1, "28000000000500000201", expect=1024),
+    "behind the end": command(1, "28000000080000000200", expect=1024),
+    "longer than a segment": command(1, "28000000000500001100", expect=17 * BLOCK),
+    "another command": command(1, "000000000000"),
+    "no command": Pdu.make(wire.NOP_OUT, itt=1, cmd_sn=1),
+    "FUA": command(1, "2a080000000500000200", data=pattern(2)),
+    "data to come": command(1, CDBS[1][0], data=pattern(1), expect=1024),
+    "unsolicited data to come": command(
+        1, CDBS[1][0], data=pattern(1), expect=1024, flags=WRITE | SIMPLE
+    ),
+    "more data than agreed on": command(1, "2a000000000500000900", data=pattern(9)),
+}
+
+
+@pytest.mark.parametrize("pdu", ODD.values(), ids=ODD)
+async def test_what_is_left_to_others(system: System, pdu: Pdu) -> None:
+    one = Fast(system)
+    before = (system.directory / "disk").read_bytes()
+    one.feed(pdu)
+    assert one.left == len(pdu.raw)
+    assert one.out() == []
+    assert (one.connection.exp_cmd_sn, one.connection.stat_sn) == (1, 7)
+    assert (system.directory / "disk").read_bytes() == before
+
+
+@pytest.mark.parametrize("at", [20, 45, 60, 600])
+async def test_damaged_pdus_are_left_to_others(system: System, at: int) -> None:
+    one = Fast(system, digests=True)
+    damaged = bytearray(encode(command(1, CDBS[1][0], data=pattern(2))))
+    damaged[at] ^= 1
+    one.connection.rx.feed(bytes(damaged))
+    fast.answer(one.connection, one.session, SEGMENT, IMMEDIATE)
+    assert one.left == len(damaged)
+    assert one.out() == []
+
+
+async def test_a_gate_that_closes_stops_it(system: System) -> None:
+    one = Fast(system)
+    tgt_dev = one.session.tgt_devs[0]
+    tgt_dev.device.tasks.block()
+    one.feed(command(1, READ_10, expect=1024))
+    assert one.left
+    tgt_dev.device.tasks.unblock()
+    one.feed()
+    assert not one.left
+
+
+async def test_the_limit_of_commands_holds(system: System) -> None:
+    one = Fast(system)
+    device = one.session.tgt_devs[0].device
+    device.max_tgt_dev_commands = 0
+    one.feed(command(1, READ_10, expect=1024))
+    assert one.left
+
+
+async def test_a_part_of_a_command_waits_for_its_rest(system: System) -> None:
+    one = Fast(system)
+    encoded = command(1, CDBS[1][0], data=pattern(2)).raw
+    for cut in (10, 48, 100):
+        one.connection.rx.feed(encoded[one.left : cut])
+        fast.answer(one.connection, one.session, SEGMENT, IMMEDIATE)
+        assert (one.left, one.out()) == (cut, [])
+    one.connection.rx.feed(encoded[100:])
+    one.feed()
+    assert len(one.out()) == 1
+
+
+async def test_answers_stop_where_enough_waits_to_be_sent(system: System) -> None:
+    one = Fast(system)
+    count = HIGH_WATER // SEGMENT + 20
+    one.feed(*(command(sn, "28000000000000001000", expect=SEGMENT) for sn in range(1, count + 1)))
+    assert one.left
+    assert HIGH_WATER <= one.connection.tx.pending < HIGH_WATER + 2 * SEGMENT
+    first = len(one.out())
+    one.feed()
+    assert first + len(one.out()) == count
+
+
+async def test_large_answers_fill_one_chunk_after_the_other(system: System) -> None:
+    one = Fast(system)
+    size = 200 * 1024
+    for sn in range(1, 8):
+        one.connection.rx.feed(command(sn, "28000000000000019000", expect=size).raw)
+        fast.answer(one.connection, one.session, 256 * 1024, IMMEDIATE)
+        if sn % 2:
+            # While half of them have not left yet.
+            continue
+        assert [len(pdu.data) for pdu in one.out()] == [size, size]
+    assert [len(pdu.data) for pdu in one.out()] == [size]
+
+
+async def test_watched_blocks_are_read_but_not_written(system: System) -> None:
+    one = Fast(system)
+    device = one.session.tgt_devs[0].device
+    heard: list[Claim] = []
+    device.tasks.watchers.append(heard.append)
+    device.refresh()
+    one.feed(command(1, READ_10, expect=1024), command(2, CDBS[1][0], data=pattern(2)))
+    assert [pdu.opcode for pdu in one.out()] == [wire.DATA_IN]
+    assert one.left
+    assert heard == []
