@@ -6,7 +6,7 @@ import pytest
 
 from tests.conformance.conftest import Connect, LogIn
 from tests.support import iscsi_wire as wire
-from tests.support.initiator import Initiator, Task, lun_bytes
+from tests.support.initiator import ACA, Initiator, Task, lun_bytes
 from tests.support.iscsi_wire import FINAL, NO_TAG, Pdu
 
 ABORT_TASK, ABORT_TASK_SET, CLEAR_ACA, CLEAR_TASK_SET = 1, 2, 3, 4
@@ -14,6 +14,8 @@ LOGICAL_UNIT_RESET, WARM_RESET, COLD_RESET, TASK_REASSIGN = 5, 6, 7, 8
 COMPLETE, NO_TASK, NO_LUN, NO_REASSIGNMENT, REJECTED = 0, 1, 2, 4, 255
 
 READY = "000000000000"
+NACA_BEYOND_THE_END = "28007fffffff00000104"
+ACA_ACTIVE = 0x30
 
 
 def waiting_write(initiator: Initiator, *, lun: int = 0, immediate: bool = False) -> Task:
@@ -198,8 +200,18 @@ def test_a_unit_that_does_not_exist(initiator: Initiator) -> None:
         assert initiator.task_management(function, lun=99) == NO_LUN
 
 
-def test_clear_aca(initiator: Initiator) -> None:
-    assert initiator.task_management(CLEAR_ACA) == COMPLETE
+def test_clear_aca(log_in: LogIn) -> None:
+    """10.2: a command with the NACA bit that fails stops its nexus until CLEAR ACA."""
+    one, other = log_in(), log_in()
+    assert one.command(NACA_BEYOND_THE_END, expect=512).status == 2
+    assert one.command(READY).status == ACA_ACTIVE
+    assert one.command(READY, attribute=ACA).status == 0
+    # Task sets are apart (TST=1): the other session has no such condition to clear.
+    assert other.task_management(CLEAR_ACA) == COMPLETE
+    assert one.command(READY).status == ACA_ACTIVE
+    assert one.task_management(CLEAR_ACA) == COMPLETE
+    assert one.command(READY).status == 0
+    assert one.task_management(CLEAR_ACA) == COMPLETE
 
 
 def test_tasks_are_not_reassigned(initiator: Initiator) -> None:

@@ -104,9 +104,10 @@ def _logical_unit_reset(function: Function, tgt_dev: TgtDev) -> None:
     tasks.logical_unit_reset(tgt_dev, function.complete)
 
 
-def _clear_aca(function: Function, _tgt_dev: TgtDev) -> None:
-    """There never is an ACA condition to clear."""
-    function.complete()
+def _clear_aca(function: Function, tgt_dev: TgtDev) -> None:
+    if not tasks.clear_aca(tgt_dev, function.complete):
+        # Only the nexus that has the condition may clear it (SAM-5 7.4).
+        function.answer(TaskResponse.FUNCTION_REJECTED)
 
 
 def _query_task_set(function: Function, tgt_dev: TgtDev) -> None:
