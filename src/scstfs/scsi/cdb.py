@@ -377,9 +377,10 @@ class ReadWrite(NamedTuple):
     """How to decode a READ or WRITE of one CDB size without looking at its row.
 
     `unpack(buffer, at)` gives (byte 1, LBA, transfer length in blocks, control byte) of the CDB
-    that begins at `at` (0 by default) and has at least the right length.  The LBA is `(byte1 & lba_mask) << 16 | lba`, the transfer length `blocks or
-    zero_blocks`.  `byte1 & protect_mask` must be zero without protection information, FUA is
-    `byte1 & fua_mask`; bit 0 of the control byte must be zero.
+    that begins at `at` (0 by default) and has at least the right length.  The LBA is `(byte1 &
+    lba_mask) << 16 | lba`, the transfer length `blocks or zero_blocks`.  `byte1 & protect_mask`
+    must be zero without protection information, FUA is `byte1 & fua_mask`; bit 0 of the control
+    byte must be zero.
     """
 
     op: Opcode
