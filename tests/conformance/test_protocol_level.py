@@ -125,7 +125,9 @@ def test_i_t_nexus_reset_drops_the_session(log_in: LogIn, second: Initiator) -> 
     assert other.command(READY).status == 0
 
 
-@pytest.mark.parametrize(("level", "descriptor"), [(None, 0x0960), ("2", 0x0962)])
+@pytest.mark.parametrize(
+    ("level", "descriptor"), [(None, 0x0960), ("1", 0x0961), ("2", 0x0962), ("9", 0x0962)]
+)
 def test_inquiry_tells_the_level(log_in: LogIn, level: str | None, descriptor: int) -> None:
     """RFC 7144 4.2: the version descriptor is the base and the level that was negotiated."""
     keys = [] if level is None else [("iSCSIProtocolLevel", level)]

@@ -212,8 +212,9 @@ _ROWS: Final = (
     # With one connection in a session a response fence is no more than keeping the order.
     Key("TaskReporting", Kind.LIST, "13.23", _OPERATIONAL, _NORMAL, "task_reporting",
         rfc_default=1, default=3, choices=("RFC3720", "ResponseFence")),
+    # The standard's default is 1; that it was not negotiated has to be known (RFC 7144 4.2).
     Key("iSCSIProtocolLevel", Kind.MINIMUM, "13.24", _OPERATIONAL, _NORMAL, "protocol_level",
-        rfc_default=1, bounds=Bounds(0, 31), default=2),
+        rfc_default=0, bounds=Bounds(0, 31), default=2),
 
     Key("IFMarker", Kind.AND, "13.25", _OPERATIONAL),
     Key("OFMarker", Kind.AND, "13.25", _OPERATIONAL),

@@ -57,7 +57,8 @@ class SessionParameters:
     error_recovery_level: int = 0
     task_reporting: int = 1
     """A bit of the choices of TaskReporting."""
-    protocol_level: int = 1
+    protocol_level: int = 0
+    """0 where nobody negotiated it: INQUIRY tells the level, and SCST none."""
 
     @property
     def has_header_digest(self) -> bool:

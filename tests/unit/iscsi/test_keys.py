@@ -48,7 +48,7 @@ STANDARD = {
     "DataPDUInOrder": (1, 0, 1),
     "DataSequenceInOrder": (1, 0, 1),
     "ErrorRecoveryLevel": (0, 0, 2),
-    "iSCSIProtocolLevel": (1, 0, 31),
+    "iSCSIProtocolLevel": (0, 0, 31),
 }
 
 

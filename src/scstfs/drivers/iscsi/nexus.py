@@ -46,9 +46,6 @@ log = logging.getLogger(__name__)
 #: Bytes of a parameter list, or of data of any other kind, that a command may bring.
 _LONGEST_DATA_OUT: Final = 64 << 20
 
-#: From this level on (RFC 7144) INQUIRY tells the protocol level.
-_TOLD_LEVEL: Final = 2
-
 _FAULTS: Final = {
     fault: Sense(SenseKey(fault.value[0]), *fault.value[1:]) for fault in TaskFault if fault.value
 }
@@ -84,8 +81,7 @@ class Nexus:
             transport=self,
             transport_id=TransportId.iscsi(login.initiator, login.isid),
         )
-        level = login.parameters.protocol_level
-        self.core.transport_level = level if level >= _TOLD_LEVEL else 0
+        self.core.transport_level = login.parameters.protocol_level
         access.enter(self.core)
 
     def __str__(self) -> str:
