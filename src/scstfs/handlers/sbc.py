@@ -192,11 +192,14 @@ def write_same(device: VdiskDevice, cmd: Command) -> Answer:
 
 
 def unmap(device: VdiskDevice, cmd: Command) -> Answer:
-    """UNMAP: blocks are given back; all of them have to exist."""
+    """UNMAP: blocks are given back; all of them have to exist.
+
+    A descriptor of no blocks may be anywhere, as with SCST.
+    """
     extents: list[Extent] = cmd.descriptors  # type: ignore[assignment]
     provisioning.check_unmap(cmd.cdb, extents, device.describe())
     store, shift, blocks = device.need_store(), device.block_shift, device.blocks
-    if any(extent.lba + extent.blocks > blocks for extent in extents):
+    if any(extent.blocks and extent.lba + extent.blocks > blocks for extent in extents):
         raise CheckCondition(sense.LBA_OUT_OF_RANGE)
 
     def work() -> bytes:

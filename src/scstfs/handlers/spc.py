@@ -65,7 +65,8 @@ def _port(device: VdiskDevice, cmd: Command) -> Port:
 
 def mode_sense(device: VdiskDevice, cmd: Command) -> Answer:
     """MODE SENSE (6) and (10)."""
-    return device.modes.sense(cmd.cdb, device.geometry, cmd.tgt_dev.read_only)
+    is_protected = cmd.tgt_dev.read_only or device.software_write_protected
+    return device.modes.sense(cmd.cdb, device.geometry, is_protected)
 
 
 def mode_select(device: VdiskDevice, cmd: Command) -> Answer:

@@ -382,6 +382,13 @@ async def test_unmap_beyond_the_end_gives_nothing_back(system: System) -> None:
     assert store.calls == []
 
 
+async def test_unmap_of_no_blocks_may_be_anywhere(system: System) -> None:
+    _, store = await with_store(system, thin_provisioned=1)
+    command, data = unmap((1 << 40, 0))
+    assert await system.initiator().execute(command, data) == GOOD
+    assert store.calls == []
+
+
 async def test_unmap_frees_space(system: System) -> None:
     await system.add_disk("disk", size=1 << 20, thin_provisioned=1)
     initiator = system.initiator()

@@ -8,6 +8,7 @@ from tests.support.fake_store import FakeStore
 from tests.support.target import GOOD, System
 
 INVALID_FIELD = (0x5, 0x24, 0x00)
+WRITE_PROTECTED, DPOFUA = 0x80, 0x10
 
 
 @pytest.mark.parametrize("d_sense", [False, True])
@@ -47,6 +48,17 @@ async def test_software_write_protection(system: System) -> None:
     assert initiator.session.tgt_devs[0].fast_write is None
     result = await initiator.execute(b"\x2a" + bytes(7) + b"\x01\0", bytes(512))
     assert result.triple == (0x7, 0x27, 0x00)
+
+
+async def test_mode_sense_shows_software_write_protection(system: System) -> None:
+    await system.add_disk("disk")
+    initiator = system.initiator()
+    short, long = b"\x1a\x08\x0a\0\xff\0", b"\x5a\x08\x0a\0\0\0\0\0\xff\0"
+    assert (await initiator.execute(short, data_in=255)).data[2] == DPOFUA
+    page = bytes(4) + b"\x0a\x0a\x20\x10\x08" + bytes(7)
+    assert await initiator.execute(b"\x15\x10\0\0\x10\0", page) == GOOD
+    assert (await initiator.execute(short, data_in=255)).data[2] == WRITE_PROTECTED | DPOFUA
+    assert (await initiator.execute(long, data_in=255)).data[3] == WRITE_PROTECTED | DPOFUA
 
 
 async def test_log_sense_of_a_thin_device(system: System) -> None:
