@@ -176,10 +176,10 @@ def test_refused_logins_are_logged_with_who_and_why_but_not_without_end(
     monkeypatch.setattr(connect, "_incidents", RateLimited(connect.log, burst=10))
     caplog.set_level(logging.INFO, "scstfs")
     for number in range(40):
-        with live.initiator(name=f"iqn.i{number}") as initiator:
-            with pytest.raises(LoginError):
-                initiator.login("iqn.nothing")
-            address, port = initiator.sock.getsockname()
+        sock = live.connect()
+        address, port = sock.getsockname()
+        with Initiator(sock, name=f"iqn.i{number}") as initiator, pytest.raises(LoginError):
+            initiator.login("iqn.nothing")
         if not number:
             assert (
                 f"{address}:{port}: login of 'iqn.i0' refused: "

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.support.initiator import Initiator
-from tests.support.iscsi_login import ISID, NAME
+from tests.support.iscsi_login import ISID
 from tests.support.mounted import Mounted
 from tests.support.needs import need_mounts
 
@@ -25,6 +26,14 @@ DIRECTORY = f"targets/iscsi/{TARGET}"
 
 _RESET_PEAK = "5"
 """Written to /proc/PID/clear_refs (proc(5))."""
+
+
+SETTLE_SECONDS = 10.0
+
+
+def isid_of(number: int) -> bytes:
+    """The ISID of an initiator port."""
+    return ISID[:4] + number.to_bytes(2, "big")
 
 
 class Served(Mounted):
@@ -58,8 +67,7 @@ class Served(Mounted):
 
     def log_in(self, number: int = 1, *, timeout: float = 20.0, **options: Any) -> Initiator:
         """A new initiator port in full-feature phase, its unit attention taken."""
-        isid = ISID[:4] + number.to_bytes(2, "big")
-        initiator = Initiator.connect(HOST, self.port, name=NAME, isid=isid, timeout=timeout)
+        initiator = Initiator.connect(HOST, self.port, isid=isid_of(number), timeout=timeout)
         try:
             initiator.login(TARGET, **options)
             initiator.command("000000000000")
@@ -93,6 +101,15 @@ class Served(Mounted):
 
     def reset_peak(self) -> None:
         Path(f"/proc/{self.pid}/clear_refs").write_text(_RESET_PEAK)
+
+    def settled_descriptors(self, expected: int | None = None) -> int:
+        """`descriptors` once all sessions have ended, and as many as expected are left."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while self.sessions() or self.descriptors != (expected or self.descriptors):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
+        return self.descriptors
 
     def sessions(self) -> list[str]:
         return os.listdir(self.path / DIRECTORY / "sessions")
