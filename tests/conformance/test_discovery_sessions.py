@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.conformance.conftest import Connect, LogIn
 from tests.support import iscsi_wire as wire
 from tests.support.initiator import ClosedError
 from tests.support.iscsi_wire import FINAL, NO_TAG
-from tests.support.live_target import TARGET
+from tests.support.live_target import TARGET, LiveTarget
 
 
 @pytest.mark.parametrize(
@@ -93,3 +95,15 @@ def test_a_second_login_ends_one(log_in: LogIn) -> None:
     assert initiator.receive().opcode == wire.REJECT
     with pytest.raises(ClosedError):
         initiator.receive()
+
+
+def test_each_portal_has_sessions_of_its_own(tmp_path: Path) -> None:
+    """7.4.2.1: one of each portal at a time; none reinstates that of the other."""
+    with LiveTarget(tmp_path, ("127.0.0.1", "127.0.0.2")) as live:
+        live.add_target()
+        with live.initiator() as one, live.initiator(host="127.0.0.2") as other:
+            one.login(None)
+            other.login(None)
+            for initiator in (one, other):
+                assert TARGET in initiator.send_targets()
+                assert initiator.complaints == []
