@@ -143,6 +143,18 @@ def test_a_server_that_is_left_is_told(live: LiveTarget, server: IsnsServer, lea
     server.wait_for(lambda: not server.connections)
 
 
+@pytest.mark.slow
+def test_a_server_that_says_nothing_does_not_keep_us_from_leaving(
+    live: LiveTarget, server: IsnsServer
+) -> None:
+    live.write(SERVER, "127.0.0.1\n")
+    server.ignore = {isns.DEREGISTER}
+    began = time.monotonic()
+    live.stop()
+    assert time.monotonic() - began < 3
+    assert not server.nodes
+
+
 def test_another_server_takes_the_place_of_the_first(live: LiveTarget, server: IsnsServer) -> None:
     live.write(SERVER, "127.0.0.1\n")
     with IsnsServer() as other:

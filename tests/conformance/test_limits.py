@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import resource
+import signal
 import socket
 import struct
 import time
@@ -22,7 +23,8 @@ from tests.support.initiator import ClosedError, Initiator
 from tests.support.iscsi_login import LoginError
 from tests.support.iscsi_wire import FINAL, NO_TAG
 from tests.support.live_target import TARGET, LiveTarget
-from tests.support.served import Served, served
+from tests.support.served import HOST, Served, served
+from tests.support.storm import script_of
 
 MIB = 1 << 20
 DIRECTORY = f"targets/iscsi/{TARGET}"
@@ -159,6 +161,46 @@ def test_no_descriptors_left_is_survived(live: LiveTarget) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         sock.settimeout(5)
         assert waiting.receive().opcode == wire.LOGIN_RESPONSE
+
+
+@pytest.mark.slow
+def test_a_reset_at_any_byte_is_survived(live: LiveTarget) -> None:
+    with live.connect() as sock:
+        script = script_of(Initiator(sock))
+    # All headers and keys; of the data in between, some places.
+    places = [*range(1, 1600), *range(1600, len(script) - 200, 997)]
+    places += range(len(script) - 200, len(script) + 1)
+    for place in places:
+        with Initiator(live.connect(), timeout=0.001) as initiator:
+            initiator.send_bytes(script[:place])
+            if place % 2:
+                # A reset takes along what has not been looked at yet: leave a moment for that.
+                with contextlib.suppress(TimeoutError):
+                    initiator.receive()
+                initiator.reset()
+    deadline = time.monotonic() + 10
+    while live.sessions():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    with live.log_in() as initiator:
+        assert initiator.ping(b"x").data == b"x"
+
+
+@pytest.mark.slow
+def test_signals_suspend_and_resume_logins(daemon: Served) -> None:
+    with daemon.log_in(1) as old, socket.socket() as sock:
+        os.kill(daemon.pid, signal.SIGUSR1)
+        while "logins are suspended" not in daemon.log:
+            time.sleep(0.01)
+        sock.connect((HOST, daemon.port))
+        waiting = Initiator(sock, timeout=0.3)
+        waiting.send(waiting.login_pdu(waiting.names(TARGET)))
+        with pytest.raises(TimeoutError):
+            waiting.receive()
+        assert old.ping(b"x").data == b"x"
+        os.kill(daemon.pid, signal.SIGUSR2)
+        sock.settimeout(5)
+        assert waiting.receive()["status"] == 0
 
 
 def test_dead_peers_are_found_by_tcp(live: LiveTarget) -> None:

@@ -11,6 +11,7 @@ from scstfs.iscsi.discovery import (
     TargetRecord,
     advertised_portals,
     answer_text,
+    registered_portals,
     send_targets,
 )
 from scstfs.iscsi.errors import ProtocolError
@@ -46,6 +47,23 @@ def targets(name: str | None) -> Iterable[TargetRecord]:
 )
 def test_send_targets(value: str, own: str | None, pairs: list[tuple[str, str]]) -> None:
     assert send_targets(value, own, targets) == pairs
+
+
+@pytest.mark.parametrize(
+    ("own", "listeners", "registered"),
+    [
+        ("10.0.0.1", ["0.0.0.0"], ["10.0.0.1", "10.0.1.1"]),
+        ("10.0.0.1", ["0.0.0.0", "::"], ["10.0.0.1", "10.0.1.1", "fd00::1"]),
+        ("fd00::1", ["::", "10.0.1.1"], ["fd00::1", "10.0.1.1"]),
+        ("127.0.0.1", ["0.0.0.0"], ["127.0.0.1"]),
+        ("127.0.0.1", ["127.0.0.1", "127.0.0.2"], ["127.0.0.1", "127.0.0.2"]),
+        ("10.0.0.1", ["127.0.0.1"], []),
+        ("10.0.0.1", ["fe80::1%eth0"], []),
+    ],
+)
+def test_portals_for_a_name_server(own: str, listeners: list[str], registered: list[str]) -> None:
+    found = registered_portals(own, [Portal(host, 3260) for host in listeners], INTERFACES)
+    assert found == [Portal(host, 3260) for host in registered]
 
 
 def test_all_is_for_discovery_sessions() -> None:

@@ -118,11 +118,13 @@ class Server:
 
     def suspend_logins(self) -> None:
         """Accept no more connections (SIGUSR1)."""
+        log.info("logins are suspended")
         self._suspended = True
         self._decide_to_accept()
 
     def resume_logins(self) -> None:
         """Accept connections again (SIGUSR2)."""
+        log.info("logins are resumed")
         self._suspended = False
         self._decide_to_accept()
 
@@ -215,7 +217,8 @@ class Server:
 
     async def close(self) -> None:
         """Close all sessions in good order: who does not log out when asked to is dropped."""
-        self.suspend_logins()
+        self._suspended = True
+        self._decide_to_accept()
         deadline = trio.current_time() + LOGOUT_SECONDS
         self._request_logout()
         await self.isns.close()
