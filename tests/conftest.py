@@ -1,4 +1,4 @@
-"""What holds for every test: a log without surprises."""
+"""What holds for every test: a log without surprises, and property tests without a clock."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more about what else is running than about the code.
+settings.register_profile("scstfs", deadline=None)
+settings.load_profile("scstfs")
 
 
 class _Collector(logging.Handler):
