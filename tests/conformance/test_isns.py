@@ -100,6 +100,24 @@ def test_the_entity_its_portal_and_its_enabled_targets_are_registered(
     assert first.numbers(isns.NODE_TYPE) == [1]
 
 
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_a_server_is_reached_over_ipv6(tmp_path: Path, host: str) -> None:
+    with (
+        IsnsServer(host="::1") as server,
+        LiveTarget(tmp_path, ("127.0.0.1", "::1")) as live,
+    ):
+        live.add_target()
+        use_port(live, server.port)
+        live.write(SERVER, f"{host}\n")
+        assert live.read(SERVER) == f"{host} \n[key]\n\n"
+        # It is to be told of changes at the portal that it can reach.
+        first, second = server.portals
+        assert first.address == bytes(15) + b"\1"
+        assert second.address == bytes(10) + b"\xff\xff\x7f\0\0\x01"
+        assert second.ports == {}
+        assert server.inquire().status == 0
+
+
 def test_without_a_name_the_entity_is_called_like_the_host(
     live: LiveTarget, server: IsnsServer
 ) -> None:

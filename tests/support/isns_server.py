@@ -118,7 +118,8 @@ class Portal:
 class IsnsServer:
     """See the module's text. Attributes may be set at any time."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
+        self._host = host
         self.requests: list[Message] = []
         #: What is registered.
         self.nodes: dict[str, Node] = {}
@@ -137,7 +138,8 @@ class IsnsServer:
         self._changed = threading.Condition()
         self._connections: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", port))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, port), family=family)
         self.port = self._listener.getsockname()[1]
 
     def __enter__(self) -> Self:
@@ -299,7 +301,7 @@ class IsnsServer:
     # What a server does by itself
 
     def _send(self, port: int, message: Message) -> Message:
-        with socket.create_connection(("127.0.0.1", port), WAIT_SECONDS) as sock:
+        with socket.create_connection((self._host, port), WAIT_SECONDS) as sock:
             sock.sendall(message.encode())
             return receive(sock)
 

@@ -177,10 +177,11 @@ DRIVER: Final[DirType[IscsiDriver]] = DirType(
             since="2.0",
             reads="the iSNS server's host, and AccessControl if it says who may log in",
             accepts="`HOST`, `HOST AccessControl`, `HOST AccessControl No`, or an empty line",
-            refuses="EINVAL: another word; ECONNREFUSED, ...: why there is no connection. "
-            "Then no server is set",
+            refuses="EINVAL: another word; ECONNREFUSED, ETIMEDOUT, ...: why there is no "
+            "connection; EHOSTUNREACH: also for a name that has no address. Then no server is set",
             key_when="set",
-            effect="enabled targets are registered there",
+            effect="enabled targets are registered there; with AccessControl only initiators that "
+            "it lists for a target may log in and see it. A server that goes away is tried again",
         ),
         Attr(
             name="isns_entity_name",
