@@ -69,14 +69,17 @@ class TargetGroup:
             if self.has_target(tgt_dev.session.target)
         ]
 
-    def set_state(self, state: AccessState) -> None:
-        """Enter ``state``; initiators are told, except of a transition that only begins."""
+    def set_state(self, state: AccessState, asked_by: TgtDev | None = None) -> None:
+        """Enter ``state``; initiators are told, except of a transition that only begins.
+
+        Nor is the nexus told that ``asked_by`` SET TARGET PORT GROUPS (SPC-4 5.15.2.6).
+        """
         if state is self.state:
             return
         log.info("ALUA state of %s/%s is now %s", self.device_group.name, self.name, state.name)
         self.state = state
         for tgt_dev in self.tgt_devs():
-            if state is not AccessState.TRANSITIONING:
+            if state is not AccessState.TRANSITIONING and tgt_dev is not asked_by:
                 tgt_dev.session.report(tgt_dev, sense.ALUA_STATE_CHANGED)
             tgt_dev.refresh()
 

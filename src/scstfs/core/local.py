@@ -187,12 +187,15 @@ def _report_target_port_groups(cmd: Command) -> Answer:
 def _set_target_port_groups(cmd: Command) -> Answer:
     alua.check_set_target_port_groups(cmd.device.explicit_alua)
     group = cmd.device.scst.device_group_of(cmd.device)
-    changes = list(alua.set_target_port_groups(bytes(cmd.data)))
-    for change in changes:
+    changes = []
+    for change in alua.set_target_port_groups(bytes(cmd.data)):
         target_group = group.find_by_id(change.group_id) if group is not None else None
         if target_group is None:
             raise CheckCondition(sense.SET_TARGET_PORT_GROUPS_FAILED)
-        target_group.set_state(change.state)
+        changes.append((target_group, change.state))
+    # All of them or none.
+    for target_group, state in changes:
+        target_group.set_state(state, asked_by=cmd.tgt_dev)
     return b""
 
 

@@ -6,15 +6,17 @@ about RESERVE in SPC-2's tables. Where SCST decides otherwise, DIFFERENT says so
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from scstfs.core import gates
 from scstfs.core.device import Device
-from scstfs.scsi.opcodes import Direction, Opcode
+from scstfs.scsi import pr
+from scstfs.scsi.commands import COMMANDS, EXTENSIONS
+from scstfs.scsi.opcodes import Direction
 from scstfs.scsi.status import Status, TaskStatus
+from tests.support.every_command import REFUSALS, commands, listed
 from tests.support.fake_store import FakeStore
 from tests.support.reservations import (
     CLEAR,
@@ -78,39 +80,20 @@ DIFFERENT_LEGACY = {
     "REPORT TIMESTAMP": "newer than SPC-2; like other reports about the device as a whole",
 }
 
-#: They have tables of their own.
+#: With protection information only, which disks do not have.
+UNSERVED = {
+    READS: ["READ(32)", "VERIFY(32)"],
+    WRITES: ["WRITE(32)", "WRITE AND VERIFY(32)", "WRITE SAME(32)"],
+}
+
+#: They have tables of their own; READ TOC, which no table of SPC-4 or SBC-3 has, is for CD-ROMs,
+#: and SCST lets nobody else send it.
 ELSEWHERE = {
     "PERSISTENT RESERVE OUT", "RESERVE(6)", "RESERVE(10)", "RELEASE(6)", "RELEASE(10)",
+    "READ TOC/PMA/ATIP",
 }  # fmt: skip
 
-#: The table of commands has rows that are there to refuse a command in SCST's way.
-REFUSALS = {"invalid_opcode", "invalid_service_action", "internal_target_failure"}
-
-
-def listed(text: str) -> list[str]:
-    return [name.strip() for name in " ".join(text.split()).split(", ")]
-
-
 RULES = {name: rule for rule, names in PERSISTENT.items() for name in listed(names)}
-
-
-def commands(device: Device) -> Iterator[tuple[str, bytes]]:
-    """Every command that the device serves, in each of its forms."""
-    for row in device.opcodes.commands():
-        if row.execute not in REFUSALS and row.requires in device.opcodes.features:
-            yield from forms(row)
-
-
-def forms(row: Opcode) -> Iterator[tuple[str, bytes]]:
-    action = row.service_action or 0
-    cdb = bytearray((row.code, action)).ljust(max(row.cdb_length, 6), b"\0")
-    if row.name == "START STOP UNIT":
-        yield "START STOP UNIT: start", bytes(cdb[:4]) + b"\x01\0"
-        yield row.name, bytes(cdb[:4]) + b"\x11\0"
-    elif row.name == "PREVENT ALLOW MEDIUM REMOVAL":
-        yield "PREVENT ALLOW MEDIUM REMOVAL: allow", bytes(cdb)
-        cdb[4] = 1
-    yield row.name, bytes(cdb)
 
 
 def conflicts(initiator: Initiator, cdb: bytes) -> bool:
@@ -176,6 +159,30 @@ async def test_persistent_reservations(tmp_path: Path, kind: int) -> None:
             assert conflicts(three.registrant, cdb) is (rule[registered] == "C"), name
             assert conflicts(three.other, cdb) is (rule[unregistered] == "C"), name
         assert set(RULES) == seen
+
+
+#: One name for what the table of commands tells apart, or calls otherwise.
+ALIASES = {"EXTENDED COPY": "EXTENDED COPY(LID1)"}
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_every_row_of_the_table_of_commands(kind: int) -> None:
+    """Whatever a device has to have for it."""
+    rules = RULES | {name: rule for rule, names in UNSERVED.items() for name in names}
+    registered, unregistered = COLUMNS[kind]
+    missing = set(rules)
+    for row in (*COMMANDS, *EXTENSIONS):
+        name = ALIASES.get(row.name, row.name)
+        if row.execute in REFUSALS or name in ELSEWHERE:
+            continue
+        missing.discard(name)
+        columns = ((True, True, None), (False, True, registered), (False, False, unregistered))
+        for holder, is_registered, column in columns:
+            expected = column is None or rules[name][column] == "A"
+            allowed = pr.allowed(pr.PrType(kind), row.flags, holder, is_registered)
+            assert allowed is expected, (name, holder, is_registered)
+    # Their forms depend on other bits of the CDB.
+    assert all(": " in name for name in missing)
 
 
 async def test_reserve_6_and_10(tmp_path: Path) -> None:
