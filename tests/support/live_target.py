@@ -11,6 +11,7 @@ to ``call``; the tree is written to with ``write``, as a shell would.
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from collections.abc import Awaitable, Callable
@@ -93,9 +94,8 @@ class LiveTarget:
         self._stop = trio.Event()
         state = StateDirectory(self.directory / "state")
         state.prepare()
-        listeners = [listen(self.hosts[0])]
+        listeners = listen_at(self.hosts)
         self.port = listeners[0].getsockname()[1]
-        listeners += [listen(host, self.port) for host in self.hosts[1:]]
         try:
             async with trio.open_nursery() as nursery:
                 self.service = TargetService(Scst(TrioRuntime(nursery), state, execute.start))
@@ -194,6 +194,23 @@ class LiveTarget:
             for lun in self.target(target).default_acg.luns:
                 initiator.command("000000000000", lun=lun)
         return initiator
+
+
+def listen_at(hosts: tuple[str, ...]) -> list[socket.socket]:
+    """Non-blocking listening sockets on one port that is free at all these addresses."""
+    while True:
+        listeners = [listen(hosts[0])]
+        port = listeners[0].getsockname()[1]
+        try:
+            for host in hosts[1:]:
+                listeners.append(listen(host, port))
+        except OSError as error:
+            for listener in listeners:
+                listener.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return listeners
 
 
 def listen(host: str, port: int = 0) -> socket.socket:
