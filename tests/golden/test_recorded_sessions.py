@@ -1,87 +1,114 @@
-"""The recording of a kernel initiator's sessions, replayed with some that have no connection."""
+"""The recording of a kernel initiator's sessions, replayed on the mount with our own initiator."""
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
+from typing import Final
 
 import pytest
 import trio
 
-from scstfs.core.session import Session
-from scstfs.drivers.iscsi.config import IscsiDriver
-from scstfs.iscsi.negotiate import SessionParameters
+from tests.support.initiator import Initiator
 from tests.support.machine import need_machine, on_recorded_machine
-from tests.support.recordings import (
-    SCSI_DEVICES,
-    SCST_USER,
-    Record,
-    differences,
-    load,
-    scenario,
-)
+from tests.support.recordings import Record, differences, load, scenario
 from tests.support.replay import Replay
-from tests.support.sessions import close_session, open_session
-from tests.support.whole import whole
+from tests.support.replay_mount import LEFT_OUT, MountedFiles, daemon, portal
 
-TARGET = "iqn.2006-10.net.vlnb:tgt1"
+SCENARIO: Final = "10_sessions"
+TARGET: Final = "iqn.2006-10.net.vlnb:tgt1"
 
-# What open-iscsi and SCST agreed on.
-NEGOTIATED = SessionParameters(
-    initial_r2t=0,
-    immediate_data=1,
-    max_recv_data_segment_length=1048576,
-    max_xmit_data_segment_length=262144,
-    max_burst_length=1048576,
-    first_burst_length=65536,
-    max_outstanding_r2t=1,
-)
-
-# The initiator's machine is the target's: its kernel's disks show there.
-LEFT_OUT = [SCST_USER, SCSI_DEVICES]
+#: What open-iscsi offers.
+OFFERS: Final = (("MaxBurstLength", "16776192"), ("FirstBurstLength", "262144"))
+ISID: Final = bytes.fromhex("00023d000001")
+READ: Final = "88000000000000000000000000800000"
+READ_SIZE: Final = 64 << 10
 
 
-class Initiator:
+class OpenIscsi:
     """Does what the shell commands of the scenario make open-iscsi do."""
 
-    def __init__(self, driver: IscsiDriver) -> None:
-        self._driver = driver
+    def __init__(self, host: str, port: int) -> None:
+        self._portal = host, port
         self._name = "iqn.2020-01.test:plain"
-        self._session: Session | None = None
+        self._session: Initiator | None = None
+        self._lost: Initiator | None = None
 
     async def shell(self, command: str) -> Record:
         if "test:special" in command:
             self._name = "iqn.2020-01.test:special"
         if "--login" in command:
-            self._log_in()
+            self._session = self._log_in(ISID)
+        if command.startswith("dd "):
+            self._read()
         if "--logout" in command and self._session is not None:
-            close_session(self._session)
+            self._session.logout()
+            self.close()
         return {"rc": 0, "out": "", "err": ""}
 
-    def _log_in(self) -> None:
-        session, nexus = open_session(self._driver.targets[TARGET], self._name, NEGOTIATED)
-        nexus.on_close = partial(self._come_back, session)
-        self._session = session
+    def _log_in(self, isid: bytes) -> Initiator:
+        session = Initiator.connect(*self._portal, name=self._name, isid=isid)
+        session.login(TARGET, keys=OFFERS)
+        return session
 
-    def _come_back(self, lost: Session) -> None:
-        # The initiator is there again before the target has got rid of the old session.
-        self._log_in()
-        close_session(lost)
+    def _read(self) -> None:
+        """A MiB, as dd does."""
+        assert self._session is not None
+        # The unit attention of the new nexus.
+        self._session.command("000000000000")
+        for _ in range(16):
+            assert self._session.command(READ, expect=READ_SIZE).data == bytes(READ_SIZE)
+
+    def come_back(self) -> None:
+        """Be there again before the target has got rid of the old session.
+
+        With the ISID of that one the new session would be without a LUN until it is gone.
+        """
+        self._lost = self._session
+        self._session = self._log_in(ISID[:-1] + b"\2")
+
+    def expect_close(self) -> None:
+        """The target closes the old session's connection."""
+        assert self._lost is not None
+        self._lost.wait_closed()
+        self._lost.close()
+
+    def close(self) -> None:
+        """Give up the connection."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
 
-async def replay() -> list[str]:
-    async with whole(Path("/var/lib/scst")) as everything:
-        initiator = Initiator(everything.iscsi)
-        actual = await Replay(everything.tree, initiator.shell).run(scenario("10_sessions"))
-    return differences(load("10_sessions"), actual, LEFT_OUT)
+class Files(MountedFiles):
+    """Whoever loses a session to ``force_close`` is quick to log in again."""
+
+    def __init__(self, root: Path, initiator: OpenIscsi) -> None:
+        super().__init__(root)
+        self._initiator = initiator
+
+    async def write(self, path: str, data: bytes) -> Record:
+        """See tests.support.replay.Files."""
+        is_close = path.endswith("/force_close")
+        if is_close:
+            self._initiator.come_back()
+        outcome = await super().write(path, data)
+        if is_close:
+            self._initiator.expect_close()
+        return outcome
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_sessions_show_as_recorded() -> None:
     need_machine()
 
     def body() -> None:
-        found = trio.run(replay)
+        with daemon() as running:
+            initiator = OpenIscsi(*portal(running))
+            replay = Replay(Files(running.path, initiator), initiator.shell)
+            actual = trio.run(replay.run, scenario(SCENARIO))
+            initiator.close()
+        found = differences(load(SCENARIO), actual, LEFT_OUT)
         assert not found, "\n".join(found[:60])
 
     on_recorded_machine(body)

@@ -34,6 +34,9 @@ TREES = [
 ]
 INITIATORS = ["io1", "io2", "io3"]
 
+# Seconds: some five where nothing else runs, but a busy machine takes longer.
+TIMEOUT = 240
+
 
 def check(replay: Callable[[], list[str]]) -> None:
     """Replay on the machine of the recordings and find no differences."""
@@ -58,12 +61,14 @@ def test_the_tree_is_as_recorded(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(TIMEOUT)
 @pytest.mark.parametrize("name", TREES)
 def test_the_daemon_answers_as_recorded(name: str) -> None:
     check(lambda: replay_on_mount(name, every_dump=False))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(TIMEOUT)
 @pytest.mark.parametrize("name", INITIATORS)
 def test_initiators_are_answered_as_recorded(name: str) -> None:
     check(lambda: replay_on_mount(name))
