@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 import tempfile
@@ -11,14 +10,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from bench import throughput
+from bench import digests, fairness, latency, scale, throughput
 from bench.options import Options
-from bench.servers import SERVERS, Server
+from bench.servers import SERVERS
 
-BENCHMARKS: Final[Mapping[str, Callable[[Server, Server, Options], None]]] = {
+BENCHMARKS: Final[Mapping[str, Callable[[Path, Options], None]]] = {
     "throughput": throughput.run,
+    "latency": latency.run,
+    "digests": digests.run,
+    "fairness": fairness.run,
+    "scale": scale.run,
 }
-"""By name; the first is the usual one. Each compares two running targets."""
+"""By name, in the order in which they are run where none is named."""
 
 _MIB: Final = 1 << 20
 
@@ -36,7 +39,7 @@ def main() -> None:
     """Run the benchmarks that were asked for."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument(
-        "benchmark", nargs="?", choices=tuple(BENCHMARKS), default=next(iter(BENCHMARKS))
+        "benchmarks", nargs="*", metavar="BENCHMARK", help=f"of {list(BENCHMARKS)} (default: all)"
     )
     parser.add_argument("--rounds", type=int, default=5, help="per point (default: %(default)s)")
     parser.add_argument(
@@ -54,17 +57,18 @@ def main() -> None:
         "--directory", default="/var/tmp", help="where the file is put (default: %(default)s)"
     )
     given = parser.parse_args()
-    options = Options(given.rounds, given.seconds, given.digests, given.only)
     names = given.servers.split(",")
-    if len(names) != 2 or not set(names) <= set(SERVERS):
-        parser.error("nothing to compare")
+    chosen = given.benchmarks or list(BENCHMARKS)
+    if len(names) != 2 or not set(names) <= set(SERVERS) or not set(chosen) <= set(BENCHMARKS):
+        parser.error("no such servers or benchmarks")
+    options = Options(given.rounds, given.seconds, given.digests, given.only, (names[0], names[1]))
     if os.geteuid() != 0:
         sys.exit("the targets must be run by root")
-    with contextlib.ExitStack() as stack:
-        directory = tempfile.TemporaryDirectory(prefix="scstfs-bench.", dir=given.directory)
-        file = make_file(stack.enter_context(directory), given.mebibytes)
-        ours, theirs = (stack.enter_context(SERVERS[name](file)) for name in names)
-        BENCHMARKS[given.benchmark](ours, theirs, options)
+    with tempfile.TemporaryDirectory(prefix="scstfs-bench.", dir=given.directory) as directory:
+        file = make_file(directory, given.mebibytes)
+        for name in chosen:
+            print(f"\n{name}", flush=True)
+            BENCHMARKS[name](file, options)
 
 
 if __name__ == "__main__":

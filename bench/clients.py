@@ -35,25 +35,35 @@ class Measurement:
         rate: commands per second.
         busy: the part of the time in which the client itself used a CPU. Near 1 it is the client
             that was measured.
+        median: seconds that a command took (0 where the client does not tell).
+        slowest: seconds within which 99 of 100 commands were answered (likewise).
     """
 
     rate: float
     busy: float
+    median: float = 0.0
+    slowest: float = 0.0
 
 
 def measure(server: Server, point: Point, seconds: float, digests: bool) -> Measurement:
     """Run `point` once, with the client that can do it."""
     if point.write or digests:
-        return _own_load(server, point, seconds, digests)
+        return own_load(server, point, seconds, digests=digests)
     return _iscsi_perf(server, point, seconds)
 
 
-def _iscsi_perf(server: Server, point: Point, seconds: float) -> Measurement:
+def iscsi_perf(server: Server, point: Point, seconds: float) -> list[str]:
+    """Return the command line of iscsi-perf for `point`, in whole seconds."""
     argv = ["iscsi-perf", "-b", str(point.size // BLOCK_SIZE), "-m", str(point.depth)]
-    argv += ["-t", str(max(1, round(seconds)))]  # whole seconds only
+    argv += ["-t", str(max(1, round(seconds)))]
     argv += ["-r"] if point.at_random else []
+    return [*argv, server.url]
+
+
+def _iscsi_perf(server: Server, point: Point, seconds: float) -> Measurement:
+    argv = iscsi_perf(server, point, seconds)
     started = time.monotonic()
-    with subprocess.Popen([*argv, server.url], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
         output = process.stdout.read() if process.stdout else ""
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -71,15 +81,25 @@ def last_average(output: str) -> int:
     return int(found[-1])
 
 
-def _own_load(server: Server, point: Point, seconds: float, digests: bool) -> Measurement:
+def load_command(
+    server: Server, point: Point, seconds: float, *, digests: bool = False
+) -> list[str]:
+    """Return the command line of `bench.load` for `point`."""
     host, port = server.address
     argv = [sys.executable, "-m", "bench.load", host, str(port), server.target, str(server.lun)]
     argv += ["--size", str(point.size), "--depth", str(point.depth), "--seconds", str(seconds)]
     argv += ["--write"] if point.write else []
     argv += ["--random"] if point.at_random else []
     argv += ["--digests"] if digests else []
+    return argv
+
+
+def own_load(server: Server, point: Point, seconds: float, *, digests: bool = False) -> Measurement:
+    """Run `point` once with `bench.load`."""
+    argv = load_command(server, point, seconds, digests=digests)
     done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"the load generator fails with {server.name}")
     result = json.loads(done.stdout)
-    return Measurement(result["operations"] / result["seconds"], result["busy"])
+    rate = result["operations"] / result["seconds"]
+    return Measurement(rate, result["busy"], result["median"], result["slowest"])

@@ -18,7 +18,7 @@ import random
 import struct
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -69,11 +69,17 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of it. `busy` is the part of the time the client used a CPU."""
+    """What came of it. `busy` is the part of the time the client used a CPU.
+
+    `median` and `slowest` are how long a command took (seconds) and within what time 99 of 100
+    were answered; they are looked at where one command at a time is outstanding, else 0.
+    """
 
     operations: int
     seconds: float
     busy: float
+    median: float = 0.0
+    slowest: float = 0.0
 
 
 def positions(blocks: int, step: int, at_random: bool) -> Iterator[int]:
@@ -82,6 +88,14 @@ def positions(blocks: int, step: int, at_random: bool) -> Iterator[int]:
         return itertools.cycle(range(0, blocks - step + 1, step))
     dice = random.Random(blocks)
     return itertools.cycle([dice.randrange(blocks - step + 1) for _ in range(_RANDOM_POSITIONS)])
+
+
+def percentiles(latencies: Sequence[float]) -> tuple[float, float]:
+    """Return the 50th and the 99th percentile; 0 of nothing."""
+    if not latencies:
+        return 0.0, 0.0
+    ranked = sorted(latencies)
+    return ranked[len(ranked) // 2], ranked[len(ranked) * 99 // 100]
 
 
 class Run:
@@ -97,6 +111,7 @@ class Run:
         self._free = deque(range(load.depth))
         self._outgoing: list[bytes | memoryview] = []
         self._done = 0
+        self._latencies: list[float] = []
         self._data = memoryview(os.urandom(load.size))
         self._segments: dict[tuple[int, int], list[bytes | memoryview]] = {}
 
@@ -119,10 +134,12 @@ class Run:
         have = skip = 0
         started, busy = time.perf_counter(), time.process_time()
         deadline = started + self._load.seconds
+        alone = self._load.depth == 1
         now = started
         while True:
             if now < deadline:
                 self._start_commands()
+            sent = time.perf_counter() if alone else 0.0
             if self._outgoing:
                 session.send(self._outgoing)
                 self._outgoing.clear()
@@ -133,11 +150,16 @@ class Run:
                 raise TargetError("the target closed the connection")
             now = time.perf_counter()
             end = have + received
+            done = self._done
             used, skip = self._take(buffer, end, skip)
+            if alone and self._done > done:
+                self._latencies.append(now - sent)
             have = end - used
             view[:have] = view[used:end]
         seconds = now - started
-        return Result(self._done, seconds, (time.process_time() - busy) / seconds)
+        median, slowest = percentiles(self._latencies)
+        busy = (time.process_time() - busy) / seconds
+        return Result(self._done, seconds, busy, median, slowest)
 
     def _start_commands(self) -> None:
         """Issue commands as far as there are free tags and the target's window is open."""

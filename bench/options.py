@@ -14,9 +14,11 @@ class Options:
         seconds: of each.
         digests: use header and data digests.
         only: part of the names of the points wanted.
+        servers: the two targets that are compared.
     """
 
     rounds: int
     seconds: float
-    digests: bool
-    only: str
+    digests: bool = False
+    only: str = ""
+    servers: tuple[str, str] = ("scstfs", "tgt")

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -112,26 +112,32 @@ def tgt(file: Path) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def scstfs(file: Path) -> Iterator[Server]:
-    """Run this scstfs, its tree mounted in a namespace of its own, over `file`."""
-    name = "iqn.2007-05.com.example:scstfs"
+def daemon() -> Iterator[tuple[Path, int]]:
+    """Run this scstfs, its tree mounted in a namespace of its own; yield tree and port."""
     with tempfile.TemporaryDirectory(prefix="scstfs-bench.") as directory:
         mountpoint = Path(directory, "tree")
         mountpoint.mkdir()
         argv = ["unshare", "--mount", sys.executable, "-m", "scstfs", "mount"]
         argv += ["--mountpoint", str(mountpoint), "--state-dir", f"{directory}/state"]
         argv += ["--portal", f"{_HOST}:0", "--pid-file", "", "--log-level", "warning"]
-        with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as daemon:
+        with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
             try:
-                port = _port_when_ready(daemon)
+                port = _port_when_ready(process)
                 # The mount is seen only in the daemon's namespace, which is entered through /proc.
-                tree = Path(f"/proc/{daemon.pid}/root{mountpoint}")
-                for path, command in _scst_configuration(name, file).items():
-                    (tree / path).write_text(command + "\n")
-                yield Server("scstfs", port, name, 0)
+                yield Path(f"/proc/{process.pid}/root{mountpoint}"), port
             finally:
-                daemon.terminate()
-                _end(daemon)
+                process.terminate()
+                _end(process)
+
+
+@contextlib.contextmanager
+def scstfs(file: Path) -> Iterator[Server]:
+    """Run this scstfs over `file`."""
+    name = "iqn.2007-05.com.example:scstfs"
+    with daemon() as (tree, port):
+        for path, command in _scst_configuration(name, file).items():
+            (tree / path).write_text(command + "\n")
+        yield Server("scstfs", port, name, 0)
 
 
 def _port_when_ready(daemon: subprocess.Popen[str]) -> int:
@@ -157,3 +163,10 @@ def _scst_configuration(target: str, file: Path) -> Mapping[str, str]:
 
 
 SERVERS: Final[Mapping[str, Start]] = {"scstfs": scstfs, "tgt": tgt}
+
+
+@contextlib.contextmanager
+def running(file: Path, names: Iterable[str]) -> Iterator[tuple[Server, ...]]:
+    """Run several targets over the same `file`."""
+    with contextlib.ExitStack() as stack:
+        yield tuple(stack.enter_context(SERVERS[name](file)) for name in names)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from bench.clients import Measurement, Point, measure
 from bench.options import Options
-from bench.servers import Server
+from bench.servers import Server, running
 
 _KIB: Final = 1024
 
@@ -80,9 +81,10 @@ def line(comparison: Comparison) -> str:
     return text
 
 
-def run(ours: Server, theirs: Server, options: Options) -> None:
-    """Compare two running targets, printing the line of each point as it is known."""
-    print(heading(ours, theirs), flush=True)
-    for point in POINTS:
-        if options.only in point.name:
-            print(line(compare(ours, theirs, point, options)), flush=True)
+def run(file: Path, options: Options) -> None:
+    """Compare two targets over `file`, printing the line of each point as it is known."""
+    with running(file, options.servers) as (ours, theirs):
+        print(heading(ours, theirs), flush=True)
+        for point in POINTS:
+            if options.only in point.name:
+                print(line(compare(ours, theirs, point, options)), flush=True)

@@ -1,0 +1,41 @@
+"""What header and data digests cost: the rate with them against that without, and against tgt's."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+from bench.clients import Measurement, own_load
+from bench.options import Options
+from bench.servers import running
+from bench.throughput import POINTS
+
+
+def ratio(these: list[Measurement], those: list[Measurement]) -> float:
+    """Return the median of the ratios of the rounds' rates."""
+    return statistics.median(a.rate / b.rate for a, b in zip(these, those, strict=True))
+
+
+def run(file: Path, options: Options) -> None:
+    """Measure every point with and without digests, all with the same client, in turn."""
+    with running(file, options.servers) as (ours, theirs):
+        print(
+            f"{'':34}{'digests /s':>12}{'none /s':>10}{'RATIO':>7}"
+            f"{theirs.name + ' /s':>11}{'RATIO':>7}"
+        )
+        for point in POINTS:
+            if options.only not in point.name:
+                continue
+            with_them: list[Measurement] = []
+            without: list[Measurement] = []
+            other: list[Measurement] = []
+            for _ in range(options.rounds):
+                with_them.append(own_load(ours, point, options.seconds, digests=True))
+                without.append(own_load(ours, point, options.seconds))
+                other.append(own_load(theirs, point, options.seconds, digests=True))
+            rates = [statistics.median(m.rate for m in m_) for m_ in (with_them, without, other)]
+            print(
+                f"{point.name:34}{rates[0]:12.0f}{rates[1]:10.0f}{ratio(with_them, without):7.2f}"
+                f"{rates[2]:11.0f}{ratio(with_them, other):7.2f}",
+                flush=True,
+            )
