@@ -50,13 +50,15 @@ def inquiry(device: VdiskDevice, cmd: Command) -> Answer:
 
 def _port(device: VdiskDevice, cmd: Command) -> Port:
     target = cmd.session.target
-    scst = device.scst
-    group = scst.target_group_of(device, target)
+    device_group = device.scst.device_group_of(device)
+    # By name, as SCST does here: an entry made before the target was may stand for another node's.
+    entry = None if device_group is None else device_group.find_entry(target.name)
+    group = None if entry is None else entry[0]
     return Port(
         rel_tgt_id=target.rel_tgt_id,
         group_id=0 if group is None else group.group_id,
-        in_device_group=scst.device_group_of(device) is not None,
-        connected=connected(cmd.tgt_dev.access_state),
+        in_device_group=device_group is not None,
+        connected=group is None or connected(group.state),
         transport_version=cmd.session.scsi_transport_version,
         physical_version=target.phys_transport_version,
         wants_token_copies=cmd.session.initiator_name.startswith(_COPIES_BY_TOKEN),

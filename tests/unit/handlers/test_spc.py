@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from scstfs.core.alua import DeviceGroup, GroupTarget, TargetGroup
+from scstfs.scsi.alua import AccessState
 from scstfs.scsi.status import Status
 from tests.support.copies import be
 from tests.support.fake_store import FakeStore
@@ -9,6 +11,7 @@ from tests.support.target import GOOD, System
 
 INVALID_FIELD = (0x5, 0x24, 0x00)
 WRITE_PROTECTED, DPOFUA = 0x80, 0x10
+NOT_CONNECTED = 0x20
 
 
 @pytest.mark.parametrize("d_sense", [False, True])
@@ -126,3 +129,17 @@ async def test_refused(system: System, command: bytes, answer: tuple[int, int, i
 async def test_send_diagnostic_is_always_good(system: System) -> None:
     await system.add("vdisk_nullio", "disk")
     assert await system.initiator().execute(b"\x1d\x04\0\0\0\0") == GOOD
+
+
+async def test_inquiry_knows_target_groups_by_the_name_of_the_target(system: System) -> None:
+    device = await system.add_disk("disk")
+    group = system.scst.device_groups["dg"] = DeviceGroup(system.scst, "dg")
+    group.devices[device] = None
+    target_group = group.target_groups["tg"] = TargetGroup(group, "tg")
+    # The entry is older than the target, so that it stands for one of another node.
+    target_group.targets[system.target.name] = GroupTarget(system.target.name, None)
+    target_group.set_state(AccessState.UNAVAILABLE)
+    initiator = system.initiator()
+    result = await initiator.execute(b"\x12\0\0\0\x24\0", data_in=36)
+    assert result.data[0] == NOT_CONNECTED
+    assert await initiator.execute(bytes(6)) == GOOD
