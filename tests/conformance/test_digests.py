@@ -94,19 +94,20 @@ def test_a_numbered_request_that_is_rejected_may_come_again(initiator: Initiator
     initiator.cmd_sn += 1
 
 
+@pytest.mark.parametrize("size", [4096, 65536])
 @pytest.mark.parametrize("which", [0, 1, -1])
 def test_write_data_with_a_digest_error_ends_the_task_after_the_last_data(
-    initiator: Initiator, which: int
+    initiator: Initiator, which: int, size: int
 ) -> None:
     """7.8: Reject, then CHECK CONDITION once all the data that was asked for has come."""
     initiator.answer_r2ts = False
-    task = initiator.issue(
-        "2a000000000000002000", data_out=DATA[:16384], immediate_data=0, unsolicited=0
-    )
+    length = 4 * size
+    cdb = bytes.fromhex("2a0000000000") + b"\0" + (length // 512).to_bytes(2, "big") + b"\0"
+    task = initiator.issue(cdb, data_out=DATA[:length], immediate_data=0, unsolicited=0)
     while not task.r2ts:
         initiator.pump()
-    initiator.data_out_size = 4096
-    pdus = initiator.data_out_pdus(task, 0, 16384, task.r2ts[0]["ttt"])
+    initiator.data_out_size = size
+    pdus = initiator.data_out_pdus(task, 0, length, task.r2ts[0]["ttt"])
     for pdu in pdus:
         assert not task.done
         initiator.send(pdu, spoil_data=pdu is pdus[which])
