@@ -46,10 +46,12 @@ class Transmitter:
         #: Bytes sent so far.
         self.sent_total = 0
         self._spare: list[bytearray] = []
-        #: The chunk that PDUs are laid out in: what lies between these is not queued yet.
+        #: The chunk that PDUs are laid out in: what lies between these is not queued yet.  There
+        #: is none before it is needed, so that connections that say nothing cost little.
+        self._chunk = bytearray()
+        self._view = memoryview(self._chunk)
         self._start = 0
         self._at = 0
-        self._new_chunk()
 
     # Laying out PDUs
 
