@@ -212,6 +212,11 @@ class Device:
         """Execute a command that passed all gates."""
         raise NotImplementedError
 
+    @property
+    def is_protected(self) -> bool:
+        """The device has protection information (SBC-4 4.21), which not every target can carry."""
+        return False
+
     def fast_paths(self, tgt_dev: TgtDev) -> tuple[FastPath | None, FastPath | None]:
         """Functions that READ and WRITE without passing the gates, where none would look."""
         return None, None
@@ -250,7 +255,7 @@ class Device:
         tgt_dev.thread_index = sum(1 for _ in older) if self.has_own_pool(tgt_dev) else -1
 
     def _pool_for(self, tgt_dev: TgtDev) -> WorkerPool:
-        if self.threads_num == 0:
+        if self.threads_num <= 0:
             return self.scst.threads
         if self.threads_pool_type is ThreadsPoolType.PER_INITIATOR:
             mask = tgt_dev.session.acg.cpu_mask

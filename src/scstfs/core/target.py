@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from scstfs import patterns
 from scstfs.scsi.lun import AddressMethod
+from scstfs.sysfs.errors import invalid
 from scstfs.sysfs.text import NAME_MAX, decode, encode, kobject_name
 
 if TYPE_CHECKING:
@@ -135,8 +136,13 @@ class Target:
     def check_group(self, name: str) -> None:
         """Refuse (SysfsError) a new access control group that the driver can do nothing with."""
 
+    #: Protection information can be carried.
+    carries_protection = False
+
     def check_lun(self, device: Device, *, read_only: bool) -> None:
         """Refuse (SysfsError) a new LUN that the driver can do nothing with."""
+        if device.is_protected and not self.carries_protection:
+            raise invalid(f"Target {self.name} doesn't support T10-PI (device {device.name})")
 
     def lun_added(self, acg_dev: AcgDev) -> None:
         """A LUN was added to one of the target's sets by a management command."""

@@ -30,12 +30,15 @@ INQUIRY_LENGTH: Final = 4096
 class CopyManagerTarget(Target):
     """The one target; it has no groups and no read-only LUNs."""
 
+    carries_protection = True
+
     def check_group(self, name: str) -> None:
         """See Target."""
         raise invalid("Copy Manager does not support security groups")
 
     def check_lun(self, device: Device, *, read_only: bool) -> None:
         """See Target."""
+        super().check_lun(device, read_only=read_only)
         if read_only or device.read_only:
             raise invalid("Copy Manager does not support read only devices")
 

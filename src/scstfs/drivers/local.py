@@ -7,6 +7,7 @@ devices.  There is no such host here; commands come from ``scstfs.local``.
 from __future__ import annotations
 
 import errno
+import itertools
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -69,6 +70,10 @@ class LocalTransport:
         """See Transport."""
         close_session(self.session)
 
+    def release(self) -> None:
+        """The session is gone."""
+        self._driver.ended(self)
+
 
 class LocalTarget(Target):
     """A target; it can not be disabled."""
@@ -130,7 +135,8 @@ class LocalDriver:
         self.trace = TraceLog("scst_local", "")
         self.statistics = Statistics()
         self._sessions = 0
-        self._next_host = _first_free_host() if first_host is None else first_host
+        self._first_host = _first_free_host() if first_host is None else first_host
+        self._transports: set[LocalTransport] = set()
         scst.drivers[self.name] = self
 
     @property
@@ -141,8 +147,18 @@ class LocalDriver:
     def new_transport(self) -> LocalTransport:
         """The local end of the next session."""
         self._sessions += 1
-        host, self._next_host = self._next_host, self._next_host + 1
-        return LocalTransport(self, self._sessions, host)
+        transport = LocalTransport(self, self._sessions, self._free_host())
+        self._transports.add(transport)
+        return transport
+
+    def _free_host(self) -> int:
+        """The lowest number that no session's host has (ida_alloc() in the kernel)."""
+        taken = {transport.host for transport in self._transports}
+        return next(host for host in itertools.count(self._first_host) if host not in taken)
+
+    def ended(self, transport: LocalTransport) -> None:
+        """A session is gone, and its host's number is free."""
+        self._transports.discard(transport)
 
     def add_target(self, name: str) -> LocalTarget:
         """Make a target; there must be none of its name."""
@@ -200,7 +216,13 @@ def close_session(session: Session) -> None:
     if isinstance(target, LocalTarget):
         log = target.local_driver.trace
         log.event("mgmt", "session %s of %s is being closed", session.name, target.name)
-    tasks.nexus_loss(session, lambda: access.leave(session))
+
+    def left() -> None:
+        access.leave(session)
+        if isinstance(session.transport, LocalTransport):
+            session.transport.release()
+
+    tasks.nexus_loss(session, left)
 
 
 def _first_free_host() -> int:

@@ -59,14 +59,14 @@ class VdiskHandler:
     checks_write_options: bool = False
     #: Blocks behind the end are refused before data is transferred.
     checks_range_early: bool = False
+    #: What is behind a device is a block device, which may check protection information.
+    is_block: bool = False
     #: MODE SELECT can not switch the cache.
     fixed_cache: bool = False
     flushes: bool = True
     #: What was written can be read back.
     keeps_data: bool = True
     thin_by_default: bool = False
-    #: Without a store the size is 0.
-    loses_size: bool = True
     #: A command with one of these flags is executed even while there is no store.
     allowed_without_store: Flag = Flag.INACTIVE_OK
     _names: frozenset[str] = field(init=False)
@@ -76,12 +76,20 @@ class VdiskHandler:
         names = frozenset(PARAMETERS) if self.accepts_all_parameters else frozenset(self.usage)
         object.__setattr__(self, "_names", names)
 
-    async def add_device(self, scst: Scst, name: str, given: Sequence[Parameter]) -> None:
+    async def add_device(
+        self,
+        scst: Scst,
+        name: str,
+        given: Sequence[Parameter],
+        check_name: Callable[[str], None] = lambda name: None,
+    ) -> None:
         """Create a device; raises SysfsError.
 
+        ``check_name`` raises it for a name that can not be shown; what else is wrong comes first.
         Opening files may take long: it is done in a thread, and the name is taken meanwhile.
         """
         device = self._new_device(scst, name, given)
+        check_name(name)
         with devices.reserved_name(scst, name):
             await devices.register(scst, device, device.open_store, device.install)
         log.info("%s: device %s added", self.name, name)
@@ -105,8 +113,6 @@ class VdiskHandler:
             raise invalid(f"Device name {name} contains a forbidden character")
         if existing is not None:
             raise SysfsError(errno.EEXIST, f"Device {name} already exists")
-        if chosen.o_direct and not chosen.asynchronous:
-            raise invalid(f"{chosen.filename}: using o_direct without setting async")
         return VdiskDevice(scst, self, name, chosen)
 
     def _check_serial_number(self, scst: Scst, name: str) -> None:

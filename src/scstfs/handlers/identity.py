@@ -6,7 +6,7 @@ from typing import Final
 
 from scstfs.scsi.identity import Identity, default_identity
 from scstfs.sysfs.errors import invalid
-from scstfs.sysfs.text import BLANKS, encode, first_line
+from scstfs.sysfs.text import BLANKS, cut_at_nul, encode
 
 #: Attributes that hold text, and how many bytes fit.
 TEXT_LIMITS: Final = {
@@ -24,17 +24,23 @@ _NAA_FIRST_DIGITS: Final = {0: "", 16: "235", 32: "6"}
 _EUI64_LENGTHS: Final = (0, 16, 24, 32)
 
 
+#: The attribute that need not be text.
+_BYTES: Final = "inq_vend_specific"
+
 #: Attributes whose length is taken over the whole write, not over its first line.
 _WHOLE_WRITE: Final = frozenset({"t10_dev_id", "usn"})
 
 
 def parse_text(name: str, data: bytes) -> bytes:
-    """The text that a write to attribute ``name`` sets; raises SysfsError if it is too long."""
-    line = encode(first_line(data))
+    """The text that a write to attribute ``name`` sets; raises SysfsError if it is too long.
+
+    A NUL counts as any other byte, and then ends the text, but for vendor specific bytes.
+    """
+    line = data.partition(b"\n")[0]
     measured = data.removesuffix(b"\n") if name in _WHOLE_WRITE else line
     if len(measured) > TEXT_LIMITS[name]:
         raise invalid(f"{name} is too long (max {TEXT_LIMITS[name]} characters)")
-    return line
+    return line if name == _BYTES else cut_at_nul(line)
 
 
 def parse_naa_id(data: bytes) -> bytes:

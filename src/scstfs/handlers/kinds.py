@@ -121,6 +121,7 @@ def vdisk_handlers() -> list[VdiskHandler]:
             trace=log,
             threads_num=1,
             open_store=_open_block,
+            is_block=True,
             commands=_COMMANDS,
             needs_filename=True,
             thin_by_default=True,

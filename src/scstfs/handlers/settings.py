@@ -6,12 +6,12 @@ accepted and means 0.  That is kept, because configurations that say so exist.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from scstfs.sysfs.errors import SysfsError, invalid
+from scstfs.handlers.protection import Mode, parse_mode
+from scstfs.sysfs.errors import invalid
 from scstfs.sysfs.mgmt import Parameter
 from scstfs.sysfs.numbers import kstrtoll, kstrtoull
 from scstfs.sysfs.text import encode
@@ -48,6 +48,10 @@ class Settings:
     size: int = 0
     numa_node_id: int = NO_NUMA_NODE
     t10_dev_id: str | None = None
+    dif_mode: Mode = Mode.NONE
+    dif_type: int = 0
+    dif_static_app_tag: int = 0
+    dif_filename: str | None = None
 
 
 _Setter = Callable[[Settings, str], None]
@@ -125,8 +129,23 @@ def _size(unit: int) -> _Setter:
     return put
 
 
-def _protection(settings: Settings, text: str) -> None:
-    raise SysfsError(errno.EINVAL, "protection information is not supported")
+def _dif_filename(settings: Settings, text: str) -> None:
+    if not text.startswith("/"):
+        raise invalid(f"DIF filename {text} must be global")
+    settings.dif_filename = text
+
+
+def _dif_mode(settings: Settings, text: str) -> None:
+    settings.dif_mode |= parse_mode(text)
+
+
+def _dif_type(settings: Settings, text: str) -> None:
+    # An int in SCST, where its range is checked once the device is attached.
+    settings.dif_type = (_unsigned(text) + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
+def _dif_static_app_tag(settings: Settings, text: str) -> None:
+    settings.dif_static_app_tag = _unsigned(text)
 
 
 #: In the order of the handlers' usage texts.
@@ -136,10 +155,10 @@ PARAMETERS: Final[dict[str, _Setter]] = {
     "bind_alua_state": _flag("bind_alua_state"),
     "blocksize": _block_size,
     "cluster_mode": _flag("cluster_mode"),
-    "dif_filename": _protection,
-    "dif_mode": _protection,
-    "dif_static_app_tag": _protection,
-    "dif_type": _protection,
+    "dif_filename": _dif_filename,
+    "dif_mode": _dif_mode,
+    "dif_static_app_tag": _dif_static_app_tag,
+    "dif_type": _dif_type,
     "dummy": _choice("dummy", bool),
     "filename": _filename,
     "numa_node_id": _numa_node_id,

@@ -17,7 +17,7 @@ from scstfs.core.command import Command
 from scstfs.core.device import Answer, Device
 from scstfs.core.session import FastPath, TgtDev
 from scstfs.core.taskset import EVERYTHING
-from scstfs.handlers import atomic, errors
+from scstfs.handlers import atomic, errors, protection
 from scstfs.handlers.identity import IdentityAttributes
 from scstfs.handlers.settings import DEFAULT_OPT_TRANS_LEN, Settings
 from scstfs.handlers.store import Store
@@ -32,6 +32,7 @@ from scstfs.scsi.status import TaskStatus
 from scstfs.scsi.unit import LogicalUnit, Port, ThinLimits, TokenLimits
 from scstfs.scsi.vpd import designators
 from scstfs.sysfs.errors import SysfsError, invalid
+from scstfs.sysfs.text import encode
 
 if TYPE_CHECKING:
     from scstfs.core.scst import Scst
@@ -84,7 +85,7 @@ class VdiskDevice(Device):
         self.read_only = settings.read_only or handler.type is DeviceType.CD_ROM
         self.identity = IdentityAttributes(name, scst.setup_id, handler.vendor)
         if settings.t10_dev_id is not None:
-            self.identity.set("t10_dev_id", settings.t10_dev_id.encode())
+            self.identity.set("t10_dev_id", encode(settings.t10_dev_id))
         self.store: Store | None = None
         self.undo = scst.state.undo_log(name)
         #: Bytes, as initiators see it; the tail that fills no block is out of their reach.
@@ -150,8 +151,21 @@ class VdiskDevice(Device):
         return self.kind.flushes and not self.settings.nv_cache
 
     def open_store(self) -> Store | None:
-        """Open what is behind the device; runs in a worker thread; raises OSError."""
-        return self.kind.open_store(self, self.settings.filename) if self.active else None
+        """Open what is behind a new device; runs in a worker thread.
+
+        Raises OSError, and SysfsError for settings that do not go together.
+        """
+        settings = self.settings
+        default_file = self.scst.state.protection_path(self.name)
+        protection.settle(settings, default_file, block=self.kind.is_block)
+        if settings.o_direct and not settings.asynchronous:
+            raise invalid(f"{settings.filename}: using o_direct without setting async")
+        return self.kind.open_store(self, settings.filename) if self.active else None
+
+    @property
+    def is_protected(self) -> bool:
+        """See Device."""
+        return self.settings.dif_type != 0
 
     def install(self, store: Store | None) -> None:
         """Put an opened store (or none) in place of the old one and take its size over."""
@@ -160,7 +174,8 @@ class VdiskDevice(Device):
         if store is not None:
             self.size = store.size
             self._examine(store)
-        elif self.kind.loses_size:
+        elif self.examined:
+            # Until then it is what the device was told at its creation.
             self.size = 0
         self.refresh()
 
@@ -408,8 +423,8 @@ class VdiskDevice(Device):
         multiple = size % (1 << self.block_shift) == 0
         if multiple:
             self._set_size(size)
-        if multiple or self.store is not None:
-            # SCST reports a change whenever it has looked, even when it refuses it.
+        if multiple or (self.store is not None and self.settings.filename is not None):
+            # Where there is something open, SCST reports a change even when it refuses it.
             self.report_capacity_changed()
         if not multiple:
             raise invalid(f"size {size} is not a multiple of the block size")

@@ -9,7 +9,12 @@ from __future__ import annotations
 
 def encode(device_name: str, text: str) -> bytes:
     """The file's bytes."""
-    return f"{device_name}\n{text}".encode()
+    return _name(device_name) + b"\n" + text.encode()
+
+
+def _name(device_name: str) -> bytes:
+    # Names need not be UTF-8.
+    return device_name.encode("utf-8", "surrogateescape")
 
 
 def decode(device_name: str, data: bytes) -> str | None:
@@ -18,6 +23,6 @@ def decode(device_name: str, data: bytes) -> str | None:
     Like SCST this never sees the file's last byte (normally the last line's newline).
     """
     name, _, rest = data.partition(b"\n")
-    if name != device_name.encode():
+    if name != _name(device_name):
         return None
     return rest[:-1].partition(b"\0")[0].lstrip(b"\n").decode("ascii", "replace")

@@ -132,6 +132,10 @@ class StateDirectory:
         """Default place of a device's persistent reservations."""
         return self.path / "pr" / device_name
 
+    def protection_path(self, device_name: str) -> Path:
+        """Default place of a device's protection information; SCST has a directory for it."""
+        return self.path / "dif_tags" / f"{device_name}.dif"
+
     def undo_log(self, device_name: str) -> UndoLog:
         """Where a device's atomic writes are logged while they happen."""
         return UndoLog(self.path / "atomic_writes" / device_name)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from scstfs.sysfs.errors import invalid
-from scstfs.sysfs.text import BLANKS, cut_at_nul, decode
+from scstfs.sysfs.text import BLANKS, cut_at_nul, decode, fold
 
 _Action = TypeVar("_Action")
 
@@ -37,7 +37,7 @@ class Parameter:
     @property
     def key(self) -> str:
         """The name for comparing: SCST ignores its case."""
-        return self.name.lower()
+        return fold(self.name)
 
     def value(self) -> str:
         """The only value. EINVAL when there is no name, no value, or more than one."""
@@ -141,4 +141,4 @@ def parse(data: bytes) -> Command:
     end = match.end() if match else len(text)
     if end < len(text):
         text = text[:end] + b" " + text[end + 1 :]
-    return Command(verb=typed.lower(), typed=typed, arguments=arguments, text=text)
+    return Command(verb=fold(typed), typed=typed, arguments=arguments, text=text)

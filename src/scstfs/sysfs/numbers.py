@@ -30,17 +30,21 @@ _DIGITS: Final = {
 _STRTOL: Final = re.compile(rb"[\t\n\v\f\r ]*([+-]?)")
 
 
-def _take_number(data: bytes) -> tuple[int | None, bytes]:
-    """The unsigned number *data* starts with (base 0) and what follows it; None if no digit does.
+def _take_number(data: bytes, base: int = 0) -> tuple[int | None, bytes]:
+    """The unsigned number *data* starts with and what follows it; None if no digit does.
+
+    Base 0 is found out from the number.
 
     "0x" without a hexadecimal digit is an octal 0 followed by "x". Anything above 64 bits comes
     back as 2**64.
     """
-    prefix = _HEX_PREFIX.match(data)
-    if prefix:
-        base, start = 16, prefix.end()
-    else:
-        base, start = (8, 0) if data.startswith(b"0") else (10, 0)
+    start = 0
+    if not base:
+        prefix = _HEX_PREFIX.match(data)
+        if prefix:
+            base, start = 16, prefix.end()
+        else:
+            base = 8 if data.startswith(b"0") else 10
     match = _DIGITS[base].match(data, start)
     digits = match.group() if match else b""
     rest = data[start + len(digits) :]
@@ -127,8 +131,8 @@ def in_range(
     return parse_in_range
 
 
-def strtol_prefix(data: bytes) -> int:
-    """C's strtol(data, NULL, 0): never refuses.
+def strtol_prefix(data: bytes, base: int = 0) -> int:
+    """C's strtol(data, NULL, base), base being 0 or 10: never refuses.
 
     Leading white space is skipped, the number ends where it stops being one, no number at all is
     0, and overflow saturates at the 64-bit limits.
@@ -136,7 +140,7 @@ def strtol_prefix(data: bytes) -> int:
     head = _STRTOL.match(data)
     start = head.end() if head else 0
     negative = head is not None and head.group(1) == b"-"
-    value, _ = _take_number(data[start:])
+    value, _ = _take_number(data[start:], base)
     if value is None:
         return 0
     return max(-value, _S64_MIN) if negative else min(value, _S64_MAX)
@@ -156,8 +160,8 @@ def first_char_switch(data: bytes, allowed: str) -> int:
 def prefix_keyword(data: bytes, table: Sequence[str]) -> str:
     """The first word of *table* that agrees with *data* as far as the shorter of the two goes.
 
-    strncasecmp(data, word, min(len(word), len(data))): "flatXYZ" is FLAT and so is "f", but "f\\n"
-    is not, because its newline is compared too.
+    strncasecmp(data, word, min(len(word), len(data))) over the whole write: "flatXYZ" is FLAT and
+    so is "f", but neither "f\\n" nor "f\\0" is, because what follows is compared too.
     """
     folded = data.lower()
     for word in table:

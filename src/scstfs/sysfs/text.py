@@ -40,8 +40,18 @@ def first_line(data: bytes) -> str:
 
 
 def chomp(data: bytes) -> str:
-    """Text of *data* without one trailing newline: how SCST takes comment and cluster_name."""
-    return decode(data.removesuffix(b"\n"))
+    """Text of *data* without one trailing newline: how SCST takes comment and cluster_name.
+
+    *data* is the whole write: its last byte decides, and the text loses one, even where a NUL
+    ended the text before.
+    """
+    text = cut_at_nul(data)
+    return decode(text[:-1] if data.endswith(b"\n") else text)
+
+
+def fold(text: str) -> str:
+    """*text* with ASCII letters in lower case: what is the same to strcasecmp()."""
+    return decode(encode(text).lower())
 
 
 def kobject_name(name: str) -> str:

@@ -8,8 +8,9 @@ from scstfs.core.session import Session
 from scstfs.drivers.copy_manager import CopyManager
 from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import DirType, Each
+from scstfs.tree.protection import checks_failed
 from scstfs.tree.sessions import session_type
-from scstfs.tree.targets import dif_checks_failed, target_type
+from scstfs.tree.targets import target_type
 from scstfs.tree.values import any_nonzero, flag
 
 _CAPABILITIES: Final[Attr[Any, None]] = Attr(
@@ -23,11 +24,11 @@ _CAPABILITIES: Final[Attr[Any, None]] = Attr(
 )
 
 SESSION: Final[DirType[Session]] = session_type(
-    "copy manager's session", (dif_checks_failed(queued=True),)
+    "copy manager's session", (checks_failed(queued=True),)
 )
 
 TARGET: Final[DirType[Any]] = target_type(
-    "copy manager's target", (_CAPABILITIES, dif_checks_failed(queued=False)), SESSION
+    "copy manager's target", (_CAPABILITIES, checks_failed(queued=False)), SESSION
 )
 
 

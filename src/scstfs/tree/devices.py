@@ -62,8 +62,15 @@ def _default_threads(device: Device) -> int:
     return 0 if device.handler is None else device.handler.threads_num
 
 
+def _may_set_threads(device: Device) -> bool:
+    # A number above 2**31 - 1 is negative where SCST keeps it, which cannot be undone.
+    if device.threads_num < 0:
+        raise SysfsError(errno.EPERM, f"Threads pool disabled for device {device.name}")
+    return True
+
+
 def _set_threads_num(device: Device, number: int) -> None:
-    device.configure_threads(int32(number), device.threads_pool_type)
+    device.configure_threads(number, device.threads_pool_type)
 
 
 _POOL_TYPES: Final = {kind.value: kind for kind in ThreadsPoolType}
@@ -74,13 +81,13 @@ def _parse_pool_type(data: bytes) -> ThreadsPoolType:
 
 
 def _show_pool_type(device: Device) -> str:
-    return device.threads_pool_type.value if device.threads_num else "Async"
+    if device.threads_num <= 0:
+        return "Async" if device.threads_num == 0 else "Not valid"
+    return device.threads_pool_type.value
 
 
 def _is_other_pool_type(device: Device) -> bool:
-    return (
-        bool(device.threads_num) and device.threads_pool_type is not ThreadsPoolType.PER_INITIATOR
-    )
+    return device.threads_num > 0 and device.threads_pool_type is not ThreadsPoolType.PER_INITIATOR
 
 
 def _set_pool_type(device: Device, kind: ThreadsPoolType) -> None:
@@ -291,15 +298,16 @@ DEVICE: Final[DirType[Device]] = DirType(
             mode=0o644,
             show=lambda device: str(device.threads_num),
             key=lambda device: device.threads_num != _default_threads(device),
-            parse=natural,
-            admit=lambda device, number: number != device.threads_num,
+            parse=lambda data: int32(natural(data)),
+            admit=lambda device, number: _may_set_threads(device) and number != device.threads_num,
             store=_set_threads_num,
             queued=True,
             visible=_has_handler,
             since="2.0",
             reads="worker threads for the device's I/O, 0 for the common ones (`/threads`)",
             accepts="0 or more",
-            refuses="EINVAL: negative numbers, anything else",
+            refuses="EINVAL: negative numbers, anything else; EPERM: after a number from 2**31 on "
+            "that counted as negative",
             key_when="not the handler's default (vdisk_fileio, vcdrom: 8; *_perf: 0; others: 1)",
             effect="threads are made when they are first needed",
         ),
@@ -309,14 +317,18 @@ DEVICE: Final[DirType[Device]] = DirType(
             show=_show_pool_type,
             key=_is_other_pool_type,
             parse=_parse_pool_type,
-            admit=lambda device, kind: kind is not device.threads_pool_type,
+            binary=True,
+            admit=lambda device, kind: (
+                _may_set_threads(device) and kind is not device.threads_pool_type
+            ),
             store=_set_pool_type,
             queued=True,
             visible=_has_handler,
             since="2.0",
-            reads="per_initiator, shared, or Async where threads_num is 0",
+            reads="per_initiator, shared, Async where threads_num is 0, or Not valid where it is "
+            "negative",
             accepts="per_initiator or shared in any case; an initial without newline is enough",
-            refuses="EINVAL: anything else",
+            refuses="EINVAL: anything else; EPERM: threads_num is negative",
             key_when="shared",
             effect="whether each session has threads_num threads or all share them",
         ),

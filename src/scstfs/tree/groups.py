@@ -21,6 +21,7 @@ from scstfs.sysfs.entry import itself
 from scstfs.sysfs.errors import SysfsError, invalid
 from scstfs.sysfs.mgmt import Command, Lexer, parse
 from scstfs.sysfs.numbers import first_char_switch, in_range, kstrtol, prefix_keyword
+from scstfs.sysfs.text import cut_at_nul
 from scstfs.tree.luns import LUNS
 from scstfs.tree.naming import require_free
 from scstfs.tree.values import int32
@@ -45,7 +46,7 @@ def _parse_grouping(data: bytes) -> IoGrouping | int:
     except SysfsError:
         pass
     try:
-        return int32(in_range(kstrtol, 1)(data))
+        return int32(in_range(kstrtol, 1)(cut_at_nul(data)))
     except SysfsError as refusal:
         raise invalid(refusal.reason) from None
 
@@ -96,6 +97,7 @@ def group_rows(acg_of: Callable[[T], Acg]) -> tuple[Attr[T, Any], ...]:
             show=lambda obj: acg_of(obj).addr_method.name,
             key=lambda obj: acg_of(obj).addr_method is not acg_of(obj).target.driver.addr_method,
             parse=_parse_method,
+            binary=True,
             store=lambda obj, method: _set_method(acg_of(obj), method),
             reads="PERIPHERAL, FLAT or LUN",
             accepts="one of these words in any case; an initial without newline is enough",
@@ -110,6 +112,7 @@ def group_rows(acg_of: Callable[[T], Acg]) -> tuple[Attr[T, Any], ...]:
             show=lambda obj: _show_grouping(acg_of(obj)),
             key=lambda obj: acg_of(obj).io_grouping is not IoGrouping.AUTO,
             parse=_parse_grouping,
+            binary=True,
             admit=lambda obj, grouping: acg_of(obj).io_grouping != grouping,
             store=lambda obj, grouping: _set_grouping(acg_of(obj), grouping),
             queued=True,

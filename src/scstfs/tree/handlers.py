@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from scstfs.core.device import DevHandler
@@ -61,8 +62,9 @@ def _usage(handler: VdiskHandler) -> str:
 def _add_virtual(
     directory: Handler, handler: VdiskHandler, name: str, arguments: Lexer
 ) -> Awaitable[None]:
-    require_free(HANDLER, directory, name)
-    return handler.add_device(directory.scst, name, arguments.parameters())
+    return handler.add_device(
+        directory.scst, name, arguments.parameters(), partial(require_free, HANDLER, directory)
+    )
 
 
 def _delete_virtual(
@@ -105,10 +107,10 @@ _VIRTUAL: Final[DirType[Handler]] = DirType(
             since="2.0",
             reads="how to use it, with the parameters that `add_device` takes",
             accepts="`add_device NAME [parameter=value; ...]`, `del_device NAME`",
-            refuses="EINVAL: an unknown action or parameter, a value missing or wrong, a dif_ "
-            "parameter (there is no protection information), no name, a name with '/' or '.' or "
-            "of more than 64 bytes, `del_device` of no virtual device; EEXIST: the name or its "
-            "serial number is taken; ENOENT, EBUSY, ENOTBLK, ...: the errno of open(2)",
+            refuses="EINVAL: an unknown action or parameter, a value missing or wrong, parameters "
+            "that do not go together, no name, a name with '/' or '.' or of more than 64 bytes, "
+            "`del_device` of no virtual device; EEXIST: the name or its serial number is taken; "
+            "ENOENT, EBUSY, ENOTBLK, ...: the errno of open(2)",
             effect="`del_device` deletes virtual devices of all four handlers, in use or not: LUNs "
             "go with the device, and sessions are told; it returns when the last command has ended",
         ),

@@ -11,7 +11,7 @@ from scstfs.handlers.identity import TEXT_LIMITS, parse_eui64_id, parse_naa_id, 
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.errors import SysfsError
-from scstfs.sysfs.text import decode
+from scstfs.sysfs.text import cut_at_nul, decode
 
 _Row = Attr[VdiskDevice, Any]
 _Key = Callable[[VdiskDevice], bool]
@@ -19,7 +19,7 @@ _EFFECT: Final = "initiators are told INQUIRY DATA HAS CHANGED"
 
 
 def _show(name: str, device: VdiskDevice) -> str:
-    return decode(device.identity.get(name))
+    return decode(cut_at_nul(device.identity.get(name)))
 
 
 def _show_number(name: str, device: VdiskDevice) -> str:
@@ -50,6 +50,7 @@ def _text(name: str, reads: str, key: Callable[[str, VdiskDevice], bool], since:
         show=partial(_show, name),
         key=partial(key, name),
         parse=partial(parse_text, name),
+        binary=True,
         store=partial(_store, name),
         parameter=name == "t10_dev_id",
         since=since,
@@ -68,6 +69,7 @@ def _number(name: str, reads: str, parse: Callable[[bytes], bytes], accepts: str
         show=partial(_show_number, name),
         key=partial(_is_there, name),
         parse=parse,
+        binary=True,
         store=partial(_store, name),
         since="3.1",
         reads=reads,

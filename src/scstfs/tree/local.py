@@ -12,7 +12,7 @@ from scstfs.scsi.unit import SAS_TRANSPORT
 from scstfs.sysfs.attr import Attr, raw
 from scstfs.sysfs.directory import DirType, Each, Link
 from scstfs.sysfs.errors import SysfsError, invalid, removed
-from scstfs.sysfs.mgmt import Command, parse
+from scstfs.sysfs.mgmt import Command, Parameter, parse
 from scstfs.sysfs.numbers import kstrtoul
 from scstfs.sysfs.text import decode, is_entry_name
 from scstfs.tree.naming import require_free
@@ -146,18 +146,24 @@ def _add_target(driver: LocalDriver, command: Command) -> None:
     except SysfsError as refusal:
         code = errno.EFAULT if refusal.errno == errno.EEXIST else refusal.errno
         raise SysfsError(code, refusal.reason) from None
-    sessions = []
-    for parameter in command.arguments.parameters():
-        if not parameter.name:
-            break
-        if parameter.key != "session_name":
-            raise invalid(f"Unknown parameter {parameter.name}")
-        if not parameter.values:
-            raise invalid("Wrong session name")
-        sessions.append(_session_name(parameter.values[0]))
     target = driver.add_target(name)
-    for session in sessions:
-        target.open_session(session)
+    try:
+        for parameter in command.arguments.parameters():
+            if not parameter.name:
+                break
+            target.open_session(_session_parameter(parameter))
+    except SysfsError:
+        # Sessions made meanwhile have used up their numbers, as in SCST.
+        driver.remove_target(name)
+        raise
+
+
+def _session_parameter(parameter: Parameter) -> str:
+    if parameter.key != "session_name":
+        raise invalid(f"Unknown parameter {parameter.name}")
+    if not parameter.values:
+        raise invalid("Wrong session name")
+    return _session_name(parameter.values[0])
 
 
 def _session_name(name: str) -> str:

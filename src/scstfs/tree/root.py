@@ -35,6 +35,7 @@ INTERFACE_VERSION: Final = "3.10.0"
 
 _DEFAULT_MAX_TASKLET_CMD: Final = 10
 _LONGEST_CLUSTER_NAME: Final = 63
+_MOST_THREADS: Final = 0x7FFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def _version_text(root: Root) -> str:
 
 
 def _set_threads(root: Root, number: int) -> None:
-    root.scst.threads.resize(int32(number))
+    root.scst.threads.resize(number)
 
 
 def _set_setup_id(root: Root, value: int) -> None:
@@ -96,7 +97,8 @@ def _set_max_tasklet_cmd(root: Root, value: int) -> None:
 
 
 def _set_poll_us(root: Root, value: int) -> None:
-    root.scst.poll_us = value
+    # SCST keeps nanoseconds in 64 bits.
+    root.scst.poll_us = value * 1000 % (1 << 64) // 1000
 
 
 def _set_measure_latency(root: Root, value: bool) -> None:
@@ -159,12 +161,13 @@ _ATTRIBUTES: Final[tuple[Attr[Root, Any], ...]] = (
         mode=0o644,
         show=lambda root: str(root.scst.threads.size),
         key=lambda root: root.scst.threads.size != root.scst.default_threads,
-        parse=in_range(kstrtol, 1),
+        # SCST takes any number above 0 and makes no threads at all of some beyond an int.
+        parse=in_range(kstrtol, 1, _MOST_THREADS),
         store=_set_threads,
         queued=True,
         since="2.0",
         reads="worker threads for the I/O of devices that have none of their own",
-        accepts="1 or more",
+        accepts=f"1 to {_MOST_THREADS}",
         refuses="EINVAL: anything else",
         key_when="not the number of CPUs",
         effect="threads are made when they are first needed",
@@ -277,6 +280,7 @@ _ATTRIBUTES: Final[tuple[Attr[Root, Any], ...]] = (
         key=lambda root: bool(root.scst.cluster_name),
         render=optional_line,
         parse=_parse_cluster_name,
+        binary=True,
         store=_set_cluster_name,
         since="3.8",
         reads="the name of the cluster; nothing at all without one",

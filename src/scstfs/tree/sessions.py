@@ -13,6 +13,7 @@ from scstfs.sysfs.directory import DirType, Each, Link, Sub
 from scstfs.sysfs.entry import Entry, itself
 from scstfs.tree import paths
 from scstfs.tree.naming import Numbered, number_in
+from scstfs.tree.protection import checks_failed
 from scstfs.tree.values import anything
 
 
@@ -62,6 +63,10 @@ def _thread_ids(tgt_dev: TgtDev) -> str:
     return " ".join(map(str, tgt_dev.pool.thread_ids or [os.getpid()]))
 
 
+def _is_protected(tgt_dev: TgtDev) -> bool:
+    return tgt_dev.session.target.carries_protection and tgt_dev.device.is_protected
+
+
 TGT_DEV: Final[DirType[TgtDev]] = DirType(
     "LUN of a session",
     (
@@ -86,6 +91,7 @@ TGT_DEV: Final[DirType[TgtDev]] = DirType(
             since="3.1",
             reads="thread identifiers of the pool, newest first",
         ),
+        checks_failed(queued=False, visible=_is_protected),
     ),
 )
 

@@ -10,7 +10,7 @@ from scstfs.core.counters import DIRECTIONS
 from scstfs.core.scst import Scst
 from scstfs.core.session import Session
 from scstfs.core.target import Acg, Target
-from scstfs.sysfs.attr import Attr, optional_line, raw
+from scstfs.sysfs.attr import Attr, optional_line
 from scstfs.sysfs.directory import DirType, Each, Sub
 from scstfs.sysfs.entry import Entry, itself
 from scstfs.sysfs.errors import SysfsError, invalid
@@ -166,6 +166,7 @@ _ATTRIBUTES: Final[tuple[Attr[Target, Any], ...]] = (
         key=lambda target: bool(target.comment),
         render=optional_line,
         parse=chomp,
+        binary=True,
         store=_set_comment,
         since="2.1",
         reads="the comment; nothing at all without one",
@@ -182,29 +183,6 @@ _ATTRIBUTES: Final[tuple[Attr[Target, Any], ...]] = (
     *group_rows(default_acg),
     *_STATISTICS,
 )
-
-
-DIF_FAILED: Final = "\tapp\tref\tguard\n" + "".join(
-    f"{where}\t0\t0\t0\n" for where in ("tgt", "scst", "dev")
-)
-"""Failed checks of protection information. There is none, so no check fails."""
-
-
-def dif_checks_failed(*, queued: bool) -> Attr[Any, None]:
-    """The row of an object that a target with protection information has."""
-    return Attr(
-        name="dif_checks_failed",
-        mode=0o644,
-        show=lambda obj: DIF_FAILED,
-        render=raw,
-        parse=lambda data: None,
-        store=lambda obj, value: None,
-        queued=queued,
-        since="3.1",
-        reads="zeros: protection information is not supported",
-        accepts="anything",
-        effect="none",
-    )
 
 
 def target_type(

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from scstfs.sysfs.errors import invalid
 from scstfs.sysfs.numbers import first_char_switch, in_range, kstrtoint, kstrtol, kstrtoul
-from scstfs.sysfs.text import decode
+from scstfs.sysfs.text import BLANKS, decode
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ def leading_decimal(data: bytes) -> int:
 
     Blanks in front and a '-' are taken, a '+' is not; too many digits wrap around.
     """
-    text = data.lstrip(b" \t\n\v\f\r")
+    text = data.lstrip(BLANKS)
     digits = text.removeprefix(b"-")
     end = next((i for i, byte in enumerate(digits) if not 48 <= byte <= 57), len(digits))
     if not end:

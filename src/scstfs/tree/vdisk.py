@@ -16,6 +16,7 @@ from scstfs.sysfs.directory import DirType
 from scstfs.sysfs.errors import SysfsError, invalid
 from scstfs.sysfs.numbers import kstrtoul
 from scstfs.sysfs.text import BLANKS, decode
+from scstfs.tree import protection
 from scstfs.tree.identity import IDENTITY
 from scstfs.tree.values import (
     any_nonzero,
@@ -130,6 +131,9 @@ def _set_size(device: VdiskDevice, data: bytes, shift: int) -> None:
 
 
 def _resync_size(device: VdiskDevice, _value: None) -> None:
+    # SCST has the file open as long as some session, be it the copy manager's, has the device.
+    if not device.tgt_devs:
+        raise SysfsError(errno.EMEDIUMTYPE, f"{device.name} is not open")
     device.resync_size()
 
 
@@ -242,7 +246,7 @@ _TST: Final[_Row] = Attr(
 _BLOCKSIZE: Final[_Row] = Attr(
     name="blocksize",
     mode=0o444,
-    show=lambda device: str(1 << device.block_shift),
+    show=lambda device: str(int32(1 << device.block_shift)),
     key=lambda device: device.block_shift != MIN_BLOCK_SHIFT,
     parameter=True,
     since="2.0",
@@ -360,7 +364,8 @@ _RESYNC_SIZE: Final[_Row] = Attr(
     queued=True,
     since="2.0",
     accepts="anything",
-    refuses="EMEDIUMTYPE: the device is not active",
+    refuses="EMEDIUMTYPE: the device is not active, or no session has it, not even the copy "
+    "manager's",
     effect="the size of the file is looked at again; initiators are told CAPACITY DATA HAS CHANGED "
     "if it is another",
 )
@@ -394,6 +399,7 @@ _FILE_OR_BLOCK: Final = (
     _SYNC,
     _LB_PER_PB_EXP,
     *IDENTITY,
+    *protection.ROWS,
 )
 
 FILEIO: Final[DirType[VdiskDevice]] = DirType(
@@ -456,6 +462,7 @@ NULLIO: Final[DirType[VdiskDevice]] = DirType(
             parameter=False,
         ),
         *IDENTITY,
+        *protection.ROWS_WITHOUT_FILE,
     ),
 )
 

@@ -42,9 +42,8 @@ async def test_rows_say_which_parameters_there_are(everything: Whole, name: str)
     assert isinstance(handler, VdiskHandler)
     rows = (*vdisk.DEVICES[name].entries, *devices.DEVICE.entries)
     named = {row.name for row in rows if isinstance(row, Attr) and row.parameter}
-    # Protection information is not there; vcdrom lists only one of what all devices have.
-    usage = {parameter for parameter in handler.usage if not parameter.startswith("dif_")}
-    assert named - {"numa_node_id"} == usage - {"numa_node_id"}
+    # vcdrom lists only one of what all devices have.
+    assert named - {"numa_node_id"} == set(handler.usage) - {"numa_node_id"}
 
 
 def test_all_handlers_show_the_same_name_in_the_same_way() -> None:

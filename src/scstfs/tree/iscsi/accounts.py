@@ -15,7 +15,8 @@ from scstfs.tree.iscsi.answers import daemon_value, words_of
 
 def _show_user(file: AttributeFile) -> str:
     entry = file.entry()
-    return f"{entry.key} {entry.value}"
+    # What the daemon's printf makes of a secret that is not there: only a write can take it away.
+    return f"{entry.key} {entry.value or '(null)'}"
 
 
 def _show_portal(file: AttributeFile) -> str:

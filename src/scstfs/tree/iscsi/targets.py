@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import re
 from functools import partial
 from typing import Final
 
@@ -29,7 +28,7 @@ from scstfs.tree.iscsi.answers import (
 )
 from scstfs.tree.iscsi.sessions import SESSION
 from scstfs.tree.targets import require_unique, target_type
-from scstfs.tree.values import any_nonzero, first_char, flag
+from scstfs.tree.values import any_nonzero, first_char, flag, int32
 
 
 def _set_enabled(target: IscsiTarget, value: int) -> None:
@@ -112,7 +111,6 @@ def _show_redirect(target: IscsiTarget) -> str:
 
 
 _REDIRECT_TYPES: Final = {"temp": False, "perm": True}
-_BRACKETED: Final = re.compile(r"(?P<address>\[[^]]*\])(?::(?P<port>.*))?")
 
 
 def _parse_redirect(data: bytes) -> Redirect | None:
@@ -127,7 +125,8 @@ def _parse_redirect(data: bytes) -> Redirect | None:
     address, port = _split_place(place)
     if len(encode(address)) > _LONGEST_ADDRESS:
         raise SysfsError(errno.ERANGE, f"Too long address {address}")
-    if not is_address(address.removeprefix("[").removesuffix("]")):
+    # The daemon looks at what is within brackets, and stores what it was given.
+    if not is_address(address.removeprefix("[").partition("]")[0]):
         raise invalid(f"Invalid address {address}")
     permanent = _REDIRECT_TYPES.get(kind.lower())
     if permanent is None:
@@ -141,19 +140,14 @@ _LONGEST_ADDRESS: Final = 1025
 
 def _split_place(place: str) -> tuple[str, int]:
     """Address and port of ``ADDRESS[:PORT]``."""
-    match = _BRACKETED.fullmatch(place)
-    if match is not None:
-        address, port = match["address"], match["port"]
-    elif ":" in place:
-        address, _, port = place.rpartition(":")
-    else:
-        address, port = place, None
-    if port is None:
-        return address, DEFAULT_PORT
-    number = strtol_prefix(encode(port))
-    if not 0 < number <= 0x7FFFFFFF:
-        raise invalid(f"Invalid port {port}")
-    return address, number
+    bracket = place.rfind("]")
+    colon = place.rfind(":") if bracket < 0 else place.find(":", bracket)
+    if colon < 0:
+        return place, DEFAULT_PORT
+    port = int32(strtol_prefix(encode(place[colon + 1 :]), base=10))
+    if port <= 0:
+        raise invalid(f"Invalid port in {place}")
+    return place[:colon], port
 
 
 def _set_redirect(target: IscsiTarget, redirect: Redirect | None) -> None:
