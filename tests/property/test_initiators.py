@@ -285,7 +285,12 @@ class PersistentOut:
             aptpl=self.aptpl,
             all_ports=own if every else (),
             more=tuple(
-                Nexus(i, port) for port in ports for i in (*(spec or ()), self.nexus.initiator)
+                (Nexus(number, port), is_listed)
+                for port in ports
+                for number, is_listed in (
+                    *((i, True) for i in spec or ()),
+                    (self.nexus.initiator, False),
+                )
             ),
             spec_i_pt=spec is not None,
             to=self.to,
@@ -444,7 +449,7 @@ async def play(sequence: Sequence[Operation], registered: int, *, events: bool) 
 
 
 @pytest.mark.slow
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     sequence=st.lists(operations, min_size=30, max_size=60),
     registered=st.integers(0, len(NEXUSES)),

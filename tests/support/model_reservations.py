@@ -53,8 +53,8 @@ class Request(NamedTuple):
     aptpl: bool = False
     #: What ALL_TG_PT is about: the nexuses of the sender's initiator port.
     all_ports: tuple[Nexus, ...] = ()
-    #: What SPEC_I_PT and maybe ALL_TG_PT add, the sender's nexuses among them, in order.
-    more: tuple[Nexus, ...] = ()
+    #: What is registered, in order: nexuses that SPEC_I_PT lists, and the sender's own.
+    more: tuple[tuple[Nexus, bool], ...] = ()
     spec_i_pt: bool = False
     #: Of REGISTER AND MOVE.
     to: Nexus = None
@@ -168,9 +168,9 @@ class ModelReservations:
     def _register(self, nexus: Nexus, request: Request) -> None:
         if nexus not in self.keys:
             if request.new:
-                for other in (*request.more, nexus):
-                    # Another registration of the sender's port keeps its key.
-                    if other not in self.keys or other not in request.all_ports:
+                for other, is_listed in (*request.more, (nexus, True)):
+                    # SCST: another registration of the sender's port keeps its key.
+                    if other not in self.keys or is_listed:
                         self.keys[other] = request.new
         elif request.new:
             self.keys[nexus] = request.new

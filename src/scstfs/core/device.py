@@ -237,6 +237,11 @@ class Device:
 
     # Bookkeeping
 
+    def former_tgt_devs(self) -> list[TgtDev]:
+        """Nexuses that were taken away from their sessions while commands of them still run."""
+        former = (one for session in self.scst.sessions() for one in session.former)
+        return [one for one in former if one.device is self]
+
     def take_export_number(self) -> int:
         """The number of the next ``exportN`` link."""
         number = self._exports

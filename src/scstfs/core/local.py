@@ -157,7 +157,7 @@ def _take_effect(cmd: Command, effects: Iterable[Effect]) -> Answer:
         if condition is not None:
             tgt_dev.queue_unit_attention(condition)
             continue
-        by_other = tgt_dev is not cmd.tgt_dev
+        by_other = tgt_dev.session is not cmd.session
         victims += ending.abort_commands(tgt_dev, by_other=by_other, spare=cmd)
         _clear_aca(cmd, tgt_dev)
         if by_other:

@@ -37,6 +37,13 @@ class Registrant:
         """It is this initiator port through this target port."""
         return self.rel_tgt_id == rel_tgt_id and self.transport_id.same_port(transport_id)
 
+    def is_of(self, tgt_dev: TgtDev) -> bool:
+        """It is the nexus of this session."""
+        session = tgt_dev.session
+        return session.transport_id is not None and self.is_nexus(
+            session.transport_id, session.target.rel_tgt_id
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -154,12 +161,7 @@ class PersistentReservations:
 
     def _bind_to_any(self, registrant: Registrant) -> None:
         for tgt_dev in self.device.tgt_devs:
-            session = tgt_dev.session
-            if (
-                tgt_dev.registrant is None
-                and session.transport_id is not None
-                and registrant.is_nexus(session.transport_id, session.target.rel_tgt_id)
-            ):
+            if tgt_dev.registrant is None and registrant.is_of(tgt_dev):
                 registrant.tgt_dev, tgt_dev.registrant = tgt_dev, registrant
                 return
 

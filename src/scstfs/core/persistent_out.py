@@ -54,9 +54,10 @@ class Action:
                 self.effects.append(Effect(registrant.tgt_dev, condition))
 
     def abort(self, registrant: Registrant) -> None:
-        """Have the commands of a nexus aborted."""
-        if registrant.tgt_dev is not None:
-            self.effects.append(Effect(registrant.tgt_dev, None))
+        """Have the commands of a nexus aborted, those that its LUN has left behind among them."""
+        nexuses = [] if registrant.tgt_dev is None else [registrant.tgt_dev]
+        nexuses += [one for one in self.state.device.former_tgt_devs() if registrant.is_of(one)]
+        self.effects += [Effect(one, None) for one in nexuses]
 
     def sender(self) -> Registrant:
         """The sender's registration; its key must be right."""

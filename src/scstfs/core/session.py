@@ -118,6 +118,15 @@ class TgtDev:
         return AccessState.ACTIVE if group is None else group.state
 
     @property
+    def former(self) -> list[TgtDev]:
+        """What stood under the same LUN before, for commands to the same device that still run."""
+        return [
+            former
+            for former in self.session.former
+            if former.device is self.device and former.lun == self.lun
+        ]
+
+    @property
     def packed_lun(self) -> bytes:
         """The LUN field in the group's addressing method."""
         return scsi_lun.pack_lun(self.lun, self.session.acg.addr_method)

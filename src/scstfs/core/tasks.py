@@ -30,17 +30,18 @@ def abort_task(cmd: Command, done: Callable[[], None]) -> None:
 
 def abort_task_set(tgt_dev: TgtDev, done: Callable[[], None]) -> None:
     """ABORT TASK SET: the commands of this nexus."""
-    when_ended(abort_commands(tgt_dev, by_other=False), done)
+    when_ended(_abort_own(tgt_dev), done)
 
 
 def clear_task_set(tgt_dev: TgtDev, done: Callable[[], None]) -> None:
     """CLEAR TASK SET: the commands of every nexus; just this one's where TST is 1."""
     device = tgt_dev.device
     thaw = _freeze([device])
-    victims = abort_commands(tgt_dev, by_other=False)
+    own = (tgt_dev, *tgt_dev.former)
+    victims = _abort_own(tgt_dev)
     if not device.separate_task_sets:
-        for other in list(device.tgt_devs):
-            lost = abort_commands(other, by_other=True) if other is not tgt_dev else []
+        for other in [*device.tgt_devs, *device.former_tgt_devs()]:
+            lost = abort_commands(other, by_other=True) if other not in own else []
             if lost:
                 tell_of_loss(other)
             victims += lost
@@ -76,7 +77,7 @@ def _reset(devices: list[Device], originator: Session, done: Callable[[], None])
     victims: list[Command] = []
     for device in devices:
         device.reserved_by = None
-        for tgt_dev in list(device.tgt_devs):
+        for tgt_dev in [*device.tgt_devs, *device.former_tgt_devs()]:
             victims += abort_commands(tgt_dev, by_other=tgt_dev.session is not originator)
         for tgt_dev in list(device.tgt_devs):
             tgt_dev.aca.clear()
@@ -84,6 +85,12 @@ def _reset(devices: list[Device], originator: Session, done: Callable[[], None])
         for tgt_dev in device.tgt_devs:
             tgt_dev.queue_unit_attention(sense.RESET)
     when_ended(victims, partial(_go_on, thaw, done))
+
+
+def _abort_own(tgt_dev: TgtDev) -> list[Command]:
+    return [
+        cmd for own in (tgt_dev, *tgt_dev.former) for cmd in abort_commands(own, by_other=False)
+    ]
 
 
 def _freeze(devices: Iterable[Device]) -> Callable[[], None]:
