@@ -198,7 +198,6 @@ def test_a_target_tells_its_alias(live: LiveTarget) -> None:
 # Redirection (11.13.5, 13.8)
 
 
-@REFUSED
 @pytest.mark.parametrize(
     ("redirect", "code", "address"),
     [
@@ -221,7 +220,6 @@ def test_initiators_are_sent_elsewhere(
     assert status(live) == 0
 
 
-@REFUSED
 def test_who_has_come_to_the_right_address_stays(live: LiveTarget) -> None:
     live.write(f"{DIRECTORY}/redirect", f"{SECOND} perm\n")
     assert [status(live, host) for host in (FIRST, SECOND, V6)] == [

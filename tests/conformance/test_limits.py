@@ -139,6 +139,7 @@ def test_a_thousand_connections_that_say_nothing_keep_nobody_out_and_cost_little
         with pytest.raises(BlockingIOError):
             idle[-1].recv(1)
         assert daemon.memory - before < number * IDLE_CONNECTION
+    assert "login dropped: too many at a time" in daemon.log
 
 
 @pytest.mark.slow

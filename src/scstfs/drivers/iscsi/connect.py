@@ -15,6 +15,7 @@ from scstfs.drivers.iscsi.discovery import DiscoverySession
 from scstfs.drivers.iscsi.nexus import Nexus
 from scstfs.drivers.iscsi.wire import Wire
 from scstfs.iscsi.admission import LoginResult
+from scstfs.iscsi.codes import LoginStatus
 from scstfs.iscsi.connection import Connection
 from scstfs.iscsi.errors import ProtocolError
 from scstfs.iscsi.login import Login, Step
@@ -32,6 +33,11 @@ _incidents: Final = RateLimited(log)
 
 #: A login's requests fit in here, one at a time (bytes).
 _LOGIN_BUFFER: Final = 2 * MAX_SEGMENT
+
+#: Logins that are sent elsewhere, as configured: no incident.
+_REDIRECTIONS: Final = frozenset(
+    {LoginStatus.TARGET_MOVED_TEMPORARILY, LoginStatus.TARGET_MOVED_PERMANENTLY}
+)
 
 _Result: TypeAlias = "LoginResult[IscsiTarget]"
 
@@ -98,6 +104,9 @@ def _name(login: Login[IscsiTarget]) -> str:
 
 
 def _log_refusal(wire: Wire, login: Login[IscsiTarget], step: Step[IscsiTarget]) -> None:
+    if step.status in _REDIRECTIONS:
+        _incidents.info("%s: login of %s %s", wire.peer, _name(login), step.why)
+        return
     why = f"{step.why} (status {step.status:04x})" if step.status else step.why
     _incidents.warning("%s: login of %s refused: %s", wire.peer, _name(login), why)
 

@@ -163,6 +163,7 @@ class Server:
         if len(self._lobby) > MAX_LOGINS:
             oldest = next(iter(self._lobby))
             del self._lobby[oldest]
+            _incidents.warning("%s: login dropped: too many at a time", oldest.peer)
             oldest.close("too many logins at a time")
         try:
             yield
