@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.conformance.conftest import Connect, LogIn
@@ -32,6 +34,13 @@ def again(connect: Connect, old: Initiator, *, same_session: bool = False) -> In
     if same_session:
         initiator.tsih, initiator.cid = old.tsih, old.cid
     return initiator
+
+
+def wait_for_end(live: LiveTarget, initiator: Initiator) -> None:
+    """Wait until the target has noticed that a connection is gone."""
+    deadline = time.monotonic() + 5
+    while initiator.name in live.names(f"targets/iscsi/{TARGET}/sessions"):
+        assert time.monotonic() < deadline, "the session stays"
 
 
 # Session reinstatement (6.3.5)
@@ -148,6 +157,26 @@ def test_a_session_that_does_not_exist(connect: Connect) -> None:
 
 
 @REFUSED
+def test_another_session_of_the_port_that_does_not_exist(
+    connect: Connect, initiator: Initiator
+) -> None:
+    other = again(connect, initiator, same_session=True)
+    other.tsih ^= 0x4000
+    assert refusal(other) == 0x020A
+    assert initiator.command(READY).status == 0
+
+
+@REFUSED
+def test_nothing_is_kept_of_a_session_whose_connection_has_failed(
+    live: LiveTarget, connect: Connect, initiator: Initiator
+) -> None:
+    """7.5: DefaultTime2Retain is 0."""
+    initiator.reset()
+    wait_for_end(live, initiator)
+    assert refusal(again(connect, initiator, same_session=True)) == 0x020A
+
+
+@REFUSED
 def test_the_session_of_another_port(connect: Connect, initiator: Initiator) -> None:
     other = connect()
     other.tsih = initiator.tsih
@@ -195,8 +224,4 @@ def test_a_connection_that_ends_takes_its_session_along(
     path = f"targets/iscsi/{TARGET}/sessions"
     assert initiator.name in live.names(path)
     initiator.close()
-    # The next login looks at what is left.
-    for _ in range(500):
-        if initiator.name not in live.names(path):
-            return
-    pytest.fail("the session stays")
+    wait_for_end(live, initiator)
