@@ -28,12 +28,13 @@ from tests.support.mounted import Mounted
 from tests.support.needs import need_mounts
 from tests.support.replay_mount import portal
 
-CHANGES = int(os.environ.get("SCSTFS_CHANGES", "48"))
+CHANGES = int(os.environ.get("SCSTFS_CHANGES", "52"))
 SEED = os.environ.get("SCSTFS_CHANGES_SEED", "changes")
 SESSIONS = 4
 TARGET = "iqn.2005-03.org.example:disk"
 TARGETS, DEVICES = "targets/iscsi", "handlers/vdisk_fileio/mgmt"
 THIS = f"{TARGETS}/{TARGET}"
+_TARGET_GROUP = "device_groups/dg/target_groups/tg"
 DISK_SIZE = BLOCK * OWN * SESSIONS
 #: What is behind each LUN; LUN 2 may also be disk3.
 LUNS = {0: "disk0", 1: "disk1", 2: "disk2"}
@@ -69,6 +70,11 @@ class Changes:
         for lun, disk in LUNS.items():
             for luns in self._sets():
                 self.write(luns, f"add {disk} {lun}")
+        self.write("device_groups/mgmt", "create dg")
+        self.write("device_groups/dg/target_groups/mgmt", "create tg")
+        self.write(f"{_TARGET_GROUP}/group_id", "1")
+        self.write(f"{_TARGET_GROUP}/mgmt", f"add {TARGET}")
+        self.write("device_groups/dg/devices/mgmt", "add disk0")
         self.write(f"{THIS}/enabled", "1")
         self.write(f"{TARGETS}/enabled", "1")
 
@@ -99,6 +105,7 @@ class Changes:
             self._suspend,
             self._queue_depth,
             self._attribute,
+            self._access_state,
         ]
         change = changes[number % len(changes)] if number < len(changes) else None
         change = change or self._chance.choice(changes)
@@ -143,6 +150,8 @@ class Changes:
         self.add_device(LUNS[lun])
         for luns in self._sets():
             self.write(luns, f"add {LUNS[lun]} {lun}", errno.EEXIST)
+        if lun == 0:
+            self.write("device_groups/dg/devices/mgmt", "add disk0")
 
     def _toggle_target(self) -> None:
         self._enabled = not self._enabled
@@ -189,8 +198,13 @@ class Changes:
         )
         self.write(name, text)
 
+    def _access_state(self) -> None:
+        states = ("nonoptimized", "standby", "unavailable", "offline", "transitioning")
+        self.write(f"{_TARGET_GROUP}/state", self._chance.choice(states))
+
     def settle(self) -> None:
         """Let everybody go on."""
+        self.write(f"{_TARGET_GROUP}/state", "active")
         for disk in list(self._blocked):
             self.write(f"devices/{disk}/block", "0")
         self._blocked.clear()
@@ -244,7 +258,7 @@ def start(directory: Path) -> Mounted:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_nothing_is_lost_when_everything_changes(tmp_path: Path) -> None:
-    """``SCSTFS_CHANGES`` (48) changes."""
+    """``SCSTFS_CHANGES`` (52) changes."""
     need_mounts()
     with start(tmp_path) as running:
         changes = Changes(running, tmp_path)
