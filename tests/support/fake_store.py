@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 
+from scstfs.core.device import Loan
 from scstfs.handlers.store import Extent
 from scstfs.scsi.unit import ThinLimits
 
@@ -58,6 +59,9 @@ class FakeStore:
         if self.quick:
             self.content[offset : offset + len(data)] = data
         return self.quick
+
+    def lend(self, offset: int, length: int) -> Loan | None:
+        return None
 
     def read(self, offset: int, into: memoryview) -> None:
         self._enter("read", offset, len(into))

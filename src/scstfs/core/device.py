@@ -11,7 +11,7 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from scstfs.core.aca import Aca
 from scstfs.core.persistent import PersistentReservations
@@ -34,6 +34,14 @@ if TYPE_CHECKING:
 
 #: Commands that one nexus may have under way at a device, unless configured otherwise.
 DEFAULT_MAX_TGT_DEV_COMMANDS: Final = 64
+
+
+class Loan(NamedTuple):
+    """Bytes of a file that is kept open until ``give_back`` is called, which must be once."""
+
+    fd: int
+    offset: int
+    give_back: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +228,10 @@ class Device:
     def fast_paths(self, tgt_dev: TgtDev) -> tuple[FastPath | None, FastPath | None]:
         """Functions that READ and WRITE without passing the gates, where none would look."""
         return None, None
+
+    def lend(self, lba: int, blocks: int) -> Loan | None:
+        """Blocks that can be sent straight from a file, where ``fast_paths`` has a READ."""
+        return None
 
     def reset(self) -> None:
         """What a logical unit reset does to the handler's own state (SAM-5 6.3.3)."""

@@ -7,7 +7,9 @@ import os
 import stat
 from pathlib import Path
 
+from scstfs.core.device import Loan
 from scstfs.handlers import syscalls
+from scstfs.handlers.page_cache import LentFile
 from scstfs.handlers.store import MOST_EXTENTS, FileStore, location
 from scstfs.scsi.unit import ThinLimits
 
@@ -35,6 +37,7 @@ class BlockStore(FileStore):
             self._sector = syscalls.logical_block_size(self.fd)
             self._queue = _queue_directory(self.fd)
             self.can_discard = not read_only and self._limit("discard_max_bytes") > 0
+            self._lent = LentFile(self.fd)
         except OSError:
             os.close(self.fd)
             raise
@@ -53,6 +56,10 @@ class BlockStore(FileStore):
     def try_write(self, offset: int, data: memoryview) -> bool:
         """Always declines, too."""
         return False
+
+    def lend(self, offset: int, length: int) -> Loan | None:
+        """Lends nothing: what is in the page cache is not what is on the device."""
+        return None
 
     def prefetch(self, offset: int, length: int) -> None:
         """Does nothing: there is no cache to fill."""

@@ -21,7 +21,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+from scstfs.core.device import Loan
 from scstfs.handlers import syscalls
+from scstfs.handlers.page_cache import LentFile
 from scstfs.scsi.unit import ThinLimits
 
 #: Bytes that are moved at once where memory has to be aligned.
@@ -72,6 +74,9 @@ class Store(Protocol):
 
     def try_write(self, offset: int, data: memoryview) -> bool:
         """Write without waiting, all or nothing (a declined write may have happened in part)."""
+
+    def lend(self, offset: int, length: int) -> Loan | None:
+        """Let a range be sent straight from a file, if that needs no waiting."""
 
     def read(self, offset: int, into: memoryview) -> None:
         """Read; raises OSError, EIO where the store ends too early."""
@@ -138,6 +143,7 @@ class FileStore:
             raise
         self.physical_block_size: int | None = 4096
         self._read_flags = _nowait_flags(self.fd)
+        self._lent = LentFile(self.fd)
 
     def _open(self, path: str, flags: int, *, direct: bool, block_size: int) -> None:
         self.fd = os.open(path, flags | (os.O_DIRECT if direct else 0))
@@ -193,6 +199,10 @@ class FileStore:
         if not flags:
             self._judge(began)
         return done
+
+    def lend(self, offset: int, length: int) -> Loan | None:
+        """See Store; only what is in the page cache."""
+        return None if self.is_direct else self._lent.lend(offset, length)
 
     def _judge(self, began: float) -> None:
         now = time.monotonic()
@@ -328,8 +338,8 @@ class FileStore:
         return system.f_bavail * system.f_frsize, os.fstat(self.fd).st_blocks * 512
 
     def close(self) -> None:
-        """See Store."""
-        os.close(self.fd)
+        """See Store; the file stays open until all that was lent has been given back."""
+        self._lent.close()
 
 
 class NullStore:
@@ -357,6 +367,10 @@ class NullStore:
     def try_write(self, offset: int, data: memoryview) -> bool:
         """See Store."""
         return True
+
+    def lend(self, offset: int, length: int) -> Loan | None:
+        """See Store; there is no file."""
+        return None
 
     def read(self, offset: int, into: memoryview) -> None:
         """See Store."""

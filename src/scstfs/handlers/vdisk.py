@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from scstfs.core import gates
 from scstfs.core.blocks import Blocks
 from scstfs.core.command import Command
-from scstfs.core.device import Answer, Device
+from scstfs.core.device import Answer, Device, Loan
 from scstfs.core.session import FastPath, TgtDev
 from scstfs.core.taskset import EVERYTHING
 from scstfs.handlers import atomic, errors, protection
@@ -381,6 +381,13 @@ class VdiskDevice(Device):
             return attempt(start, buffer)
 
         return transfer
+
+    def lend(self, lba: int, blocks: int) -> Loan | None:
+        """Blocks of the file that are in memory."""
+        start, length = lba << self.block_shift, blocks << self.block_shift
+        if self.store is None or start + length > self.size or self.tasks.gated:
+            return None
+        return self.store.lend(start, length)
 
     def reset(self) -> None:
         """A logical unit reset: saved mode pages, medium removal allowed."""

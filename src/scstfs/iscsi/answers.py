@@ -11,7 +11,7 @@ from scstfs.iscsi.errors import RejectReason
 from scstfs.iscsi.negotiate import SessionParameters
 from scstfs.iscsi.serial import add, less
 from scstfs.iscsi.task import Answer, Task
-from scstfs.iscsi.transmit import CHUNK_DATA, Transmitter
+from scstfs.iscsi.transmit import CHUNK_DATA, Referred, Transmitter
 
 _MASK: Final = 0xFFFFFFFF
 _NO_INFORMATION: Final = bytes(3)
@@ -191,11 +191,15 @@ class Answers:
             body,
         )
 
+    def answer_read(self, itt: int, data: Referred, release: Callable[[], None]) -> None:
+        """End a read that never became a task: all its data and good status."""
+        self._send_data(itt, 0, data, release, 0, 0)
+
     def _send_data(
         self,
         itt: int,
         data_sn: int,
-        data: memoryview,
+        data: Referred,
         release: Callable[[], None] | None,
         status_flags: int | None,
         residual: int,

@@ -1,7 +1,8 @@
 """The sending side of a connection: PDUs in the order of their StatSN, as few large buffers.
 
 Headers and small data are laid out one after the other in a *chunk*, so that the replies to a
-whole batch of commands leave in one piece.  Data that lives elsewhere is queued by reference.
+whole batch of commands leave in one piece.  Data that lives elsewhere is queued by reference, be
+it in memory or in a file.
 Nothing here knows a socket: ``buffers`` gives what is to be sent, ``sent`` says how much was.
 """
 
@@ -9,9 +10,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from itertools import islice
 from struct import Struct
-from typing import Final
+from typing import Final, TypeAlias
 
 import crc32c
 
@@ -32,6 +32,28 @@ _OVERHEAD: Final = pdu.BHS_LENGTH + 2 * pdu.DIGEST_LENGTH + 3
 _DIGEST: Final = Struct("<I")
 
 
+class FilePart:
+    """Bytes that are sent from a file by sendfile(2)."""
+
+    __slots__ = ("fd", "length", "offset")
+
+    def __init__(self, fd: int, offset: int, length: int) -> None:
+        self.fd = fd
+        self.offset = offset
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, part: slice) -> FilePart:
+        start, stop, _ = part.indices(self.length)
+        return FilePart(self.fd, self.offset + start, stop - start)
+
+
+Referred: TypeAlias = memoryview | FilePart
+"""Data that is not copied."""
+
+
 class Transmitter:
     """PDUs waiting to be sent on one connection."""
 
@@ -40,7 +62,7 @@ class Transmitter:
         self.data_digest = False
         #: Bytes laid out and not reported ``sent`` yet.
         self.pending = 0
-        self._queue: deque[memoryview] = deque()
+        self._queue: deque[Referred] = deque()
         self._releases: deque[tuple[int, Callable[[], None]]] = deque()
         self._queued_total = 0
         #: Bytes sent so far.
@@ -71,9 +93,12 @@ class Transmitter:
         self._advance(at)
 
     def put_reference(
-        self, header: bytes, data: memoryview, release: Callable[[], None] | None = None
+        self, header: bytes, data: Referred, release: Callable[[], None] | None = None
     ) -> None:
-        """Queue one PDU whose data stays where it is until ``release`` is called."""
+        """Queue one PDU whose data stays where it is until ``release`` is called.
+
+        There is no digest of what is in a file.
+        """
         at = self._room(_OVERHEAD)
         chunk = self._chunk
         chunk[at : at + pdu.BHS_LENGTH] = header
@@ -86,6 +111,7 @@ class Transmitter:
         self._enqueue(data)
         tail = bytes(-len(data) & 3)
         if self.data_digest:
+            assert not isinstance(data, FilePart)
             digest = crc32c.crc32c(tail, crc32c.crc32c(data))
             tail += _DIGEST.pack(digest)
         if release is not None:
@@ -108,14 +134,30 @@ class Transmitter:
         """Queue what the caller laid out in the window before ``end``, whole PDUs."""
         self._advance(end)
 
+    def lay_out_with(self, end: int, part: FilePart, release: Callable[[], None]) -> None:
+        """Queue what was laid out before ``end`` and then ``part``; the window stays open."""
+        self._advance(end)
+        self._cut()
+        self._enqueue(part)
+        self._releases.append((self._queued_total, release))
+
     # Sending
 
+    @property
+    def file_part(self) -> FilePart | None:
+        """What to send next, if that is in a file."""
+        first = self._queue[0] if self._queue else None
+        return first if isinstance(first, FilePart) else None
+
     def buffers(self) -> list[memoryview]:
-        """What to send next, in order; empty if nothing is pending."""
+        """What to send next, in order, as far as it is in memory; empty if nothing is."""
         self._cut()
-        if len(self._queue) <= MAX_BUFFERS:
-            return list(self._queue)
-        return list(islice(self._queue, MAX_BUFFERS))
+        found: list[memoryview] = []
+        for part in self._queue:
+            if len(found) == MAX_BUFFERS or isinstance(part, FilePart):
+                break
+            found.append(part)
+        return found
 
     def sent(self, count: int) -> None:
         """``count`` bytes of ``buffers`` have left."""
@@ -182,10 +224,10 @@ class Transmitter:
             self.pending -= self._at - self._start
             self._start = self._at
 
-    def _enqueue(self, view: memoryview) -> None:
-        self._queue.append(view)
-        self._queued_total += len(view)
-        self.pending += len(view)
+    def _enqueue(self, part: Referred) -> None:
+        self._queue.append(part)
+        self._queued_total += len(part)
+        self.pending += len(part)
 
     def _close_segment(self, at: int, length: int) -> int:
         """Pad and digest the data segment at ``at``; returns where it ends."""

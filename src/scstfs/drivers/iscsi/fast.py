@@ -12,8 +12,9 @@ place: at this rate calling a method costs more than what most of them do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import crc32c
 
@@ -22,11 +23,12 @@ from scstfs.core.counters import ALIGNMENT
 from scstfs.core.ending import finish
 from scstfs.iscsi import codes, pdu
 from scstfs.iscsi.codes import RESERVED_TAG, Opcode
-from scstfs.iscsi.transmit import HIGH_WATER
+from scstfs.iscsi.transmit import HIGH_WATER, FilePart
 from scstfs.scsi.cdb import RW
 from scstfs.scsi.status import Status
 
 if TYPE_CHECKING:
+    from scstfs.core.device import Loan
     from scstfs.core.session import FastPath, Session
     from scstfs.iscsi.connection import Connection
 
@@ -38,6 +40,9 @@ _DIGEST: Final = Struct("<I")
 _MASK: Final = 0xFFFFFFFF
 _UNALIGNED: Final = ALIGNMENT - 1
 
+#: From this size on (bytes) it is worth sending from the page cache what is in it.
+_LONG: Final = 128 * 1024
+
 #: F, R, W and the task attribute of a command that is taken: SIMPLE or untagged.
 _READS: Final = frozenset(codes.FINAL | codes.COMMAND_READ | attribute for attribute in (0, 1))
 _WRITES: Final = frozenset(codes.FINAL | codes.COMMAND_WRITE | attribute for attribute in (0, 1))
@@ -46,6 +51,10 @@ _DATA_IN_GOOD: Final = codes.FINAL | codes.DATA_STATUS
 _SCSI_COMMAND: Final = int(Opcode.SCSI_COMMAND)
 _SCSI_RESPONSE: Final = int(Opcode.SCSI_RESPONSE)
 _DATA_IN: Final = int(Opcode.DATA_IN)
+
+
+_Path: TypeAlias = "tuple[FastPath | None, FastPath | None, Callable[[int, int], Loan | None], int]"
+"""How to read, write and lend blocks of a LUN, and how many bits they are shifted."""
 
 
 def answer(connection: Connection, session: Session, segment: int, immediate: int) -> None:
@@ -68,7 +77,7 @@ def answer(connection: Connection, session: Session, segment: int, immediate: in
     crc, digest_of = crc32c.crc32c, _DIGEST.unpack_from
     reads, writes = session.counters.read, session.counters.write
     # Nothing but this loop runs meanwhile, so that no gate closes.
-    paths: dict[bytes, tuple[FastPath | None, FastPath | None, int]] = {}
+    paths: dict[bytes, _Path] = {}
     taken = {RESERVED_TAG, *connection.tasks}
     pack_data_in, pack_response = pdu.DATA_IN.pack_into, pdu.SCSI_RESPONSE.pack_into
     while at < stop and end - start >= head:
@@ -81,9 +90,10 @@ def answer(connection: Connection, session: Session, segment: int, immediate: in
             tgt_dev = session.find(lun)
             if tgt_dev is None or not tgt_dev.has_room:
                 break
-            path = tgt_dev.fast_read, tgt_dev.fast_write, tgt_dev.device.block_shift
+            device = tgt_dev.device
+            path = tgt_dev.fast_read, tgt_dev.fast_write, device.lend, device.block_shift
             paths[lun] = path
-        read, write, shift = path
+        read, write, lend, shift = path
         byte1, lba, blocks, control = entry.unpack(received, start + _CDB_AT)
         if byte1 & entry.protect_mask or control:
             break
@@ -98,6 +108,7 @@ def answer(connection: Connection, session: Session, segment: int, immediate: in
             if digest_of(received, digest_at)[0] != crc(view[start:digest_at]):
                 break
         following = (cmd_sn + 1) & _MASK
+        loan = None
         if entry.writes:
             # All of the data has come with the command, and nothing else has (no AHS).
             data_at = start + head
@@ -123,23 +134,40 @@ def answer(connection: Connection, session: Session, segment: int, immediate: in
             start = behind
             counter = writes
         else:
-            if read is None or flags not in _READS or lengths or length > segment:
+            if read is None or flags not in _READS or lengths:
                 break
-            size = head + length + tail
+            loan = lend(lba, blocks) if length >= _LONG and not data_digests else None
+            if length > segment:
+                if loan is None:
+                    break
+                # More than one PDU.
+                tx.lay_out(at)
+                connection.stat_sn = stat_sn
+                connection.received_until(following)
+                part = FilePart(loan.fd, loan.offset, length)
+                connection.answer_read(itt, part, loan.give_back)
+                reads.count(length, lba << shift)
+                start += head
+                stat_sn, due = connection.stat_sn, following
+                chunk, room, at, limit = tx.window(head)
+                stop = at + HIGH_WATER - tx.pending
+                continue
+            size = head if loan is not None else head + length + tail
             if at + size > limit:
                 tx.lay_out(at)
                 chunk, room, at, limit = tx.window(size)
                 stop = at + HIGH_WATER - tx.pending
-            data = room[at + head : at + head + length]
-            if not read(lba, blocks, data):
-                break
+            if loan is None:
+                data = room[at + head : at + head + length]
+                if not read(lba, blocks, data):
+                    break
+                if data_digests:
+                    _DIGEST.pack_into(chunk, at + size - tail, crc(data))
             pack_data_in(
                 chunk, at, _DATA_IN, _DATA_IN_GOOD, 0, length, pdu.NO_LUN, itt, RESERVED_TAG,
                 stat_sn, following, (following + credit) & _MASK, 0, 0, 0,
             )  # fmt: skip
             answered = at + size
-            if data_digests:
-                _DIGEST.pack_into(chunk, answered - tail, crc(data))
             start += head
             counter = reads
         if digests:
@@ -148,6 +176,9 @@ def answer(connection: Connection, session: Session, segment: int, immediate: in
             counter.unaligned += 1
         counter.cmds += 1
         counter.io_bytes += length
+        if loan is not None:
+            tx.lay_out_with(answered, FilePart(loan.fd, loan.offset, length), loan.give_back)
+            stop -= length
         at = answered
         stat_sn = (stat_sn + 1) & _MASK
         due = following

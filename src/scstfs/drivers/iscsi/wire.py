@@ -8,8 +8,10 @@ sent from there directly: the ``Flusher`` remembers who has any.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import select
 import socket
 import time
 from collections.abc import Callable
@@ -19,7 +21,7 @@ import trio
 
 from scstfs.iscsi.discovery import Portal
 from scstfs.iscsi.receive import Receiver
-from scstfs.iscsi.transmit import Transmitter
+from scstfs.iscsi.transmit import FilePart, Transmitter
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +37,14 @@ _KEEPALIVE: Final = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2),
 )
 
-#: Seconds for which a connection that is the only busy one looks for the next request of a peer
-#: that is as quick as this: going to sleep and being woken costs more than the wait.
+#: Seconds for which a connection that is the only busy one waits for the next request of a peer
+#: that is as quick as this without going through the event loop, which costs more than the wait.
 PROMPT: Final = 100e-6
-#: Bytes moved between two requests of such a peer, at most.  Where more is under way it is better
-#: to sleep: meanwhile requests pile up that can be answered all at once.
+#: Bytes moved between two requests of such a peer up to which it is looked for all the time.  Where
+#: more is under way it is better to sleep: requests pile up that can be answered all at once.
 LITTLE: Final = 16 * 1024
+#: File descriptors that select(2) takes.
+_SELECTABLE: Final = 1024
 #: Where the peer may need this very CPU, looking on would keep it from sending.
 _HAS_CPU_TO_SPARE: Final = len(os.sched_getaffinity(0)) > 1
 
@@ -130,23 +134,39 @@ class Wire:
         """Send what can be sent without waiting; never raises."""
         tx = self.tx
         while tx.pending and not self._blocked:
-            buffers = tx.buffers()
             try:
-                if len(buffers) == 1:
-                    sent = self.sock.send(buffers[0])
-                else:
-                    sent = self.sock.sendmsg(buffers)
+                sent, wanted = self._send_some()
             except BlockingIOError:
-                sent = 0
+                sent, wanted = 0, 1
             except OSError as error:
                 self.close(f"sending failed: {error.strerror}")
                 return
             tx.sent(sent)
-            if sent < sum(map(len, buffers)):
+            if sent < wanted:
                 self._blocked = True
                 self._writer.unpark_all()
         if self._pump:
             self._pump.unpark_all()
+
+    def _send_some(self) -> tuple[int, int]:
+        """Send what comes next; how many bytes of how many."""
+        buffers = self.tx.buffers()
+        if not buffers:
+            return self._send_file(self.tx.file_part)
+        wanted = sum(map(len, buffers))
+        # What comes from a file is to go into the same segments as the header before it.
+        flags = socket.MSG_MORE if wanted < self.tx.pending else 0
+        if len(buffers) == 1:
+            return self.sock.send(buffers[0], flags), wanted
+        return self.sock.sendmsg(buffers, (), flags), wanted
+
+    def _send_file(self, part: FilePart | None) -> tuple[int, int]:
+        assert part is not None
+        sent = os.sendfile(self.sock.fileno(), part.fd, part.offset, part.length)
+        if not sent:
+            # The header with its status has been sent already.
+            raise OSError(errno.EIO, "the file is shorter than the device")
+        return sent, sent
 
     async def write(self) -> None:
         """The writer's task: goes on sending when the socket takes more."""
@@ -201,10 +221,7 @@ class Wire:
         buffers = rx.buffers()
         count = self._receive_now(buffers)
         if count is None:
-            moved = rx.total + self.tx.sent_total
-            if moved - self._moved <= LITTLE:
-                count = self._receive_soon(buffers)
-            self._moved = moved
+            count = self._receive_soon(rx, buffers)
         if count is None:
             if poll:
                 count = await self._poll(buffers, poll)
@@ -217,20 +234,35 @@ class Wire:
         rx.received(count)
         return count
 
-    def _receive_soon(self, buffers: list[memoryview]) -> int | None:
-        """Look on for the next request where it is about to come and nobody else is kept waiting.
+    def _receive_soon(self, rx: Receiver, buffers: list[memoryview]) -> int | None:
+        """Wait for the next request where it is about to come and nobody else is kept waiting.
 
         A peer that turns out not to be that quick any more is not waited for again before it is.
         """
-        if not self._is_prompt or self.flusher.receiver is not self or not _HAS_CPU_TO_SPARE:
+        moved = rx.total + self.tx.sent_total
+        is_little = moved - self._moved <= LITTLE
+        self._moved = moved
+        if not self._is_prompt or self.flusher.receiver is not self:
             return None
+        if is_little and _HAS_CPU_TO_SPARE:
+            count = self._look_on(buffers)
+        else:
+            count = self._sleep_briefly(buffers)
+        self._is_prompt = count is not None
+        return count
+
+    def _look_on(self, buffers: list[memoryview]) -> int | None:
         end = time.perf_counter() + PROMPT
         while time.perf_counter() < end:
             count = self._receive_now(buffers)
             if count is not None:
                 return count
-        self._is_prompt = False
         return None
+
+    def _sleep_briefly(self, buffers: list[memoryview]) -> int | None:
+        if self.sock.fileno() < _SELECTABLE:
+            select.select((self.sock,), (), (), PROMPT)
+        return self._receive_now(buffers)
 
     async def _receive_later(self, buffers: list[memoryview]) -> int:
         began = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from scstfs.core.taskset import Claim
 from scstfs.drivers.iscsi import fast
+from scstfs.handlers.page_cache import LentFile
 from scstfs.iscsi.connection import Connection
 from scstfs.iscsi.negotiate import SessionParameters
 from scstfs.iscsi.receive import Receiver
@@ -33,6 +35,8 @@ class Fast:
     def __init__(self, system: System, *, digests: bool = False) -> None:
         self.session = system.initiator().session
         self.digests = digests
+        #: Bytes that came straight from files.
+        self.from_files = 0
         self.connection = Connection(
             EngineHost(),
             PARAMETERS,
@@ -56,10 +60,24 @@ class Fast:
         _, _, start, end = self.connection.rx.window()
         return end - start
 
+    def _sent(self) -> bytes:
+        """Everything that is to be sent, what is in files included."""
+        tx, data = self.connection.tx, b""
+        while tx.pending:
+            piece = b"".join(tx.buffers())
+            if not piece:
+                part = tx.file_part
+                assert part is not None
+                # In two steps, as a socket may take it.
+                piece = os.pread(part.fd, max(part.length // 2, 1), part.offset)
+                self.from_files += len(piece)
+            tx.sent(len(piece))
+            data += piece
+        return data
+
     def out(self) -> list[Pdu]:
         """The answers, checked for their digests."""
-        data = b"".join(self.connection.tx.buffers())
-        self.connection.tx.sent(len(data))
+        data = self._sent()
         found = []
         while data:
             header, data = data[:48], data[48:]
@@ -284,3 +302,81 @@ async def test_watched_blocks_are_read_but_not_written(system: System) -> None:
     assert [pdu.opcode for pdu in one.out()] == [wire.DATA_IN]
     assert one.left
     assert heard == []
+
+
+LONG = 256 * 1024
+READ_LONG = "28000000000000020000"
+
+
+async def fill(system: System) -> bytes:
+    data = os.urandom(1 << 20)
+    (system.directory / "disk").write_bytes(data)
+    return data
+
+
+@pytest.mark.parametrize("segment", [LONG, 100 * 1024])
+async def test_what_is_long_and_in_memory_is_sent_from_the_file(
+    system: System, segment: int
+) -> None:
+    one = Fast(system)
+    data = await fill(system)
+    one.connection.parameters = SessionParameters(
+        max_xmit_data_segment_length=segment, max_burst_length=LONG
+    )
+    pdus = [command(sn, READ_LONG, expect=LONG) for sn in (1, 2)]
+    pdus.append(command(3, READ_10, expect=1024))
+    for pdu in pdus:
+        one.connection.rx.feed(pdu.raw)
+    found: list[Pdu] = []
+    while one.left:
+        fast.answer(one.connection, one.session, segment, IMMEDIATE)
+        found += one.out()
+    assert b"".join(pdu.data for pdu in found[:-1]) == data[:LONG] * 2
+    assert one.from_files == 2 * LONG
+    assert found[-1].data == data[5 * BLOCK : 7 * BLOCK]
+    assert one.session.counters.read.cmds == 3
+    assert one.session.counters.read.io_bytes == 2 * LONG + 1024
+
+
+async def test_parts_of_a_long_answer_are_numbered(system: System) -> None:
+    one = Fast(system)
+    data = await fill(system)
+    segment = 100 * 1024
+    one.connection.parameters = SessionParameters(
+        max_xmit_data_segment_length=segment, max_burst_length=LONG
+    )
+    one.connection.rx.feed(command(1, READ_LONG, expect=LONG).raw)
+    fast.answer(one.connection, one.session, segment, IMMEDIATE)
+    found = one.out()
+    assert [len(pdu.data) for pdu in found] == [segment, segment, LONG - 2 * segment]
+    assert [pdu["data_sn"] for pdu in found] == [0, 1, 2]
+    assert [pdu["buffer_offset"] for pdu in found] == [0, segment, 2 * segment]
+    assert [pdu.flags for pdu in found] == [0, 0, FINAL | 1]
+    assert b"".join(pdu.data for pdu in found) == data[:LONG]
+
+
+async def test_digests_need_the_data(system: System) -> None:
+    one = Fast(system, digests=True)
+    data = await fill(system)
+    one.connection.rx.feed(encode(command(1, READ_LONG, expect=LONG)))
+    fast.answer(one.connection, one.session, LONG, IMMEDIATE)
+    (found,) = one.out()
+    assert found.data == data[:LONG]
+    assert one.from_files == 0
+
+
+async def test_a_loan_is_given_back_where_the_connection_ends(system: System) -> None:
+    one = Fast(system)
+    await fill(system)
+    store = one.session.tgt_devs[0].device.store  # type: ignore[attr-defined]
+    one.connection.rx.feed(command(1, READ_LONG, expect=LONG).raw)
+    fast.answer(one.connection, one.session, LONG, IMMEDIATE)
+    fd = store.fd
+    store.close()
+    assert os.fstat(fd)
+    one.connection.tx.clear()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+    # What the device goes on with.
+    store.fd = os.open(system.directory / "disk", os.O_RDWR)
+    store._lent = LentFile(store.fd)
