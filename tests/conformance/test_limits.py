@@ -24,7 +24,6 @@ from tests.support.iscsi_login import LoginError
 from tests.support.iscsi_wire import FINAL, NO_TAG
 from tests.support.live_target import TARGET, LiveTarget
 from tests.support.served import HOST, Served, served
-from tests.support.storm import script_of
 
 MIB = 1 << 20
 DIRECTORY = f"targets/iscsi/{TARGET}"
@@ -165,29 +164,6 @@ def test_no_descriptors_left_is_survived(live: LiveTarget) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         sock.settimeout(5)
         assert waiting.receive().opcode == wire.LOGIN_RESPONSE
-
-
-@pytest.mark.slow
-def test_a_reset_at_any_byte_is_survived(live: LiveTarget) -> None:
-    with live.connect() as sock:
-        script = script_of(Initiator(sock))
-    # All headers and keys; of the data in between, some places.
-    places = [*range(1, 1600), *range(1600, len(script) - 200, 997)]
-    places += range(len(script) - 200, len(script) + 1)
-    for place in places:
-        with Initiator(live.connect(), timeout=0.001) as initiator:
-            initiator.send_bytes(script[:place])
-            if place % 2:
-                # A reset takes along what has not been looked at yet: leave a moment for that.
-                with contextlib.suppress(TimeoutError):
-                    initiator.receive()
-                initiator.reset()
-    deadline = time.monotonic() + 10
-    while live.sessions():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    with live.log_in() as initiator:
-        assert initiator.ping(b"x").data == b"x"
 
 
 @pytest.mark.slow
