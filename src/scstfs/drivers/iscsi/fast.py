@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 #: A SCSI Command up to its CDB (RFC 7143 11.3): opcode, flags, lengths, LUN, ITT, expected length,
 #: CmdSN.
 _COMMAND: Final = Struct(">BBxxI8sIII").unpack_from
+#: The same: only lengths and expected length.
+_LENGTHS: Final = Struct(">4xI12xI").unpack_from
 _CDB_AT: Final = 32
 _DIGEST: Final = Struct("<I")
 _MASK: Final = 0xFFFFFFFF
@@ -68,7 +70,7 @@ def answer(connection: Connection, session: Session, segment: int, immediate: in
     digests, data_digests = rx.header_digest, rx.data_digest
     head = pdu.BHS_LENGTH + (pdu.DIGEST_LENGTH if digests else 0)
     tail = pdu.DIGEST_LENGTH if data_digests else 0
-    if end - start < head:
+    if end - start < head or not _may_be_fast(received, start):
         return
     chunk, room, at, limit = tx.window(head)
     # Where the answers have to stop, so that what waits to be sent stays bounded.
@@ -186,6 +188,15 @@ def answer(connection: Connection, session: Session, segment: int, immediate: in
     tx.lay_out(at)
     connection.stat_sn = stat_sn
     connection.received_until(due)
+
+
+def _may_be_fast(received: bytearray, start: int) -> bool:
+    """Tell at a glance whether it is worth beginning a run at all."""
+    entry = RW.get(received[start + _CDB_AT])
+    if received[start] != _SCSI_COMMAND or entry is None:
+        return False
+    lengths, expected = _LENGTHS(received, start)
+    return bool(lengths == (expected if entry.writes else 0))
 
 
 def complete(cmd: Command) -> bool:
