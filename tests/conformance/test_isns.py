@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scstfs.drivers.iscsi.isns import client, link
+from scstfs.drivers.iscsi.isns import client, link, registration
 from scstfs.sysfs.errors import SysfsError
 from tests.support import isns_server as isns
 from tests.support.iscsi_login import NAME, LoginError
@@ -405,12 +405,15 @@ def test_a_server_without_status_inquiries_is_registered_with(
 
 
 @REFUSES
-def test_a_server_without_notifications_is_registered_with(
-    live: LiveTarget, server: IsnsServer
+def test_a_server_without_notifications_is_asked_again_and_again(
+    live: LiveTarget, server: IsnsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(registration, "POLL_SECONDS", 0.05)
     server.refuse[isns.SCN_REGISTER] = 17
-    live.write(SERVER, "127.0.0.1\n")
+    live.write(SERVER, "127.0.0.1 AccessControl\n")
     assert sorted(server.nodes) == [TARGET]
+    server.initiators = {TARGET: {NAME}}
+    eventually(lambda: live.server.isns.allows(live.target(), NAME))
 
 
 @pytest.mark.logs(r"iSNS: connection from 127\.0\.0\.2 refused")

@@ -23,6 +23,14 @@ ANSWER_SECONDS: Final = 10.0
 #: Seconds for taking what we send.
 _SEND_SECONDS: Final = 10.0
 _PIECE: Final = 65536
+#: A server without a word for this long is asked for a sign of life by TCP (seconds, seconds
+#: between questions, how many of them).
+_KEEPALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
 
 
 class LinkLostError(Exception):
@@ -174,7 +182,8 @@ async def _connect(
     sock: trio.socket.SocketType, address: tuple[object, ...]
 ) -> trio.socket.SocketType:
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for level, option, value in _KEEPALIVE:
+            sock.setsockopt(level, option, value)
         await sock.connect(address)
     except BaseException:
         sock.close()

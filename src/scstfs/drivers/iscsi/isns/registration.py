@@ -22,6 +22,8 @@ Wanted: TypeAlias = Mapping[str, str | None]
 #: knows, as long as it does not want to hear of us more often.
 ESI_SECONDS: Final = 60
 REFRESH_SECONDS: Final = 600.0
+#: The same for a server that does not tell of changes.
+POLL_SECONDS: Final = 30.0
 #: We ask to be told what concerns initiators that share a discovery domain with a target.
 _EVENTS: Final = (
     ScnEvent.INITIATOR_AND_SELF_ONLY
@@ -94,11 +96,8 @@ class Registration:
         if period is not None and period.number:
             # One request may get lost.
             self.refresh_seconds = min(self.refresh_seconds, period.number / 3)
-        if is_new and self._portals:
-            answer = await self._link.request(
-                lambda number: isns.scn_registration(number, source=name, events=_EVENTS)
-            )
-            _agreed(answer, f"to tell of changes for {name}")
+        if is_new and not await self._ask_for_notifications(name):
+            self.refresh_seconds = min(self.refresh_seconds, POLL_SECONDS)
 
     async def _register(self, name: str, alias: str | None) -> Message:
         source = next(iter(self._registered), name)
@@ -114,6 +113,15 @@ class Registration:
                 portals=portals,
             )
         )
+
+    async def _ask_for_notifications(self, name: str) -> bool:
+        """Whether the server is going to tell of changes."""
+        if not self._portals:
+            return False
+        answer = await self._link.request(
+            lambda number: isns.scn_registration(number, source=name, events=_EVENTS)
+        )
+        return _agreed(answer, f"to tell of changes for {name}")
 
     async def _remove(self, name: str) -> None:
         is_last = len(self._registered) == 1
