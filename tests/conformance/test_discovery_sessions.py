@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conformance.conftest import Connect, LogIn
 from tests.support import iscsi_wire as wire
-from tests.support.initiator import ClosedError
+from tests.support.initiator import ClosedError, Initiator
 from tests.support.iscsi_wire import FINAL, NO_TAG
 from tests.support.live_target import TARGET, LiveTarget
 
@@ -42,13 +43,40 @@ def test_logout_is_of_the_session_only(log_in: LogIn, reason: int) -> None:
     assert initiator.wait_closed() == []
 
 
-def test_a_target_name_is_no_harm(connect: Connect) -> None:
-    """Discovery sessions are unnamed, also where the initiator names a target."""
-    initiator = connect()
-    text = [*initiator.names(None), ("TargetName", TARGET)]
-    response, _ = initiator.login_step(text, transit=True)
-    assert response.flags & 0x83 == 0x83
-    assert TARGET in initiator.send_targets()
+def named(connect: Connect, **options: Any) -> Initiator:
+    """A discovery session that names a target."""
+    initiator = connect(**options)
+    initiator.login_step([*initiator.names(None), ("TargetName", TARGET)], transit=True)
+    return initiator
+
+
+def test_a_named_session_is_told_of_all_targets(connect: Connect) -> None:
+    assert TARGET in named(connect).send_targets()
+
+
+def test_a_named_session_reinstates_a_named_one(connect: Connect) -> None:
+    """7.4.2.2."""
+    old = named(connect)
+    new = named(connect, name=old.name, isid=old.isid)
+    assert old.wait_closed() == []
+    assert TARGET in new.send_targets()
+
+
+def test_a_normal_session_reinstates_a_named_one(connect: Connect) -> None:
+    """7.4.2.2: any session with that target does."""
+    old = named(connect)
+    new = connect(name=old.name, isid=old.isid)
+    new.login(TARGET)
+    assert old.wait_closed() == []
+
+
+def test_named_and_unnamed_sessions_leave_each_other_alone(connect: Connect) -> None:
+    """7.4.2.1."""
+    one = named(connect)
+    other = connect(name=one.name, isid=one.isid)
+    other.login(None)
+    for initiator in (one, other):
+        assert TARGET in initiator.send_targets()
 
 
 def test_the_same_port_at_the_same_portal_reinstates(connect: Connect) -> None:
@@ -70,11 +98,16 @@ def test_another_isid_is_another_session(connect: Connect) -> None:
     assert TARGET in other.send_targets()
 
 
-def test_a_normal_session_of_the_same_port_goes_on(connect: Connect) -> None:
+@pytest.mark.parametrize("with_name", [False, True], ids=["unnamed", "named"])
+def test_a_normal_session_of_the_same_port_goes_on(connect: Connect, with_name: bool) -> None:
+    """Looking for targets must not end what is at work."""
     normal = connect()
     normal.login(TARGET)
-    discovery = connect(name=normal.name, isid=normal.isid)
-    discovery.login(None)
+    if with_name:
+        discovery = named(connect, name=normal.name, isid=normal.isid)
+    else:
+        discovery = connect(name=normal.name, isid=normal.isid)
+        discovery.login(None)
     assert normal.ping().opcode == wire.NOP_IN
     assert TARGET in discovery.send_targets()
 

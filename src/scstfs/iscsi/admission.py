@@ -85,6 +85,8 @@ class LoginResult(Generic[TargetT]):
     """StatSN of the next response on this connection."""
     exp_cmd_sn: int
     """CmdSN of the next command that is not immediate."""
+    named: str | None
+    """TargetName as the initiator sent it; a discovery session may be without."""
 
     @property
     def is_discovery(self) -> bool:

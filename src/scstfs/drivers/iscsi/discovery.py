@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from scstfs.iscsi.discovery import answer_text
+from scstfs.iscsi.discovery import Portal, answer_text
 from scstfs.iscsi.errors import ProtocolError
 from scstfs.iscsi.host import TaskManagement
 from scstfs.iscsi.negotiate import Negotiation, SessionParameters
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from scstfs.iscsi.admission import LoginResult
     from scstfs.iscsi.connection import Connection
 
+
+#: Initiator name, ISID, and the target's name in lower case or the portal.
+DiscoveryKey: TypeAlias = tuple[str, bytes, str | Portal]
 
 #: Seconds that an initiator may say nothing; it could come again.
 _SILENCE: Final = 60
@@ -38,8 +41,10 @@ class DiscoverySession:
         self._server = server
         self._wire = wire
         self.exp_cmd_sn = login.exp_cmd_sn
-        #: Which session another one of the same key takes the place of.
-        self.key = (login.initiator.lower(), login.isid, wire.local)
+        #: Which session another one of the same key takes the place of: one that names a target is
+        #: a session with that (RFC 7143 7.4.2.2), one that does not is a session with a portal.
+        with_whom = login.named.lower() if login.named else wire.local
+        self.key: DiscoveryKey = (login.initiator.lower(), login.isid, with_whom)
         self.parameters: SessionParameters = login.parameters
         self.connection: Connection | None = None
         self.discover = partial(server.discover, wire, login.initiator)

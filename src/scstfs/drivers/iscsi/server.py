@@ -181,9 +181,10 @@ class Server:
         return [nexus for nexus in self._sessions.values() if nexus.target is target]
 
     def remember(self, nexus: Nexus) -> None:
-        """A session begins."""
+        """A session begins; it reinstates a discovery session that named its target (7.4.2.2)."""
         self._sessions[nexus.target, nexus.initiator.lower(), nexus.isid] = nexus
         self._all[nexus] = None
+        self._end_discovery(nexus.initiator.lower(), nexus.isid, nexus.target.name.lower())
 
     def forget(self, nexus: Nexus) -> None:
         """A session has ended."""
@@ -195,14 +196,18 @@ class Server:
 
     def remember_discovery(self, session: DiscoverySession) -> None:
         """A discovery session begins; it reinstates one of the same port (RFC 7143 7.4.2.1)."""
-        for other in [other for other in self._discoveries if other.key == session.key]:
-            other.disconnect("session reinstatement")
-            self.forget_discovery(other)
+        self._end_discovery(*session.key)
         self._discoveries[session] = None
         if len(self._discoveries) > MAX_DISCOVERIES:
             oldest = next(iter(self._discoveries))
             oldest.disconnect("too many discovery sessions")
             self.forget_discovery(oldest)
+
+    def _end_discovery(self, initiator: str, isid: bytes, with_whom: str | Portal) -> None:
+        key = initiator, isid, with_whom
+        for session in [session for session in self._discoveries if session.key == key]:
+            session.disconnect("session reinstatement")
+            self.forget_discovery(session)
 
     def forget_discovery(self, session: DiscoverySession) -> None:
         """A discovery session has ended."""
