@@ -174,6 +174,8 @@ async def _pump(
             return
         if not all_done:
             await wire.wait_for_room(connection.has_room)
-        elif await wire.receive(rx, server.scst.poll_us * 1e-6) == 0:
+            continue
+        is_idle = not connection.under_way()
+        if await wire.receive(rx, server.scst.poll_us * 1e-6, is_idle=is_idle) == 0:
             wire.reason = wire.reason or "closed by the initiator"
             return

@@ -213,20 +213,21 @@ class Wire:
 
     # Receiving
 
-    async def receive(self, rx: Receiver, poll: float = 0.0) -> int:
+    async def receive(self, rx: Receiver, poll: float = 0.0, *, is_idle: bool = False) -> int:
         """Receive what there is into ``rx``, waiting if there is nothing; 0 at the end.
 
-        ``poll`` is for how long (seconds) to look for more before sleeping.  Raises OSError.
+        ``poll`` is for how long (seconds) to look for more before sleeping; ``is_idle`` says that
+        nothing is under way that the peer may be waiting for.  Raises OSError.
         """
         buffers = rx.buffers()
         count = self._receive_now(buffers)
         if count is None:
-            count = self._receive_soon(rx, buffers)
+            count = self._receive_soon(rx, buffers) if is_idle else None
         if count is None:
             if poll:
                 count = await self._poll(buffers, poll)
             if count is None:
-                count = await self._receive_later(buffers)
+                count = await self._receive_later(buffers, is_idle=is_idle)
             self._turns = 0
         else:
             await self.take_turn()
@@ -264,13 +265,13 @@ class Wire:
             select.select((self.sock,), (), (), PROMPT)
         return self._receive_now(buffers)
 
-    async def _receive_later(self, buffers: list[memoryview]) -> int:
+    async def _receive_later(self, buffers: list[memoryview], *, is_idle: bool) -> int:
         began = time.perf_counter()
         while True:
             await trio.lowlevel.wait_readable(self.sock)
             count = self._receive_now(buffers)
             if count is not None:
-                self._is_prompt = time.perf_counter() - began < PROMPT
+                self._is_prompt = is_idle and time.perf_counter() - began < PROMPT
                 return count
 
     async def take_turn(self) -> None:

@@ -1,0 +1,174 @@
+"""The socket of a connection: what leaves in which order, and how it is waited for."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from scstfs.drivers.iscsi import wire as module
+from scstfs.drivers.iscsi.wire import Flusher, Wire
+from scstfs.iscsi.receive import Receiver
+from scstfs.iscsi.transmit import FilePart
+from tests.support.live_target import listen
+
+HEADER = bytes(range(48))
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a TCP connection; the first one blocks."""
+    with listen("127.0.0.1") as listener:
+        peer = socket.create_connection(listener.getsockname(), 5)
+        own, _ = listener.accept()
+    with peer, own:
+        yield peer, own
+
+
+def in_loop_soon(call: Callable[[], None]) -> None:
+    trio.lowlevel.current_trio_token().run_sync_soon(call)
+
+
+def wire_of(own: socket.socket) -> Wire:
+    return Wire(own, Flusher(in_loop_soon))
+
+
+def received(peer: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        piece = peer.recv(count - len(data))
+        assert piece, "closed"
+        data += piece
+    return data
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[int]:
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(1 << 20))
+    fd = os.open(path, os.O_RDWR)
+    yield fd
+    os.close(fd)
+
+
+async def test_files_and_memory_leave_in_order(
+    pair: tuple[socket.socket, socket.socket], file: int
+) -> None:
+    peer, own = pair
+    wire = wire_of(own)
+    given_back: list[int] = []
+    wire.tx.put(HEADER, b"first")
+    for number in range(3):
+        part = FilePart(file, number * 4096, 100_000)
+        wire.tx.put_reference(HEADER, part, lambda number=number: given_back.append(number))
+    wire.tx.put(HEADER, b"last")
+    wanted = HEADER + b"first\0\0\0"
+    for number in range(3):
+        wanted += HEADER + os.pread(file, 100_000, number * 4096)
+    wanted += HEADER + b"last"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wire.write)
+        wire.flush()
+        assert await trio.to_thread.run_sync(received, peer, len(wanted)) == wanted
+        await wire.drain()
+        nursery.cancel_scope.cancel()
+    assert given_back == [0, 1, 2]
+
+
+async def test_what_the_peer_does_not_take_waits(
+    pair: tuple[socket.socket, socket.socket], file: int
+) -> None:
+    peer, own = pair
+    wire = wire_of(own)
+    count = 40
+    for _ in range(count):
+        wire.tx.put_reference(HEADER, FilePart(file, 0, 1 << 20))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wire.write)
+        wire.flush()
+        assert wire.is_writing
+        await wait_all_tasks_blocked()
+        assert wire.tx.pending
+        total = count * (len(HEADER) + (1 << 20))
+        data = await trio.to_thread.run_sync(received, peer, total)
+        await wire.drain()
+        nursery.cancel_scope.cancel()
+    content = os.pread(file, 1 << 20, 0)
+    assert data == (HEADER + content) * count
+
+
+async def test_a_file_that_is_too_short_ends_the_connection(
+    pair: tuple[socket.socket, socket.socket], file: int
+) -> None:
+    _, own = pair
+    wire = wire_of(own)
+    wire.tx.put_reference(HEADER, FilePart(file, (1 << 20) - 4096, 8192))
+    wire.flush()
+    assert "shorter" in wire.reason or "Input/output" in wire.reason
+    assert wire.scope.cancel_called
+
+
+async def receive(wire: Wire, peer: socket.socket, *, is_idle: bool) -> int:
+    """Receive what the peer sends a moment later; how many turns of others went by meanwhile."""
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await trio.sleep(0.001)
+            turns += 1
+
+    def send() -> None:
+        time.sleep(0.1)
+        peer.sendall(b"x")
+
+    sender = threading.Thread(target=send)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(others)
+        sender.start()
+        assert await wire.receive(Receiver(4096), is_idle=is_idle) == 1
+        before = turns
+        nursery.cancel_scope.cancel()
+    sender.join()
+    return before
+
+
+async def test_a_prompt_peer_is_waited_for_outside_the_loop(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer, own = pair
+    wire = wire_of(own)
+    monkeypatch.setattr(module, "PROMPT", 5.0)
+    assert await receive(wire, peer, is_idle=True) > 2
+    # It was prompt.
+    assert await receive(wire, peer, is_idle=True) <= 1
+    # It waits for an answer that somebody else brings.
+    assert await receive(wire, peer, is_idle=False) > 2
+
+
+async def test_a_peer_that_is_slow_is_not_waited_for(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer, own = pair
+    wire = wire_of(own)
+    monkeypatch.setattr(module, "PROMPT", 0.01)
+    for _ in range(3):
+        assert await receive(wire, peer, is_idle=True) > 2
+
+
+async def test_nobody_is_waited_for_while_others_are_busy(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer, own = pair
+    wire = wire_of(own)
+    monkeypatch.setattr(module, "PROMPT", 5.0)
+    await receive(wire, peer, is_idle=True)
+    wire.flusher.receiver = None
+    assert await receive(wire, peer, is_idle=True) > 2
