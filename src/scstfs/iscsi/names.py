@@ -1,7 +1,8 @@
 """Which strings are names of initiators: RFC 7143 4.2.7, RFC 3722.
 
-Of ASCII, only lower-case letters, digits, "-", "." and ":" are allowed; of the rest of Unicode, all
-but what RFC 3454's tables C.1.1 to C.9 exclude.
+Of ASCII, only lower-case letters, digits, "-", "." and ":" are allowed, and here "_" as well, which
+is in the names of SCST's own examples; of the rest of Unicode, all but what RFC 3454's tables C.1.1
+to C.9 exclude.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final
 MAX_NAME: Final = 223
 """Bytes of UTF-8 in an iSCSI name (RFC 7143 4.2.7.1)."""
 
-_ASCII: Final = re.compile(r"[-.:a-z0-9]*", re.ASCII)
+_ASCII: Final = re.compile(r"[-.:_a-z0-9]*", re.ASCII)
 _PROHIBITED: Final = (
     stringprep.in_table_c11_c12,
     stringprep.in_table_c21_c22,
