@@ -136,7 +136,8 @@ class LoadSession:
             if self._flying:
                 self._land(initiator)
             else:
-                time.sleep(0.001)
+                # Tells how far the window reaches, too.
+                initiator.ping()
         deadline = time.monotonic() + 20
         while self._flying:
             if time.monotonic() > deadline:
@@ -147,6 +148,9 @@ class LoadSession:
         initiator.logout()
 
     def _fly(self, initiator: Initiator) -> bool:
+        if (initiator.max_cmd_sn - initiator.cmd_sn) & 0xFFFFFFFF >= 0x80000000:
+            # What is outside the window would be ignored (RFC 7143 4.2.2.1).
+            return False
         chance = self._chance
         lun, blocks = chance.choice(self.luns), chance.randint(1, _MOST_BLOCKS)
         lba = self.session * OWN + chance.randrange(OWN - blocks)
