@@ -30,6 +30,10 @@ def check_queue_depth(tgt_dev: TgtDev) -> None:
         return
     session = tgt_dev.session
     alone = session.command_count <= 1 or session.state is SessionState.STARTING
+    device = tgt_dev.device
+    device.scst.trace.event(
+        "flow_control", "%s: more commands than device %s takes", session.name, device.name
+    )
     raise TaskStatus(Status.BUSY if alone else Status.TASK_SET_FULL)
 
 

@@ -90,7 +90,11 @@ def perform(
     request = pr.decode_out(cdb, data)
     command = Action(state, tgt_dev, request)
     _ACTIONS[request.action](command)
-    state.device.refresh()
+    device = state.device
+    device.scst.trace.event(
+        "pr", "%s: %s on device %s", tgt_dev.session.name, request.action.name, device.name
+    )
+    device.refresh()
     return command.effects
 
 

@@ -203,6 +203,8 @@ def _parse_block(data: bytes) -> _Block:
 
 async def _set_block(device: Device, block: _Block) -> None:
     tasks = device.tasks
+    change = "blocked" if block.on else "unblocked"
+    device.scst.trace.event("block", "device %s is %s from outside", device.name, change)
     if not block.on:
         tasks.unblock()
         return

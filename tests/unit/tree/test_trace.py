@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from scstfs.core import trace as core_trace
@@ -115,3 +117,33 @@ async def test_task_management_under_way_has_a_line_each(everything: Whole) -> N
         "state WAITING_AFFECTED_CMDS_DONE; tgtt scst_local; tgt t; session me; fn LUN_RESET; "
         "LUN 2; tag 5; cmd_done_wait_count 1\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("category", "told"),
+    [
+        ("block", ["device d is blocked from outside", "device d is unblocked from outside"]),
+        ("pr", ["me: REGISTER on device d"]),
+        ("flow_control", ["me: more commands than device d takes"]),
+        ("minor", []),
+    ],
+)
+async def test_the_core_tells_what_it_is_asked_for(
+    everything: Whole, caplog: pytest.LogCaptureFixture, category: str, told: list[str]
+) -> None:
+    caplog.set_level(logging.INFO, logger="scstfs.trace")
+    await everything.write("targets/scst_local/mgmt", "add_target t\n")
+    await everything.add_null("d")
+    await everything.write("targets/scst_local/t/luns/mgmt", "add d 0\n")
+    session = open_session(everything.local.targets["t"], "me")
+    await session.execute(0, bytes(6))
+    await everything.write("trace_level", "none\n")
+    await everything.write("trace_level", f"add {category}\n")
+    caplog.clear()
+    await everything.write("devices/d/block", "1\n")
+    await everything.write("devices/d/block", "0\n")
+    register = bytes.fromhex("5f000000000000001800")
+    await session.execute(0, register, bytes(8) + (7).to_bytes(8, "big") + bytes(8))
+    await everything.write("devices/d/max_tgt_dev_commands", "0\n")
+    await session.execute(0, bytes(6))
+    assert [line for line in caplog.messages if "max_tgt_dev_commands" not in line] == told

@@ -33,6 +33,10 @@ class Function:
             sum(len(tgt_dev.commands) for tgt_dev in nexus.core.tgt_devs.values()),
         )
         nexus.core.pending_functions.append(self._shown)
+        shown = self._shown
+        nexus.target.iscsi_driver.trace.event(
+            "mgmt", "%s: %s, LUN %d, tag %d", nexus, shown.function, shown.lun, shown.tag
+        )
 
     def perform(self) -> None:
         """Begin; the answer comes when the effect is complete."""
