@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ async def test_files_and_memory_leave_in_order(
     wire.tx.put(HEADER, b"first")
     for number in range(3):
         part = FilePart(file, number * 4096, 100_000)
-        wire.tx.put_reference(HEADER, part, lambda number=number: given_back.append(number))
+        wire.tx.put_reference(HEADER, part, partial(given_back.append, number))
     wire.tx.put(HEADER, b"last")
     wanted = HEADER + b"first\0\0\0"
     for number in range(3):
@@ -115,60 +116,88 @@ async def test_a_file_that_is_too_short_ends_the_connection(
     assert wire.scope.cancel_called
 
 
-async def receive(wire: Wire, peer: socket.socket, *, is_idle: bool) -> int:
-    """Receive what the peer sends a moment later; how many turns of others went by meanwhile."""
-    turns = 0
+@pytest.fixture
+def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one whenever somebody waits for a socket in the event loop."""
+    found: list[int] = []
+    wait_readable = trio.lowlevel.wait_readable
 
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            await trio.sleep(0.001)
-            turns += 1
+    async def counted(sock: socket.socket) -> None:
+        found.append(sock.fileno())
+        await wait_readable(sock)
+
+    monkeypatch.setattr(trio.lowlevel, "wait_readable", counted)
+    return found
+
+
+async def receive(wire: Wire, peer: socket.socket, *, is_idle: bool = True) -> None:
+    """Receive what the peer sends a moment later."""
 
     def send() -> None:
-        time.sleep(0.1)
+        time.sleep(0.05)
         peer.sendall(b"x")
 
     sender = threading.Thread(target=send)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(others)
-        sender.start()
-        assert await wire.receive(Receiver(4096), is_idle=is_idle) == 1
-        before = turns
-        nursery.cancel_scope.cancel()
+    sender.start()
+    assert await wire.receive(Receiver(4096), is_idle=is_idle) == 1
     sender.join()
-    return before
 
 
 async def test_a_prompt_peer_is_waited_for_outside_the_loop(
-    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+    pair: tuple[socket.socket, socket.socket],
+    sleeps: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     peer, own = pair
     wire = wire_of(own)
-    monkeypatch.setattr(module, "PROMPT", 5.0)
-    assert await receive(wire, peer, is_idle=True) > 2
+    monkeypatch.setattr(module, "PROMPT", 30.0)
+    await receive(wire, peer)
+    assert len(sleeps) == 1
     # It was prompt.
-    assert await receive(wire, peer, is_idle=True) <= 1
+    await receive(wire, peer)
+    assert len(sleeps) == 1
     # It waits for an answer that somebody else brings.
-    assert await receive(wire, peer, is_idle=False) > 2
+    await receive(wire, peer, is_idle=False)
+    assert len(sleeps) == 2
+
+
+async def test_more_than_a_little_is_waited_for_asleep(
+    pair: tuple[socket.socket, socket.socket],
+    sleeps: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    peer, own = pair
+    wire = wire_of(own)
+    monkeypatch.setattr(module, "PROMPT", 30.0)
+    monkeypatch.setattr(module, "LITTLE", -1)
+    monkeypatch.setattr(Wire, "_look_on", lambda *_: pytest.fail("awake"))
+    await receive(wire, peer)
+    await receive(wire, peer)
+    assert len(sleeps) == 1
 
 
 async def test_a_peer_that_is_slow_is_not_waited_for(
-    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+    pair: tuple[socket.socket, socket.socket],
+    sleeps: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     peer, own = pair
     wire = wire_of(own)
-    monkeypatch.setattr(module, "PROMPT", 0.01)
-    for _ in range(3):
-        assert await receive(wire, peer, is_idle=True) > 2
+    monkeypatch.setattr(module, "PROMPT", 0.001)
+    for times in range(1, 4):
+        await receive(wire, peer)
+        assert len(sleeps) == times
 
 
 async def test_nobody_is_waited_for_while_others_are_busy(
-    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+    pair: tuple[socket.socket, socket.socket],
+    sleeps: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     peer, own = pair
     wire = wire_of(own)
-    monkeypatch.setattr(module, "PROMPT", 5.0)
-    await receive(wire, peer, is_idle=True)
+    monkeypatch.setattr(module, "PROMPT", 30.0)
+    await receive(wire, peer)
     wire.flusher.receiver = None
-    assert await receive(wire, peer, is_idle=True) > 2
+    await receive(wire, peer)
+    assert len(sleeps) == 2
