@@ -85,7 +85,7 @@ class LoginResult(Generic[TargetT]):
     """StatSN of the next response on this connection."""
     exp_cmd_sn: int
     """CmdSN of the next command that is not immediate."""
-    named: str | None
+    named: str | None = None
     """TargetName as the initiator sent it; a discovery session may be without."""
 
     @property
