@@ -86,10 +86,12 @@ async def _log_in(server: Server, wire: Wire, admission: Admission) -> tuple[_Re
                         return None, b""
                     continue
                 step = login.receive(rx.header[at : at + 48], rx.data, trio.current_time())
+                if step.close:
+                    # Before the answer: whoever gets that finds the reason in the log.
+                    _log_refusal(wire, login, step)
                 if step.send:
                     await wire.send_all(step.send)
                 if step.close:
-                    _log_refusal(wire, login, step)
                     if step.send:
                         await wire.linger()
                     return None, b""
