@@ -16,6 +16,7 @@ COMPLETE, NO_TASK, NO_LUN, NO_REASSIGNMENT, REJECTED = 0, 1, 2, 4, 255
 READY = "000000000000"
 NACA_BEYOND_THE_END = "28007fffffff00000104"
 ACA_ACTIVE = 0x30
+SYNCHRONIZE_CACHE = "35000000000000000000"
 
 
 def waiting_write(initiator: Initiator, *, lun: int = 0, immediate: bool = False) -> Task:
@@ -160,11 +161,20 @@ def test_target_scoped_functions_plug_what_has_not_come(initiator: Initiator) ->
     assert not lost[0].done
 
 
-def test_no_answer_of_a_task_follows_the_response(initiator: Initiator) -> None:
-    """4.2.2.3.2: the response is fenced; the initiator complains of whatever comes later."""
-    tasks = [initiator.issue("28000000000000000800", expect=4096) for _ in range(16)]
-    assert initiator.task_management(ABORT_TASK_SET) == COMPLETE
+@pytest.mark.parametrize(
+    "function", [ABORT_TASK_SET, CLEAR_TASK_SET, LOGICAL_UNIT_RESET, WARM_RESET]
+)
+def test_no_answer_of_a_task_follows_the_response(initiator: Initiator, function: int) -> None:
+    """4.2.2.3.2: the response is fenced, whatever worker threads are at."""
+    tasks = []
+    for _ in range(8):
+        tasks.append(initiator.issue("2a000000000000000800", data_out=bytes(4096)))
+        tasks.append(initiator.issue(SYNCHRONIZE_CACHE))
+        tasks.append(initiator.issue("28000000000000000800", expect=4096))
+    assert initiator.task_management(function) == COMPLETE
     before = [task.done for task in tasks]
+    # Whatever were to follow would be there before the answer to this.
+    initiator.command(READY)
     initiator.ping()
     assert [task.done for task in tasks] == before
 
