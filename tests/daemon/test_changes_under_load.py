@@ -28,7 +28,7 @@ from tests.support.mounted import Mounted
 from tests.support.needs import need_mounts
 from tests.support.replay_mount import portal
 
-CHANGES = int(os.environ.get("SCSTFS_CHANGES", "39"))
+CHANGES = int(os.environ.get("SCSTFS_CHANGES", "65"))
 SEED = os.environ.get("SCSTFS_CHANGES_SEED", "changes")
 SESSIONS = 4
 TARGET = "iqn.2005-03.org.example:disk"
@@ -258,7 +258,7 @@ def start(directory: Path) -> Mounted:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_nothing_is_lost_when_everything_changes(tmp_path: Path) -> None:
-    """``SCSTFS_CHANGES`` (39) changes."""
+    """``SCSTFS_CHANGES`` (65) changes."""
     need_mounts()
     with start(tmp_path) as running:
         changes = Changes(running, tmp_path)

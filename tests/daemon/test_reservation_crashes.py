@@ -90,6 +90,7 @@ def check(task: Task, planned: Step) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_killed_daemon_loses_nothing(tmp_path: Path) -> None:
     """``SCSTFS_DAEMON_CRASH_ROUNDS`` (3) rounds."""
     need_mounts()

@@ -119,6 +119,7 @@ def play(directory: Path, chance: random.Random, rounds: int) -> dict[str, int]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("part", range(PIECES))
 def test_a_killed_process_loses_nothing(tmp_path: Path, part: int) -> None:
     """``SCSTFS_CRASH_ROUNDS`` (200) rounds in all parts together."""

@@ -449,6 +449,7 @@ async def play(sequence: Sequence[Operation], registered: int, *, events: bool) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @settings(max_examples=60, deadline=None)
 @given(
     sequence=st.lists(operations, min_size=30, max_size=60),
