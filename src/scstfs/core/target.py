@@ -147,6 +147,9 @@ class Target:
     def lun_added(self, acg_dev: AcgDev) -> None:
         """A LUN was added to one of the target's sets by a management command."""
 
+    def cpu_mask_changed(self, acg: Acg) -> None:
+        """The worker threads of one of the target's LUN sets were sent to other CPUs."""
+
     def all_acgs(self) -> list[Acg]:
         """The default LUN set and every group."""
         return [self.default_acg, *self.acgs.values()]

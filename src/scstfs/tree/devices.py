@@ -126,6 +126,8 @@ async def _set_pr_file_name(device: Device, name: str) -> None:
     wanted = name or default
     if wanted == _pr_file_name(device):
         return
+    if wanted.endswith("/"):
+        raise invalid(f"PR file name {wanted} must be file or block device")
     file, old, state = ReservationsFile(Path(wanted)), device.pr.file, device.pr.save_state()
 
     def adopt() -> SavedReservations | None:

@@ -86,6 +86,7 @@ def _set_mask(acg: Acg, data: bytes) -> None:
         for tgt_dev in session.tgt_devs.values():
             if tgt_dev.device.has_own_pool(tgt_dev):
                 tgt_dev.pool.set_cpus(cpus)
+    acg.target.cpu_mask_changed(acg)
 
 
 def group_rows(acg_of: Callable[[T], Acg]) -> tuple[Attr[T, Any], ...]:
@@ -150,7 +151,8 @@ def group_rows(acg_of: Callable[[T], Acg]) -> tuple[Attr[T, Any], ...]:
             accepts="such a mask",
             refuses="EINVAL: no mask; EOVERFLOW: bits beyond the last CPU",
             key_when="not all CPUs",
-            effect="the worker threads of the sessions' LUNs run on these CPUs (0: anywhere)",
+            effect="the worker threads of the sessions' LUNs run on these CPUs (0: anywhere); "
+            "sessions of iSCSI are closed",
             since="2.1",
         ),
     )

@@ -168,6 +168,8 @@ async def test_reservations_can_be_kept_elsewhere(everything: Whole, tmp_path: P
     ("text", "refusal"),
     [
         ("relative\n", "EINVAL"),
+        ("/\n", "EINVAL"),
+        ("/tmp/\n", "EINVAL"),
         ("/dev/null\n", "EINVAL"),
         ("/nowhere/at/all\n", "ENOENT"),
     ],

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from scstfs.core.target import BlackHole
@@ -93,6 +95,17 @@ async def test_threads_move_to_other_cpus(target: Whole, monkeypatch: pytest.Mon
     monkeypatch.setattr(session.tgt_devs[0].pool, "set_cpus", placed.append)
     await target.write(f"{TARGET}/cpu_mask", "2\n")
     assert placed == [[1]]
+
+
+async def test_sessions_of_a_group_are_closed_when_it_moves(target: Whole) -> None:
+    closed: list[str] = []
+    for name in ("iqn.a", "iqn.b"):
+        _, nexus = open_session(target.iscsi.targets["iqn.t"], name)
+        nexus.on_close = partial(closed.append, name)
+    await target.write(f"{GROUPS}/G/cpu_mask", "3\n")
+    assert closed == []
+    await target.write(f"{GROUPS}/G/cpu_mask", "1\n")
+    assert closed == ["iqn.a"]
 
 
 # Groups

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from scstfs.core import trace
 from scstfs.core.session import Session, Transport
-from scstfs.core.target import Target
+from scstfs.core.target import Acg, Target
 from scstfs.core.trace import TraceLog
 from scstfs.drivers.iscsi.accounts import Accounts
 from scstfs.iscsi import keys
@@ -180,6 +180,11 @@ class IscsiTarget(Target):
     def credentials(self) -> Credentials:
         """Who may log in, and as whom the target answers."""
         return credentials_of(self.accounts)
+
+    def cpu_mask_changed(self, acg: Acg) -> None:
+        """See Target; initiators have to log in anew, since SCST moves no connection's threads."""
+        for session in list(acg.sessions):
+            session.transport.close()
 
     @property
     def allowed_portals(self) -> list[str]:
