@@ -7,12 +7,12 @@ ended; numbers that the standard says never go back never do; and nothing is kep
 Each target is a function ``run(data)`` that reads its input as a script of what happens and raises
 where the invariant does not hold: ``engine`` (full-feature phase with a host that behaves in any
 way that a host may), ``login`` (the login machine with its text), ``text`` (key=value text and
-negotiation), ``isns`` (messages of an iSNS server) and ``tree`` (any text written to any attribute:
-an errno or success).
+negotiation), ``isns`` (messages of an iSNS server), ``tree`` (any text written to any attribute: an
+errno or success) and ``fast`` (READs and WRITEs: the fast path makes no difference).
 
     make fuzz ARGS='engine login --seconds 600'
 
 looks for such inputs with atheris (extra ``fuzz``), guided by coverage, and
-``make fuzz ARGS=--minimise`` keeps those that reach something new in ``tests/data/fuzz``.
+``make fuzz ARGS=--minimise`` keeps in ``tests/data/fuzz`` those that reach something new.
 ``tests/test_fuzz.py`` runs these and mutations of them, without atheris.
 """

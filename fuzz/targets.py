@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Final
 
-TARGETS: Final = ("engine", "isns", "login", "text", "tree")
+TARGETS: Final = ("engine", "fast", "isns", "login", "text", "tree")
 """Each is a module beside this one, with a function ``run``."""
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import trio
 import trio.testing
 
+from fuzz.memory import DIRECTORY
 from fuzz.source import Source
 from scstfs.sysfs.errors import SysfsError
 from scstfs.sysfs.node import Node, NodeKind
@@ -17,8 +18,6 @@ from tests.support.sessions import open_session
 from tests.support.whole import Whole, whole
 
 _STEPS: Final = 40
-_MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
-"""Where synchronising a file takes no time."""
 
 #: What most scripts would need before anything else can happen: path and text of each write.
 _PREPARED: Final = (
@@ -53,7 +52,7 @@ def run(data: bytes) -> None:
     """Write what ``data`` says: an errno or success each time, and a text that can be read."""
     # Waiting takes no time; what is done in threads (opening files) is short.
     clock = trio.testing.MockClock(autojump_threshold=0.05)
-    with tempfile.TemporaryDirectory(prefix="scstfs-fuzz.", dir=_MEMORY) as directory:
+    with tempfile.TemporaryDirectory(prefix="scstfs-fuzz.", dir=DIRECTORY) as directory:
         trio.run(_script, Source(data), Path(directory), clock=clock)
 
 

@@ -75,7 +75,7 @@ def test_mutations_differ_and_can_be_had_again() -> None:
 def test_a_corpus_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpus, "KEPT", tmp_path / "kept")
     assert corpus.load("login") == []
-    corpus.save("login", [b"longer", b"\x00", b"longer", b""])
+    corpus.save("login", [b"longer", b"\x00", b"longer", b"", bytes(corpus.LONGEST + 1)])
     assert corpus.load("login") == [b"\x00", b"longer"]
     corpus.unpack(corpus.load("login"), tmp_path / "unpacked")
     assert sorted(corpus.pack(tmp_path / "unpacked")) == [b"\x00", b"longer"]
