@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from scstfs.sysfs.text import PAGE_SIZE
 from tests.support.mounted import Mounted
 from tests.support.recordings import SCSI_DEVICES, SCST_USER, Record, differences, load, scenario
 from tests.support.replay import Replay
@@ -20,7 +21,6 @@ from tests.support.replay_initiators import Sessions
 MOUNT_POINT: Final = Path("/sys/kernel/scst_tgt")
 LEFT_OUT: Final = (SCST_USER, SCSI_DEVICES)
 
-_READ_SIZE: Final = 1 << 16
 _DAEMON: Final = (
     *(sys.executable, "-m", "scstfs", "mount"),
     *("--portal", "127.0.0.1:0", "--pid-file", ""),
@@ -105,28 +105,44 @@ class MountedFiles:
         return entries
 
 
-def _read(path: str, directory: int | None = None) -> Record:
+def _read(path: str) -> Record:
     try:
-        descriptor = os.open(path, os.O_RDONLY, dir_fd=directory)
+        descriptor = os.open(path, os.O_RDONLY)
     except OSError as error:
         return {"errno": _name(error)}
-    text = b""
     try:
-        while part := os.read(descriptor, _READ_SIZE):
-            text += part
-    except OSError as error:
-        return {"errno": _name(error)}
+        return _content(descriptor)
     finally:
         os.close(descriptor)
-    return {"text": text.decode("utf-8", "backslashreplace")}
+
+
+def _content(descriptor: int) -> Record:
+    text = b""
+    try:
+        while True:
+            part = os.read(descriptor, PAGE_SIZE)
+            text += part
+            # What is shorter than a page is all there is.
+            if len(part) < PAGE_SIZE:
+                return {"text": text.decode("utf-8", "backslashreplace")}
+    except OSError as error:
+        return {"errno": _name(error)}
 
 
 def _describe(name: str, directory: int) -> Record:
-    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    mode = oct(stat.S_IMODE(status.st_mode))
-    if stat.S_ISLNK(status.st_mode):
-        return {"link": os.readlink(name, dir_fd=directory)}
-    if stat.S_ISDIR(status.st_mode):
-        return {"dir": mode}
-    entry: Record = {"file": mode, "size": status.st_size}
-    return entry | _read(name, directory) if status.st_mode & 0o444 else entry
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
+    except OSError:
+        # A link, or a file that can not be read.
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if stat.S_ISLNK(status.st_mode):
+            return {"link": os.readlink(name, dir_fd=directory)}
+        return {"file": oct(stat.S_IMODE(status.st_mode)), "size": status.st_size}
+    try:
+        status = os.fstat(descriptor)
+        mode = oct(stat.S_IMODE(status.st_mode))
+        if stat.S_ISDIR(status.st_mode):
+            return {"dir": mode}
+        return {"file": mode, "size": status.st_size, **_content(descriptor)}
+    finally:
+        os.close(descriptor)
