@@ -226,8 +226,9 @@ async def _set_block(device: Device, block: _Block) -> None:
 # Cluster mode of pass-through disks
 
 
-def _set_cluster_mode(device: Device, value: bool) -> None:
-    device.cluster_mode = value
+def _set_cluster_mode(device: Device, data: bytes) -> None:
+    # SCST parses in the queued work, so that a refusal counts as an outcome.
+    device.cluster_mode = zero_or_one(data)
 
 
 SCSI_DISK: Final[DirType[Device]] = DirType(
@@ -238,7 +239,7 @@ SCSI_DISK: Final[DirType[Device]] = DirType(
             mode=0o644,
             show=lambda device: flag(device.cluster_mode),
             key=lambda device: device.cluster_mode,
-            parse=zero_or_one,
+            parse=bytes,
             store=_set_cluster_mode,
             queued=True,
             since="3.1",

@@ -157,4 +157,5 @@ async def test_cluster_mode_of_scsi_disks(everything: Whole) -> None:
     await everything.write(name, "1\n")
     assert everything.read(name) == "1\n[key]\n"
     assert await everything.refusal(name, "2\n") == "EINVAL"
+    assert everything.result == "-22"
     assert await everything.refusal(f"devices/{ADDRESS}/pr_file_name", "/x\n") == "EPERM"

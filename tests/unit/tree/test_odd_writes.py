@@ -55,6 +55,11 @@ async def test_what_is_made_of_it(target: Whole, path: str, data: bytes, shown: 
         ("devices/d/naa_id", b"5000000000000001\0"),
         ("devices/d/eui64_id", b"\0\n"),
         (f"{TARGET}/enabled", b"\0001"),
+        (f"{TARGET}/alias", b"\0\n"),
+        (f"{TARGET}/redirect", b"\0\n"),
+        (f"{TARGET}/MaxSessions", b"\0\n"),
+        ("targets/iscsi/isns_entity_name", b"\0\n"),
+        ("targets/iscsi/internal_portal", b"\0\n"),
         ("threads", b"2147483648\n"),
     ],
 )

@@ -34,8 +34,16 @@ def daemon_lines(value: str, marked: bool) -> str:
 
 
 def words_of(data: bytes) -> Words:
-    """What was written, to be taken apart as the daemon does it."""
-    return Words(decode(data))
+    """What was written, to be taken apart as the daemon does it; EINVAL if that is nothing."""
+    return Words(decode(_sent(data)))
+
+
+def _sent(data: bytes) -> bytes:
+    # What begins with a NUL reaches the daemon without a value, which it does not take for an
+    # empty line.
+    if not data:
+        raise invalid("attr value expected")
+    return data
 
 
 def daemon_switch(data: bytes) -> bool:
@@ -56,5 +64,5 @@ def is_address(text: str) -> bool:
 
 
 def stripped(data: bytes) -> str:
-    """Text without blanks at either end, as the daemon knows them."""
-    return decode(data.strip(b" \t\n\v\f\r"))
+    """Text without blanks at either end, as the daemon knows them; EINVAL for nothing at all."""
+    return decode(_sent(data).strip(b" \t\n\v\f\r"))
