@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from scstfs.handlers.passthrough import NOT_PASSED_THROUGH
 from scstfs.scsi.cdb import opcode_table
 from scstfs.scsi.commands import EXTENSIONS
@@ -83,9 +81,3 @@ def test_what_the_recordings_have_and_the_tree_has_not_is_listed() -> None:
 def test_the_answer_of_pass_through_devices_is_the_one_that_is_told() -> None:
     key, asc, ascq = NOT_PASSED_THROUGH.triple
     assert f"({key:x}/{asc:02x}/{ascq:02x})" in section("What only a kernel can own")
-
-
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
-def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-        assert (page.parent / target).exists(), target
