@@ -142,6 +142,12 @@ async def system(tmp_path: Path) -> AsyncIterator[System]:
         yield running
 
 
+async def fill(system: System) -> bytes:
+    data = os.urandom(1 << 20)
+    (system.directory / "disk").write_bytes(data)
+    return data
+
+
 CDBS: Sequence[tuple[str, str]] = (
     ("0a0000050200", "080000050200"),
     ("2a000000000500000200", "28000000000500000200"),
@@ -281,15 +287,14 @@ async def test_answers_stop_where_enough_waits_to_be_sent(system: System) -> Non
 
 async def test_large_answers_fill_one_chunk_after_the_other(system: System) -> None:
     one = Fast(system)
-    size = 200 * 1024
-    for sn in range(1, 8):
-        one.connection.rx.feed(command(sn, "28000000000000019000", expect=size).raw)
+    data = await fill(system)
+    size = 120 * 1024
+    for sn in range(1, 10):
+        one.connection.rx.feed(command(sn, "2800000000000000f000", expect=size).raw)
         fast.answer(one.connection, one.session, 256 * 1024, IMMEDIATE)
-        if sn % 2:
-            # While half of them have not left yet.
-            continue
-        assert [len(pdu.data) for pdu in one.out()] == [size, size]
-    assert [len(pdu.data) for pdu in one.out()] == [size]
+        # The third does not fit behind two that have not left yet.
+        if sn % 3 == 0:
+            assert [pdu.data for pdu in one.out()] == [data[:size]] * 3
 
 
 async def test_watched_blocks_are_read_but_not_written(system: System) -> None:
@@ -306,12 +311,6 @@ async def test_watched_blocks_are_read_but_not_written(system: System) -> None:
 
 LONG = 256 * 1024
 READ_LONG = "28000000000000020000"
-
-
-async def fill(system: System) -> bytes:
-    data = os.urandom(1 << 20)
-    (system.directory / "disk").write_bytes(data)
-    return data
 
 
 @pytest.mark.parametrize("segment", [LONG, 100 * 1024])
