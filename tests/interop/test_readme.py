@@ -79,7 +79,7 @@ def test_the_example_of_scst(tmp_path: Path) -> None:
         converted = run("qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", str(image), lun)
         assert converted.returncode == 0, converted.stderr
     with storage(tmp_path, mountpoint=SCST_TGT) as served:
-        assert served.running.sh("ls devices targets/iscsi/iqn* 2>/dev/null").stdout == ""
+        assert served.running.sh("ls -d devices/* targets/iscsi/iqn* 2>/dev/null").stdout == ""
         configure(served, tmp_path)
         compared = run("qemu-img", "compare", "-f", "raw", "-F", "raw", str(image),
                        served.url(TARGET, 0))  # fmt: skip

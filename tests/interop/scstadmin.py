@@ -1,0 +1,117 @@
+"""SCST's own management program, scstadmin, on the mount: unmodified, from a copy of its sources.
+
+The environment variable SCSTADMIN names the copy: SCST's sources or what is in their directory
+``scstadmin/scstadmin.sysfs``. Without it the tests are skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.interop.storage import SCST_TGT, Storage, storage
+from tests.support.needs import lacking, need_programs
+
+_SECONDS: Final = 280
+
+# What it and its tests write to beside the tree: they get directories that look like the machine's.
+_PRIVATE: Final = """
+import os, sys
+from scstfs import mountpoint, mounts
+state, copies, *places = sys.argv[1:]
+for number, place in enumerate(places):
+    copy = os.path.join(copies, str(number))
+    os.makedirs(copy)
+    mountpoint.mirror(place, copy)
+    if place == "/var/lib":
+        os.makedirs(os.path.join(copy, "scst"), exist_ok=True)
+        mounts.bind(state, os.path.join(copy, "scst"))
+    mounts.bind(copy, place)
+"""
+_PLACES: Final = ("/dev", "/tmp", "/var/lib")
+
+_CHECK: Final = re.compile(r"^(not )?ok (\d+)", re.MULTILINE)
+_PLAN: Final = re.compile(r"^1\.\.(\d+)$", re.MULTILINE)
+
+
+def sources() -> Path:
+    """The directory of scstadmin's sources; skips the test when SCSTADMIN names none."""
+    named = os.environ.get("SCSTADMIN")
+    if not named:
+        pytest.skip("SCSTADMIN names no copy of scstadmin")
+    for below in ("", "scstadmin.sysfs", "scstadmin/scstadmin.sysfs"):
+        if (found := Path(named, below)).joinpath("scst-1.0.0").is_dir():
+            return found
+    return lacking(f"no scstadmin in {named}")
+
+
+class Scstadmin:
+    """scstadmin beside a daemon of its own."""
+
+    def __init__(self, served: Storage, directory: Path) -> None:
+        self.served = served
+        self._sources = directory / "scstadmin.sysfs"
+        self._library = self._sources / "scst-1.0.0" / "lib"
+        # Its tests are written for GNU awk, and Debian's awk is another one.
+        self._programs = directory / "bin"
+        self._programs.mkdir()
+        (self._programs / "awk").symlink_to(shutil.which("gawk") or "")
+
+    def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        """Run a program where the tree is mounted."""
+        environment = {
+            **os.environ,
+            "LC_ALL": "C",
+            "PERL5LIB": str(self._library),
+            "PATH": f"{self._programs}:{os.environ['PATH']}",
+        }
+        return subprocess.run(
+            self.served.running.argv_inside(*argv),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=_SECONDS,
+            check=False,
+        )
+
+    def __call__(self, *options: str) -> str:
+        """Run scstadmin, which must succeed; return what it printed."""
+        done = self.run("perl", str(self._sources / "scstadmin"), "-noprompt", *options)
+        assert done.returncode == 0, f"{options}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def test(self, name: str) -> tuple[int, set[int], str]:
+        """Run one of its own tests; return how many checks it has, those that failed, its output.
+
+        Checks that were not come to are failed.
+        """
+        script = next((self._sources / "scst-1.0.0" / "t").glob(f"{name}-*.t"))
+        done = self.run("perl", str(script))
+        plan = _PLAN.search(done.stdout)
+        assert plan is not None, done.stdout + done.stderr
+        passed = {int(number) for failed, number in _CHECK.findall(done.stdout) if not failed}
+        planned = int(plan[1])
+        return planned, set(range(1, planned + 1)) - passed, done.stdout + done.stderr
+
+
+@contextmanager
+def scstadmin(directory: Path) -> Iterator[Scstadmin]:
+    """A daemon on the usual mount point, and scstadmin beside it."""
+    original = sources()
+    need_programs("perl", "gawk", "diff", "nsenter")
+    shutil.copytree(original, directory / "scstadmin.sysfs")
+    with storage(directory, mountpoint=SCST_TGT) as served:
+        argv = [sys.executable, "-c", _PRIVATE]
+        argv += [str(directory / "state"), str(directory / "places"), *_PLACES]
+        subprocess.run(served.running.argv_inside(*argv), check=True, cwd=Path(__file__).parents[2])
+        yield Scstadmin(served, directory)
