@@ -31,7 +31,7 @@ class Storage:
     def __init__(self, running: Mounted) -> None:
         self.running = running
         ready = next(line for line in running.lines if ": ready: " in line)
-        self.portals = re.findall(r"(?:\[[0-9a-f:]+\]|\d+\.\d+\.\d+\.\d+):\d+", ready)
+        self.portals: list[str] = re.findall(r"(?:\[[0-9a-f:]+\]|\d+\.\d+\.\d+\.\d+):\d+", ready)
 
     @property
     def portal(self) -> str:
