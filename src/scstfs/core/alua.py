@@ -7,6 +7,7 @@ state, and its targets are local ones or merely names of targets on another node
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from scstfs.scsi import sense
@@ -69,6 +70,29 @@ class TargetGroup:
             if self.has_target(tgt_dev.session.target)
         ]
 
+    def _concerned(self) -> list[Device]:
+        """The devices whose handlers follow the state: those that are reached through here."""
+        devices = list(self.device_group.devices)
+        if all(entry.target is not None for entry in self.targets.values()):
+            return devices
+        reached = {tgt_dev.device for tgt_dev in self.tgt_devs()}
+        return [device for device in devices if device in reached]
+
+    def when_reopened(self, call: Callable[[], None]) -> None:
+        """Call ``call`` when all devices have followed the state."""
+        devices = list(self.device_group.devices)
+        left = len(devices) + 1
+
+        def followed() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                call()
+
+        for device in devices:
+            device.when_reopened(followed)
+        followed()
+
     def set_state(self, state: AccessState, asked_by: TgtDev | None = None) -> None:
         """Enter ``state``; initiators are told, except of a transition that only begins.
 
@@ -78,6 +102,8 @@ class TargetGroup:
             return
         log.info("ALUA state of %s/%s is now %s", self.device_group.name, self.name, state.name)
         self.state = state
+        for device in self._concerned():
+            device.access_state_changed(state)
         for tgt_dev in self.tgt_devs():
             if state is not AccessState.TRANSITIONING and tgt_dev is not asked_by:
                 tgt_dev.session.report(tgt_dev, sense.ALUA_STATE_CHANGED)

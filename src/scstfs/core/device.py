@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from scstfs.core.session import FastPath, Session, TgtDev
     from scstfs.core.target import AcgDev
     from scstfs.core.trace import TraceLog
+    from scstfs.scsi.alua import AccessState
     from scstfs.scsi.unit import LogicalUnit
 
 #: Commands that one nexus may have under way at a device, unless configured otherwise.
@@ -219,6 +220,13 @@ class Device:
     def execute(self, cmd: Command) -> Answer:
         """Execute a command that passed all gates."""
         raise NotImplementedError
+
+    def access_state_changed(self, state: AccessState) -> None:
+        """The ALUA state of a target group through which the device is reached is another one."""
+
+    def when_reopened(self, call: Callable[[], None]) -> None:
+        """Call ``call`` when nothing is being opened any more that `access_state_changed` began."""
+        call()
 
     @property
     def is_protected(self) -> bool:

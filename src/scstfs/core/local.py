@@ -196,7 +196,7 @@ def _set_target_port_groups(cmd: Command) -> Answer:
     # All of them or none.
     for target_group, state in changes:
         target_group.set_state(state, asked_by=cmd.tgt_dev)
-    return b""
+    return Until(changes[0][0].when_reopened) if changes else b""
 
 
 #: By the name in the opcode table.

@@ -7,14 +7,22 @@ takes the place of another.
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, cast
 
 from scstfs.core.waiting import quiet
+from scstfs.scsi.alua import AccessState
 from scstfs.sysfs.errors import SysfsError, removed
 
 if TYPE_CHECKING:
     from scstfs.handlers.store import Store
     from scstfs.handlers.vdisk import VdiskDevice
+
+
+log = logging.getLogger(__name__)
+
+_ACCESSIBLE: Final = (AccessState.ACTIVE, AccessState.NONOPTIMIZED)
 
 
 async def activate(device: VdiskDevice) -> None:
@@ -63,6 +71,53 @@ async def change_medium(device: VdiskDevice, filename: str | None) -> None:
     finally:
         _discard(store)
     device.kind.trace.event("mgmt", "device %s: medium is %s", device.name, filename or "gone")
+
+
+class Reopening:
+    """A store is being opened because of an ALUA state; who waits for the end of that."""
+
+    __slots__ = ("waiting",)
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], None]] = []
+
+
+def follow_access_state(device: VdiskDevice, state: AccessState) -> None:
+    """Keep the store closed while the ALUA state allows no access (``bind_alua_state``).
+
+    It is opened in a worker thread; the device stays closed if that fails.
+    """
+    accessible = state in _ACCESSIBLE
+    if not accessible and (device.active or device.reopening is not None):
+        device.active = False
+        device.close_store()
+        _reopened(device)
+        device.kind.trace.event("mgmt", "device %s is closed: ALUA %s", device.name, state.name)
+    elif accessible and not device.active and device.reopening is None:
+        reopening = device.reopening = Reopening()
+        filename = device.settings.filename
+
+        def done(opened: object, error: BaseException | None) -> None:
+            store = cast("Store | None", opened)
+            if device.reopening is not reopening or device.active or not device.alive:
+                # The state has changed once more, or somebody else was faster.
+                _discard(store)
+            elif error is not None:
+                log.warning("%s can not be opened again: %s", device.name, error)
+            else:
+                device.active = True
+                device.reopen(store)
+            if device.reopening is reopening:
+                _reopened(device)
+
+        device.scst.threads.submit(lambda: device.kind.open_store(device, filename), done)
+
+
+def _reopened(device: VdiskDevice) -> None:
+    reopening, device.reopening = device.reopening, None
+    if reopening is not None:
+        for call in reopening.waiting:
+            call()
 
 
 async def _open(device: VdiskDevice, filename: str | None) -> Store | None:

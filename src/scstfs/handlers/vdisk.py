@@ -17,7 +17,7 @@ from scstfs.core.command import Command
 from scstfs.core.device import Answer, Device, Loan
 from scstfs.core.session import FastPath, TgtDev
 from scstfs.core.taskset import EVERYTHING
-from scstfs.handlers import atomic, errors, protection
+from scstfs.handlers import atomic, errors, media, protection
 from scstfs.handlers.identity import IdentityAttributes
 from scstfs.handlers.settings import DEFAULT_OPT_TRANS_LEN, Settings
 from scstfs.handlers.store import Store
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from scstfs.core.scst import Scst
     from scstfs.handlers.background import LongOperation
     from scstfs.handlers.base import VdiskHandler
+    from scstfs.scsi.alua import AccessState
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ class VdiskDevice(Device):
         #: Bytes, as initiators see it; the tail that fills no block is out of their reach.
         self.size = settings.size
         self.active = settings.active
+        self.reopening: media.Reopening | None = None
         #: The store has been open at least once: size and thin provisioning are known.
         self.examined = False
         self.thin = False
@@ -161,6 +163,18 @@ class VdiskDevice(Device):
         if settings.o_direct and not settings.asynchronous:
             raise invalid(f"{settings.filename}: using o_direct without setting async")
         return self.kind.open_store(self, settings.filename) if self.active else None
+
+    def access_state_changed(self, state: AccessState) -> None:
+        """See Device; block devices are closed for other nodes to use them."""
+        if self.kind.is_block and self.settings.bind_alua_state:
+            media.follow_access_state(self, state)
+
+    def when_reopened(self, call: Callable[[], None]) -> None:
+        """See Device."""
+        if self.reopening is None:
+            call()
+        else:
+            self.reopening.waiting.append(call)
 
     @property
     def is_protected(self) -> bool:

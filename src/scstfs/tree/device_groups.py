@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeVar
 
 from scstfs.core.alua import DeviceGroup, GroupTarget, TargetGroup
 from scstfs.core.scst import Scst
+from scstfs.core.waiting import settled
 from scstfs.scsi.alua import AccessState
 from scstfs.sysfs import mgmt
 from scstfs.sysfs.attr import Attr, raw
@@ -37,7 +38,7 @@ def parse(data: bytes) -> Command:
 
 def _management(
     usage: str,
-    actions: dict[str, Callable[[T, str], None]],
+    actions: Mapping[str, Callable[[T, str], Awaitable[None] | None]],
     *,
     queued: bool,
     accepts: str,
@@ -46,9 +47,9 @@ def _management(
 ) -> Attr[T, Command]:
     """A ``mgmt`` whose commands are a verb and a name."""
 
-    def manage(obj: T, command: Command) -> None:
+    def manage(obj: T, command: Command) -> Awaitable[None] | None:
         action = command.select(actions)
-        action(obj, _name(command.arguments))
+        return action(obj, _name(command.arguments))
 
     return Attr(
         name="mgmt",
@@ -158,11 +159,12 @@ def _set_preferred(group: TargetGroup, data: bytes) -> None:
     group.set_preferred(in_range(kstrtoul, 0, 1)(data) == 1)
 
 
-def _set_state(group: TargetGroup, name: str) -> None:
+async def _set_state(group: TargetGroup, name: str) -> None:
     state = _STATES.get(name)
     if state is None:
         raise invalid(f"Unknown state {name}")
     group.set_state(state)
+    await settled(group.when_reopened)
 
 
 TARGET_GROUP: Final[DirType[TargetGroup]] = DirType(
@@ -332,14 +334,17 @@ def _create(scst: Scst, name: str) -> None:
     scst.device_groups[name] = DeviceGroup(scst, name)
 
 
-def _delete(scst: Scst, name: str) -> None:
+async def _delete(scst: Scst, name: str) -> None:
     group = scst.device_groups.get(name)
     if group is None:
         raise invalid(f"Device group {name} not found")
-    for target_group in group.target_groups.values():
+    target_groups = list(group.target_groups.values())
+    for target_group in target_groups:
         target_group.set_state(AccessState.ACTIVE)
     del scst.device_groups[name]
     group.refresh()
+    for target_group in target_groups:
+        await settled(target_group.when_reopened)
 
 
 DEVICE_GROUPS: Final[DirType[Scst]] = DirType(

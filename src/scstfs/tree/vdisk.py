@@ -428,7 +428,8 @@ BLOCKIO: Final[DirType[VdiskDevice]] = DirType(
         _switch(
             "bind_alua_state",
             "the device is closed while its ALUA state allows no access",
-            "none",
+            "from the next ALUA state on: the device is active in the states active and "
+            "nonoptimized only",
             lambda device: device.settings.bind_alua_state,
             _set_bind_alua_state,
             truncated(any_nonzero, _SMALL_BUFFER),
