@@ -24,6 +24,8 @@ from scstfs.scsi.status import Status, TaskStatus
 
 if TYPE_CHECKING:
     from scstfs.core.device import Answer
+    from scstfs.core.session import TgtDev
+    from scstfs.scsi.cdb import Decoded
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,15 @@ def prepare(cmd: Command) -> None:
     except (CheckCondition, TaskStatus) as outcome:
         _refuse(cmd, outcome)
         return
+    tgt_dev.commands[cmd] = None
+    cmd.enter(Phase.DATA_WAIT)
+
+
+def prepare_decoded(cmd: Command, tgt_dev: TgtDev, decoded: Decoded) -> None:
+    """What ``prepare`` does, for a READ or WRITE in range while ``tgt_dev`` has a fast path."""
+    cmd.session.command_count += 1
+    cmd.attach(tgt_dev)
+    cmd.cdb, cmd.flags, cmd.decoded = decoded.cdb, decoded.flags, decoded
     tgt_dev.commands[cmd] = None
     cmd.enter(Phase.DATA_WAIT)
 

@@ -48,7 +48,7 @@ class Answers:
         self.credit = 0
         #: A command with the CmdSN due needs no further look at numbers: the window is open, and
         #: as wide as the credit; nothing waits for its turn.
-        self._plain = False
+        self.is_plain = False
         #: The window has opened, and no PDU has told the peer.
         self._window_news = False
         self.open_window()
@@ -61,7 +61,7 @@ class Answers:
         maximum = add(self.exp_cmd_sn, credit)
         if less(self.max_cmd_sn, maximum):
             self.max_cmd_sn = maximum
-        self._plain = credit >= 0 and maximum == self.max_cmd_sn and not self._is_out_of_order()
+        self.is_plain = credit >= 0 and maximum == self.max_cmd_sn and not self._is_out_of_order()
 
     def received_until(self, cmd_sn: int) -> None:
         """All commands before ``cmd_sn`` came in order and have been answered."""

@@ -18,6 +18,7 @@ from scstfs.iscsi.errors import ProtocolError, RejectReason
 from scstfs.iscsi.host import Host
 from scstfs.iscsi.negotiate import SessionParameters
 from scstfs.iscsi.requests import Rejected, Request
+from scstfs.iscsi.serial import add
 from scstfs.iscsi.task import Task
 from scstfs.iscsi.transfer import DataFault, TaskFault, Transfer
 from scstfs.iscsi.transmit import Transmitter
@@ -161,6 +162,18 @@ class Commands(Answers):
                 self.host.refuse(task, TaskFault.NO_MEMORY)
                 return
             transfer.open(memory, release)
+        transfer.put_immediate(data)
+        self._go_on(task, transfer)
+
+    def solicit(self, task: Task, transfer: Transfer, data: memoryview) -> None:
+        """Go on with a WRITE that the host began by itself; ``data`` came with the command.
+
+        ``transfer`` has its memory, and needs more data than that.
+        """
+        task.transfer = transfer
+        self.tasks[task.itt] = task
+        self.exp_cmd_sn = add(task.cmd_sn)
+        self.open_window()
         transfer.put_immediate(data)
         self._go_on(task, transfer)
 

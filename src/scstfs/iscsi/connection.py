@@ -90,7 +90,7 @@ class Connection(Commands):
             while tx.pending < HIGH_WATER and self.reading < self.reading_limit:
                 if self.closing:
                     return True
-                if self._plain:
+                if self.is_plain:
                     self._fast(self)
                     if tx.pending >= HIGH_WATER:
                         return False
@@ -171,7 +171,7 @@ class Connection(Commands):
             self._held[cmd_sn] = held = request.copy()
             if held.header[0] == Opcode.SCSI_COMMAND and not held.header[1] & FINAL:
                 self._held_data[held.itt] = []
-            self._plain = False
+            self.is_plain = False
         return False
 
     def _keep_data(self, request: Request) -> None:

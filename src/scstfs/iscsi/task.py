@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from scstfs.iscsi.answers import Answers
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What a task ends with."""
 

@@ -44,9 +44,9 @@ _LINK: Final = 0x01
 _NACA: Final = 0x04
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decoded:
-    """A CDB understood.
+    """A CDB understood; not to be changed (freezing it would triple the time of making one).
 
     `lba` is None where the command has none.  `length` is the number of bytes that cross the
     transport in `direction`; `data_length` the bytes of medium touched from `lba` on, which is the

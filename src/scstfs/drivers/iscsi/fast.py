@@ -29,14 +29,12 @@ from scstfs.scsi.status import Status
 
 if TYPE_CHECKING:
     from scstfs.core.device import Loan
-    from scstfs.core.session import FastPath, Session
+    from scstfs.core.session import FastPath, Session, TgtDev
     from scstfs.iscsi.connection import Connection
 
 #: A SCSI Command up to its CDB (RFC 7143 11.3): opcode, flags, lengths, LUN, ITT, expected length,
 #: CmdSN.
 _COMMAND: Final = Struct(">BBxxI8sIII").unpack_from
-#: The same: only lengths and expected length.
-_LENGTHS: Final = Struct(">4xI12xI").unpack_from
 _CDB_AT: Final = 32
 _DIGEST: Final = Struct("<I")
 _MASK: Final = 0xFFFFFFFF
@@ -55,15 +53,26 @@ _SCSI_RESPONSE: Final = int(Opcode.SCSI_RESPONSE)
 _DATA_IN: Final = int(Opcode.DATA_IN)
 
 
-_Path: TypeAlias = "tuple[FastPath | None, FastPath | None, Callable[[int, int], Loan | None], int]"
-"""How to read, write and lend blocks of a LUN, and how many bits they are shifted."""
+_Path: TypeAlias = (
+    "tuple[TgtDev, FastPath | None, FastPath | None, Callable[[int, int], Loan | None], int]"
+)
+"""A nexus, how to read, write and lend its blocks, and by how many bits they are shifted."""
+
+Begin: TypeAlias = "Callable[[TgtDev, int, bytes, bytes, int, memoryview], bool]"
+"""``(nexus, ITT, LUN, CDB, flags, data) -> begun``: a WRITE of which only ``data`` has come."""
 
 
-def answer(connection: Connection, session: Session, segment: int, immediate: int) -> None:
+def answer(
+    connection: Connection,
+    session: Session,
+    segment: int,
+    immediate: int,
+    begin: Begin | None = None,
+) -> None:
     """Answer the fast commands at the front of ``connection.rx``, as many as there are.
 
     The numbers of ``connection`` must be plain.  ``segment`` is how many bytes a Data-In PDU may
-    have, ``immediate`` how many may come with a command.
+    have, ``immediate`` how many may come with a command; ``begin`` takes WRITEs that need more.
     """
     rx, tx = connection.rx, connection.tx
     received, view, start, end = rx.window()
@@ -93,9 +102,9 @@ def answer(connection: Connection, session: Session, segment: int, immediate: in
             if tgt_dev is None or not tgt_dev.has_room:
                 break
             device = tgt_dev.device
-            path = tgt_dev.fast_read, tgt_dev.fast_write, device.lend, device.block_shift
+            path = tgt_dev, tgt_dev.fast_read, tgt_dev.fast_write, device.lend, device.block_shift
             paths[lun] = path
-        read, write, lend, shift = path
+        tgt_dev, read, write, lend, shift = path
         byte1, lba, blocks, control = entry.unpack(received, start + _CDB_AT)
         if byte1 & entry.protect_mask or control:
             break
@@ -117,6 +126,27 @@ def answer(connection: Connection, session: Session, segment: int, immediate: in
             behind = data_at + length + tail
             if write is None or byte1 & entry.fua_mask or flags not in _WRITES:
                 break
+            if lengths < length and begin is not None and not data_digests:
+                # There is more, which has to be asked for.
+                behind = data_at + lengths + (-lengths & 3)
+                if behind > end or lengths > immediate:
+                    break
+                tx.lay_out(at)
+                connection.stat_sn = stat_sn
+                connection.received_until(due)
+                cdb = bytes(received[start + _CDB_AT : start + pdu.BHS_LENGTH])
+                if not begin(tgt_dev, itt, lun, cdb, flags, view[data_at : data_at + lengths]):
+                    break
+                start, due, stat_sn = behind, following, connection.stat_sn
+                chunk, room, at, limit = tx.window(head)
+                stop = at + HIGH_WATER - tx.pending
+                if not connection.is_plain:
+                    break
+                # It counts towards what the LUN takes.
+                paths.clear()
+                taken.add(itt)
+                credit = connection.credit
+                continue
             if lengths != length or length > immediate or behind > end:
                 break
             data = view[data_at : behind - tail]
@@ -187,16 +217,13 @@ def answer(connection: Connection, session: Session, segment: int, immediate: in
     rx.consume(start)
     tx.lay_out(at)
     connection.stat_sn = stat_sn
-    connection.received_until(due)
+    if due != connection.exp_cmd_sn:
+        connection.received_until(due)
 
 
 def _may_be_fast(received: bytearray, start: int) -> bool:
     """Tell at a glance whether it is worth beginning a run at all."""
-    entry = RW.get(received[start + _CDB_AT])
-    if received[start] != _SCSI_COMMAND or entry is None:
-        return False
-    lengths, expected = _LENGTHS(received, start)
-    return bool(lengths == (expected if entry.writes else 0))
+    return received[start] == _SCSI_COMMAND and received[start + _CDB_AT] in RW
 
 
 def complete(cmd: Command) -> bool:

@@ -14,19 +14,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from scstfs.core import access, execute, tasks
-from scstfs.core.buffers import Buffer
+from scstfs.core.buffers import MAX_POOLED, Buffer
 from scstfs.core.ending import finish
 from scstfs.core.session import Session, SessionState
 from scstfs.drivers.iscsi import fast, management
 from scstfs.drivers.iscsi.command import IscsiCommand
 from scstfs.drivers.iscsi.views import LiveConnection, shown
+from scstfs.iscsi import codes
 from scstfs.iscsi.codes import AsyncEvent
 from scstfs.iscsi.connection import Connection
 from scstfs.iscsi.discovery import answer_text
 from scstfs.iscsi.host import TaskManagement
 from scstfs.iscsi.negotiate import Negotiation, SessionParameters
 from scstfs.iscsi.task import Task
-from scstfs.iscsi.transfer import TaskFault
+from scstfs.iscsi.transfer import TaskFault, Transfer
 from scstfs.iscsi.transmit import CHUNK_DATA
 from scstfs.iscsi.watchdog import Limits
 from scstfs.scsi import sense
@@ -35,6 +36,7 @@ from scstfs.scsi.status import Status
 from scstfs.scsi.transport_id import TransportId
 
 if TYPE_CHECKING:
+    from scstfs.core.session import TgtDev
     from scstfs.drivers.iscsi.config import ConnectionView, IscsiTarget
     from scstfs.drivers.iscsi.server import Server
     from scstfs.drivers.iscsi.wire import Wire
@@ -266,7 +268,45 @@ class Nexus:
 
     def fast(self, connection: Connection) -> None:
         """READ and WRITE that no gate has to look at and that need not wait."""
-        fast.answer(connection, self.core, self._segment, self._immediate)
+        fast.answer(connection, self.core, self._segment, self._immediate, self._begin_write)
+
+    def _begin_write(
+        self, tgt_dev: TgtDev, itt: int, lun: bytes, cdb: bytes, flags: int, data: memoryview
+    ) -> bool:
+        """Begin a WRITE that the fast path will complete, and ask for the rest of its data."""
+        connection, device = self.connection, tgt_dev.device
+        decoded = device.opcodes.decode(cdb, device.block_shift)
+        length = decoded.length
+        if connection is None or decoded.lba is None or length > MAX_POOLED:
+            return False
+        if decoded.lba + (length >> device.block_shift) > device.blocks:
+            return False
+        task = Task(
+            connection,
+            itt=itt,
+            lun=lun,
+            cdb=cdb,
+            attribute=flags & codes.COMMAND_ATTRIBUTE_MASK,
+            reads=False,
+            writes=True,
+            expected=length,
+            cmd_sn=connection.exp_cmd_sn,
+            immediate=False,
+        )
+        try:
+            memory, release = self.allocate(length)
+        except MemoryError:
+            return False
+        task.owner = cmd = IscsiCommand(self, task)
+        execute.prepare_decoded(cmd, tgt_dev, decoded)
+        transfer = Transfer(
+            first_burst=min(self.parameters.first_burst_length, length),
+            unsolicited=False,
+            in_order=bool(self.parameters.data_pdu_in_order),
+        )
+        transfer.open(memory, release)
+        connection.solicit(task, transfer, data)
+        return True
 
     def command(self, task: Task) -> int:
         """Begin a command; returns how many bytes of write data it needs."""
