@@ -144,6 +144,11 @@ class Transmitter:
     # Sending
 
     @property
+    def laid_out(self) -> memoryview | None:
+        """Everything that is pending, if it is in one piece and nothing has been queued."""
+        return None if self._queue else self._view[self._start : self._at]
+
+    @property
     def file_part(self) -> FilePart | None:
         """What to send next, if that is in a file."""
         first = self._queue[0] if self._queue else None
@@ -160,10 +165,14 @@ class Transmitter:
         return found
 
     def sent(self, count: int) -> None:
-        """``count`` bytes of ``buffers`` have left."""
+        """``count`` bytes of ``buffers``, or of ``laid_out``, have left."""
         self.pending -= count
         self.sent_total += count
         queue = self._queue
+        if not queue:
+            self._queued_total += count
+            self._start += count
+            count = 0
         while queue and count >= len(queue[0]):
             count -= len(queue.popleft())
         if count:

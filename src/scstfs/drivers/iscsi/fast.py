@@ -28,8 +28,7 @@ from scstfs.scsi.cdb import RW
 from scstfs.scsi.status import Status
 
 if TYPE_CHECKING:
-    from scstfs.core.device import Loan
-    from scstfs.core.session import FastPath, Session, TgtDev
+    from scstfs.core.session import Session, TgtDev
     from scstfs.iscsi.connection import Connection
 
 #: A SCSI Command up to its CDB (RFC 7143 11.3): opcode, flags, lengths, LUN, ITT, expected length,
@@ -52,11 +51,6 @@ _SCSI_COMMAND: Final = int(Opcode.SCSI_COMMAND)
 _SCSI_RESPONSE: Final = int(Opcode.SCSI_RESPONSE)
 _DATA_IN: Final = int(Opcode.DATA_IN)
 
-
-_Path: TypeAlias = (
-    "tuple[TgtDev, FastPath | None, FastPath | None, Callable[[int, int], Loan | None], int]"
-)
-"""A nexus, how to read, write and lend its blocks, and by how many bits they are shifted."""
 
 Begin: TypeAlias = "Callable[[TgtDev, int, bytes, bytes, int, memoryview], bool]"
 """``(nexus, ITT, LUN, CDB, flags, data) -> begun``: a WRITE of which only ``data`` has come."""
@@ -87,24 +81,22 @@ def answer(
     due, stat_sn, credit = connection.exp_cmd_sn, connection.stat_sn, connection.credit
     crc, digest_of = crc32c.crc32c, _DIGEST.unpack_from
     reads, writes = session.counters.read, session.counters.write
-    # Nothing but this loop runs meanwhile, so that no gate closes.
-    paths: dict[bytes, _Path] = {}
-    taken = {RESERVED_TAG, *connection.tasks}
+    tasks = connection.tasks
+    # The LUN that was looked up last.  Nothing but this loop runs meanwhile: no gate closes.
+    known = b""
     pack_data_in, pack_response = pdu.DATA_IN.pack_into, pdu.SCSI_RESPONSE.pack_into
     while at < stop and end - start >= head:
         opcode, flags, lengths, lun, itt, expected, cmd_sn = _COMMAND(received, start)
         entry = RW.get(received[start + _CDB_AT])
-        if opcode != _SCSI_COMMAND or entry is None or cmd_sn != due or itt in taken:
+        if opcode != _SCSI_COMMAND or entry is None or cmd_sn != due or itt in tasks:
             break
-        path = paths.get(lun)
-        if path is None:
-            tgt_dev = session.find(lun)
-            if tgt_dev is None or not tgt_dev.has_room:
+        if lun != known:
+            found = session.find(lun)
+            if found is None or not found.has_room:
                 break
-            device = tgt_dev.device
-            path = tgt_dev, tgt_dev.fast_read, tgt_dev.fast_write, device.lend, device.block_shift
-            paths[lun] = path
-        tgt_dev, read, write, lend, shift = path
+            tgt_dev = found
+            read, write, device = tgt_dev.fast_read, tgt_dev.fast_write, tgt_dev.device
+            lend, shift, known = device.lend, device.block_shift, lun
         byte1, lba, blocks, control = entry.unpack(received, start + _CDB_AT)
         if byte1 & entry.protect_mask or control:
             break
@@ -112,7 +104,7 @@ def answer(
             lba |= (byte1 & entry.lba_mask) << 16
             blocks = blocks or entry.zero_blocks
         length = blocks << shift
-        if length != expected or not length:
+        if length != expected or not length or itt == RESERVED_TAG:
             break
         if digests:
             digest_at = start + pdu.BHS_LENGTH
@@ -143,8 +135,7 @@ def answer(
                 if not connection.is_plain:
                     break
                 # It counts towards what the LUN takes.
-                paths.clear()
-                taken.add(itt)
+                known = b""
                 credit = connection.credit
                 continue
             if lengths != length or length > immediate or behind > end:

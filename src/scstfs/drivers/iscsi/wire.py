@@ -25,8 +25,10 @@ from scstfs.iscsi.transmit import FilePart, Transmitter
 
 log = logging.getLogger(__name__)
 
-#: Receives without a pause before other connections get their turn.
-TURNS: Final = 8
+#: What may be received without a pause before others get their turn, a receive of little data
+#: counting for one and any other for MUCH.
+TURNS: Final = 32
+MUCH: Final = 4
 
 #: Seconds without a sign of life after which TCP asks for one, seconds between questions, and how
 #: many of them, as SCST has it.
@@ -134,8 +136,13 @@ class Wire:
         """Send what can be sent without waiting; never raises."""
         tx = self.tx
         while tx.pending and not self._blocked:
+            laid_out = tx.laid_out
             try:
-                sent, wanted = self._send_some()
+                if laid_out is not None:
+                    # In the common case there is nothing else.
+                    sent, wanted = self.sock.send(laid_out), len(laid_out)
+                else:
+                    sent, wanted = self._send_some()
             except BlockingIOError:
                 sent, wanted = 0, 1
             except OSError as error:
@@ -230,7 +237,7 @@ class Wire:
                 count = await self._receive_later(buffers, is_idle=is_idle)
             self._turns = 0
         else:
-            await self.take_turn()
+            await self.take_turn(1 if count <= LITTLE else MUCH)
         self.flusher.receiver = self
         rx.received(count)
         return count
@@ -274,9 +281,9 @@ class Wire:
                 self._is_prompt = is_idle and time.perf_counter() - began < PROMPT
                 return count
 
-    async def take_turn(self) -> None:
+    async def take_turn(self, weight: int = MUCH) -> None:
         """Let others run now and then, however much there is to do here."""
-        self._turns += 1
+        self._turns += weight
         if self._turns >= TURNS:
             self._turns = 0
             await trio.lowlevel.checkpoint()
