@@ -1,4 +1,4 @@
-"""The clients that keep the targets busy: iscsi-perf of libiscsi, and our own `bench.load`."""
+"""What keeps the targets busy: libiscsi's iscsi-perf, qemu-img bench, and our own `bench.load`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from typing import Final
 from bench.servers import BLOCK_SIZE, Server
 
 _AVERAGE: Final = re.compile(r"iops average (\d+)")
+_COMPLETED: Final = re.compile(r"Run completed in ([0-9.]+) seconds")
+_FEW: Final = 500  # commands from which a rate can be guessed
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,10 @@ class Measurement:
 
 
 def measure(server: Server, point: Point, seconds: float, digests: bool) -> Measurement:
-    """Run `point` once, with the client that can do it."""
-    if point.write or digests:
+    """Run `point` once, with an initiator of others where there is one that can do it."""
+    if digests or (point.write and point.at_random):
         return own_load(server, point, seconds, digests=digests)
-    return _iscsi_perf(server, point, seconds)
+    return (_qemu_img if point.write else _iscsi_perf)(server, point, seconds)
 
 
 def iscsi_perf(server: Server, point: Point, seconds: float) -> list[str]:
@@ -61,7 +63,24 @@ def iscsi_perf(server: Server, point: Point, seconds: float) -> list[str]:
 
 
 def _iscsi_perf(server: Server, point: Point, seconds: float) -> Measurement:
-    argv = iscsi_perf(server, point, seconds)
+    output, busy = _run(iscsi_perf(server, point, seconds), server)
+    return Measurement(last_average(output), busy)
+
+
+def _qemu_img(server: Server, point: Point, seconds: float) -> Measurement:
+    """Write sequentially by `qemu-img bench`, which wants to be told how much."""
+
+    def bench(count: int) -> Measurement:
+        argv = ["qemu-img", "bench", "-f", "raw", "-t", "writeback", "-w", "-d", str(point.depth)]
+        argv += ["-s", str(point.size), "-c", str(count), server.url]
+        output, busy = _run(argv, server)
+        return Measurement(count / bench_seconds(output), busy)
+
+    return bench(max(1, round(bench(_FEW).rate * seconds)))
+
+
+def _run(argv: list[str], server: Server) -> tuple[str, float]:
+    """Run a client; return its output, and the part of the time in which it used a CPU."""
     started = time.monotonic()
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
         output = process.stdout.read() if process.stdout else ""
@@ -69,8 +88,16 @@ def _iscsi_perf(server: Server, point: Point, seconds: float) -> Measurement:
         process.returncode = os.waitstatus_to_exitcode(status)
     elapsed = time.monotonic() - started
     if process.returncode:
-        raise SystemExit(f"iscsi-perf fails with {server.name}:\n{output}")
-    return Measurement(last_average(output), (usage.ru_utime + usage.ru_stime) / elapsed)
+        raise SystemExit(f"{argv[0]} fails with {server.name}:\n{output}")
+    return output, (usage.ru_utime + usage.ru_stime) / elapsed
+
+
+def bench_seconds(output: str) -> float:
+    """Return how long `qemu-img bench` says it took."""
+    found = _COMPLETED.search(output)
+    if found is None:
+        raise SystemExit(f"qemu-img bench does not say how long it took:\n{output}")
+    return float(found[1])
 
 
 def last_average(output: str) -> int:

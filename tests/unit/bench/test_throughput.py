@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bench import throughput
-from bench.clients import Measurement, Point, last_average
+from bench.clients import Measurement, Point, bench_seconds, last_average
 from bench.options import Options
 from bench.servers import Server
 from bench.throughput import Comparison, compare, heading, line
@@ -28,6 +28,13 @@ def test_the_last_average_of_iscsi_perf_counts() -> None:
 def test_output_without_an_average_is_an_error() -> None:
     with pytest.raises(SystemExit, match="no average"):
         last_average("connected\n")
+
+
+def test_qemu_img_says_how_long_it_took() -> None:
+    output = "Sending 500 write requests, 65536 bytes each\nRun completed in 0.250 seconds.\n"
+    assert bench_seconds(output) == 0.25
+    with pytest.raises(SystemExit, match="how long"):
+        bench_seconds("Sending\n")
 
 
 def test_the_ratio_is_the_median_of_the_rounds() -> None:
