@@ -53,6 +53,18 @@ def test_data_arrives_whatever_was_negotiated(
     assert sum(r2t["desired_length"] for r2t in task.r2ts) == length - unasked
 
 
+@pytest.mark.parametrize("lba", [8191, 1 << 32, 1 << 54, 1 << 63, (1 << 64) - 1])
+@pytest.mark.parametrize("length", [512, 4096, 131072])
+def test_writes_and_reads_behind_the_end_are_refused(
+    initiator: Initiator, length: int, lba: int
+) -> None:
+    where = lba.to_bytes(8, "big") + (length // 512 + 1).to_bytes(4, "big") + bytes(2)
+    task = initiator.command(b"\x8a\0" + where, data_out=DATA[: length + 512])
+    assert triple(task) == bytes((0x05, 0x21, 0x00))
+    task = initiator.command(b"\x88\0" + where, expect=length + 512)
+    assert triple(task) == bytes((0x05, 0x21, 0x00))
+
+
 @pytest.mark.parametrize("size", [512, 1000, 4096])
 def test_data_out_pdus_may_be_of_any_size(initiator: Initiator, size: int) -> None:
     initiator.data_out_size = size

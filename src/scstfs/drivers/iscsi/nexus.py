@@ -275,7 +275,10 @@ class Nexus:
     ) -> bool:
         """Begin a WRITE that the fast path will complete, and ask for the rest of its data."""
         connection, device = self.connection, tgt_dev.device
-        decoded = device.opcodes.decode(cdb, device.block_shift)
+        try:
+            decoded = device.opcodes.decode(cdb, device.block_shift)
+        except CheckCondition:
+            return False
         length = decoded.length
         if connection is None or decoded.lba is None or length > MAX_POOLED:
             return False
