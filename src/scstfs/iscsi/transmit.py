@@ -106,16 +106,12 @@ class Transmitter:
         if self.header_digest:
             _DIGEST.pack_into(chunk, at, crc32c.crc32c(header))
             at += pdu.DIGEST_LENGTH
-        self._advance(at)
-        self._cut()
-        self._enqueue(data)
+        self.lay_out_with(at, data, release)
         tail = bytes(-len(data) & 3)
         if self.data_digest:
             assert not isinstance(data, FilePart)
             digest = crc32c.crc32c(tail, crc32c.crc32c(data))
             tail += _DIGEST.pack(digest)
-        if release is not None:
-            self._releases.append((self._queued_total, release))
         if tail:
             at = self._room(len(tail))
             self._chunk[at : at + len(tail)] = tail
@@ -134,12 +130,18 @@ class Transmitter:
         """Queue what the caller laid out in the window before ``end``, whole PDUs."""
         self._advance(end)
 
-    def lay_out_with(self, end: int, part: FilePart, release: Callable[[], None]) -> None:
-        """Queue what was laid out before ``end`` and then ``part``; the window stays open."""
+    def lay_out_with(
+        self, end: int, data: Referred, release: Callable[[], None] | None = None
+    ) -> None:
+        """Queue what was laid out before ``end`` and then ``data``; the window stays open.
+
+        ``release`` is called when all of that has left.
+        """
         self._advance(end)
         self._cut()
-        self._enqueue(part)
-        self._releases.append((self._queued_total, release))
+        self._enqueue(data)
+        if release is not None:
+            self._releases.append((self._queued_total, release))
 
     # Sending
 
