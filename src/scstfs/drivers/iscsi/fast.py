@@ -23,7 +23,7 @@ from scstfs.core.counters import ALIGNMENT
 from scstfs.core.ending import finish
 from scstfs.iscsi import codes, pdu
 from scstfs.iscsi.codes import RESERVED_TAG, Opcode
-from scstfs.iscsi.transmit import HIGH_WATER, FilePart
+from scstfs.iscsi.transmit import HIGH_WATER, FilePart, Referred
 from scstfs.scsi.cdb import RW
 from scstfs.scsi.status import Status
 
@@ -52,6 +52,12 @@ _SCSI_RESPONSE: Final = int(Opcode.SCSI_RESPONSE)
 _DATA_IN: Final = int(Opcode.DATA_IN)
 
 
+Allocate: TypeAlias = Callable[[int], tuple[memoryview, Callable[[], None]]]
+"""``length -> (memory, what gives it back)``; raises MemoryError."""
+
+Source: TypeAlias = tuple[Referred, Callable[[], None]]
+"""Where data is sent from, and what to call when it has been sent."""
+
 Begin: TypeAlias = "Callable[[TgtDev, int, bytes, bytes, int, memoryview], bool]"
 """``(nexus, ITT, LUN, CDB, flags, data) -> begun``: a WRITE of which only ``data`` has come."""
 
@@ -62,11 +68,13 @@ def answer(
     segment: int,
     immediate: int,
     begin: Begin | None = None,
+    allocate: Allocate | None = None,
 ) -> None:
     """Answer the fast commands at the front of ``connection.rx``, as many as there are.
 
     The numbers of ``connection`` must be plain.  ``segment`` is how many bytes a Data-In PDU may
-    have, ``immediate`` how many may come with a command; ``begin`` takes WRITEs that need more.
+    have, ``immediate`` how many may come with a command; ``begin`` takes WRITEs that need more,
+    ``allocate`` gives memory for READs that do.
     """
     rx, tx = connection.rx, connection.tx
     received, view, start, end = rx.window()
@@ -161,14 +169,17 @@ def answer(
                 break
             loan = lend(lba, blocks) if length >= _LONG and not data_digests else None
             if length > segment:
-                if loan is None:
-                    break
                 # More than one PDU.
+                if loan is not None:
+                    source: Source | None = FilePart(loan.fd, loan.offset, length), loan.give_back
+                else:
+                    source = _copy(read, allocate, lba, blocks, length)
+                if source is None:
+                    break
                 tx.lay_out(at)
                 connection.stat_sn = stat_sn
                 connection.received_until(following)
-                part = FilePart(loan.fd, loan.offset, length)
-                connection.answer_read(itt, part, loan.give_back)
+                connection.answer_read(itt, *source)
                 reads.count(length, lba << shift)
                 start += head
                 stat_sn, due = connection.stat_sn, following
@@ -210,6 +221,26 @@ def answer(
     connection.stat_sn = stat_sn
     if due != connection.exp_cmd_sn:
         connection.received_until(due)
+
+
+def _copy(
+    read: Callable[[int, int, memoryview], bool],
+    allocate: Allocate | None,
+    lba: int,
+    blocks: int,
+    length: int,
+) -> Source | None:
+    """Read what takes several PDUs into memory of its own, if that needs no waiting."""
+    if allocate is None:
+        return None
+    try:
+        memory, release = allocate(length)
+    except MemoryError:
+        return None
+    if read(lba, blocks, memory):
+        return memory, release
+    release()
+    return None
 
 
 def _may_be_fast(received: bytearray, start: int) -> bool:

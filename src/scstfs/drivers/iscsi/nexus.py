@@ -268,7 +268,9 @@ class Nexus:
 
     def fast(self, connection: Connection) -> None:
         """READ and WRITE that no gate has to look at and that need not wait."""
-        fast.answer(connection, self.core, self._segment, self._immediate, self._begin_write)
+        fast.answer(
+            connection, self.core, self._segment, self._immediate, self._begin_write, self.allocate
+        )
 
     def _begin_write(
         self, tgt_dev: TgtDev, itt: int, lun: bytes, cdb: bytes, flags: int, data: memoryview

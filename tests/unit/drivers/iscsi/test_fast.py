@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import crc32c
@@ -362,6 +362,39 @@ async def test_digests_need_the_data(system: System) -> None:
     (found,) = one.out()
     assert found.data == data[:LONG]
     assert one.from_files == 0
+
+
+async def test_what_takes_several_pdus_and_is_not_lent_is_copied_once(system: System) -> None:
+    one = Fast(system, digests=True)
+    data = await fill(system)
+    borrowed: list[int] = []
+
+    def allocate(size: int) -> tuple[memoryview, Callable[[], None]]:
+        borrowed.append(size)
+        return memoryview(bytearray(size)), borrowed.clear
+
+    for sn in (1, 2):
+        one.connection.rx.feed(encode(command(sn, READ_LONG, expect=LONG)))
+        fast.answer(one.connection, one.session, SEGMENT, IMMEDIATE, allocate=allocate)
+        assert borrowed == [LONG]
+        found = one.out()
+        assert b"".join(pdu.data for pdu in found) == data[:LONG]
+        assert len(found) == LONG // SEGMENT
+        assert borrowed == []
+    assert one.from_files == 0
+    assert one.session.counters.read.io_bytes == 2 * LONG
+
+
+async def test_without_memory_a_long_read_goes_the_general_way(system: System) -> None:
+    one = Fast(system, digests=True)
+
+    def allocate(size: int) -> tuple[memoryview, Callable[[], None]]:
+        raise MemoryError
+
+    one.connection.rx.feed(encode(command(1, READ_LONG, expect=LONG)))
+    fast.answer(one.connection, one.session, SEGMENT, IMMEDIATE, allocate=allocate)
+    assert one.left
+    assert one.out() == []
 
 
 async def test_a_loan_is_given_back_where_the_connection_ends(system: System) -> None:
