@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import crc32c
+from fastcrc import crc32
 
 BHS_BYTES: Final = 48
 IMMEDIATE: Final = 0x40
@@ -195,7 +195,7 @@ class Session:
 
     def digest(self, data: bytes | memoryview) -> bytes:
         """Return the CRC32C of `data` as it is sent (RFC 7143 13.1)."""
-        return _DIGEST.pack(crc32c.crc32c(data))
+        return _DIGEST.pack(crc32.iscsi(data))
 
     def send(self, parts: Sequence[bytes | memoryview]) -> None:
         """Send all of `parts` with as few system calls as possible."""

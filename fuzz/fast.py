@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, cast
 
-import crc32c
 import trio
+from fastcrc import crc32
 
 from fuzz.memory import DIRECTORY
 from fuzz.source import Source
@@ -154,7 +154,7 @@ class _Scripted:
 
 
 def _digest(data: bytes, *, wrong: bool) -> bytes:
-    return (crc32c.crc32c(data) ^ wrong).to_bytes(4, "little")
+    return (crc32.iscsi(data) ^ wrong).to_bytes(4, "little")
 
 
 def run(data: bytes) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Final, TypeAlias
 
-import crc32c
+from fastcrc import crc32
 
 from scstfs.iscsi import pdu
 from scstfs.iscsi.errors import ProtocolError
@@ -185,13 +185,13 @@ class Receiver:
 
     def _check_header(self, at: int, ahs_end: int) -> None:
         (digest,) = _DIGEST(self._buffer, at + ahs_end)
-        if digest != crc32c.crc32c(self._view[at : at + ahs_end]):
+        if digest != crc32.iscsi(self._view[at : at + ahs_end]):
             raise ProtocolError("header digest does not match")
 
     def _check_data(self, data: memoryview, trailer_at: int, trailer: int) -> None:
         padding = self._view[trailer_at : trailer_at + trailer - pdu.DIGEST_LENGTH]
         (digest,) = _DIGEST(self._buffer, trailer_at + len(padding))
-        self.data_intact = digest == crc32c.crc32c(padding, crc32c.crc32c(data))
+        self.data_intact = digest == crc32.iscsi(padding, crc32.iscsi(data))
 
     # Redirected data segments
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Final, TypeAlias
 
-import crc32c
+from fastcrc import crc32
 
 from scstfs.iscsi import pdu
 
@@ -85,7 +85,7 @@ class Transmitter:
         chunk[at : at + pdu.BHS_LENGTH] = header
         at += pdu.BHS_LENGTH
         if self.header_digest:
-            _DIGEST.pack_into(chunk, at, crc32c.crc32c(header))
+            _DIGEST.pack_into(chunk, at, crc32.iscsi(header))
             at += pdu.DIGEST_LENGTH
         if length:
             chunk[at : at + length] = data
@@ -104,13 +104,13 @@ class Transmitter:
         chunk[at : at + pdu.BHS_LENGTH] = header
         at += pdu.BHS_LENGTH
         if self.header_digest:
-            _DIGEST.pack_into(chunk, at, crc32c.crc32c(header))
+            _DIGEST.pack_into(chunk, at, crc32.iscsi(header))
             at += pdu.DIGEST_LENGTH
         self.lay_out_with(at, data, release)
         tail = bytes(-len(data) & 3)
         if self.data_digest:
             assert not isinstance(data, FilePart)
-            digest = crc32c.crc32c(tail, crc32c.crc32c(data))
+            digest = crc32.iscsi(tail, crc32.iscsi(data))
             tail += _DIGEST.pack(digest)
         if tail:
             at = self._room(len(tail))
@@ -247,6 +247,6 @@ class Transmitter:
         if padded != end:
             self._chunk[end:padded] = bytes(padded - end)
         if self.data_digest:
-            _DIGEST.pack_into(self._chunk, padded, crc32c.crc32c(self._view[at:padded]))
+            _DIGEST.pack_into(self._chunk, padded, crc32.iscsi(self._view[at:padded]))
             padded += pdu.DIGEST_LENGTH
         return padded

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from struct import Struct
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-import crc32c
+from fastcrc import crc32
 
 from scstfs.core.command import Command, TaskAttribute
 from scstfs.core.counters import ALIGNMENT
@@ -87,7 +87,7 @@ def answer(
     # Where the answers have to stop, so that what waits to be sent stays bounded.
     stop = at + HIGH_WATER - tx.pending
     due, stat_sn, credit = connection.exp_cmd_sn, connection.stat_sn, connection.credit
-    crc, digest_of = crc32c.crc32c, _DIGEST.unpack_from
+    crc, digest_of = crc32.iscsi, _DIGEST.unpack_from
     reads, writes = session.counters.read, session.counters.write
     tasks = connection.tasks
     # The LUN that was looked up last.  Nothing but this loop runs meanwhile: no gate closes.
