@@ -51,10 +51,13 @@ class Job:
 
     It may raise CheckCondition, TaskStatus or OSError, and must not touch the core's objects.
     What it returns is the data-in, unless ``then`` makes the answer of it, in the event loop.
+    Whatever it raises, or keeps it from being done at all, ends the command, unless ``failed``
+    undoes what was done in advance and answers or raises, in the event loop, too.
     """
 
     work: Callable[[], object]
     then: Callable[[object], Answer] | None = None
+    failed: Callable[[BaseException], Answer] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,6 +196,8 @@ def _conclude(cmd: Command, answer: Answer | None) -> None:
 def _job_done(cmd: Command, job: Job, value: object, error: BaseException | None) -> None:
     def outcome() -> Answer:
         if error is not None:
+            if job.failed is not None:
+                return job.failed(error)
             raise error
         if job.then is not None:
             return job.then(value)

@@ -119,24 +119,15 @@ def _persistent_reserve_out(cmd: Command) -> Answer:
     if file is None or not file.needs_saving(state):
         return _take_effect(cmd, effects)
 
-    def save() -> OSError | None:
-        try:
-            file.save(state)
-        except OSError as error:
-            return error
-        return None
-
-    def then(error: object) -> Answer:
-        if error is None:
-            return _take_effect(cmd, effects)
+    def failed(error: BaseException) -> Answer:
         # What is not on disk must not be promised.
         log.error("%s: can not save persistent reservations: %s", cmd.device.name, error)
         reservations.rollback(before)
-        raise CheckCondition(sense.INTERNAL_TARGET_FAILURE)
+        raise CheckCondition(sense.INTERNAL_TARGET_FAILURE) from error
 
     # Nothing else starts on the device before this has ended, so that nobody sees in between what
     # may have to be taken back.
-    return Job(save, then)
+    return Job(partial(file.save, state), lambda _saved: _take_effect(cmd, effects), failed)
 
 
 def _check_pr_allowed(cmd: Command) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -93,25 +94,20 @@ class _Select:
         saves: list[SetControl | SetCache] = [step for step in self._steps if modes.apply(step)]
         if not saves:
             return self._end()
-        text = mode_text.encode(modes)
+        save = partial(self._device.scst.state.save_modes, self._device.name)
 
-        def save() -> OSError | None:
-            try:
-                self._device.scst.state.save_modes(self._device.name, text)
-            except OSError as error:
-                return error
-            return None
-
-        def then(error: object) -> Data:
-            if error is not None:
-                log.error("%s: can not save mode pages: %s", self._device.name, error)
-                modes.revert(self._before)
-                raise CheckCondition(sense.INTERNAL_TARGET_FAILURE)
+        def then(_saved: object) -> Data:
             for step in saves:
                 modes.keep(step)
             return self._end()
 
-        return Job(save, then)
+        def failed(error: BaseException) -> Answer:
+            log.error("%s: can not save mode pages: %s", self._device.name, error)
+            modes.revert(self._before)
+            self._device.refresh()
+            raise CheckCondition(sense.INTERNAL_TARGET_FAILURE) from error
+
+        return Job(partial(save, mode_text.encode(modes)), then, failed)
 
     def _end(self) -> Data:
         device = self._device

@@ -86,6 +86,7 @@ async def test_nothing_else_starts_meanwhile(
     ],
     ids=["register", "unregister", "preempt", "clear", "release"],
 )
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), RuntimeError("a bug")], ids=repr)
 @pytest.mark.logs("disk: can not save persistent reservations")
 async def test_what_can_not_be_saved_is_not_done(
     system: System,
@@ -94,6 +95,7 @@ async def test_what_can_not_be_saved_is_not_done(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     command: tuple[bytes, bytes],
+    error: Exception,
 ) -> None:
     one, other = await nexuses.add(A, B)
     await one.execute(*pr_out(RESERVE, WE_RO, key=A))
@@ -103,7 +105,7 @@ async def test_what_can_not_be_saved_is_not_done(
     assert file is not None
 
     def fail(_state: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise error
 
     monkeypatch.setattr(file, "save", fail)
     assert outcome(await one.execute(*command)) == (4, 0x44, 0)
@@ -130,7 +132,7 @@ async def test_a_session_that_comes_while_saving_fails(
     again = system.initiator("again", port=transport_id.data[4])
     assert again.session.tgt_devs[0].registrant is None
     work, done = pool.queued.pop()
-    done(OSError(errno.EIO, "I/O error"), None)
+    done(None, OSError(errno.EIO, "I/O error"))
     assert outcome(cmd.result) == (4, 0x44, 0)
     assert again.session.tgt_devs[0].registrant is disk.pr.registrants[1]
     assert work is not None
