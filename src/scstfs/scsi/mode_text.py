@@ -103,7 +103,7 @@ def _parameters(text: str) -> Iterator[list[str]]:
 
 def _number(word: str) -> int | None:
     """Return what the kernel's kstrtoul makes of `word` with base 0, None if it refuses it."""
-    match = re.fullmatch(r"\+?(?:0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([1-9][0-9]*))", word)
+    match = re.fullmatch(r"\+?(?:0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([1-9][0-9]{0,19}))", word)
     if match is None:
         return None
     hexadecimal, octal, decimal = match.groups()

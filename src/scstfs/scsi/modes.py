@@ -239,11 +239,14 @@ class ModePages:
         self.current, self.write_through = values
 
     def keep(self, step: SetControl | SetCache) -> None:
-        """Make the current values of the page in `step` the saved ones: they have been written."""
+        """Make the values of `step` the saved ones: they have been written.
+
+        A reset may have made other values the current ones meanwhile.
+        """
         if isinstance(step, SetControl):
-            self.saved = self.current
-        else:
-            self.saved_write_through = self.write_through
+            self.saved = step.values
+        elif not (self.nv_cache or self.fixed_cache):
+            self.saved_write_through = step.write_through
 
     def reset(self) -> None:
         """Do what a logical unit reset does: saved control values, and the default cache."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from scstfs.core import tasks
 from scstfs.core.taskset import Claim
 from scstfs.handlers.vdisk import VdiskDevice, token_limits
 from scstfs.scsi import sense
@@ -13,11 +14,14 @@ from scstfs.scsi.status import Status
 from scstfs.sysfs.errors import SysfsError
 from tests.support.fake_store import FakeStore
 from tests.support.target import GOOD, System, target
+from tests.support.threads import ManualPool
 
 BLOCK = 512
 READ = b"\x28" + bytes(7) + b"\x01\0"
 WRITE = b"\x2a" + bytes(7) + b"\x01\0"
 DATA = b"d" * BLOCK
+#: MODE SELECT that saves D_SENSE=1.
+SELECT_D_SENSE = b"\x15\x11\0\0\x10\0", bytes(4) + b"\x0a\x0a\x24" + bytes(9)
 
 
 def fast_write(system: System, initiator_number: int = 0) -> object:
@@ -259,7 +263,11 @@ async def test_saved_mode_pages_are_there_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.logs("disk: saved mode parameters are understood in part only")
-@pytest.mark.parametrize("damage", [b"", b"other\nTAS=1\n", b"disk\nNONSENSE=7\n"])
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"other\nTAS=1\n", b"disk\nNONSENSE=7\n", b"disk\nTAS=" + b"1" * 5000 + b"\n"],
+    ids=["empty", "other", "nonsense", "long"],
+)
 async def test_damaged_mode_pages_do_not_keep_a_device_away(tmp_path: Path, damage: bytes) -> None:
     async with target(tmp_path) as system:
         path = tmp_path / "state" / "vdev_mode_pages" / "disk"
@@ -278,10 +286,24 @@ async def test_saving_that_fails_changes_nothing(
         raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr(system.scst.state, "save_modes", fail)
-    page = bytes(4) + b"\x0a\x0a\x24" + bytes(9)
-    result = await system.initiator().execute(b"\x15\x11\0\0\x10\0", page)
+    result = await system.initiator().execute(*SELECT_D_SENSE)
     assert result.triple == (0x4, 0x44, 0x00)
     assert not device.descriptor_sense
+
+
+async def test_a_reset_while_mode_pages_are_saved(system: System) -> None:
+    device = await system.add_disk("disk")
+    initiator = system.initiator()
+    tgt_dev = initiator.session.tgt_devs[0]
+    pool = tgt_dev.pool = ManualPool()
+    initiator.start(*SELECT_D_SENSE)
+    tasks.logical_unit_reset(tgt_dev, lambda: None)
+    assert not device.descriptor_sense
+    pool.drain()
+    # What the file has got is what the next reset brings.
+    assert b"D_SENSE=1" in (system.directory / "state/vdev_mode_pages/disk").read_bytes()
+    tasks.logical_unit_reset(tgt_dev, lambda: None)
+    assert device.descriptor_sense
 
 
 async def test_changed_identity_is_reported(system: System) -> None:
