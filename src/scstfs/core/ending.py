@@ -9,7 +9,7 @@ from scstfs.core.command import Abort, Command, Data, Phase
 from scstfs.scsi import sense
 from scstfs.scsi.control import QErr
 from scstfs.scsi.opcodes import Direction
-from scstfs.scsi.sense import CheckCondition
+from scstfs.scsi.sense import CheckCondition, Sense
 from scstfs.scsi.status import Status
 from scstfs.sgutils import text
 
@@ -47,7 +47,7 @@ def finish(
     if condition is not None:
         cmd.sense = condition.sense.encode(cmd.has_device and cmd.device.descriptor_sense)
         if cmd.abort is None:
-            _trace(cmd)
+            _trace(cmd, condition.sense)
     else:
         cmd.data_in = data if cmd.decoded is None else data[: cmd.decoded.length]
     _answer(cmd)
@@ -148,9 +148,20 @@ def _stop_waiting(cmd: Command) -> None:
         cmd.tgt_dev.aca.forget(cmd)
 
 
-def _trace(cmd: Command) -> None:
-    """Say in words what an initiator is told (``trace_level``: scsi)."""
+def _trace(cmd: Command, condition: Sense) -> None:
+    """Say in words what an initiator is told (``trace_level``: scsi, minor)."""
     trace = cmd.session.target.driver.scst.trace
+    if condition == sense.INVALID_OPCODE and cmd.has_device and cmd.decoded is None:
+        handler = cmd.device.handler
+        trace.event(
+            "minor",
+            "Unknown opcode 0x%02x for %s (device %s, initiator %s): %s",
+            cmd.cdb[0],
+            handler.name if handler is not None else None,
+            cmd.device.name,
+            cmd.session.initiator_name,
+            cmd.cdb.hex(" "),
+        )
     if not trace.enabled("scsi"):
         return
     device_type = cmd.device.type if cmd.has_device else _UNKNOWN_TYPE

@@ -32,7 +32,11 @@ def check_queue_depth(tgt_dev: TgtDev) -> None:
     alone = session.command_count <= 1 or session.state is SessionState.STARTING
     device = tgt_dev.device
     device.scst.trace.event(
-        "flow_control", "%s: more commands than device %s takes", session.name, device.name
+        "flow_control",
+        "Sending %s status to initiator %s: more commands than device %s takes",
+        "BUSY" if alone else "QUEUE_FULL",
+        session.initiator_name,
+        device.name,
     )
     raise TaskStatus(Status.BUSY if alone else Status.TASK_SET_FULL)
 

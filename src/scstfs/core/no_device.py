@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
+from scstfs.log import RateLimited
 from scstfs.scsi import lun as scsi_lun
 from scstfs.scsi import sense
 from scstfs.scsi.inquiry import no_unit_inquiry
@@ -13,6 +15,9 @@ from scstfs.scsi.spc import no_unit_request_sense
 if TYPE_CHECKING:
     from scstfs.core.command import Command
 
+log = logging.getLogger(__name__)
+_incidents: Final = RateLimited(log)
+
 _INQUIRY: Final = 0x12
 _REQUEST_SENSE: Final = 0x03
 _REPORT_LUNS: Final = 0xA0
@@ -21,6 +26,7 @@ _EVPD: Final = 0x01
 
 def answer(cmd: Command) -> bytes:
     """The data for ``cmd``; raises CheckCondition LOGICAL UNIT NOT SUPPORTED for most."""
+    _tell(cmd)
     cdb = cmd.cdb
     if cdb[0] == _INQUIRY and not cdb[1] & _EVPD:
         return no_unit_inquiry(int.from_bytes(cdb[3:5], "big"))
@@ -35,3 +41,28 @@ def answer(cmd: Command) -> bytes:
         # Eight bytes at least, whatever was asked for: as SCST does.
         return scsi_lun.report_luns(luns, max(length, 8), session.acg.addr_method)
     raise CheckCondition(sense.LUN_NOT_SUPPORTED)
+
+
+def _tell(cmd: Command) -> None:
+    """Log, in SCST's words, what the initiator does not find.
+
+    Other LUNs are looked for all the time (``trace_level``: minor). LUN 0 is different: initiators
+    ask it what there is, so that a set of LUNs without it may be as good as empty to them.
+    """
+    session = cmd.session
+    number = scsi_lun.unpack_lun(cmd.lun)
+    tgt_dev = session.find(cmd.lun)
+    if tgt_dev is not None:
+        _incidents.info(
+            "Dev handler for device %s (LUN %d) is NULL, the device will not be visible remotely",
+            tgt_dev.device.name,
+            number,
+        )
+        return
+    text = "tgt_dev for LUN %s not found, command to unexisting LU? (initiator %s, target %s)"
+    lun = cmd.lun.hex() if number is None else number
+    trace = session.target.driver.scst.trace
+    if trace.enabled("minor"):
+        trace.event("minor", text, lun, session.initiator_name, session.target.name)
+    elif number == 0:
+        _incidents.info(text, lun, session.initiator_name, session.target.name)

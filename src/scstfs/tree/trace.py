@@ -50,8 +50,9 @@ def trace_level(
         accepts="`all`, `none`, `default`, `value NUMBER`, `add CATEGORY`, `del CATEGORY`",
         refuses="EINVAL: another word, an unknown category, no number",
         effect="events of these categories are logged from now on. There are: in the core scsi "
-        "(commands that end), mgmt, pr, flow_control and block; in handlers and drivers mgmt, in "
-        "iscsi also conn. The four handlers of virtual devices share one level",
+        "(commands that fail), minor (commands for LUNs that are not there, unknown commands), "
+        "mgmt, pr, flow_control and block; in handlers and drivers mgmt, in iscsi also conn. The "
+        "four handlers of virtual devices share one level",
     )
 
 

@@ -124,7 +124,10 @@ async def test_task_management_under_way_has_a_line_each(everything: Whole) -> N
     [
         ("block", ["device d is blocked from outside", "device d is unblocked from outside"]),
         ("pr", ["me: REGISTER on device d"]),
-        ("flow_control", ["me: more commands than device d takes"]),
+        (
+            "flow_control",
+            ["Sending BUSY status to initiator me: more commands than device d takes"],
+        ),
         ("minor", []),
     ],
 )
