@@ -134,6 +134,16 @@ def test_stat(shared: Mounted, name: str, mode: int, size: int, links: int) -> N
     assert (shared.path / name).lstat() == found
 
 
+def test_link_counts_are_never_old(toy: Mounted) -> None:
+    devices = toy.path / "devices"
+    before = devices.stat().st_nlink
+    (devices / "mgmt").write_text("add new\n")
+    assert devices.stat().st_nlink == before + 1
+    assert (devices / "new").stat().st_nlink == 2
+    (devices / "mgmt").write_text("del new\n")
+    assert devices.stat().st_nlink == before
+
+
 def test_file_system_statistics(shared: Mounted) -> None:
     found = os.statvfs(shared.path)
     assert (found.f_bsize, found.f_blocks, found.f_files, found.f_namemax) == (4096, 0, 0, 255)

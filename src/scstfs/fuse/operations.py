@@ -2,7 +2,8 @@
 
 The rules of a mounted tree, all of them here:
 
-- Nothing is cached by the kernel: time-outs are 0, files are opened with direct I/O.
+- The kernel caches no names and no texts: their time-outs are 0, files are opened with direct I/O.
+  It may keep attributes of inodes that only it can change.
 - Every attribute is 4096 bytes to stat(2), whatever it holds. Modes bind root too.
 - A read at offset 0 renders the text, the reads that continue it get the rest of that text.
 - One write(2) is one command; what it returns or fails with is final when it returns.
@@ -48,6 +49,10 @@ MOUNT_OPTIONS: Final = frozenset(
 )
 """For `pyfuse3.init`. max_read and max_write stay at libfuse's defaults (a mebibyte), so that a
 write(2) that hands over a full page and more arrives as one request."""
+
+_KEPT: Final = 3600.0
+"""Seconds for which the kernel may keep attributes that do not change. It asks for those of every
+directory on a path, to see whether the caller may pass: more often than for all else together."""
 
 _FILE_TYPES: Final = {
     NodeKind.DIRECTORY: stat.S_IFDIR,
@@ -174,17 +179,20 @@ class Operations(pyfuse3.Operations):
         return self._last_handle
 
     def _attributes(self, inode: Inode) -> pyfuse3.EntryAttributes:
-        """Attributes of *inode* but for the link count of a directory.
+        """Attributes of *inode* but for the link count of a directory where that changes.
 
-        Only GETATTR gives that one: it is what stat(2) sends in any case.
+        Only GETATTR gives that one: it is what stat(2) sends in any case, where nothing is kept.
         """
-        kind = inode.node.kind
+        node = inode.node
+        kind = node.kind
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = inode.number
         entry.entry_timeout = 0
-        entry.attr_timeout = 0
+        entry.attr_timeout = _KEPT if node.is_settled else 0
         entry.st_mode = _FILE_TYPES[kind] | inode.mode
-        entry.st_nlink = 2 if kind is NodeKind.DIRECTORY else 1
+        entry.st_nlink = 1
+        if kind is NodeKind.DIRECTORY:
+            entry.st_nlink = 2 + node.subdirectories() if node.is_settled else 2
         entry.st_uid = inode.uid
         entry.st_gid = inode.gid
         entry.st_size = PAGE_SIZE if kind is NodeKind.ATTRIBUTE else 0

@@ -42,6 +42,8 @@ class DirType(Generic[T]):
     _fixed: Mapping[str, Entry[T]] = field(init=False, repr=False)
     _computed: tuple[Entry[T], ...] = field(init=False, repr=False)
     _nested: tuple[Entry[T], ...] = field(init=False, repr=False)
+    is_settled: bool = field(init=False, repr=False)
+    """`directories` of an object never changes."""
 
     def __post_init__(self) -> None:
         """Index the rows."""
@@ -56,8 +58,9 @@ class DirType(Generic[T]):
                 fixed[entry.name] = entry
         object.__setattr__(self, "_fixed", fixed)
         object.__setattr__(self, "_computed", tuple(computed))
-        nested = (entry for entry in self.entries if isinstance(entry, (Sub, Each, Include)))
+        nested = (entry for entry in self.entries if entry.has_directories)
         object.__setattr__(self, "_nested", tuple(nested))
+        object.__setattr__(self, "is_settled", all(entry.is_settled for entry in self.entries))
 
     def find(self, obj: T, name: str) -> Found | None:
         """What *name* stands for in the directory of *obj*, or None."""
@@ -84,12 +87,18 @@ class DirType(Generic[T]):
         """How many of the names are directories."""
         return sum(entry.directories(obj) for entry in self._nested)
 
+    @property
+    def has_directories(self) -> bool:
+        """Some of the names may be directories."""
+        return bool(self._nested)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sub(Entry[T_contra], Generic[T_contra, C]):
-    """A fixed subdirectory, of another object (`of`; None hides it) or another view of this one.
+    """A fixed subdirectory, of another object (`of`) or another view of this one.
 
-    `about` says what it is, for documentation.
+    Where `of` is None for an object there is none, from the beginning to the end; one that comes
+    and goes has `visible`. `about` says what it is, for documentation.
     """
 
     name: str
@@ -97,6 +106,16 @@ class Sub(Entry[T_contra], Generic[T_contra, C]):
     of: Callable[[T_contra], C | None]
     visible: Callable[[T_contra], bool] = always
     about: str = ""
+
+    @property
+    def has_directories(self) -> bool:
+        """The one."""
+        return True
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is always there."""
+        return self.visible is always
 
     def names(self, obj: T_contra) -> Iterable[str]:
         """The one name, when there is something to show."""
@@ -132,6 +151,11 @@ class Each(Entry[T_contra], Generic[T_contra, C]):
     about: str = ""
     """What the directories are, for documentation."""
 
+    @property
+    def has_directories(self) -> bool:
+        """All of them, and they come and go."""
+        return True
+
     def names(self, obj: T_contra) -> Iterable[str]:
         """The children's names."""
         return shown(self.children(obj))
@@ -144,8 +168,8 @@ class Each(Entry[T_contra], Generic[T_contra, C]):
     def directories(self, obj: T_contra) -> int:
         """As many as there are children.
 
-        stat(2) of a directory asks for this, and the kernel asks for that on every path that leads
-        through it: a sized collection of children keeps it quick.
+        stat(2) of a directory asks for this, and the kernel does on every path that leads through
+        it: a sized collection of children keeps it quick.
         """
         children = self.children(obj)
         return len(children) if isinstance(children, Sized) else sum(1 for _ in children)
@@ -223,11 +247,16 @@ class Include(Entry[T_contra], Generic[T_contra]):
     """The entries of another type in the same directory, chosen by the object.
 
     A device's directory stays the same directory when its handler changes, while the handler's
-    attributes in it come and go. `among` are all that can be chosen, for documentation.
+    attributes in it come and go. `among` are all that can be chosen.
     """
 
     choose: Callable[[T_contra], DirType[Any] | None]
-    among: tuple[DirType[Any], ...] = ()
+    among: tuple[DirType[Any], ...]
+
+    @property
+    def has_directories(self) -> bool:
+        """Whether one that can be chosen brings any."""
+        return any(chosen.has_directories for chosen in self.among)
 
     def names(self, obj: T_contra) -> Iterable[str]:
         """The names of the chosen type."""

@@ -29,6 +29,16 @@ class Entry(Generic[T_contra]):
 
     __slots__ = ()
 
+    @property
+    def has_directories(self) -> bool:
+        """Some of its names may be directories."""
+        return False
+
+    @property
+    def is_settled(self) -> bool:
+        """`directories` of an object never changes, so that it need not be asked again."""
+        return not self.has_directories
+
     def names(self, obj: T_contra) -> Iterable[str]:
         """The names this row shows in the directory of *obj* now."""
         raise NotImplementedError

@@ -131,10 +131,15 @@ class Node:
         dirtype = self.dirtype
         return dirtype.names(self.obj) if self.alive() else []
 
+    @property
+    def is_settled(self) -> bool:
+        """What stat(2) tells of it changes by chmod(2) and the like only."""
+        return self.kind is not NodeKind.DIRECTORY or self.dirtype.is_settled
+
     def subdirectories(self) -> int:
         """How many of the names are directories."""
         dirtype = self.dirtype
-        return dirtype.directories(self.obj) if self.alive() else 0
+        return dirtype.directories(self.obj) if dirtype.has_directories and self.alive() else 0
 
     def children(self) -> Iterator[Node]:
         """The nodes in this directory, as they are when each is reached."""

@@ -97,9 +97,26 @@ def test_getattr(operations: Operations, path: str, mode: int, size: int, links:
     assert entry.st_ino == number
     assert (entry.st_mode, entry.st_size, entry.st_nlink) == (mode, size, links)
     assert (entry.st_uid, entry.st_gid, entry.st_blocks) == (0, 0, 0)
-    assert (entry.entry_timeout, entry.attr_timeout) == (0, 0)
     again = run(operations.getattr, number, ctx())
     assert again.st_mtime_ns == entry.st_mtime_ns > 0
+
+
+@pytest.mark.parametrize("path", ["devices/disk1", "devices/disk1/type", "devices/disk1/group"])
+def test_what_does_not_change_is_told_once(operations: Operations, path: str) -> None:
+    parent, _, name = path.rpartition("/")
+    number = find(operations, parent)
+    entry = run(operations.lookup, number, name.encode(), ctx())
+    told = run(operations.getattr, entry.st_ino, ctx())
+    for answer in (entry, told):
+        assert (answer.entry_timeout, answer.attr_timeout) == (0, 3600)
+        assert answer.st_nlink == (2 if name == "disk1" else 1)
+
+
+@pytest.mark.parametrize("name", [".", "devices"])
+def test_link_counts_that_change_are_asked_for_each_time(operations: Operations, name: str) -> None:
+    number = int(ROOT) if name == "." else find(operations, name)
+    entry = run(operations.getattr, number, ctx())
+    assert (entry.entry_timeout, entry.attr_timeout) == (0, 0)
 
 
 def test_lookup_counts_and_forget(operations: Operations) -> None:

@@ -192,6 +192,28 @@ def test_directories_are_counted_without_going_through_a_sized_collection() -> N
     assert generated.directories(Names()) == 3
 
 
+SETTLED: DirType[Any] = DirType("kind", (ROW, Sub(name="sub", dirtype=LEAF, of=itself)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "settled"),
+    [
+        ((), True),
+        ((ROW, each_attr(), Link(name="link", target=lambda obj: "x")), True),
+        ((EachLink(children=dict, target=lambda obj, name: "x"),), True),
+        ((Sub(name="sub", dirtype=DirType("list", (each(),)), of=itself),), True),
+        ((Sub(name="sub", dirtype=LEAF, of=itself, visible=bool),), False),
+        ((ROW, each()), False),
+        ((Include(choose=lambda obj: None, among=(LEAF, LEAF)),), True),
+        ((Include(choose=lambda obj: None, among=(LEAF, SETTLED)),), False),
+    ],
+)
+def test_settled_are_those_whose_directories_do_not_change(
+    rows: tuple[Any, ...], settled: bool
+) -> None:
+    assert DirType("kind", rows).is_settled is settled
+
+
 # From recordings of SCST 3.10: directory of the link, where it leads, its text.
 LINKS: list[tuple[str, Target, str]] = [
     ("devices/disk1", ("handlers", "vdisk_fileio"), "../../handlers/vdisk_fileio"),
