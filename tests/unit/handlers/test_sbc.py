@@ -262,6 +262,22 @@ async def test_compare_and_write_in_the_loop(system: System) -> None:
     assert store.calls == []
 
 
+async def test_compare_and_write_that_was_begun_in_the_loop(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, store = await with_store(system)
+    store.quick = True
+
+    def write_half(offset: int, data: memoryview) -> bool:
+        store.content[offset : offset + BLOCK] = data[:BLOCK]
+        return False
+
+    monkeypatch.setattr(store, "try_write", write_half)
+    new = b"n" * 2 * BLOCK
+    assert await system.initiator().execute(caw(1, 2), bytes(2 * BLOCK) + new) == GOOD
+    assert store.content[BLOCK : 3 * BLOCK] == new
+
+
 async def test_compare_and_write_of_nothing(system: System) -> None:
     await with_store(system)
     assert await system.initiator().execute(caw(0, 0)) == GOOD
