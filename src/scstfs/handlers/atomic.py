@@ -27,6 +27,7 @@ MOST_BYTES: Final = 1 << 20
 def write(store: Store, undo: UndoLog, offset: int, data: memoryview) -> None:
     """Write ``data`` durably, or leave everything as it was.  Blocks; raises OSError.
 
+    Only where the old contents can not be put back either, blocks of both kinds are left.
     Raises CheckCondition INTERNAL TARGET FAILURE when the log can not be written.
     """
     old = bytearray(len(data))
@@ -40,11 +41,24 @@ def write(store: Store, undo: UndoLog, offset: int, data: memoryview) -> None:
         try:
             store.write(offset, data, durable=True)
         except OSError:
-            # Should this fail, too, it is done when the store is opened next time.
-            store.write(offset, memoryview(old), durable=True)
+            _put_back(store, offset, old)
             _cross_out(undo)
             raise
         _cross_out(undo)
+
+
+def _put_back(store: Store, offset: int, old: bytearray) -> None:
+    try:
+        store.write(offset, memoryview(old), durable=True)
+    except OSError as error:
+        # To be done when the store is opened next time?  By then the initiator, which hears of the
+        # error, may have written these blocks again, and has been promised that they stay.
+        log.error(
+            "%d bytes from byte %d on hold parts of an atomic write that failed: %s",
+            len(old),
+            offset,
+            error,
+        )
 
 
 def _cross_out(undo: UndoLog) -> None:

@@ -86,16 +86,24 @@ def _place(path: Path) -> Path:
     return path
 
 
+def overwrite(fd: int, data: bytes) -> None:
+    """Write all of ``data`` from the beginning of a file on.
+
+    Raises OSError, and may have written a part then.
+    """
+    view, offset = memoryview(data), 0
+    while view:
+        written = os.pwrite(fd, view, offset)
+        if written == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        view = view[written:]
+        offset += written
+
+
 def _fill(path: Path, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
-        view, offset = memoryview(data), 0
-        while view:
-            written = os.pwrite(fd, view, offset)
-            if written == 0:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            view = view[written:]
-            offset += written
+        overwrite(fd, data)
         os.fsync(fd)
     finally:
         os.close(fd)

@@ -42,6 +42,8 @@ class UndoLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lock = threading.Lock()
+        #: It is certain that the file will be found after a crash.
+        self._is_placed = False
 
     def enter(self, medium: bytes, entry: UndoEntry) -> None:
         """Make ``entry`` durable; ``medium`` is the name of what it belongs to.  Raises OSError."""
@@ -49,17 +51,22 @@ class UndoLog:
         crc = zlib.crc32(entry.data)
         checked = _HEADER.pack(_MAGIC, *fields, crc, 0)
         header = _HEADER.pack(_MAGIC, *fields, crc, zlib.crc32(checked))
-        created = not self.path.exists()
-        if created:
+        if not self._is_placed:
             self.path.parent.mkdir(mode=0o755, exist_ok=True)
             files.sync_directory(self.path.parent.parent)
         self._write(header + entry.data)
-        if created:
+        if not self._is_placed:
             files.sync_directory(self.path.parent)
+            self._is_placed = True
 
     def cross_out(self) -> None:
         """The entry is not needed any more; durable.  Raises OSError."""
-        self._write(_BLANK)
+        try:
+            self._write(_BLANK)
+        except OSError:
+            # Overwriting may need space, which removing does not.
+            self._is_placed = False
+            files.remove(self.path)
 
     def pending(self, medium: bytes) -> UndoEntry | None:
         """The entry that was not crossed out, if it is complete and about ``medium``.
@@ -80,8 +87,8 @@ class UndoLog:
         return UndoEntry(offset, content)
 
     def _write(self, data: bytes) -> None:
-        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_DSYNC | os.O_CLOEXEC, 0o600)
         try:
-            os.pwritev(fd, (data,), 0, os.RWF_DSYNC)
+            files.overwrite(fd, data)
         finally:
             os.close(fd)

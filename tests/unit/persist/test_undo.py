@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -58,6 +61,32 @@ def test_damage_is_noticed(undo: UndoLog, position: int) -> None:
     data[position] ^= 1
     undo.path.write_bytes(data)
     assert undo.pending(b"disk") is None
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """The system writes no more than ``size`` bytes into a file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_an_entry_that_is_cut_short_is_not_relied_on(undo: UndoLog) -> None:
+    with files_of_at_most(100), pytest.raises(OSError, match="File too large"):
+        undo.enter(b"disk", ENTRY)
+    assert undo.pending(b"disk") is None
+
+
+def test_an_entry_that_can_not_be_overwritten_is_removed(undo: UndoLog) -> None:
+    undo.enter(b"disk", ENTRY)
+    with files_of_at_most(0):
+        undo.cross_out()
+    assert undo.pending(b"disk") is None
+    undo.enter(b"disk", ENTRY)
+    assert undo.pending(b"disk") == ENTRY
 
 
 def test_a_log_that_can_not_be_written(undo: UndoLog) -> None:
