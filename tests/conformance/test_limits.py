@@ -37,6 +37,7 @@ SLACK = 12 * MIB
 IDLE_CONNECTION = 48 * 1024
 #: No command of anybody else may take longer (seconds), on a busy machine.
 PROMPTLY = 1.0
+TASK_SET_FULL = 0x28
 
 
 @pytest.fixture
@@ -217,6 +218,10 @@ def read_10(lba: int, blocks: int) -> bytes:
     return struct.pack(">BBIBHB", 0x28, 0, lba, 0, blocks, 0)
 
 
+def read_16(lba: int, blocks: int) -> bytes:
+    return struct.pack(">BBQIBB", 0x88, 0, lba, blocks, 0, 0)
+
+
 def write_16(lba: int, blocks: int) -> bytes:
     return struct.pack(">BBQIBB", 0x8A, 0, lba, blocks, 0, 0)
 
@@ -373,6 +378,33 @@ def test_answers_that_nobody_reads_fill_no_more_than_the_window_allows(
         for _ in range(50):
             neighbour.look()
     assert_gone(daemon)
+
+
+def test_reads_that_waited_fill_no_more_than_the_window_allows(live: LiveTarget) -> None:
+    """They were taken while nothing was read yet; TASK SET FULL asks to send them again."""
+    length = MIB
+    live.write(f"{DIRECTORY}/QueuedCommands", "16\n")
+    with live.log_in(keys=[("MaxBurstLength", str(length // 4))]) as initiator:
+        allowed = 16 * length // 4
+        (nexus,) = live.sessions()
+        device = live.target().default_acg.luns[0].device
+        live.call(device.tasks.freeze)
+        waiting = [initiator.issue(read_10(0, length // 512), expect=length) for _ in range(15)]
+        initiator.ping()
+        peak = live.call(lambda: device.tasks.thaw() or nexus.connection.reading)
+        assert allowed <= peak < allowed + length
+        statuses = [initiator.wait(task).status for task in waiting]
+        assert statuses == [0] * (allowed // length) + [TASK_SET_FULL] * (15 - allowed // length)
+        assert live.call(lambda: nexus.connection.reading) == 0
+        assert initiator.command(read_10(0, length // 512), expect=length).data == bytes(length)
+
+
+@pytest.mark.slow
+def test_reads_of_more_than_a_device_takes_are_refused(daemon: Served) -> None:
+    length = 65 * MIB
+    with daemon.log_in(1) as initiator:
+        task = initiator.command(read_16(0, length // 512), expect=length)
+        assert (task.status, task.sense[12:14]) == (2, b"\x24\x00")
 
 
 def assert_gone(daemon: Served) -> None:

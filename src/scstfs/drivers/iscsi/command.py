@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from scstfs.core.command import Command, TaskAttribute
 from scstfs.scsi.opcodes import Direction
+from scstfs.scsi.status import Status, TaskStatus
 
 if TYPE_CHECKING:
     from scstfs.core.buffers import Buffer
@@ -44,8 +45,15 @@ class IscsiCommand(Command):
         self._buffer: Buffer | None = None
 
     def allocate(self, size: int) -> memoryview:
-        """Pooled memory that the answer is sent from."""
-        self._buffer = self.nexus.take_buffer(self.task.connection, size)
+        """Pooled memory that the answer is sent from.
+
+        Raises TaskStatus where the answers before it fill as much as one connection may.  No more
+        requests are looked at then, but some may have waited for their turn since before that.
+        """
+        connection = self.task.connection
+        if connection.reading >= connection.reading_limit:
+            raise TaskStatus(Status.TASK_SET_FULL)
+        self._buffer = self.nexus.take_buffer(connection, size)
         return self._buffer.view
 
     def cancel_transfer(self) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from fastcrc import crc32
 
+from scstfs.core.buffers import MAX_POOLED
 from scstfs.core.command import Command, TaskAttribute
 from scstfs.core.counters import ALIGNMENT
 from scstfs.core.ending import finish
@@ -165,7 +166,8 @@ def answer(
             start = behind
             counter = writes
         else:
-            if read is None or flags not in _READS or lengths:
+            # What is longer keeps everybody waiting, and may be more than the device takes.
+            if read is None or flags not in _READS or lengths or length > MAX_POOLED:
                 break
             loan = lend(lba, blocks) if length >= _LONG and not data_digests else None
             if length > segment:

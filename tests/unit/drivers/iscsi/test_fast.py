@@ -10,6 +10,7 @@ from pathlib import Path
 import crc32c
 import pytest
 
+from scstfs.core.buffers import MAX_POOLED
 from scstfs.core.taskset import Claim
 from scstfs.drivers.iscsi import fast
 from scstfs.handlers.page_cache import LentFile
@@ -383,6 +384,24 @@ async def test_what_takes_several_pdus_and_is_not_lent_is_copied_once(system: Sy
         assert borrowed == []
     assert one.from_files == 0
     assert one.session.counters.read.io_bytes == 2 * LONG
+
+
+@pytest.mark.parametrize("digests", [False, True])
+async def test_very_long_reads_go_the_general_way(tmp_path: Path, digests: bool) -> None:
+    """Nobody is served meanwhile, and how much a device takes is not looked at here."""
+
+    def allocate(size: int) -> tuple[memoryview, Callable[[], None]]:
+        return memoryview(bytearray(size)), lambda: None
+
+    async with target(tmp_path) as system:
+        await system.add_disk("disk", size=2 * MAX_POOLED)
+        one = Fast(system, digests=digests)
+        for sn, length in enumerate((MAX_POOLED, MAX_POOLED + BLOCK), 1):
+            pdu = command(sn, f"28000000000000{length // BLOCK:04x}00", expect=length)
+            one.connection.rx.feed(encode(pdu) if digests else pdu.raw)
+            fast.answer(one.connection, one.session, SEGMENT, IMMEDIATE, allocate=allocate)
+            assert bool(one.left) == (length > MAX_POOLED)
+            assert sum(len(pdu.data) for pdu in one.out()) == (0 if one.left else length)
 
 
 async def test_without_memory_a_long_read_goes_the_general_way(system: System) -> None:
