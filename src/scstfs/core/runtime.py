@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 import trio
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -56,4 +59,8 @@ class TrioRuntime:
 
 async def _later(delay: float, call: Callable[[], None]) -> None:
     await trio.sleep(delay)
-    call()
+    try:
+        call()
+    except Exception:
+        # A bug in one call must not end everything that the nursery holds.
+        log.exception("a delayed call failed")

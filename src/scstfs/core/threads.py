@@ -8,6 +8,7 @@ them, so that thousands of idle LUNs cost nothing.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -16,7 +17,10 @@ from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from typing import Final, Protocol, TypeAlias
 
+from scstfs.log import RateLimited
+
 log = logging.getLogger(__name__)
+_incidents: Final = RateLimited(log)
 
 Work: TypeAlias = Callable[[], object]
 Done: TypeAlias = Callable[[object, BaseException | None], None]
@@ -100,15 +104,25 @@ class WorkerPool:
         return list(reversed(self._threads))
 
     def submit(self, work: Work, done: Done) -> None:
-        """Run ``work()`` in a thread, then ``done(value, error)`` in the event loop."""
+        """Run ``work()`` in a thread, then ``done(value, error)`` in the event loop.
+
+        ``error`` is what ``work`` raised, or OSError EAGAIN if the system has no thread for it.
+        """
         self._in_flight += 1
-        if self._in_flight > self._spawned and self._spawned < self._size:
-            self._spawn()
 
         def finished(value: object, error: BaseException | None) -> None:
             self._in_flight -= 1
             done(value, error)
 
+        if self._in_flight > self._spawned and self._spawned < self._size:
+            try:
+                self._spawn()
+            except RuntimeError as error:
+                _incidents.warning("%s: %s", self.name, error)
+                if not self._spawned:
+                    refusal = OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+                    self._completions.post(finished, None, refusal)
+                    return
         self._queue.put((work, finished))
 
     def resize(self, size: int) -> None:
@@ -131,8 +145,9 @@ class WorkerPool:
         self.resize(0)
 
     def _spawn(self) -> None:
-        self._spawned += 1
+        """Start a thread; raises RuntimeError where the system allows no more."""
         threading.Thread(target=self._run, name=self.name, daemon=True).start()
+        self._spawned += 1
 
     def _run(self) -> None:
         tid = threading.get_native_id()
