@@ -31,7 +31,7 @@ from scstfs.iscsi.functions import Functions
 from scstfs.iscsi.host import Host
 from scstfs.iscsi.negotiate import SessionParameters
 from scstfs.iscsi.receive import Receiver
-from scstfs.iscsi.requests import Rejected, Request
+from scstfs.iscsi.requests import EarlyData, Rejected, Request
 from scstfs.iscsi.serial import add, less, within
 from scstfs.iscsi.text_exchange import TextExchange
 from scstfs.iscsi.transmit import HIGH_WATER, Transmitter
@@ -59,7 +59,7 @@ class Connection(Commands):
         self.functions = Functions(self)
         #: Requests that came before their turn, by CmdSN, and the data that came for them, by ITT.
         self._held: dict[int, Request] = {}
-        self._held_data: dict[int, list[Request]] = {}
+        self._held_data: dict[int, EarlyData] = {}
         #: CmdSNs that count as received although nothing came with them.
         self._skipped: set[int] = set()
         super().__init__(
@@ -170,7 +170,7 @@ class Connection(Commands):
         if is_new and within(cmd_sn, self.exp_cmd_sn, self.max_cmd_sn):
             self._held[cmd_sn] = held = request.copy()
             if held.header[0] == Opcode.SCSI_COMMAND and not held.header[1] & FINAL:
-                self._held_data[held.itt] = []
+                self._held_data[held.itt] = EarlyData(self.parameters.first_burst_length)
             self.is_plain = False
         return False
 
@@ -180,11 +180,8 @@ class Connection(Commands):
         Any other is that of a task that has been aborted or answered meanwhile.
         """
         kept = self._held_data.get(request.itt)
-        if kept is None:
-            return
-        kept.append(request.copy())
-        if sum(len(part.data) for part in kept) > self.parameters.first_burst_length:
-            raise ProtocolError("more unsolicited data than FirstBurstLength allows")
+        if kept is not None:
+            kept.add(request)
 
     def _settle(self) -> None:
         """Go on with what has waited for the request that was just handled."""
@@ -196,7 +193,8 @@ class Connection(Commands):
                 break
             row = self._requests[request.header[0] & codes.OPCODE_MASK]
             self._handle(row, request, is_numbered=True)
-            for data in self._held_data.pop(request.itt, ()):
+            early = self._held_data.pop(request.itt, None)
+            for data in () if early is None else early.parts:
                 self._handle(_REQUESTS[Opcode.DATA_OUT], data, is_numbered=False)
             if self.exp_cmd_sn == due:
                 # It was rejected, and has to be sent again.

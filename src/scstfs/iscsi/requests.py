@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from scstfs.iscsi import pdu
-from scstfs.iscsi.errors import RejectReason
+from scstfs.iscsi.errors import ProtocolError, RejectReason
+
+#: Bytes that any data segment may have (RFC 7143 13.12); none but the last need have less.
+_LEAST_SEGMENT: Final = 512
+#: Shorter ones that are kept all the same.
+_SHORT_SEGMENTS: Final = 16
 
 
 class Request(NamedTuple):
@@ -32,6 +37,27 @@ class Request(NamedTuple):
         """One that stays valid when the buffers are used for something else."""
         header = bytearray(self.header[self.at : self.at + pdu.BHS_LENGTH])
         return Request(header, 0, self.ahs, memoryview(bytes(self.data)), self.intact)
+
+
+class EarlyData:
+    """Unsolicited data that came for a command before the command's turn, in order."""
+
+    __slots__ = ("_limit", "parts", "size")
+
+    def __init__(self, limit: int) -> None:
+        """``limit`` is how many bytes may come unsolicited (FirstBurstLength)."""
+        self._limit = limit
+        self.parts: list[Request] = []
+        self.size = 0
+
+    def add(self, request: Request) -> None:
+        """Keep a copy of a Data-Out PDU; raises ProtocolError where there is no end to them."""
+        self.size += len(request.data)
+        if self.size > self._limit:
+            raise ProtocolError("more unsolicited data than FirstBurstLength allows")
+        if len(self.parts) > self._limit // _LEAST_SEGMENT + _SHORT_SEGMENTS:
+            raise ProtocolError("unsolicited data in too many pieces, before the command's turn")
+        self.parts.append(request.copy())
 
 
 class Rejected(Exception):  # noqa: N818 - a decision about a request, not an error of ours

@@ -104,6 +104,19 @@ def test_an_early_command_may_not_bring_data_without_end() -> None:
         engine.feed(data_out(2, b"x", offset=1024, data_sn=1))
 
 
+@pytest.mark.parametrize("piece", [0, 1])
+def test_an_early_command_may_not_bring_pieces_without_end(piece: int) -> None:
+    """Each of them costs more memory than there is data in it."""
+    engine = Engine(SessionParameters(initial_r2t=0, first_burst_length=65536))
+    engine.feed(command(2, cmd_sn=2, write=65536, final=False))
+    pieces = [
+        data_out(2, bytes(piece), offset=n * piece, data_sn=n, final=False) for n in range(200)
+    ]
+    engine.feed(*pieces[:128])
+    with pytest.raises(ProtocolError, match="pieces"):
+        engine.feed(*pieces[128:])
+
+
 def test_early_requests_are_copied(engine: Engine) -> None:
     """The buffer that they arrived in is used again."""
     engine.feed(command(2, cmd_sn=2, write=100, data=DATA[:100]))
