@@ -87,6 +87,23 @@ def test_the_example_of_scst(tmp_path: Path) -> None:
         assert "Images are identical" in compared.stdout
 
 
+def test_a_set_without_lun_0_is_told_of(tmp_path: Path) -> None:
+    need_programs("iscsi-ls")
+    with storage(tmp_path, mountpoint=SCST_TGT) as served:
+        served.add_device("vdisk_nullio", "null")
+        directory = served.add_target(TARGET, "null")
+        assert luns(served) == [("0", "1T")]
+        served.write(f"{directory}/luns/mgmt", "clear", "add null 1")
+        assert luns(served) == [("1", "1T")]
+    # The log is complete when the daemon has ended.
+    told = [line for line in served.running.lines if "tgt_dev for LUN 0 not found" in line]
+    assert len(told) == 1, served.running.log
+    assert (
+        "command to unexisting LU? (initiator iqn.2007-10.com.github:sahlberg:libiscsi" in told[0]
+    )
+    assert f"target {TARGET}" in told[0]
+
+
 def test_our_own_example() -> None:
     need_mounts()
     need_programs("unshare", "ip", "tree", "iscsi-ls", "iscsi-inq", "qemu-img")
