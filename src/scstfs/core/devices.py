@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from scstfs.core import access
 from scstfs.core.session import TgtDev
 from scstfs.persist.state import ReservationsFile
-from scstfs.sysfs.errors import SysfsError
+from scstfs.sysfs.errors import failed
 
 if TYPE_CHECKING:
     from scstfs.core.device import Device
@@ -51,7 +51,7 @@ async def register(
     try:
         opened = await scst.runtime.run_blocking(load)
     except OSError as error:
-        raise SysfsError(error.errno or 0, f"{device.name}: {error}") from error
+        raise failed(device.name, error) from error
     install(opened)
     appear(scst, device)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from scstfs.core.waiting import quiet
 from scstfs.scsi.alua import AccessState
-from scstfs.sysfs.errors import SysfsError, removed
+from scstfs.sysfs.errors import SysfsError, failed, removed
 
 if TYPE_CHECKING:
     from scstfs.handlers.store import Store
@@ -64,6 +64,8 @@ async def change_medium(device: VdiskDevice, filename: str | None) -> None:
     store = await _open(device, filename)
     try:
         async with quiet(device):
+            if not device.alive:
+                raise removed()
             store, opened = None, store
             device.settings.filename = filename
             device.medium_changed = device.medium_changed or filename is not None
@@ -126,7 +128,7 @@ async def _open(device: VdiskDevice, filename: str | None) -> Store | None:
             lambda: device.kind.open_store(device, filename)
         )
     except OSError as error:
-        raise SysfsError(error.errno or errno.EIO, f"{device.name}: {error}") from error
+        raise failed(device.name, error) from error
     if not device.alive:
         _discard(store)
         raise removed()

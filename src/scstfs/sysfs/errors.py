@@ -32,6 +32,11 @@ def invalid(reason: str) -> SysfsError:
     return SysfsError(errno_codes.EINVAL, reason)
 
 
+def failed(what: str, error: OSError) -> SysfsError:
+    """The system's refusal of something about *what*: its errno, or EIO where it has none."""
+    return SysfsError(error.errno or errno_codes.EIO, f"{what}: {error}")
+
+
 def removed() -> SysfsError:
     """The answer of kernfs on a descriptor whose object is gone: ENODEV, and nothing to log."""
     return SysfsError(errno_codes.ENODEV)

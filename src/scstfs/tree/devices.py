@@ -19,7 +19,7 @@ from scstfs.scsi.opcodes import DeviceType
 from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import DirType, Each, EachLink, Include, Link, Sub
 from scstfs.sysfs.entry import itself
-from scstfs.sysfs.errors import SysfsError, invalid, removed
+from scstfs.sysfs.errors import SysfsError, failed, invalid, removed
 from scstfs.sysfs.numbers import in_range, kstrtol, prefix_keyword
 from scstfs.sysfs.text import BLANKS, first_line
 from scstfs.tree import paths, vdisk
@@ -148,7 +148,7 @@ async def _set_pr_file_name(device: Device, name: str) -> None:
                 raise removed()
             _require_unused(device)
     except OSError as error:
-        raise SysfsError(error.errno or errno.EIO, f"{device.name}: {error}") from error
+        raise failed(device.name, error) from error
     device.pr.load(file, saved)
     device.pr_file_name = name or None
     if saved is None and old is not None:

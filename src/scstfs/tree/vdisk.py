@@ -13,7 +13,7 @@ from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi import sense
 from scstfs.sysfs.attr import Attr, spaced_line
 from scstfs.sysfs.directory import DirType
-from scstfs.sysfs.errors import SysfsError, invalid
+from scstfs.sysfs.errors import SysfsError, failed, invalid
 from scstfs.sysfs.numbers import kstrtoul
 from scstfs.sysfs.text import BLANKS, decode
 from scstfs.tree import protection
@@ -221,7 +221,7 @@ async def _flush(device: VdiskDevice, _value: None) -> None:
     try:
         await device.scst.runtime.run_blocking(store.flush)
     except OSError as error:
-        raise SysfsError(error.errno or errno.EIO, f"{device.name}: {error}") from error
+        raise failed(device.name, error) from error
     finally:
         device.tasks.release(hold)
 

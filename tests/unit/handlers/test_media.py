@@ -5,11 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trio
 
 from scstfs.handlers import media
 from scstfs.handlers.store import Store
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.sysfs.errors import SysfsError
+from tests.support.fake_store import FakeStore
 from tests.support.target import System
 
 MIB = 1 << 20
@@ -96,3 +98,28 @@ async def test_media_of_a_drive(system: System) -> None:
     await media.change_medium(drive, None)
     assert drive.store is None
     assert drive.settings.filename is None
+
+
+async def test_a_drive_that_is_deleted_while_its_commands_run(system: System) -> None:
+    drive = await system.add("vcdrom", "cd")
+    old = FakeStore()
+    drive.install(old)
+    old.pause("read")
+    reader = system.initiator().start(b"\x28" + bytes(7) + b"\x01\0", data_in=2048)
+    image = system.directory / "image"
+    image.write_bytes(bytes(2048))
+
+    async def change_medium() -> None:
+        with pytest.raises(SysfsError) as caught:
+            await media.change_medium(drive, str(image))
+        assert caught.value.errno == errno.ENODEV
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(change_medium)
+        while not drive.tasks.gated:
+            # The image is being opened in a thread.
+            await trio.sleep(0)
+        system.delete("cd")
+        old.resume("read")
+    assert reader.is_over
+    assert drive.store is None

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from scstfs.sysfs.errors import SysfsError, invalid, removed
+from scstfs.sysfs.errors import SysfsError, failed, invalid, removed
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,12 @@ from scstfs.sysfs.errors import SysfsError, invalid, removed
     [
         (invalid("Unknown action"), errno.EINVAL, "EINVAL: Unknown action"),
         (removed(), errno.ENODEV, "ENODEV"),
+        (
+            failed("disk", OSError(errno.ENOSPC, "full")),
+            errno.ENOSPC,
+            "ENOSPC: disk: [Errno 28] full",
+        ),
+        (failed("disk", OSError("odd")), errno.EIO, "EIO: disk: odd"),
         (SysfsError(errno.EAGAIN), errno.EAGAIN, "EAGAIN"),
         (SysfsError(9999, "odd"), 9999, "9999: odd"),
     ],
