@@ -159,8 +159,15 @@ class ScsiBus:
         self._directory = directory
 
     async def rescan(self) -> None:
-        """Look again; never raises for what a device or the system does."""
-        found = await self._scst.runtime.run_blocking(lambda: scan(self._directory))
+        """Look again; never raises for what a device or the system does.
+
+        Where the system does not list its devices, those that are known stay.
+        """
+        try:
+            found = await self._scst.runtime.run_blocking(lambda: scan(self._directory))
+        except OSError as error:
+            log.error("SCSI devices can not be looked for: %s", error)
+            return
         for name, device in list(self._scst.devices.items()):
             if isinstance(device, ScsiDevice) and found.get(name) != device.found:
                 devices.unregister(self._scst, device)
@@ -193,7 +200,10 @@ def find(scst: Scst, address: str) -> ScsiDevice:
 
 
 def scan(directory: Path = SCSI_DEVICES) -> Mapping[str, Found]:
-    """The SCSI devices of the machine by address; blocking."""
+    """The SCSI devices of the machine by address; blocking.
+
+    Raises OSError if they can not be listed.
+    """
     found: dict[str, Found] = {}
     try:
         names = sorted(os.listdir(directory))

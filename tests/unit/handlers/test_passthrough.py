@@ -110,6 +110,15 @@ async def test_another_device_at_an_address_is_another_device(
     assert "handler" not in everything.names("devices/1:0:0:0")
 
 
+@pytest.mark.logs("SCSI devices can not be looked for: .*Not a directory")
+async def test_what_can_not_be_listed_stays(everything: Whole, machine: Machine) -> None:
+    machine.plug("1:0:0:0", 0, PLACE)
+    await ScsiBus(everything.scst, machine.scsi_devices).rescan()
+    no_directory = machine.scsi_devices / "1:0:0:0/device/type"
+    await ScsiBus(everything.scst, no_directory).rescan()
+    assert everything.names("devices") == ["1:0:0:0"]
+
+
 async def test_virtual_devices_are_left_alone(everything: Whole, machine: Machine) -> None:
     await everything.add_null("null1")
     await ScsiBus(everything.scst, machine.scsi_devices).rescan()
