@@ -89,6 +89,25 @@ def test_answers_have_to_be_taken_within_rsp_timeout(ticks: None, live: LiveTarg
             time.sleep(0.02)
 
 
+@pytest.mark.slow
+@pytest.mark.logs("connection dropped because of an internal error")
+def test_a_bug_in_one_connection_is_the_end_of_that_one_only(
+    ticks: None, live: LiveTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with live.log_in() as unlucky:
+        (nexus,) = live.sessions()
+        assert nexus.connection is not None
+        with live.log_in(number=2) as bystander:
+
+            def lose_patience(_now: float) -> None:
+                raise RuntimeError
+
+            monkeypatch.setattr(nexus.connection.functions, "lose_patience", lose_patience)
+            assert unlucky.wait_closed() == []
+            assert bystander.ping(b"x").data == b"x"
+            assert [nexus.initiator for nexus in live.sessions()] == [bystander.name]
+
+
 @pytest.mark.logs("login of somebody took too long")
 def test_a_login_has_to_end_in_time(live: LiveTarget, monkeypatch: pytest.MonkeyPatch) -> None:
     defaults = Login.__init__.__kwdefaults__
@@ -387,15 +406,21 @@ def test_reads_that_waited_fill_no_more_than_the_window_allows(live: LiveTarget)
     with live.log_in(keys=[("MaxBurstLength", str(length // 4))]) as initiator:
         allowed = 16 * length // 4
         (nexus,) = live.sessions()
-        device = live.target().default_acg.luns[0].device
+        connection, device = nexus.connection, live.target().default_acg.luns[0].device
+        assert connection is not None
+
+        def thaw() -> int:
+            device.tasks.thaw()
+            return connection.reading
+
         live.call(device.tasks.freeze)
         waiting = [initiator.issue(read_10(0, length // 512), expect=length) for _ in range(15)]
         initiator.ping()
-        peak = live.call(lambda: device.tasks.thaw() or nexus.connection.reading)
+        peak = live.call(thaw)
         assert allowed <= peak < allowed + length
         statuses = [initiator.wait(task).status for task in waiting]
         assert statuses == [0] * (allowed // length) + [TASK_SET_FULL] * (15 - allowed // length)
-        assert live.call(lambda: nexus.connection.reading) == 0
+        assert live.call(lambda: connection.reading) == 0
         assert initiator.command(read_10(0, length // 512), expect=length).data == bytes(length)
 
 

@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from scstfs.drivers.iscsi.nexus import Nexus
+from scstfs.drivers.iscsi.wire import Wire
 from tests.conformance.conftest import Connect, LogIn
 from tests.support import iscsi_wire as wire
 from tests.support.initiator import Chap, Initiator, LoginError
@@ -53,6 +55,27 @@ def test_the_same_port_reinstates_its_session(connect: Connect, initiator: Initi
     assert new.tsih not in (0, initiator.tsih)
     assert sense(new)[:2] == (6, 0x29)
     assert new.command(READY).status == 0
+
+
+def test_a_session_that_ends_before_its_login_is_answered_never_begins(
+    live: LiveTarget, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer may take long, and another login the session's place meanwhile."""
+    send_all = Wire.send_all
+    begun: list[Nexus] = []
+
+    async def send_and_end(self: Wire, data: bytes) -> None:
+        await send_all(self, data)
+        for nexus in live.server.sessions_of(live.target()):
+            nexus.end()
+
+    monkeypatch.setattr(Wire, "send_all", send_and_end)
+    monkeypatch.setattr(Nexus, "start", lambda nexus, _connection: begun.append(nexus))
+    initiator = connect()
+    initiator.login(TARGET)
+    assert initiator.wait_closed() == []
+    wait_for_end(live, initiator)
+    assert begun == []
 
 
 def test_tasks_of_a_session_that_is_reinstated_end_silently(

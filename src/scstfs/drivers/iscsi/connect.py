@@ -48,14 +48,16 @@ async def serve(server: Server, wire: Wire) -> None:
     try:
         with wire.scope, _guarded(wire):
             result, rest = await _log_in(server, wire, admission)
-            if result is not None:
+            # Another login may have taken the session's place while the answer was being sent.
+            if result is not None and not wire.scope.cancel_called:
                 await _full_feature(server, wire, admission.nexus, result, rest)
         if wire.lingers:
             await wire.linger()
     finally:
         if admission.nexus is not None:
             # Also where the connection has not got as far as that.
-            admission.nexus.connection_ended(wire)
+            with _guarded(wire):
+                admission.nexus.connection_ended(wire)
 
 
 @contextmanager
@@ -157,7 +159,11 @@ async def _pump(
     server: Server, wire: Wire, connection: Connection, host: Nexus | DiscoverySession
 ) -> None:
     """Receive, process, send; until the connection ends."""
-    rx, flusher = connection.rx, wire.flusher
+    rx, flusher, scst = connection.rx, wire.flusher, server.scst
+
+    def poll_seconds() -> float:
+        return scst.poll_us * 1e-6
+
     # Closing cancels the scope, but not every turn awaits something.
     while not wire.scope.cancel_called:
         flusher.hold()
@@ -178,6 +184,6 @@ async def _pump(
             await wire.wait_for_room(connection.has_room)
             continue
         is_idle = not connection.under_way()
-        if await wire.receive(rx, server.scst.poll_us * 1e-6, is_idle=is_idle) == 0:
+        if await wire.receive(rx, poll_seconds, is_idle=is_idle) == 0:
             wire.reason = wire.reason or "closed by the initiator"
             return

@@ -348,12 +348,21 @@ class Server:
             await trio.sleep(TICK)
             now = trio.current_time()
             for wire, (watchdog, owner) in list(self._watched.items()):
-                reason = watchdog.check(now, owner.limits)
-                if reason is not None:
-                    _incidents.warning("%s: %s", wire.peer, reason)
-                    owner.disconnect(reason)
-                else:
-                    wire.flush()
+                try:
+                    self._look_after(wire, watchdog, owner, now)
+                except Exception:
+                    # A bug in one connection must not be the end of all.
+                    log.exception("%s: connection dropped because of an internal error", wire.peer)
+                    owner.disconnect("internal error")
+
+    @staticmethod
+    def _look_after(wire: Wire, watchdog: Watchdog, owner: _Watched, now: float) -> None:
+        reason = watchdog.check(now, owner.limits)
+        if reason is not None:
+            _incidents.warning("%s: %s", wire.peer, reason)
+            owner.disconnect(reason)
+        else:
+            wire.flush()
 
 
 def _access_name(target: IscsiTarget, initiator: str, address: str) -> str:

@@ -88,7 +88,12 @@ class Flusher:
         self._armed = False
         ready, self._ready = self._ready, {}
         for wire in ready:
-            wire.flush()
+            try:
+                wire.flush()
+            except Exception:
+                # A bug in one connection must not keep the others waiting.
+                log.exception("%s: connection dropped because of an internal error", wire.peer)
+                wire.close("internal error")
 
 
 class Wire:
@@ -220,10 +225,12 @@ class Wire:
 
     # Receiving
 
-    async def receive(self, rx: Receiver, poll: float = 0.0, *, is_idle: bool = False) -> int:
+    async def receive(
+        self, rx: Receiver, poll: Callable[[], float] | None = None, *, is_idle: bool = False
+    ) -> int:
         """Receive what there is into ``rx``, waiting if there is nothing; 0 at the end.
 
-        ``poll`` is for how long (seconds) to look for more before sleeping; ``is_idle`` says that
+        ``poll`` tells for how long (seconds) to look for more before sleeping, ``is_idle`` that
         nothing is under way that the peer may be waiting for.  Raises OSError.
         """
         buffers = rx.buffers()
@@ -231,7 +238,7 @@ class Wire:
         if count is None:
             count = self._receive_soon(rx, buffers) if is_idle else None
         if count is None:
-            if poll:
+            if poll is not None:
                 count = await self._poll(buffers, poll)
             if count is None:
                 count = await self._receive_later(buffers, is_idle=is_idle)
@@ -288,9 +295,10 @@ class Wire:
             self._turns = 0
             await trio.lowlevel.checkpoint()
 
-    async def _poll(self, buffers: list[memoryview], duration: float) -> int | None:
-        end = time.perf_counter() + duration
-        while time.perf_counter() < end:
+    async def _poll(self, buffers: list[memoryview], duration: Callable[[], float]) -> int | None:
+        began = time.perf_counter()
+        # It may have been changed meanwhile.
+        while time.perf_counter() - began < duration():
             await trio.lowlevel.checkpoint()
             count = self._receive_now(buffers)
             if count is not None:

@@ -201,3 +201,45 @@ async def test_nobody_is_waited_for_while_others_are_busy(
     wire.flusher.receiver = None
     await receive(wire, peer)
     assert len(sleeps) == 2
+
+
+async def test_polling_ends_as_soon_as_it_is_not_wanted_any_more(
+    pair: tuple[socket.socket, socket.socket], sleeps: list[int]
+) -> None:
+    peer, own = pair
+    wire, asked = wire_of(own), 0
+
+    def poll() -> float:
+        nonlocal asked
+        asked += 1
+        return 3600.0 if asked < 10 else 0.0
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wire.receive, Receiver(4096), poll)
+        with trio.fail_after(5):
+            while not sleeps:
+                await trio.lowlevel.checkpoint()
+        peer.sendall(b"x")
+    assert asked == 10
+    assert len(sleeps) == 1
+
+
+@pytest.mark.logs("internal error")
+async def test_a_bug_in_one_connection_does_not_keep_others_from_sending(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer, own = pair
+    flusher = Flusher(in_loop_soon)
+    broken, good = Wire(own, flusher), Wire(own, flusher)
+
+    def flush() -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(broken, "flush", flush)
+    good.tx.put(HEADER)
+    for wire in (broken, good):
+        flusher.mark(wire)
+    await wait_all_tasks_blocked()
+    assert received(peer, len(HEADER)) == HEADER
+    assert broken.scope.cancel_called
+    assert not good.scope.cancel_called
