@@ -15,7 +15,7 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from scstfs.core.taskset import EVERYTHING, Claim, TaskSet
 from scstfs.scsi.cdb import Decoded, naca
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from scstfs.core.session import Session, TgtDev
 
 Data: TypeAlias = bytes | bytearray | memoryview
+
+#: Units of 100 ns in a second.
+_UNITS: Final = 10_000_000
 
 
 class TaskAttribute(enum.IntEnum):
@@ -130,6 +133,7 @@ class Command:
         self.descriptors: object = None
         #: What a command with descriptors touches, maybe of other devices.
         self.listed_claims: tuple[tuple[TaskSet, Claim], ...] | None = None
+        #: When the command arrived; while latencies are measured, when it came into its phase.
         self._entered = time.monotonic()
         #: Time spent in each phase (100 ns), while latencies are measured.
         self.spans: list[tuple[str, int]] | None = None
@@ -151,14 +155,15 @@ class Command:
 
     @property
     def age(self) -> float:
-        """Seconds that the command has been in its phase."""
-        return time.monotonic() - self._entered
+        """Seconds since the command arrived."""
+        in_phases_before = sum(span for _, span in self.spans or ())
+        return time.monotonic() - self._entered + in_phases_before / _UNITS
 
     def enter(self, phase: Phase) -> None:
         """Go on to ``phase``."""
         if self.spans is not None:
             now = time.monotonic()
-            self.spans.append((self.phase.value, round((now - self._entered) * 10_000_000)))
+            self.spans.append((self.phase.value, round((now - self._entered) * _UNITS)))
             self._entered = now
         self.phase = phase
 

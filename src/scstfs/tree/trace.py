@@ -113,7 +113,7 @@ def commands(scst: Scst) -> str:
 
 def _commands(scst: Scst) -> Iterator[ScsiCommand]:
     for session in scst.sessions():
-        for tgt_dev in session.tgt_devs.values():
+        for tgt_dev in session.all_tgt_devs():
             yield from tgt_dev.commands
 
 

@@ -4,13 +4,16 @@ import logging
 
 import pytest
 
+from scstfs.core import execute
 from scstfs.core import trace as core_trace
+from scstfs.core.command import Command, Phase
 from scstfs.core.session import PendingFunction
 from scstfs.core.trace import TraceLog
 from scstfs.local import open_session
 from scstfs.sysfs.errors import SysfsError
 from scstfs.sysfs.mgmt import parse
 from scstfs.tree.trace import set_level, show_level
+from tests.support.threads import ManualPool
 from tests.support.whole import Whole
 
 
@@ -105,6 +108,42 @@ async def test_commands_under_way_have_a_line_each(everything: Whole) -> None:
         )
         await everything.write("devices/null1/block", "0\n")
     assert everything.read("trace_cmds") == ""
+
+
+async def test_commands_of_a_lun_that_went_have_a_line_while_they_run(everything: Whole) -> None:
+    await everything.write("targets/scst_local/mgmt", "add_target t\n")
+    await everything.add_null("null1")
+    await everything.write("targets/scst_local/t/luns/mgmt", "add null1 3\n")
+    session = open_session(everything.local.targets["t"], "me")
+    await session.execute(3, bytes(6))
+    pool = session.session.tgt_devs[3].pool = ManualPool()
+    verify = bytes.fromhex("2e000000000000000100")
+    async with everything.background(session.execute, 3, verify, bytes(512)):
+        assert pool.queued
+        removal = everything.background(everything.write, "targets/scst_local/t/luns/mgmt", "clear")
+        async with removal:
+            assert "; op WRITE AND VERIFY(10); " in everything.read("trace_cmds")
+            pool.drain()
+    assert everything.read("trace_cmds") == ""
+
+
+@pytest.mark.parametrize("measured", [0, 1])
+async def test_time_counts_from_the_arrival_of_a_command(
+    everything: Whole, monkeypatch: pytest.MonkeyPatch, measured: int
+) -> None:
+    await everything.write("measure_latency", f"{measured}\n")
+    await everything.write("targets/scst_local/mgmt", "add_target t\n")
+    await everything.add_null("null1")
+    await everything.write("targets/scst_local/t/luns/mgmt", "add null1 3\n")
+    session = open_session(everything.local.targets["t"], "me")
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    cmd = Command(session.session, bytes((0, 3)) + bytes(6), bytes(6))
+    execute.prepare(cmd)
+    now += 5
+    cmd.enter(Phase.BLOCKED)
+    now += 2
+    assert "; proc time 7 sec; " in everything.read("trace_cmds")
 
 
 async def test_task_management_under_way_has_a_line_each(everything: Whole) -> None:
