@@ -120,7 +120,7 @@ def test_only_an_internal_portal_lets_initiators_in_without_authentication(
     live: LiveTarget,
 ) -> None:
     live.write(f"{DRIVER}/mgmt", f"add_target_attribute {TARGET} IncomingUser joe 12charsecret\n")
-    live.write(f"{DRIVER}/internal_portal", f"{SECOND} {V6}\n")
+    live.write(f"{DRIVER}/internal_portal", f"{SECOND} 0:0::0001\n")
     for host, expected in ((FIRST, AUTHENTICATION_FAILURE), (SECOND, 0), (V6, 0)):
         assert status(live, host, security=False) == expected
     with live.initiator(host=SECOND) as initiator:
@@ -227,8 +227,9 @@ def test_who_has_come_to_the_right_address_stays(live: LiveTarget) -> None:
         0,
         MOVED_FOR_GOOD,
     ]
-    live.write(f"{DIRECTORY}/redirect", f"[{V6}] temp\n")
-    assert [status(live, host) for host in (FIRST, V6)] == [MOVED, 0]
+    for notation in (V6, "0:0::0001"):
+        live.write(f"{DIRECTORY}/redirect", f"[{notation}] temp\n")
+        assert [status(live, host) for host in (FIRST, V6)] == [MOVED, 0]
 
 
 # Sessions (6.3.1, 6.3.4, 6.3.5)

@@ -25,6 +25,12 @@ def portal_allowed(allowed: Iterable[str], portal: str) -> bool:
     return all(patterns.match(rule, portal) for rule in negative)
 
 
+def same_address(left: str, right: str) -> bool:
+    """Tell whether two numeric addresses, in whatever notation, are one; scopes do not count."""
+    address = _parse_address(left)
+    return address is not None and address == _parse_address(right)
+
+
 def is_listed(listing: str, target: str, address: str) -> bool:
     """Tell whether /etc/initiators.deny or .allow (`listing` is its text) names an initiator.
 

@@ -76,3 +76,19 @@ def test_nothing_listed(listing: str) -> None:
 @pytest.mark.parametrize("listing", ["ALL ALL\n", "x y\nALL\tALL\n", "ALL  10.0.0.1 \n"])
 def test_everything_listed(listing: str) -> None:
     assert acl.is_listed(listing, "iqn.a", "10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "same"),
+    [
+        ("10.0.0.1", "10.0.0.1", True),
+        ("10.0.0.1", "10.0.0.10", False),
+        ("fe80::1", "FE80:0::0001%eth0", True),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("fe80::1", "fe80::2", False),
+        ("host", "host", False),
+    ],
+)
+def test_same_address(left: str, right: str, same: bool) -> None:
+    assert acl.same_address(left, right) is same
+    assert acl.same_address(right, left) is same

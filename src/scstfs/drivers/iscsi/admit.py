@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scstfs.drivers.iscsi.nexus import Nexus
+from scstfs.iscsi.acl import same_address
 from scstfs.iscsi.admission import ExistingSession, LoginResult, Redirect
 from scstfs.iscsi.chap import Credentials
 from scstfs.iscsi.codes import LoginStatus
@@ -33,7 +34,8 @@ class Admission:
     @property
     def is_internal(self) -> bool:
         """See LoginHost."""
-        return self._wire.local.address in self._server.driver.internal_portals
+        here = self._wire.local.address
+        return any(same_address(here, portal) for portal in self._server.driver.internal_portals)
 
     def find_target(self, name: str) -> IscsiTarget | None:
         """See LoginHost."""
@@ -46,7 +48,7 @@ class Admission:
     def redirect(self, target: IscsiTarget) -> Redirect | None:
         """See LoginHost; whoever came to the right address already stays."""
         redirect = target.redirect
-        if redirect is None or redirect.address.strip("[]") == self._wire.local.address:
+        if redirect is None or same_address(redirect.address.strip("[]"), self._wire.local.address):
             return None
         return redirect
 
