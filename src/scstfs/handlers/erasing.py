@@ -40,7 +40,7 @@ def format_unit(device: VdiskDevice, cmd: Command) -> Answer:
         "FORMAT UNIT",
         sense.FORMAT_IN_PROGRESS,
         Flag.FORMATTING_OK,
-        _steps(store.discard, size, DISCARD_STEP),
+        _flushed(store, _steps(store.discard, size, DISCARD_STEP)),
         size,
         lambda error: error,
     )

@@ -202,11 +202,15 @@ def unmap(device: VdiskDevice, cmd: Command) -> Answer:
     store, shift, blocks = device.need_store(), device.block_shift, device.blocks
     if any(extent.blocks and extent.lba + extent.blocks > blocks for extent in extents):
         raise CheckCondition(sense.LBA_OUT_OF_RANGE)
+    durable = device.writes_through
 
     def work() -> bytes:
         for extent in extents:
             if extent.blocks:
                 store.discard(extent.lba << shift, extent.blocks << shift)
+        if durable:
+            # What is gone must not come back with a power failure, since it reads as zeros.
+            store.flush()
         return b""
 
     return Job(work)

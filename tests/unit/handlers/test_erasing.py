@@ -102,7 +102,7 @@ async def test_a_pattern_begins_anew_in_each_block(system: System) -> None:
 async def test_format_unit_gives_a_thin_device_back(system: System) -> None:
     _, store = await with_store(system, thin_provisioned=1)
     assert await system.initiator().execute(b"\x04" + bytes(5)) == GOOD
-    assert store.calls == [("discard", 0, SIZE)]
+    assert store.calls == [("discard", 0, SIZE), ("flush",)]
 
 
 async def test_format_unit_leaves_others_alone(system: System) -> None:

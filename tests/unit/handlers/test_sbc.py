@@ -398,6 +398,13 @@ async def test_unmap_beyond_the_end_gives_nothing_back(system: System) -> None:
     assert store.calls == []
 
 
+async def test_what_was_unmapped_stays_so_where_writes_are_durable(system: System) -> None:
+    _, store = await with_store(system, thin_provisioned=1, write_through=1)
+    command, data = unmap((0, 1), (8, 2))
+    assert await system.initiator().execute(command, data) == GOOD
+    assert [call[0] for call in store.calls] == ["discard", "discard", "flush"]
+
+
 async def test_unmap_of_no_blocks_may_be_anywhere(system: System) -> None:
     _, store = await with_store(system, thin_provisioned=1)
     command, data = unmap((1 << 40, 0))
