@@ -119,12 +119,13 @@ def lba_status_count(allocation_length: int) -> int:
 def get_lba_status(descriptors: Sequence[LbaStatus]) -> bytes:
     """Return the parameter data of GET LBA STATUS, to be cut at the allocation length.
 
-    The parameter data length does not count itself.  A run too long for its field is shortened.
+    The parameter data length does not count itself.  Each run begins where the one before ends
+    (SBC-3 5.5.2), so that one too long for its field is shortened and the last.
     """
-    body = b"".join(
-        item.lba.to_bytes(8, "big")
-        + min(item.blocks, _LARGEST_RUN).to_bytes(4, "big")
-        + bytes((item.status, 0, 0, 0))
-        for item in descriptors
-    )
+    body = b""
+    for item in descriptors:
+        body += item.lba.to_bytes(8, "big") + min(item.blocks, _LARGEST_RUN).to_bytes(4, "big")
+        body += bytes((item.status, 0, 0, 0))
+        if item.blocks > _LARGEST_RUN:
+            break
     return (len(body) + 4).to_bytes(4, "big") + bytes(4) + body

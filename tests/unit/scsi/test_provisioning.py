@@ -105,6 +105,7 @@ def test_lba_status() -> None:
     runs = [
         LbaStatus(0x10, 0x20, Provisioning.MAPPED),
         LbaStatus(0x30, 1 << 40, Provisioning.DEALLOCATED),
+        LbaStatus(0x30 + (1 << 40), 1, Provisioning.MAPPED),
     ]
     assert get_lba_status(runs) == bytes.fromhex(
         "00000024 00000000"  # 36 bytes follow the length
