@@ -100,7 +100,7 @@ def _is_compatible(cmd: Command) -> bool:
     return True
 
 
-# PERSISTENT RESERVE (SPC-4 6.14, 6.15)
+# PERSISTENT RESERVE (SPC-4 6.15, 6.16)
 
 
 def _persistent_reserve_in(cmd: Command) -> Answer:

@@ -1,4 +1,4 @@
-"""The service actions of PERSISTENT RESERVE OUT (SPC-4 5.13, 6.15), in SCST's order of checks.
+"""The service actions of PERSISTENT RESERVE OUT (SPC-4 5.13, 6.16), in SCST's order of checks.
 
 An action changes the state and says what else it brings about; that is carried out only when the
 changed state is durable.  What is wrong with a command is found out before anything is changed.

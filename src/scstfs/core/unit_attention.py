@@ -1,8 +1,8 @@
-"""Unit attention conditions of an I_T_L nexus (SAM-5 5.14, SPC-4 5.15).
+"""Unit attention conditions of an I_T_L nexus (SAM-5 5.14).
 
 Each tgt_dev has a first-in first-out queue.  A condition that is already queued is not queued
-again.  A *global* condition concerns the whole session: when it is reported on one LUN it
-disappears from all of them.
+again.  A *session-wide* one concerns all LUNs: when it is reported on one it disappears from all
+of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Persistent reservations on the wire (SPC-4 5.9, 6.14, 6.15).
+"""Persistent reservations on the wire (SPC-4 5.13, 6.15, 6.16).
 
 Parameter lists of PERSISTENT RESERVE OUT, data of PERSISTENT RESERVE IN, and the rule of who may
 do what.  What is registered and reserved is kept above; every fault is answered as SCST does.
@@ -104,7 +104,7 @@ SCOPE_LOGICAL_UNIT: Final = 0
 def compatible(kind: PrType, holder: bool, registered: bool) -> bool:
     """Whether a nexus has the rights of the holder of a reservation of type `kind`.
 
-    Such a nexus also gets GOOD, without effect, for RESERVE and RELEASE (SPC-4 5.9.3).
+    Such a nexus also gets GOOD, without effect, for RESERVE and RELEASE (SPC-4 5.13.3).
     """
     return registered if kind.for_registrants else holder
 

@@ -79,6 +79,6 @@ class TimestampOrigin(enum.IntEnum):
 
 
 def report_timestamp(milliseconds: int, origin: TimestampOrigin) -> bytes:
-    """Return the data of REPORT TIMESTAMP (SPC-4 6.39): milliseconds since 1970, 48 bits."""
+    """Return the data of REPORT TIMESTAMP (SPC-4 6.38): milliseconds since 1970, 48 bits."""
     head = _TIMESTAMP_LENGTH.to_bytes(2, "big") + bytes((origin, 0))
     return head + (milliseconds & 0xFFFFFFFFFFFF).to_bytes(6, "big") + bytes(2)
