@@ -23,6 +23,7 @@ from typing import Final, Protocol
 
 from scstfs.core.device import Loan
 from scstfs.handlers import syscalls
+from scstfs.handlers.block_device import BlockDevice
 from scstfs.handlers.page_cache import LentFile
 from scstfs.scsi.unit import ThinLimits
 
@@ -131,13 +132,14 @@ class FileStore:
         kind = status.st_mode
         if not stat.S_ISREG(kind) and not stat.S_ISBLK(kind):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        self.is_block_device = stat.S_ISBLK(kind)
         self.location = location(path, status)
         flags = (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC
-        self._open(path, flags, direct=direct, block_size=block_size)
+        device = self._open(path, flags, direct=direct, block_size=block_size)
         try:
             self.size = self.measure()
-            self.can_discard = not read_only and self._probe_discard()
+            self.can_discard = not read_only and (
+                syscalls.can_punch(self.fd, self.size) if device is None else device.can_discard
+            )
         except OSError:
             os.close(self.fd)
             raise
@@ -145,8 +147,15 @@ class FileStore:
         self._read_flags = _nowait_flags(self.fd)
         self._lent = LentFile(self.fd)
 
-    def _open(self, path: str, flags: int, *, direct: bool, block_size: int) -> None:
+    def _open(self, path: str, flags: int, *, direct: bool, block_size: int) -> BlockDevice | None:
+        """Open what everything else works on; returns the block device, if it is one."""
         self.fd = os.open(path, flags | (os.O_DIRECT if direct else 0))
+        try:
+            is_block = stat.S_ISBLK(os.fstat(self.fd).st_mode)
+            self._device = BlockDevice(self.fd, MOST_EXTENTS) if is_block else None
+        except OSError:
+            os.close(self.fd)
+            raise
         if direct and not _takes_direct(self.fd, block_size):
             # Blocks that the medium can not address one by one go through the page cache.
             fcntl.fcntl(self.fd, fcntl.F_SETFL, flags)
@@ -157,15 +166,13 @@ class FileStore:
         #: Taken back when the file system turns out not to know it.
         self._write_flags = os.RWF_NOWAIT
         self._declines_until = 0.0
-
-    def _probe_discard(self) -> bool:
-        return not self.is_block_device and syscalls.can_punch(self.fd, self.size)
+        return self._device
 
     @property
     def medium(self) -> tuple[bool, int, int]:
         """What is behind the store; equal for two stores of the same file or device."""
         status = os.fstat(self.fd)
-        if self.is_block_device:
+        if self._device is not None:
             return True, status.st_rdev, 0
         return False, status.st_dev, status.st_ino
 
@@ -269,11 +276,14 @@ class FileStore:
 
     def discard(self, offset: int, length: int) -> None:
         """See Store."""
-        syscalls.punch_hole(self.fd, offset, length)
+        if self._device is None:
+            syscalls.punch_hole(self.fd, offset, length)
+        else:
+            self._device.discard(offset, length)
 
     def zero_by_discard(self, offset: int, length: int) -> None:
-        """See Store."""
-        if self.can_discard and not self.is_block_device:
+        """See Store; a block device may not read as zeros where it was discarded."""
+        if self.can_discard and self._device is None:
             syscalls.punch_hole(self.fd, offset, length)
         else:
             self.zero(offset, length)
@@ -281,7 +291,7 @@ class FileStore:
     def zero(self, offset: int, length: int) -> None:
         """See Store."""
         try:
-            if self.is_block_device:
+            if self._device is not None:
                 syscalls.zero_out(self.fd, offset, length)
             else:
                 syscalls.zero_range(self.fd, offset, length)
@@ -301,7 +311,7 @@ class FileStore:
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """See Store; asks the file system (SEEK_DATA, SEEK_HOLE)."""
         end = offset + length
-        if self.is_block_device:
+        if self._device is not None:
             yield Extent(offset, end, allocated=True)
             return
         while offset < end:
@@ -323,17 +333,21 @@ class FileStore:
             return end
 
     def thin_limits(self, block_size: int) -> ThinLimits:
-        """See Store; holes can be anywhere."""
+        """See Store; holes in files can be anywhere."""
+        if self._device is not None:
+            return self._device.thin_limits(block_size)
         return replace(ThinLimits.of_file(block_size), max_unmap_extents=MOST_EXTENTS)
 
     def measure(self) -> int:
         """See Store."""
-        if stat.S_ISBLK(os.fstat(self.fd).st_mode):
+        if self._device is not None:
             return os.lseek(self.fd, 0, os.SEEK_END)
         return os.fstat(self.fd).st_size
 
     def usage(self) -> tuple[int, int]:
-        """See Store; asks the file system."""
+        """See Store; asks the file system. A block device does not tell: all may be in use."""
+        if self._device is not None:
+            return 0, self.size
         system = os.fstatvfs(self.fd)
         return system.f_bavail * system.f_frsize, os.fstat(self.fd).st_blocks * 512
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scstfs.handlers.block_store import BlockStore
-from scstfs.handlers.store import Extent
+from scstfs.handlers.store import Extent, FileStore
 from tests.support.loop import loop_device
 
 SIZE = 8 << 20
@@ -118,3 +118,50 @@ def test_a_discard_that_is_not_possible_is_no_error(
     refuse(errno.EIO)
     with pytest.raises(OSError, match="no"):
         store.discard(0, 4096)
+
+
+# Through the page cache (vdisk_fileio)
+
+
+@pytest.fixture
+def cached(device: str) -> Iterator[FileStore]:
+    opened = FileStore(device, read_only=False)
+    yield opened
+    opened.close()
+
+
+def test_discards_reach_the_device_through_the_page_cache(
+    cached: FileStore, device: str, tmp_path: Path
+) -> None:
+    direct = BlockStore(device, read_only=False, block_size=512)
+    can_discard = direct.can_discard
+    direct.close()
+    if not can_discard:
+        pytest.skip("loop devices can not discard here")
+    image = tmp_path / "image"
+    cached.write(0, memoryview(b"x" * (1 << 20)))
+    cached.flush()
+    before = image.stat().st_blocks
+    cached.discard(100, 200)
+    cached.discard(4096, (1 << 20) - 4096)
+    back = bytearray(8192)
+    cached.read(0, memoryview(back))
+    # What a loop device has discarded is a hole in its file.
+    assert back == b"x" * 4096 + bytes(4096)
+    assert image.stat().st_blocks < before
+
+
+def test_a_cached_device_is_described_as_the_device(cached: FileStore, device: str) -> None:
+    assert cached.usage() == (0, SIZE)
+    assert list(cached.extents(512, 1024)) == [Extent(512, 1536, allocated=True)]
+    direct = BlockStore(device, read_only=False, block_size=512)
+    assert cached.can_discard is direct.can_discard
+    assert cached.thin_limits(512) == direct.thin_limits(512)
+    assert cached.medium == direct.medium
+    direct.close()
+
+
+def test_who_may_not_write_may_not_discard(device: str) -> None:
+    store = FileStore(device, read_only=True)
+    assert not store.can_discard
+    store.close()

@@ -1,0 +1,80 @@
+"""What the kernel knows of a block device, and giving back ranges of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from scstfs.handlers import syscalls
+from scstfs.scsi.unit import ThinLimits
+
+
+class BlockDevice:
+    """An open block device; of a descriptor that is somebody else's to close."""
+
+    def __init__(self, fd: int, most_extents: int) -> None:
+        """Look at the device; raises OSError.
+
+        ``most_extents`` is how many ranges one command can ask to be given back.
+        """
+        self._fd = fd
+        self._most_extents = most_extents
+        self._sector = syscalls.logical_block_size(fd)
+        self._queue = _queue_directory(fd)
+
+    @property
+    def can_discard(self) -> bool:
+        """Ranges can be given back."""
+        return self._limit("discard_max_bytes") > 0
+
+    @property
+    def physical_block_size(self) -> int:
+        """The smallest unit that is written at once (bytes)."""
+        return syscalls.physical_block_size(self._fd)
+
+    @property
+    def optimal_io_size(self) -> int:
+        """The transfer size that the device prefers (bytes), 0 if it has none."""
+        return syscalls.optimal_io_size(self._fd)
+
+    def discard(self, offset: int, length: int) -> None:
+        """Give a range back, out of the page cache, too; parts of sectors stay as they are.
+
+        Raises OSError.
+        """
+        first = -(-offset // self._sector) * self._sector
+        end = (offset + length) // self._sector * self._sector
+        if first >= end:
+            return
+        try:
+            syscalls.discard(self._fd, first, end - first)
+        except OSError as error:
+            # Giving space back is a wish; some devices on a stack can not fulfil it.
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+
+    def thin_limits(self, block_size: int) -> ThinLimits:
+        """How ranges may be given back, in blocks of ``block_size`` bytes."""
+        granularity = self._limit("discard_granularity") // block_size
+        alignment = self._limit("../discard_alignment") // block_size
+        return ThinLimits(
+            max_unmap_blocks=self._limit("discard_max_bytes") // block_size,
+            granularity=granularity,
+            alignment=0 if alignment == granularity else alignment,
+            max_unmap_extents=self._most_extents,
+        )
+
+    def _limit(self, name: str) -> int:
+        """A number from the request queue's directory in /sys; 0 if there is none."""
+        try:
+            return int((self._queue / name).read_text())
+        except (OSError, ValueError):
+            return 0
+
+
+def _queue_directory(fd: int) -> Path:
+    """Where /sys describes the request queue of a block device, or of the disk it is part of."""
+    number = os.fstat(fd).st_rdev
+    base = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
+    return next((d for d in (base / "queue", base / "../queue") if d.is_dir()), base)
