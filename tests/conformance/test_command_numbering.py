@@ -23,6 +23,20 @@ def narrow(live: LiveTarget) -> str:
     return NARROW
 
 
+def test_the_window_that_the_login_told_is_kept(live: LiveTarget, connect: Connect) -> None:
+    """MaxCmdSN never goes back, however few commands are allowed."""
+    name = "iqn.2005-03.org.example:single"
+    live.add_target(name, "QueuedCommands=1")
+    initiator = connect()
+    initiator.login(name)
+    window = range(initiator.exp_cmd_sn, initiator.max_cmd_sn + 1)
+    # The first one is under way when the others come.
+    write = initiator.prepare(WRITE_10, data_out=bytes(8192), immediate_data=0, unsolicited=0)
+    others = [initiator.prepare(READY) for _ in window[1:]]
+    initiator.send_bytes(b"".join(task.command.raw for task in (write, *others)))
+    assert [initiator.wait(task).done for task in (*others, write)] == [True] * len(window)
+
+
 def test_exp_cmd_sn_is_the_next_one_due(initiator: Initiator) -> None:
     for _ in range(5):
         before = initiator.exp_cmd_sn

@@ -85,6 +85,8 @@ class LoginResult(Generic[TargetT]):
     """StatSN of the next response on this connection."""
     exp_cmd_sn: int
     """CmdSN of the next command that is not immediate."""
+    max_cmd_sn: int
+    """The last CmdSN that the initiator was told it may send."""
     named: str | None = None
     """TargetName as the initiator sent it; a discovery session may be without."""
 

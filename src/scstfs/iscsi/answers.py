@@ -28,8 +28,9 @@ class Answers:
         cmd_sn: int,
         stat_sn: int,
         queue_depth: int,
+        max_cmd_sn: int | None = None,
     ) -> None:
-        """``cmd_sn`` and ``stat_sn`` are the next ones due."""
+        """``cmd_sn`` and ``stat_sn`` are the next ones due, ``max_cmd_sn`` was told before."""
         self.parameters = parameters
         self.tx = tx
         self.exp_cmd_sn = cmd_sn
@@ -43,7 +44,7 @@ class Answers:
         self.reading = 0
         self.reading_limit = queue_depth * parameters.max_burst_length
         #: The peer may send commands up to and including this CmdSN; it never goes back.
-        self.max_cmd_sn = add(cmd_sn, -1)
+        self.max_cmd_sn = add(cmd_sn, -1) if max_cmd_sn is None else max_cmd_sn
         #: Commands that may come, less one.
         self.credit = 0
         #: A command with the CmdSN due needs no further look at numbers: the window is open, and

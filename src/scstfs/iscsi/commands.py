@@ -43,9 +43,17 @@ class Commands(Answers):
         cmd_sn: int,
         stat_sn: int,
         queue_depth: int,
+        max_cmd_sn: int | None = None,
     ) -> None:
-        """``cmd_sn`` and ``stat_sn`` are the next ones due."""
-        super().__init__(parameters, tx, cmd_sn=cmd_sn, stat_sn=stat_sn, queue_depth=queue_depth)
+        """See Answers."""
+        super().__init__(
+            parameters,
+            tx,
+            cmd_sn=cmd_sn,
+            stat_sn=stat_sn,
+            queue_depth=queue_depth,
+            max_cmd_sn=max_cmd_sn,
+        )
         self.host = host
         #: Bytes of write data that have come in Data-Out PDUs.
         self.data_received = 0

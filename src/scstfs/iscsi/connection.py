@@ -52,10 +52,14 @@ class Connection(Commands):
         queue_depth: int,
         rx: Receiver,
         tx: Transmitter,
+        max_cmd_sn: int | None = None,
         cid: int = 0,
         discovery: bool = False,
     ) -> None:
-        """``cmd_sn`` and ``stat_sn`` are the next ones due when login ends."""
+        """``cmd_sn`` and ``stat_sn`` are the next ones due when login ends.
+
+        ``max_cmd_sn`` is what the last answer of the login told.
+        """
         self.functions = Functions(self)
         #: Requests that came before their turn, by CmdSN, and the data that came for them, by ITT.
         self._held: dict[int, Request] = {}
@@ -63,7 +67,13 @@ class Connection(Commands):
         #: CmdSNs that count as received although nothing came with them.
         self._skipped: set[int] = set()
         super().__init__(
-            host, parameters, tx, cmd_sn=cmd_sn, stat_sn=stat_sn, queue_depth=queue_depth
+            host,
+            parameters,
+            tx,
+            cmd_sn=cmd_sn,
+            stat_sn=stat_sn,
+            queue_depth=queue_depth,
+            max_cmd_sn=max_cmd_sn,
         )
         self.rx = rx
         rx.place = self.place

@@ -268,6 +268,7 @@ class Login(Generic[TargetT]):
             parameters=self._negotiation.result(),
             stat_sn=add(self._stat_sn),
             exp_cmd_sn=self._exp_cmd_sn,
+            max_cmd_sn=add(self._exp_cmd_sn),
             named=self._names.get("TargetName"),
         )
         tsih = self._host.open_session(login)

@@ -132,6 +132,7 @@ async def _full_feature(
         queue_depth=host.queue_depth,
         rx=rx,
         tx=wire.tx,
+        max_cmd_sn=result.max_cmd_sn,
         cid=result.cid,
         discovery=nexus is None,
     )
