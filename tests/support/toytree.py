@@ -14,7 +14,7 @@ from functools import partial
 
 import trio
 
-from scstfs.sysfs.attr import Attr, daemon_line, optional_line, raw
+from scstfs.sysfs.attr import Attr, optional_line, raw, spaced_line
 from scstfs.sysfs.directory import DirType, Each, EachAttr, EachLink, Include, Link, Sub
 from scstfs.sysfs.entry import itself
 from scstfs.sysfs.errors import SysfsError, invalid
@@ -178,7 +178,7 @@ DEVICE: DirType[Device] = DirType(
         EachAttr(
             children=lambda device: device.users,
             get=lambda device, name: device.users.get(name),
-            attr=Attr(name="IncomingUser", mode=0o600, show=str, key=bool, render=daemon_line),
+            attr=Attr(name="IncomingUser", mode=0o600, show=str, key=bool, render=spaced_line),
             label="IncomingUser",
         ),
         Link(name="group", target=lambda device: ("groups", f"all/{device.name}")),

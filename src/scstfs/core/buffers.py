@@ -102,8 +102,3 @@ class BufferPool:
         if index >= 0 and self._free_bytes + len(memory) <= self._keep:
             self._free_bytes += len(memory)
             self._free[index].append(memory)
-
-    def shrink(self) -> None:
-        """Drop everything that is kept for reuse."""
-        self._free = [[] for _ in range(CLASSES)]
-        self._free_bytes = 0

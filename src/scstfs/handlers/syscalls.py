@@ -16,7 +16,6 @@ _ZERO_RANGE: Final = 0x10
 _BLKSSZGET: Final = 0x1268
 _BLKPBSZGET: Final = 0x127B
 _BLKIOOPT: Final = 0x1279
-_BLKROGET: Final = 0x125E
 _BLKDISCARD: Final = 0x1277
 _BLKZEROOUT: Final = 0x127F
 
@@ -66,11 +65,6 @@ def physical_block_size(fd: int) -> int:
 def optimal_io_size(fd: int) -> int:
     """The transfer size a block device prefers (bytes), 0 if it has none."""
     return _get_int(fd, _BLKIOOPT)
-
-
-def is_read_only(fd: int) -> bool:
-    """The block device can not be written."""
-    return bool(_get_int(fd, _BLKROGET))
 
 
 def _get_int(fd: int, request: int) -> int:

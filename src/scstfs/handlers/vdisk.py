@@ -133,11 +133,6 @@ class VdiskDevice(Device):
     # The store
 
     @property
-    def has_medium(self) -> bool:
-        """There is something to read from: the store is open."""
-        return self.store is not None
-
-    @property
     def blocks(self) -> int:
         """Logical blocks that can be addressed."""
         return self.size >> self.block_shift

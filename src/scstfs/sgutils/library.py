@@ -17,7 +17,6 @@ _DECLARATIONS: Final = """
 const char * sg_lib_version(void);
 int sg_get_sense_str(const char * leadin, const uint8_t * sense, int sense_length,
                      bool raw, int length, char * text);
-char * sg_get_asc_ascq_str(int asc, int ascq, int length, char * text);
 void sg_get_opcode_sa_name(uint8_t code, int service_action, int device_type,
                            int length, char * text);
 

@@ -24,18 +24,6 @@ def sense_text(sense: bytes) -> str:
     return "; ".join(line for line in lines if line)
 
 
-def asc_text(asc: int, ascq: int) -> str:
-    """An additional sense code with its qualifier in words, or as two numbers."""
-    try:
-        library = load()
-    except LibraryMissing:
-        return f"{asc:02x}/{ascq:02x}"
-    buffer = library.ffi.new("char[]", _ROOM)
-    library.functions.sg_get_asc_ascq_str(asc, ascq, _ROOM, buffer)
-    text: bytes = library.ffi.string(buffer)
-    return text.decode("ascii", "replace").removeprefix("Additional sense: ")
-
-
 def command_name(cdb: bytes, device_type: int) -> str:
     """The name of a command (1 or more bytes of CDB), or the CDB in hexadecimal."""
     try:

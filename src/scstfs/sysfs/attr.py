@@ -35,14 +35,6 @@ def optional_line(value: str, marked: bool) -> str:
     return kernel_line(value, marked) if value or marked else ""
 
 
-def daemon_line(value: str, marked: bool) -> str:
-    r"""``V\n`` or ``V\n[key]\n\n``: numbers and parameters that the iSCSI daemon answers.
-
-    The kernel puts a newline behind what the daemon sent, which had one only behind the mark.
-    """
-    return f"{value}\n{KEY_MARK}\n" if marked else f"{value}\n"
-
-
 def spaced_line(value: str, marked: bool) -> str:
     r"""``V\n\n`` or ``V\n[key]\n\n``: answers that always end their own lines."""
     return kernel_line(value, marked) + "\n"

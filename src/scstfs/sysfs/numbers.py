@@ -97,11 +97,6 @@ def kstrtoul(data: bytes) -> int:
     return _unsigned(data, _U64_MAX)
 
 
-def kstrtouint(data: bytes) -> int:
-    """0 to 2**32-1."""
-    return _unsigned(data, 2**32 - 1)
-
-
 def kstrtoll(data: bytes) -> int:
     """-2**63 to 2**63-1; "-0" is 0, "+-1" and "-+1" are EINVAL."""
     return _signed(data, _S64_MIN, _S64_MAX)

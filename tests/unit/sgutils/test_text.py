@@ -58,15 +58,9 @@ def test_names_of_commands(cdb: bytes, name: str) -> None:
     assert text.command_name(cdb, 0) == name
 
 
-@pytest.mark.usefixtures("installed")
-def test_additional_sense_codes() -> None:
-    assert text.asc_text(0x27, 0x07) == "Space allocation failed write protect"
-
-
 @pytest.mark.usefixtures("missing")
 def test_without_the_library_there_are_numbers() -> None:
     assert text.sense_text(b"\x70\x00\x05") == "70 00 05"
-    assert text.asc_text(0x27, 0x07) == "27/07"
     assert text.command_name(b"\x28\x00", 0) == "28 00"
 
 

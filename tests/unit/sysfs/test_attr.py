@@ -8,7 +8,6 @@ import pytest
 from scstfs.sysfs.attr import (
     Attr,
     Render,
-    daemon_line,
     kernel_line,
     optional_line,
     raw,
@@ -22,7 +21,6 @@ from scstfs.sysfs.errors import SysfsError
     [
         (kernel_line, "8\n", "8\n[key]\n", "\n"),
         (optional_line, "8\n", "8\n[key]\n", ""),
-        (daemon_line, "8\n", "8\n[key]\n\n", "\n"),
         (spaced_line, "8\n\n", "8\n[key]\n\n", "\n\n"),
         (raw, "8", "8", ""),
     ],

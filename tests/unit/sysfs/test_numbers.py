@@ -17,7 +17,6 @@ from scstfs.sysfs.numbers import (
     kstrtoint,
     kstrtol,
     kstrtoll,
-    kstrtouint,
     kstrtoul,
     kstrtoull,
     prefix_keyword,
@@ -103,7 +102,7 @@ SIGNED: list[tuple[bytes, Outcome]] = [
 ]
 
 
-@pytest.mark.parametrize("parse", [kstrtoul, kstrtoull, kstrtouint])
+@pytest.mark.parametrize("parse", [kstrtoul, kstrtoull])
 @pytest.mark.parametrize(("data", "expected"), UNSIGNED)
 def test_unsigned(parse: Parser, data: bytes, expected: Outcome) -> None:
     assert outcome(parse, data) == expected
@@ -121,7 +120,6 @@ def test_signed(parse: Parser, data: bytes, expected: Outcome) -> None:
         (kstrtoint, -(2**31), 2**31 - 1, "ERANGE"),
         (kstrtol, -(2**63), 2**63 - 1, "ERANGE"),
         (kstrtoll, -(2**63), 2**63 - 1, "ERANGE"),
-        (kstrtouint, 0, 2**32 - 1, "EINVAL"),
         (kstrtoul, 0, 2**64 - 1, "EINVAL"),
         (kstrtoull, 0, 2**64 - 1, "EINVAL"),
     ],
@@ -236,7 +234,6 @@ def test_in_range() -> None:
         kstrtoul,
         kstrtol,
         kstrtoint,
-        kstrtouint,
         strtol_prefix,
         partial(first_char_switch, allowed="01"),
         partial(prefix_keyword, table=ADDR_METHODS),

@@ -13,7 +13,7 @@ from scstfs.drivers.copying.engine import Piece, claims_of
 from scstfs.drivers.copying.records import CopyRecord, Form
 from scstfs.scsi import tokens, xcopy
 from scstfs.scsi.sense import CheckCondition
-from scstfs.scsi.xcopy import CopyHeader, ListIdUsage, Lookup, ReceiveAction, Segment
+from scstfs.scsi.xcopy import CopyHeader, Lookup, ReceiveAction, Segment
 
 if TYPE_CHECKING:
     from scstfs.core.scst import Scst
@@ -58,7 +58,7 @@ class ExtendedCopy:
         header = decode_header(cmd.cdb, data)
         if header is None:
             return
-        named = header.usage is not ListIdUsage.NONE
+        named = header.usage.identifies
         request = Request(self._copies, cmd.session, form, header.list_id if named else None)
         request.record.service_action = cmd.cdb[1] & 0x1F
         request.record.immediate = header.immediate
