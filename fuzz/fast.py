@@ -213,6 +213,7 @@ def _open(server: Server, target: IscsiTarget, script: _Scripted) -> tuple[Nexus
         parameters=script.parameters,
         stat_sn=0xFFFFFFFE,
         exp_cmd_sn=script.cmd_sn,
+        max_cmd_sn=(script.cmd_sn + 1) & 0xFFFFFFFF,
     )
     nexus = Nexus(server, login, 1, still)
     rx = Receiver(script.parameters.max_recv_data_segment_length)
@@ -227,6 +228,7 @@ def _open(server: Server, target: IscsiTarget, script: _Scripted) -> tuple[Nexus
         queue_depth=script.depth,
         rx=rx,
         tx=still.tx,
+        max_cmd_sn=login.max_cmd_sn,
     )
     nexus.start(connection)
     for tgt_dev in nexus.core.tgt_devs.values():
