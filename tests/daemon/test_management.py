@@ -42,7 +42,7 @@ dif_type=1; dif_static_app_tag=5; dif_filename=/back/disk5
 handlers/vdisk_blockio/mgmt add_device block filename=/dev/loop0; blocksize=2048; nv_cache=1; \
 removable=1; thin_provisioned=0; rotational=0; bind_alua_state=0
 handlers/vdisk_blockio/mgmt add_device shut filename=/dev/loop1; read_only=1; write_through=1; \
-active=0; tst=0
+active=0; tst=0; dif_mode=tgt|dev_check|dev_store; dif_type=2; dif_filename=/back/disk5
 handlers/vdisk_nullio/mgmt add_device null size_mb=128; read_only=1; removable=1; rotational=0; \
 dummy=1; blocksize=4096; tst=0; cluster_mode=1
 handlers/vdisk_nullio/mgmt add_device tagged dif_mode=tgt; dif_type=3

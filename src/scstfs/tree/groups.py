@@ -298,8 +298,8 @@ def groups(group: DirType[Acg]) -> DirType[Target]:
                 since="2.0",
                 reads="how to use it",
                 accepts="`create GROUP`, `del GROUP`; further words are ignored",
-                refuses="EINVAL: an unknown action or group, no name; EEXIST: the group exists; "
-                "EBUSY: `del` of a group that sessions use",
+                refuses="EINVAL: an unknown action or group, no name, a group of the copy "
+                "manager's; EEXIST: the group exists; EBUSY: `del` of a group that sessions use",
                 effect="groups are asked in order of creation whether they know an initiator",
             ),
             Each(

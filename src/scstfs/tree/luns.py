@@ -164,7 +164,9 @@ LUNS: Final[DirType[Acg]] = DirType(
             accepts="`add DEVICE LUN [read_only=1]`, `replace ...`, `replace_no_ua ...`, "
             "`del LUN`, `clear`",
             refuses="EINVAL: an unknown action, device or parameter, a LUN above 16383, "
-            "`del` of a LUN that is not there; EEXIST: `add` of one that is",
+            "`del` of a LUN that is not there, a device with protection information at a target "
+            "that can not transfer it, a read-only LUN of the copy manager's (which makes one "
+            "itself for each new device); EEXIST: `add` of one that is",
             effect="sessions that use the set see the change at once and are told of it (REPORTED "
             "LUNS DATA HAS CHANGED; INQUIRY DATA HAS CHANGED for what `replace` replaced); "
             "returns when the last command to a LUN that went has ended",
