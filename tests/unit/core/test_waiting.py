@@ -63,11 +63,20 @@ async def test_settled_never(autojump_clock: trio.testing.MockClock) -> None:
 
 
 async def test_nexuses_are_waited_for(everything: Whole, exported: Exported) -> None:
-    async with (
-        everything.background(exported.flush),
-        everything.background(retired, [exported.tgt_dev]),
-    ):
+    ended: list[str] = []
+
+    async def flush() -> None:
+        await exported.flush()
+        ended.append("flush")
+
+    async def wait() -> None:
+        await retired([exported.tgt_dev])
+        ended.append("wait")
+
+    async with everything.background(flush), everything.background(wait):
+        assert not ended
         exported.pool.drain()
+    assert sorted(ended) == ["flush", "wait"]
 
 
 @pytest.mark.parametrize(

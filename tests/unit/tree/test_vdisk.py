@@ -14,6 +14,7 @@ from scstfs.scsi.status import Status
 from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import declared
 from scstfs.tree import devices, vdisk
+from tests.support.fake_store import FakeStore
 from tests.support.whole import Whole
 
 MIB = 1 << 20
@@ -187,9 +188,15 @@ async def test_thin_devices_can_say_that_space_runs_out(everything: Whole, tmp_p
 
 async def test_flushing(everything: Whole, tmp_path: Path) -> None:
     await everything.add_file(tmp_path / "disk")
+    device = everything.scst.devices["disk"]
+    assert isinstance(device, VdiskDevice)
+    store = FakeStore()
+    device.install(store)
     await everything.write("devices/disk/sync", "1\n")
+    assert store.calls == [("flush",)]
     await everything.write("devices/disk/active", "0\n")
     await everything.write("devices/disk/sync", "1\n")
+    assert store.calls == [("flush",)]
 
 
 async def test_flushing_that_fails(
