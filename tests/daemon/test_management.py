@@ -14,9 +14,11 @@ from typing import Final
 
 import pytest
 
+from scstfs.mounts import MountFlag, mount
 from tests.daemon.harness import SCST_TGT, Daemon
 from tests.support.machine import need_machine, on_recorded_machine
 from tests.support.management import Configuration, apply, available, save, write
+from tests.support.scsi_devices import Machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -48,6 +50,11 @@ dummy=1; blocksize=4096; tst=0; cluster_mode=1
 handlers/vdisk_nullio/mgmt add_device tagged dif_mode=tgt; dif_type=3
 handlers/vcdrom/mgmt add_device cd tst=0
 handlers/vcdrom/mgmt add_device drive
+handlers/dev_disk/mgmt add_device 2:0:0:0
+handlers/dev_cdrom/mgmt add_device 1:0:0:0
+devices/2:0:0:0/pr_file_name /back/reservations
+devices/2:0:0:0/threads_num 3
+devices/2:0:0:0/max_tgt_dev_commands 5
 devices/cd/filename /back/image.iso
 devices/null/read_zero 1
 devices/file/expl_alua 1
@@ -119,6 +126,7 @@ T/ini_groups/one/per_sess_dedicated_tgt_threads 1
 T/enabled 1
 targets/iscsi/mgmt add_target plain
 targets/iscsi/plain/luns/mgmt add file 0
+targets/iscsi/plain/luns/mgmt add 2:0:0:0 1 read_only=1
 targets/iscsi/enabled 1
 targets/scst_local/mgmt add_target local
 targets/scst_local/local/luns/mgmt add file 0
@@ -163,9 +171,18 @@ def daemon(directory: Path) -> Iterator[Daemon]:
     assert "Traceback" not in running.log, running.log
 
 
-def on_machine(body: Callable[[], None]) -> None:
+def on_machine(directory: Path, body: Callable[[], None]) -> None:
+    """Run *body* on the recorded machine, which has a SCSI disk and a CD-ROM drive for once."""
+
+    def with_devices() -> None:
+        machine = Machine(directory / "sys")
+        machine.plug("2:0:0:0", 0, "host2")
+        machine.plug("1:0:0:0", 5, "host1")
+        mount(str(machine.scsi_devices.parent), "/sys/class", "", MountFlag.BIND)
+        body()
+
     need_machine()
-    on_recorded_machine(body)
+    on_recorded_machine(with_devices)
 
 
 def test_a_configuration_comes_back(tmp_path: Path) -> None:
@@ -181,7 +198,7 @@ def test_a_configuration_comes_back(tmp_path: Path) -> None:
             # And so nothing was configured that is not marked.
             assert texts() == read
 
-    on_machine(body)
+    on_machine(tmp_path, body)
 
 
 CHANGES: Final = """
@@ -201,6 +218,9 @@ targets/iscsi/mgmt del_attribute OutgoingUser out 12charsecre2
 targets/iscsi/mgmt del_target plain
 targets/iscsi/mgmt add_target another
 targets/iscsi/another/luns/mgmt add fresh 0
+targets/iscsi/another/luns/mgmt add 2:0:0:0 2
+handlers/dev_cdrom/mgmt del_device 1:0:0:0
+devices/2:0:0:0/threads_num 4
 targets/iscsi/another/enabled 1
 targets/iscsi/mgmt del_target_attribute {target} IncomingUser jan 12charsecret
 targets/iscsi/mgmt add_target_attribute {target} IncomingUser jane 12charsecret
@@ -240,7 +260,7 @@ def test_a_configuration_is_changed_while_it_runs(tmp_path: Path) -> None:
                 name: found.targets for name, found in nothing.drivers.items()
             }
 
-    on_machine(body)
+    on_machine(tmp_path, body)
 
 
 def test_what_can_not_be_written_can_be_given(tmp_path: Path) -> None:
@@ -258,4 +278,4 @@ def test_what_can_not_be_written_can_be_given(tmp_path: Path) -> None:
                 # How large a file is shows when it is opened.
                 assert fixed - {*names} <= {"size"}, name
 
-    on_machine(body)
+    on_machine(tmp_path, body)
