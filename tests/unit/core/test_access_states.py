@@ -233,6 +233,13 @@ async def test_all_states_are_set_or_none(pair: Pair, change: tuple[int, AccessS
     assert pair.pending() == [[], [], []]
 
 
+async def test_a_group_in_transition_is_left_alone(pair: Pair) -> None:
+    pair.groups[1].set_state(AccessState.TRANSITIONING)
+    command = set_groups((1, AccessState.STANDBY), (2, AccessState.ACTIVE))
+    assert (await pair.one.execute(*command)).triple == TRANSITION
+    assert pair.states == [AccessState.ACTIVE, AccessState.TRANSITIONING]
+
+
 async def test_without_explicit_access(pair: Pair, disk: VdiskDevice) -> None:
     disk.expl_alua = False
     result = await pair.one.execute(*set_groups((1, AccessState.STANDBY)))
