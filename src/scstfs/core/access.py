@@ -75,12 +75,10 @@ def disconnect(tgt_dev: TgtDev) -> None:
 
 def _send_back(tgt_dev: TgtDev) -> None:
     """End the commands of a nexus that wait for their turn; those that wait for data follow."""
-    task_set = tgt_dev.device.tasks
-    task_set.freeze()
-    for cmd in list(tgt_dev.commands):
-        if cmd.phase in (Phase.BLOCKED, Phase.DEFERRED):
-            ending.send_back(cmd)
-    task_set.thaw()
+    with tgt_dev.device.tasks.frozen():
+        for cmd in list(tgt_dev.commands):
+            if cmd.phase in (Phase.BLOCKED, Phase.DEFERRED):
+                ending.send_back(cmd)
     if tgt_dev.aca.faulted is tgt_dev:
         tgt_dev.aca.clear()
 

@@ -48,8 +48,8 @@ def finish(
         cmd.sense = condition.sense.encode(cmd.has_device and cmd.device.descriptor_sense)
         if cmd.abort is None:
             _trace(cmd, condition.sense)
-    else:
-        cmd.data_in = data if cmd.decoded is None else data[: cmd.decoded.length]
+    # A tape at the end of a file has data and sense data.
+    cmd.data_in = data if cmd.decoded is None else data[: cmd.decoded.length]
     _answer(cmd)
 
 
@@ -127,10 +127,9 @@ def abort_commands(
     how = Abort.TASK_ABORTED if by_other and device.task_aborted_status else Abort.SILENT
     victims = [cmd for cmd in tgt_dev.commands if cmd is not spare]
     # The end of one must not let the next start.
-    device.tasks.freeze()
-    for cmd in victims:
-        abort(cmd, how)
-    device.tasks.thaw()
+    with device.tasks.frozen():
+        for cmd in victims:
+            abort(cmd, how)
     return victims
 
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -274,6 +275,15 @@ class TaskSet:
         """Undo one ``freeze``."""
         self._frozen -= 1
         self.pump()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Start nothing inside."""
+        self.freeze()
+        try:
+            yield
+        finally:
+            self.thaw()
 
     def set_suspended(self, suspended: bool) -> None:
         """Follow the global switch."""

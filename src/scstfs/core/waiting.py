@@ -47,10 +47,7 @@ async def quiet(device: Device) -> AsyncIterator[None]:
 
     Raises SysfsError EBUSY if those that run do not end in time.
     """
-    device.tasks.freeze()
-    try:
+    with device.tasks.frozen():
         if not await settled(device.tasks.when_idle):
             raise SysfsError(errno.EBUSY, f"Commands of device {device.name} do not end")
         yield
-    finally:
-        device.tasks.thaw()
