@@ -17,7 +17,7 @@ import pytest
 from scstfs.mounts import MountFlag, mount
 from tests.daemon.harness import SCST_TGT, Daemon
 from tests.support.machine import need_machine, on_recorded_machine
-from tests.support.management import Configuration, apply, available, save, write
+from tests.support.management import Configuration, apply, available, read_all, save, write
 from tests.support.scsi_devices import Machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -150,15 +150,12 @@ def comparable(configuration: Configuration) -> Configuration:
     return configuration
 
 
-def texts() -> dict[str, bytes]:
+def texts() -> dict[Path, str]:
     """What the files of devices, targets and their driver read, and those of the root."""
-    found = {}
-    for top, directories, names in os.walk(ROOT):
+    found: dict[Path, str] = {}
+    for top, directories, _ in os.walk(ROOT):
         directories[:] = {*directories} - {"copy_manager", "sessions", "sgv", "handlers"}
-        for path in (Path(top, name) for name in names):
-            # Write-only ones say nothing.
-            if path.lstat().st_mode & 0o444:
-                found[str(path.relative_to(ROOT))] = path.read_bytes()
+        found |= {Path(top, name): text for name, text, _ in read_all(Path(top))}
     return found
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -85,8 +85,8 @@ def _value_of(text: str) -> tuple[str, bool]:
     return ("\n".join(lines), True) if lines and last == _MARK else (text.rstrip("\n"), False)
 
 
-def _attributes(directory: Path) -> Attributes:
-    found: Attributes = {}
+def read_all(directory: Path) -> Iterator[tuple[str, str, bool]]:
+    """Name, text and whether it can be written of all files of a directory that can be read."""
     with os.scandir(directory) as entries:
         names = sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
     # Relative to the directory: the kernel remembers nothing of the way to it.
@@ -95,15 +95,20 @@ def _attributes(directory: Path) -> Attributes:
         try:
             descriptor = os.open(name, os.O_RDONLY, dir_fd=place)
         except PermissionError:
-            # Can only be written, and so has no value.
+            # Can only be written.
             continue
-        with open(descriptor, "rb") as file:
-            writable = bool(os.fstat(descriptor).st_mode & stat.S_IWUSR)
-            value, is_key = _value_of(file.read().decode())
+        with open(descriptor, encoding="utf-8", errors="backslashreplace") as file:
+            yield name, file.read(), bool(os.fstat(descriptor).st_mode & stat.S_IWUSR)
+    os.close(place)
+
+
+def _attributes(directory: Path) -> Attributes:
+    found: Attributes = {}
+    for name, text, writable in read_all(directory):
+        value, is_key = _value_of(text)
         if is_key:
             instances = found.setdefault(_INSTANCE.sub("", name), [])
             instances.append(Attribute(value, writable))
-    os.close(place)
     return found
 
 
