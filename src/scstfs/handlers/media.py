@@ -30,10 +30,16 @@ async def activate(device: VdiskDevice) -> None:
 
     Raises SysfsError with the errno of open(2), in which case the device stays closed.
     """
-    store = await _open(device, device.settings.filename)
+    filename = device.settings.filename
+    store = await _open(device, filename)
     if device.active:
         # Somebody else was faster.
         _discard(store)
+        return
+    if device.settings.filename != filename:
+        # It was changed meanwhile, as it may be while the device is not active.
+        _discard(store)
+        await activate(device)
         return
     device.active = True
     device.reopen(store)

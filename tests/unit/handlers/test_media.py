@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from scstfs.handlers import media
-from scstfs.handlers.store import Store
+from scstfs.handlers.store import Store, location
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.sysfs.errors import SysfsError
 from tests.support.fake_store import FakeStore
@@ -78,6 +78,24 @@ async def test_a_device_that_is_deleted_meanwhile(
     # What nobody uses is closed again.
     with pytest.raises(OSError, match="Bad file descriptor"):
         opened[0].measure()
+
+
+async def test_a_filename_that_is_changed_meanwhile(
+    disk: VdiskDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await media.deactivate(disk)
+    other = tmp_path / "other"
+    other.write_bytes(bytes(MIB))
+    kind = disk.kind
+
+    def open_and_change(device: VdiskDevice, filename: str | None) -> Store | None:
+        device.settings.filename = str(other)
+        return kind.open_store(device, filename)
+
+    monkeypatch.setattr(disk, "kind", replace(kind, open_store=open_and_change))
+    await media.activate(disk)
+    assert disk.store is not None
+    assert disk.store.location == location(str(other), other.stat())
 
 
 async def test_media_of_a_drive(system: System) -> None:
