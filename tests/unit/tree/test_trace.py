@@ -10,6 +10,7 @@ from scstfs.core.command import Command, Phase
 from scstfs.core.session import PendingFunction
 from scstfs.core.trace import TraceLog
 from scstfs.local import open_session
+from scstfs.sgutils.text import command_name, sense_text
 from scstfs.sysfs.errors import SysfsError
 from scstfs.sysfs.mgmt import parse
 from scstfs.tree.trace import set_level, show_level
@@ -189,3 +190,22 @@ async def test_the_core_tells_what_it_is_asked_for(
     await everything.write("devices/d/max_tgt_dev_commands", "0\n")
     await session.execute(0, bytes(6))
     assert [line for line in caplog.messages if "max_tgt_dev_commands" not in line] == told
+
+
+async def test_what_initiators_are_told_is_logged_on_demand(
+    everything: Whole, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="scstfs.trace")
+    await everything.write("targets/scst_local/mgmt", "add_target t\n")
+    await everything.add_null("d")
+    await everything.write("targets/scst_local/t/luns/mgmt", "add d 0\n")
+    session = open_session(everything.local.targets["t"], "me")
+    await everything.write("trace_level", "none\n")
+    await everything.write("trace_level", "add scsi\n")
+    caplog.clear()
+    read = bytes.fromhex("28000000000000000100")
+    refused = [(await session.execute(lun, read, data_in=512)).sense for lun in (0, 7)]
+    assert [record.message for record in caplog.records] == [
+        f"me: {command_name(read, 0)} on d: {sense_text(refused[0])}",
+        f"me: {command_name(read, 0x1F)} on LUN 0007000000000000: {sense_text(refused[1])}",
+    ]
