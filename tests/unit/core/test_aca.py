@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scstfs.core import tasks
+from scstfs.core import access, tasks
 from scstfs.core.command import TaskAttribute
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi.status import Status
@@ -116,6 +116,22 @@ async def test_what_was_there_before_waits(system: System) -> None:
     assert not theirs.is_over
     assert tasks.clear_aca(one.session.tgt_devs[0], lambda: None)
     assert [(await cmd.wait()).status for cmd in (mine, theirs)] == [Status.GOOD] * 2
+
+
+async def test_what_waits_is_sent_back_when_its_lun_goes(system: System) -> None:
+    disk = await add_disk(system, tst=0)
+    group = system.group("group", "other")
+    access.add_lun(group, disk, 0, read_only=False)
+    one, other = system.initiator(), system.initiator("other")
+    disk.tasks.block()
+    theirs = send(other, READ)
+    await fail(one)
+    disk.tasks.unblock()
+    assert not theirs.is_over
+    access.remove_lun(group.luns[0])
+    assert theirs.is_over
+    assert theirs.result.status is Status.BUSY
+    assert (await one.execute(READY)).status is Status.ACA_ACTIVE
 
 
 async def test_what_waits_can_be_aborted(system: System) -> None:
