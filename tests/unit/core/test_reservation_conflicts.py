@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scstfs.core import gates
+from scstfs.core import access, gates
 from scstfs.core.device import Device
 from scstfs.scsi import pr
 from scstfs.scsi.commands import COMMANDS, EXTENSIONS
@@ -208,6 +208,30 @@ async def test_a_cd_rom_can_be_reserved(tmp_path: Path) -> None:
         for name, cdb in commands(cd):
             expected = name not in allowed and name not in DIFFERENT_LEGACY
             assert conflicts(other, cdb) is expected, name
+
+
+@pytest.mark.parametrize("how", ["release", "end", "lun goes"])
+async def test_how_a_reservation_ends(system: System, how: str) -> None:
+    disk = await system.add_disk()
+    acg = system.group("group", "holder")
+    access.add_lun(acg, disk, 0, read_only=False)
+    holder, passer_by, other = (system.initiator(name) for name in ("holder", "one", "other"))
+    write = bytes.fromhex("2a000000000000000100")
+    assert await holder.execute(bytes.fromhex("160000000000")) == GOOD
+    # Not by anybody else's doing.
+    assert await passer_by.execute(bytes.fromhex("170000000000")) == GOOD
+    await passer_by.end()
+    conflict = await other.execute(write, bytes(512))
+    assert conflict.status is Status.RESERVATION_CONFLICT
+    assert other.session.tgt_devs[0].fast_write is None
+    if how == "release":
+        assert await holder.execute(bytes.fromhex("170000000000")) == GOOD
+    elif how == "end":
+        await holder.end()
+    else:
+        access.remove_lun(acg.luns[0])
+    assert other.session.tgt_devs[0].fast_write is not None
+    assert await other.execute(write, bytes(512)) == GOOD
 
 
 def test_the_differences_are_still_there() -> None:
