@@ -121,7 +121,7 @@ T/ini_groups/one/initiators/mgmt add iqn.*:x
 T/ini_groups/one/initiators/mgmt add !iqn.a/b#127.0.0.1
 T/ini_groups/one/addr_method LUN
 T/ini_groups/one/io_grouping_type 12
-T/ini_groups/one/cpu_mask 2
+T/ini_groups/one/cpu_mask 1
 T/ini_groups/one/per_sess_dedicated_tgt_threads 1
 T/enabled 1
 targets/iscsi/mgmt add_target plain
