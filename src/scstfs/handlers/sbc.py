@@ -253,6 +253,7 @@ def read_defect_data(device: VdiskDevice, cmd: Command) -> Answer:
 
 def synchronize_cache(device: VdiskDevice, cmd: Command) -> Answer:
     """SYNCHRONIZE CACHE: the whole device, whatever range was asked for; IMMED does not wait."""
+    _trace_order(device, cmd, "SYNCHRONIZE CACHE")
     if not cmd.cdb[1] & _IMMED:
         return _flush(device)
     store = device.store
@@ -297,7 +298,17 @@ def _range(device: VdiskDevice, cmd: Command) -> tuple[int, int]:
 
 def _is_durable(device: VdiskDevice, cmd: Command) -> bool:
     """What the command writes must be safe before it is answered."""
-    return device.writes_through or (device.flushes and _wants_fua(cmd))
+    fua = _wants_fua(cmd)
+    if fua:
+        _trace_order(device, cmd, "FUA")
+    return device.writes_through or (device.flushes and fua)
+
+
+def _trace_order(device: VdiskDevice, cmd: Command, what: str) -> None:
+    """Tell who asks for data to be safe before what follows (``trace_level``: order)."""
+    device.kind.trace.event(
+        "order", "%s: %s from %s: %s", device.name, what, cmd.session.initiator_name, cmd.cdb.hex()
+    )
 
 
 def _wants_fua(cmd: Command) -> bool:

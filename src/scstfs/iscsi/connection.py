@@ -34,6 +34,7 @@ from scstfs.iscsi.receive import Receiver
 from scstfs.iscsi.requests import EarlyData, Rejected, Request
 from scstfs.iscsi.serial import add, less, within
 from scstfs.iscsi.text_exchange import TextExchange
+from scstfs.iscsi.traced import Told, TracedReceiver, TracedTransmitter
 from scstfs.iscsi.transmit import HIGH_WATER, Transmitter
 
 log = logging.getLogger(__name__)
@@ -76,16 +77,29 @@ class Connection(Commands):
             max_cmd_sn=max_cmd_sn,
         )
         self.rx = rx
+        self._untraced = rx, tx
         rx.place = self.place
         #: Target Transfer Tag of a NOP-In that waits for its answer.
         self.ping: int | None = None
         self._cid = cid
         self._text = TextExchange(host)
-        self._fast = host.fast
+        self._fast: Callable[[Connection], None] = host.fast
         self._requests = _DISCOVERY_REQUESTS if discovery else _REQUESTS
         self._is_batch = False
         #: The request that is being handled has a CmdSN, which it has not used up yet.
         self._is_numbered = False
+
+    def trace(self, told: Told | None) -> None:
+        """Have ``told`` called with the header of each PDU from now on; None for nobody.
+
+        Nothing is answered on the fast path meanwhile: nobody sees a PDU there.
+        """
+        rx, tx = self._untraced
+        if told is None:
+            self.rx, self.tx, self._fast = rx, tx, self.host.fast
+        else:
+            self.rx, self.tx = TracedReceiver(rx, told), TracedTransmitter(tx, told)
+            self._fast = _not_fast
 
     # Requests
 
@@ -331,6 +345,10 @@ class Connection(Commands):
             if task.postponed is not None:
                 self.forget(task)
         self.tx.clear()
+
+
+def _not_fast(_connection: Connection) -> None:
+    """Nothing is answered fast."""
 
 
 _Handler: TypeAlias = Callable[[Connection, Request], None]

@@ -44,7 +44,7 @@ class Watchdog:
     """Watches one connection."""
 
     def __init__(self, connection: Connection, now: float) -> None:
-        self._connection = connection
+        self.connection = connection
         self._received = _Progress(connection.rx.total, now)
         self._sent = _Progress(connection.tx.sent_total, now)
         self._data = _Progress(connection.data_received, now)
@@ -55,7 +55,7 @@ class Watchdog:
 
         ``now`` is in seconds.
         """
-        connection = self._connection
+        connection = self.connection
         silence = self._received.standstill(connection.rx.total, now)
         if connection.ping is not None:
             if now - self._pinged >= limits.nop_in_timeout:
@@ -77,7 +77,7 @@ class Watchdog:
 
     def _data_standstill(self, now: float) -> float:
         """For how long (seconds) writes have waited for data, none of which came."""
-        connection = self._connection
+        connection = self.connection
         waits = any(task.awaits_data for task in connection.tasks.values())
         standstill = self._data.standstill(connection.data_received if waits else -1, now)
         return standstill if waits else 0.0

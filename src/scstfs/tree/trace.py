@@ -51,8 +51,10 @@ def trace_level(
         refuses="EINVAL: another word, an unknown category, no number",
         effect="events of these categories are logged from now on. There are: in the core scsi "
         "(commands that fail), minor (commands for LUNs that are not there, unknown commands), "
-        "mgmt, pr, flow_control and block; in handlers and drivers mgmt, in iscsi also conn. The "
-        "four handlers of virtual devices share one level",
+        "mgmt, pr, flow_control, block and retry (of commands that come during an ALUA "
+        "transition); in handlers and drivers mgmt; in those of virtual devices, which share one "
+        "level, also order (FUA, SYNCHRONIZE CACHE); in iscsi also conn and pdu (headers, both "
+        "ways; takes the fast path away)",
     )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from pathlib import Path
 
@@ -82,6 +83,21 @@ async def test_which_writes_are_durable(system: System, name: str, cache: str) -
         ("write", BLOCK, BLOCK, expected)
     ]
     assert store.content[BLOCK : 2 * BLOCK] == DATA
+
+
+@pytest.mark.parametrize("on", [False, True])
+async def test_requests_for_safety_are_traced_with_order(
+    system: System, caplog: pytest.LogCaptureFixture, on: bool
+) -> None:
+    caplog.set_level(logging.INFO, logger="scstfs.trace")
+    device, _ = await with_store(system)
+    log = device.kind.trace
+    log.flags = log.bit("order") if on else 0
+    caplog.clear()
+    for command, data in (WRITES["write10 fua"], WRITES["write10"], (b"\x35" + bytes(9), b"")):
+        assert await system.initiator().execute(command, data) == GOOD
+    told = [record.getMessage().split(" from ")[0] for record in caplog.records]
+    assert told == (["disk: FUA", "disk: SYNCHRONIZE CACHE"] if on else [])
 
 
 async def test_mode_select_switches_the_cache(system: System) -> None:

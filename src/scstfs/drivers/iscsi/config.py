@@ -48,6 +48,9 @@ class Live(Protocol):
     def target_removed(self, target: IscsiTarget) -> None:
         """A target, which has no session, was deleted."""
 
+    def trace_changed(self, driver: IscsiDriver) -> None:
+        """Other categories of events go to the log."""
+
     async def isns_changed(
         self, driver: IscsiDriver, host: str | None, access_control: bool
     ) -> None:
@@ -73,6 +76,9 @@ class NotLive:
         """See Live."""
 
     def target_removed(self, target: IscsiTarget) -> None:
+        """See Live."""
+
+    def trace_changed(self, driver: IscsiDriver) -> None:
         """See Live."""
 
     async def isns_changed(

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
 
+from scstfs.drivers.iscsi import pdu_trace
 from scstfs.drivers.iscsi.admit import Admission
 from scstfs.drivers.iscsi.discovery import DiscoverySession
 from scstfs.drivers.iscsi.nexus import Nexus
 from scstfs.drivers.iscsi.wire import Wire
+from scstfs.iscsi import pdu
 from scstfs.iscsi.admission import LoginResult
 from scstfs.iscsi.codes import LoginStatus
 from scstfs.iscsi.connection import Connection
@@ -21,6 +23,7 @@ from scstfs.iscsi.errors import ProtocolError
 from scstfs.iscsi.login import Login, Step
 from scstfs.iscsi.receive import Receiver
 from scstfs.iscsi.text import MAX_SEGMENT, shown
+from scstfs.iscsi.traced import RECEIVED, SENT
 from scstfs.log import RateLimited
 
 if TYPE_CHECKING:
@@ -77,7 +80,7 @@ def _guarded(wire: Wire) -> Iterator[None]:
 
 async def _log_in(server: Server, wire: Wire, admission: Admission) -> tuple[_Result | None, bytes]:
     """The login phase; returns its result and what has arrived behind it."""
-    rx = Receiver(MAX_SEGMENT, _LOGIN_BUFFER)
+    rx, trace = Receiver(MAX_SEGMENT, _LOGIN_BUFFER), server.driver.trace
     login = Login(admission, random=secrets.token_bytes, now=trio.current_time())
     with server.in_lobby(wire):
         with trio.move_on_at(login.deadline):
@@ -87,11 +90,14 @@ async def _log_in(server: Server, wire: Wire, admission: Admission) -> tuple[_Re
                     if await wire.receive(rx) == 0:
                         return None, b""
                     continue
-                step = login.receive(rx.header[at : at + 48], rx.data, trio.current_time())
+                header = bytes(rx.header[at : at + pdu.BHS_LENGTH])
+                pdu_trace.tell(trace, wire.peer, RECEIVED, header)
+                step = login.receive(header, rx.data, trio.current_time())
                 if step.close:
                     # Before the answer: whoever gets that finds the reason in the log.
                     _log_refusal(wire, login, step)
                 if step.send:
+                    pdu_trace.tell(trace, wire.peer, SENT, step.send)
                     await wire.send_all(step.send)
                 if step.close:
                     if step.send:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import ifaddr
 import trio
 
-from scstfs.drivers.iscsi import connect
+from scstfs.drivers.iscsi import connect, pdu_trace
 from scstfs.drivers.iscsi.discovery import DiscoverySession
 from scstfs.drivers.iscsi.hosts import HostFiles, Hosts
 from scstfs.drivers.iscsi.isns.client import IsnsClient
@@ -267,6 +267,11 @@ class Server:
         """See Live."""
         self.isns.changed()
 
+    def trace_changed(self, driver: IscsiDriver) -> None:
+        """See Live."""
+        for watchdog, owner in self._watched.values():
+            pdu_trace.follow(driver.trace, owner, watchdog.connection)
+
     async def isns_changed(
         self, driver: IscsiDriver, host: str | None, access_control: bool
     ) -> None:
@@ -338,6 +343,7 @@ class Server:
     def watching(self, wire: Wire, connection: Connection, owner: _Watched) -> Iterator[None]:
         """Watch a connection in full-feature phase."""
         self._watched[wire] = Watchdog(connection, trio.current_time()), owner
+        pdu_trace.follow(self.driver.trace, owner, connection)
         try:
             yield
         finally:

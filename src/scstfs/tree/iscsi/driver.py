@@ -239,7 +239,7 @@ DRIVER: Final[DirType[IscsiDriver]] = DirType(
             since="2.0",
             reads="the version of SCST whose interface this is",
         ),
-        trace_level(lambda driver: driver.trace),
+        trace_level(lambda driver: driver.trace, lambda driver: driver.live.trace_changed(driver)),
         *(instances(name) for name in commands.DRIVER_ATTRIBUTES),
         Each(
             children=lambda driver: driver.targets,

@@ -50,6 +50,55 @@ def test_connections_are_traced_with_conn(
     assert traced(live, caplog) == [" has connection 0", " loses connection 0: logout"]
 
 
+def pdus(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Direction and kind of the PDUs traced since the last look."""
+    found = [
+        " ".join(record.getMessage().split(": ")[-2].split()[:2])
+        for record in caplog.records
+        if record.name == "scstfs.trace.iscsi"
+    ]
+    caplog.clear()
+    return found
+
+
+READ_10 = "28000000000000000100"
+
+
+def test_pdus_are_traced_with_pdu(live: LiveTarget, caplog: pytest.LogCaptureFixture) -> None:
+    live.write(LEVEL, "none\n")
+    with live.log_in() as initiator:
+        assert pdus(caplog) == []
+        live.write(LEVEL, "add pdu\n")
+        assert initiator.command(READ_10, expect=512).data == bytes(512)
+        header = initiator.record[-1].pdu.header
+        assert bytes(header).hex(" ", 4) in caplog.text
+        assert pdus(caplog) == ["received SCSI_COMMAND", "sent DATA_IN"]
+        live.write(LEVEL, "del pdu\n")
+        assert initiator.command(READ_10, expect=512).data == bytes(512)
+        assert pdus(caplog) == []
+        # A new connection is traced from its login on.
+        live.write(LEVEL, "add pdu\n")
+        with live.initiator(name="iqn.other") as other:
+            other.login(TARGET)
+            other.logout()
+            other.wait_closed()
+        kinds = pdus(caplog)
+        assert kinds[:2] == ["received LOGIN_REQUEST", "sent LOGIN_RESPONSE"]
+        assert kinds[-2:] == ["received LOGOUT_REQUEST", "sent LOGOUT_RESPONSE"]
+
+
+def test_the_fast_path_is_back_when_nobody_wants_to_see_pdus(live: LiveTarget) -> None:
+    with live.log_in() as initiator:
+        (nexus,) = live.sessions()
+        assert nexus.connection is not None
+        plain = nexus.connection._fast
+        live.write(LEVEL, "add pdu\n")
+        assert nexus.connection._fast != plain
+        live.write(LEVEL, "del pdu\n")
+        assert nexus.connection._fast == plain
+        assert initiator.command(READ_10, expect=512).data == bytes(512)
+
+
 def test_nothing_is_traced_without_categories(
     live: LiveTarget, caplog: pytest.LogCaptureFixture
 ) -> None:
