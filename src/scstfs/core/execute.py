@@ -95,6 +95,14 @@ def run(cmd: Command) -> None:
     except CheckCondition as condition:
         if condition.sense == sense.ALUA_TRANSITION and not cmd.retried:
             cmd.retried = True
+            cmd.device.scst.trace.event(
+                "retry",
+                "%s: command %s from %s is tried again in %s s: ALUA transition",
+                cmd.device.name,
+                cmd.cdb.hex(),
+                cmd.session.initiator_name,
+                TRANSITION_DELAY,
+            )
             cmd.device.scst.runtime.call_later(TRANSITION_DELAY, partial(run, cmd))
             return
         _refuse(cmd, condition)

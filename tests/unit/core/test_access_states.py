@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -155,6 +156,23 @@ async def test_a_transition_is_waited_for_once(
     group.set_state(AccessState.NONOPTIMIZED)
     one.clear_unit_attentions()
     assert (await waiting.wait()).status is Status.GOOD
+
+
+@pytest.mark.parametrize("on", [False, True])
+async def test_waiting_for_a_transition_is_traced_with_retry(
+    system: System,
+    disk: VdiskDevice,
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+    on: bool,
+) -> None:
+    one = system.initiator()
+    group_of(system, disk, system.target).set_state(AccessState.TRANSITIONING)
+    caplog.set_level(logging.INFO, logger="scstfs.trace")
+    log = system.scst.trace
+    log.flags = log.bit("retry") if on else 0
+    assert (await one.execute(READ, data_in=512)).triple == TRANSITION
+    assert sum("is tried again in" in record.getMessage() for record in caplog.records) == on
 
 
 async def test_a_state_that_changes_while_commands_run(system: System, disk: VdiskDevice) -> None:
