@@ -10,6 +10,7 @@ from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi.status import Status
 from tests.support.reservations import IGNORE, PREEMPT_AND_ABORT, WE, pr_out
 from tests.support.target import GOOD, Initiator, Result, System, TestCommand
+from tests.support.threads import ManualPool
 
 READY, READ = bytes(6), bytes.fromhex("28000000000000000100")
 #: Beyond the end, without and with the NACA bit.
@@ -147,6 +148,23 @@ async def test_what_waits_can_be_aborted(system: System) -> None:
     assert waiting.result == Result(None)
     tasks.clear_aca(one.session.tgt_devs[0], lambda: None)
     assert waiting.replies == 1
+
+
+@pytest.mark.parametrize("how", ["clear", "abort"])
+async def test_what_was_done_already_is_answered_later(system: System, how: str) -> None:
+    await add_disk(system, tst=0)
+    one = system.initiator()
+    pool = one.session.tgt_devs[0].pool = ManualPool()
+    flush = send(one, bytes.fromhex("35000000000000000000"))
+    await fail(one)
+    pool.drain()
+    assert not flush.is_over
+    if how == "abort":
+        tasks.abort_task(flush, lambda: None)
+        assert flush.is_over
+    assert tasks.clear_aca(one.session.tgt_devs[0], lambda: None)
+    assert flush.result == (Result(None) if how == "abort" else GOOD)
+    assert flush.replies == 1
 
 
 # Queue errors
