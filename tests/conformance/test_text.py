@@ -53,8 +53,10 @@ def test_an_answer_that_is_not_final_has_one(initiator: Initiator) -> None:
 def test_a_continued_text_is_answered_when_it_is_complete(initiator: Initiator, cut: int) -> None:
     assert initiator.text([("SendTargets", ""), ("X-org.example.b", "2")], cut=cut) != []
     *continued, _ = initiator.received(wire.TEXT_RESPONSE)
-    assert all(answer.data == b"" and answer.flags == 0 for answer in continued)
-    assert all(answer["ttt"] != NO_TAG for answer in continued)
+    assert len(continued) >= 6
+    for answer in continued:
+        assert (answer.data, answer.flags) == (b"", 0)
+        assert answer["ttt"] != NO_TAG
 
 
 def test_a_long_answer_comes_in_parts(log_in: LogIn, crowded: None) -> None:

@@ -210,7 +210,8 @@ class Answers:
         With ``status_flags`` the last one carries good status and these residual flags.
         """
         first = data_sn
-        segment = min(self.parameters.max_xmit_data_segment_length, CHUNK_DATA)
+        # Whole words, but for the last of a burst (RFC 7143 11.7.7).
+        segment = min(self.parameters.max_xmit_data_segment_length, CHUNK_DATA) & ~3
         burst = self.parameters.max_burst_length
         total = len(data)
         offset = 0
