@@ -204,7 +204,6 @@ def _open(server: Server, target: IscsiTarget, script: _Scripted) -> tuple[Nexus
     login = LoginResult(
         target=target,
         initiator="iqn.i",
-        initiator_alias=None,
         user=None,
         isid=b"\x80\0\0\0\0\0",
         tsih=0,

@@ -70,7 +70,6 @@ class LoginResult(Generic[TargetT]):
     target: TargetT | None
     """None in a discovery session."""
     initiator: str
-    initiator_alias: str | None
     user: str | None
     """The CHAP user that authenticated."""
     isid: bytes
@@ -89,11 +88,6 @@ class LoginResult(Generic[TargetT]):
     """The last CmdSN that the initiator was told it may send."""
     named: str | None = None
     """TargetName as the initiator sent it; a discovery session may be without."""
-
-    @property
-    def is_discovery(self) -> bool:
-        """A discovery session."""
-        return self.target is None
 
 
 class LoginHost(Protocol[TargetT]):

@@ -28,16 +28,11 @@ COMMAND_WRITE: Final = 0x20
 COMMAND_ATTRIBUTE_MASK: Final = 0x07
 TASK_FUNCTION_MASK: Final = 0x7F
 LOGOUT_REASON_MASK: Final = 0x7F
-SNACK_TYPE_MASK: Final = 0x0F
 
-RESIDUAL_BIDI_OVERFLOW: Final = 0x10
-RESIDUAL_BIDI_UNDERFLOW: Final = 0x08
 RESIDUAL_OVERFLOW: Final = 0x04
 """O bit: the residual count is what did not fit into the expected length."""
 RESIDUAL_UNDERFLOW: Final = 0x02
 """U bit: the residual count is what was expected and not transferred."""
-DATA_ACKNOWLEDGE: Final = 0x40
-"""A bit of Data-In (only with ErrorRecoveryLevel 1 and up)."""
 DATA_STATUS: Final = 0x01
 """S bit of Data-In: the status travels with the last data PDU."""
 
@@ -136,15 +131,6 @@ class LoginStage(IntEnum):
     SECURITY = 0
     OPERATIONAL = 1
     FULL_FEATURE = 3
-
-
-class LoginClass(IntEnum):
-    """Status-Class of a Login Response (RFC 7143 11.13.5)."""
-
-    SUCCESS = 0
-    REDIRECTION = 1
-    INITIATOR_ERROR = 2
-    TARGET_ERROR = 3
 
 
 class LoginStatus(IntEnum):

@@ -259,7 +259,6 @@ class Login(Generic[TargetT]):
         login = LoginResult(
             target=self._target,
             initiator=self.initiator,
-            initiator_alias=self._names.get("InitiatorAlias"),
             user=self._chap.user,
             isid=request.isid,
             tsih=request.tsih,

@@ -406,32 +406,6 @@ def pack_logout_response(
     )
 
 
-# SNACK Request (RFC 7143 11.16)
-
-
-SNACK_REQUEST: Final = Struct(">BBxxI8sII4xI8xII")
-"""opcode, flags and type, lengths, LUN, ITT, TTT or SNACK tag, ExpStatSN, BegRun, RunLength."""
-
-
-class SnackRequest(NamedTuple):
-    """A SNACK Request (RFC 7143 11.16); `flags & SNACK_TYPE_MASK` is the type."""
-
-    opcode: int
-    flags: int
-    lengths: int
-    lun: bytes
-    itt: int
-    ttt: int
-    exp_stat_sn: int
-    beg_run: int
-    run_length: int
-
-
-def unpack_snack_request(buffer: Buffer, offset: int = 0) -> SnackRequest:
-    """Read the 48 bytes at `offset` as a SNACK Request."""
-    return SnackRequest(*SNACK_REQUEST.unpack_from(buffer, offset))
-
-
 # Reject (RFC 7143 11.17)
 
 REJECT: Final = Struct(">BBBxI8xI4xIIII8x")

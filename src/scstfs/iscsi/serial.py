@@ -17,19 +17,9 @@ def add(number: int, steps: int = 1) -> int:
     return (number + steps) & MASK
 
 
-def distance(start: int, end: int) -> int:
-    """Count the steps from `start` to `end`: -2**31 to 2**31 - 1, negative if `end` is before."""
-    return ((end - start + _HALF) & MASK) - _HALF
-
-
 def less(left: int, right: int) -> bool:
     """Tell whether `left` comes before `right`."""
     return 0 < (right - left) & MASK < _HALF
-
-
-def less_equal(left: int, right: int) -> bool:
-    """Tell whether `left` is `right` or comes before it."""
-    return (right - left) & MASK < _HALF
 
 
 def within(number: int, first: int, last: int) -> bool:

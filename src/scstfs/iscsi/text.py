@@ -133,15 +133,6 @@ def parse_number(value: str) -> int | None:
     return number if number <= _MAX_NUMBER else None
 
 
-def parse_range(value: str) -> tuple[int, int] | None:
-    """Read a numeric-range "low~high", else None (6.1)."""
-    low_text, tilde, high_text = value.partition("~")
-    low, high = parse_number(low_text), parse_number(high_text)
-    if not tilde or low is None or high is None or low > high:
-        return None
-    return low, high
-
-
 def parse_boolean(value: str) -> bool | None:
     """Read "Yes" or "No", else None (6.1)."""
     return {YES: True, NO: False}.get(value)

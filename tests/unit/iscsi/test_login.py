@@ -48,7 +48,7 @@ class TestNormalSession:
         assert initiator.keys["AuthMethod"] == "None"
         result = stream.result
         assert result.target is stream.host.target
-        assert not result.is_discovery
+        assert result.target is not None
         assert (result.initiator, result.isid, result.cid) == (NAME, initiator.isid, 0)
         assert result.tsih == initiator.tsih == 0x0102
         assert result.replaces is None
@@ -83,7 +83,7 @@ class TestNormalSession:
     def test_session_type_is_normal_unless_said_otherwise(self) -> None:
         initiator, stream = client()
         initiator.login_step(NORMAL[:2], transit=True)
-        assert not stream.result.is_discovery
+        assert stream.result.target is not None
 
     def test_target_names_are_found_in_any_case(self) -> None:
         initiator, stream = client()
@@ -102,10 +102,12 @@ class TestNormalSession:
             ("AuthMethod", "None"),
         ]
 
-    def test_initiators_alias_is_kept(self) -> None:
-        initiator, stream = client()
-        initiator.login(DISK, keys=[("InitiatorAlias", "host a")])
-        assert stream.result.initiator_alias == "host a"
+    def test_initiators_alias_is_not_answered(self) -> None:
+        initiator, _ = client()
+        _, pairs = initiator.login_step(
+            [*NORMAL, ("InitiatorAlias", "host a")], csg=SECURITY, nsg=1, transit=True
+        )
+        assert pairs == [("TargetPortalGroupTag", "1")]
 
     def test_names_may_be_sent_again(self) -> None:
         initiator, stream = client()
@@ -185,7 +187,7 @@ class TestDiscoverySession:
     def test_login(self) -> None:
         initiator, stream = client()
         answers = dict(initiator.login(None))
-        assert stream.result.is_discovery
+        assert stream.result.target is None
         assert stream.result.target is None
         assert answers["MaxBurstLength"] == "Irrelevant"
         assert answers["MaxRecvDataSegmentLength"] == "1048576"

@@ -52,10 +52,6 @@ NOP_OUT = bhs(
     "40800000 00000004 0001000000000000 00000009 ffffffff 0000000a 0000000b"
     "00000000000000000000000000000000"
 )
-SNACK = bhs(
-    "10820000 00000000 0001000000000000 ffffffff 00000005 00000000 0000000b 0000000000000000"
-    "00000003 00000002"
-)
 
 UNPACKED = [
     (
@@ -175,21 +171,6 @@ UNPACKED = [
             ttt=codes.RESERVED_TAG,
             cmd_sn=10,
             exp_stat_sn=11,
-        ),
-    ),
-    (
-        pdu.unpack_snack_request,
-        SNACK,
-        pdu.SnackRequest(
-            opcode=0x10,
-            flags=0x82,
-            lengths=0,
-            lun=LUN1,
-            itt=codes.RESERVED_TAG,
-            ttt=5,
-            exp_stat_sn=11,
-            beg_run=3,
-            run_length=2,
         ),
     ),
 ]
@@ -387,7 +368,7 @@ def test_every_layout_is_a_whole_header() -> None:
     names = {**vars(pdu), **vars(login_pdu)}
     layouts = {name: value for name, value in names.items() if isinstance(value, Struct)}
     layouts.pop("Struct", None)
-    assert len(layouts) == 18
+    assert len(layouts) == 17
     assert {layout.size for layout in layouts.values()} == {pdu.BHS_LENGTH}
 
 

@@ -87,7 +87,7 @@ def test_discovery_login() -> None:
     replay = Replay("iscsi-ls_discovery", FakeHost())
     (step,) = replay.steps
     assert step.result is not None
-    assert step.result.is_discovery
+    assert step.result.target is None
 
 
 def test_required_digest_is_refused_as_a_key_not_as_a_login() -> None:

@@ -30,7 +30,6 @@ HALF = 2**31
 )
 def test_less(left: int, right: int, less: bool) -> None:
     assert serial.less(left, right) is less
-    assert serial.less_equal(left, right) is (less or left == right)
 
 
 @pytest.mark.parametrize(
@@ -38,13 +37,6 @@ def test_less(left: int, right: int, less: bool) -> None:
 )
 def test_add(number: int, steps: int, result: int) -> None:
     assert serial.add(number, steps) == result
-
-
-@pytest.mark.parametrize(
-    ("start", "end", "steps"), [(0, 0, 0), (1, 4, 3), (4, 1, -3), (TOP, 1, 2), (1, TOP, -2)]
-)
-def test_distance(start: int, end: int, steps: int) -> None:
-    assert serial.distance(start, end) == steps
 
 
 @pytest.mark.parametrize(
@@ -69,8 +61,3 @@ def test_within(number: int, first: int, last: int, inside: bool) -> None:
 def test_exactly_one_of_less_equal_and_greater_except_at_half_the_circle(a: int, b: int) -> None:
     relations = [serial.less(a, b), a == b, serial.less(b, a)]
     assert sum(relations) == (0 if abs(a - b) == HALF else 1)
-
-
-@given(numbers, st.integers(-HALF, HALF - 1))
-def test_distance_undoes_add(start: int, steps: int) -> None:
-    assert serial.distance(start, serial.add(start, steps)) == steps

@@ -161,21 +161,6 @@ def test_parse_number(value: str, number: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "result"),
-    [
-        ("1~5", (1, 5)),
-        ("0x10~16", (16, 16)),
-        ("5~1", None),
-        ("5", None),
-        ("~", None),
-        ("1~x", None),
-    ],
-)
-def test_parse_range(value: str, result: tuple[int, int] | None) -> None:
-    assert text.parse_range(value) == result
-
-
-@pytest.mark.parametrize(
     ("value", "result"), [("Yes", True), ("No", False), ("yes", None), ("1", None), ("", None)]
 )
 def test_parse_boolean(value: str, result: bool | None) -> None:
