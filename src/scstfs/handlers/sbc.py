@@ -263,9 +263,10 @@ def synchronize_cache(device: VdiskDevice, cmd: Command) -> Answer:
         def done(value: object, error: BaseException | None) -> None:
             if error is not None:
                 log.error("%s: can not write cached data: %s", device.name, error)
+                device.flush_error = error
             device.tasks.release(hold)
 
-        device.scst.threads.submit(store.flush, done)
+        device.scst.threads.submit(device.flush_of(store), done)
     return b""
 
 
@@ -278,10 +279,11 @@ def _flush(device: VdiskDevice) -> Answer:
     store = device.store
     if store is None or not device.flushes:
         return b""
+    flush = device.flush_of(store)
 
     def work() -> bytes:
         try:
-            store.flush()
+            flush()
         except OSError as error:
             # No command that writes, but what fails is a write.
             raise errors.translate(error, writing=True) from error

@@ -103,6 +103,8 @@ class VdiskDevice(Device):
         self.expl_alua = False
         self.prevented_by: set[TgtDev] = set()
         self.medium_changed = False
+        #: Why a flush failed that nobody waited for; the system tells it just once.
+        self.flush_error: BaseException | None = None
         #: What keeps the device busy (FORMAT UNIT, SANITIZE), if anything does.
         self.busy: LongOperation | None = None
         #: A SANITIZE failed; the value says whether EXIT FAILURE MODE ends that state.
@@ -146,6 +148,21 @@ class VdiskDevice(Device):
     def flushes(self) -> bool:
         """SYNCHRONIZE CACHE has something to do."""
         return self.kind.flushes and not self.settings.nv_cache
+
+    def flush_of(self, store: Store) -> Callable[[], None]:
+        """What makes durable all that was written to ``store``; for a worker thread.
+
+        Raises OSError, also if what an earlier flush should have made durable is lost and nobody
+        has been told.
+        """
+        lost, self.flush_error = self.flush_error, None
+
+        def flush() -> None:
+            store.flush()
+            if lost is not None:
+                raise lost
+
+        return flush
 
     def open_store(self) -> Store | None:
         """Open what is behind a new device; runs in a worker thread.

@@ -148,6 +148,23 @@ async def test_synchronize_cache_immed_answers_first(
     assert "can not write cached data" in caplog.text
 
 
+@pytest.mark.logs(r"disk: can not write cached data: \[Errno 5\] broken")
+async def test_what_a_flush_that_nobody_waited_for_has_lost_is_reported_by_the_next(
+    system: System,
+) -> None:
+    device, store = await with_store(system)
+    initiator = system.initiator()
+    store.errors["flush"] = OSError(errno.EIO, "broken")
+    assert await initiator.execute(b"\x35\x02" + bytes(8)) == GOOD
+    idle = trio.Event()
+    device.tasks.when_idle(idle.set, background_too=True)
+    await idle.wait()
+    # The system tells of an error once; after that all seems to be well.
+    del store.errors["flush"]
+    assert (await initiator.execute(b"\x35" + bytes(9))).triple == (0x3, 0x03, 0x00)
+    assert await initiator.execute(b"\x35" + bytes(9)) == GOOD
+
+
 # Errors of the store
 
 
