@@ -38,6 +38,7 @@ IDLE_CONNECTION = 48 * 1024
 #: No command of anybody else may take longer (seconds), on a busy machine.
 PROMPTLY = 1.0
 TASK_SET_FULL = 0x28
+OUT_OF_RESOURCES = 0x0302
 
 
 @pytest.fixture
@@ -209,6 +210,30 @@ def test_dead_peers_are_found_by_tcp(live: LiveTarget) -> None:
         sock = nexus.wire.sock
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 50
+
+
+class _Other:
+    """A session that has a handle."""
+
+    def __init__(self, tsih: int) -> None:
+        self.tsih = tsih
+
+
+@pytest.mark.logs("refused: there are too many sessions")
+def test_a_session_without_a_handle_is_refused(
+    live: LiveTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = {_Other(tsih): None for tsih in range(1, 1 << 16)}
+    monkeypatch.setattr(live.server, "_all", others)
+    with live.initiator() as initiator, pytest.raises(LoginError) as refused:
+        initiator.login(TARGET)
+    assert refused.value.status == OUT_OF_RESOURCES
+    # The only one that is free is found.
+    del others[next(other for other in others if other.tsih == 4711)]
+    with live.initiator() as initiator:
+        initiator.login(TARGET)
+        assert initiator.tsih == 4711
+        monkeypatch.undo()
 
 
 @pytest.mark.logs("refused", "suppressed")

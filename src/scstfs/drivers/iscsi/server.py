@@ -25,8 +25,9 @@ from scstfs.drivers.iscsi.isns.client import IsnsClient
 from scstfs.drivers.iscsi.nexus import Nexus
 from scstfs.drivers.iscsi.wire import Flusher, Wire
 from scstfs.iscsi import acl
-from scstfs.iscsi.codes import AsyncEvent
+from scstfs.iscsi.codes import AsyncEvent, LoginStatus
 from scstfs.iscsi.discovery import Portal, TargetRecord, advertised_portals, registered_portals
+from scstfs.iscsi.errors import LoginRefused
 from scstfs.iscsi.watchdog import Limits, Watchdog
 from scstfs.log import RateLimited
 
@@ -50,6 +51,8 @@ MAX_DISCOVERIES: Final = 1024
 _SCARCE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 #: Seconds to wait for that.
 _SCARCE_PAUSE: Final = 0.25
+#: Target Session Identifying Handles have 16 bits, and 0 is none (RFC 7143 11.12.6).
+_HANDLES: Final = 0xFFFF
 #: Connections accepted without a pause.
 _ACCEPTS: Final = 32
 
@@ -214,10 +217,12 @@ class Server:
         self._discoveries.pop(session, None)
 
     def take_tsih(self) -> int:
-        """An unused Target Session Identifying Handle."""
+        """An unused Target Session Identifying Handle; raises LoginRefused where all are used."""
         used = {nexus.tsih for nexus in self._all}
+        if len(used) == _HANDLES:
+            raise LoginRefused(LoginStatus.OUT_OF_RESOURCES, "there are too many sessions")
         while True:
-            self._tsih = self._tsih % 0xFFFF + 1
+            self._tsih = self._tsih % _HANDLES + 1
             if self._tsih not in used:
                 return self._tsih
 
