@@ -3,12 +3,15 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trio
 
 from scstfs.handlers.sbc import STEP
+from scstfs.handlers.store import Extent
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi.status import Status
 from tests.support.copies import be
@@ -268,6 +271,26 @@ async def test_lba_status_gives_as_many_runs_as_fit(system: System, tmp_path: Pa
     assert result.data[8:] == (
         be(0, 8) + be(256, 4) + b"\x01\0\0\0" + be(256, 8) + be(8, 4) + b"\0\0\0\0"
     )
+
+
+async def test_lba_status_of_blocks_that_are_allocated_in_part(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, store = await with_store(system, blocksize=4096, thin_provisioned=1)
+    # The file system counts in smaller units, and tells of neighbours one by one.
+    ends = (1024, 10240, 16384, 17408, 20480, 24576, 40960, 49152, 57344, len(store.content))
+    starts = (0, *ends[:-1])
+
+    def extents(offset: int, length: int) -> Iterator[Extent]:
+        assert (offset, length) == (0, len(store.content))
+        for number, (start, end) in enumerate(zip(starts, ends, strict=True)):
+            yield Extent(start, end, allocated=number in (0, 3, 5, 6, 9))
+
+    monkeypatch.setattr(store, "extents", extents)
+    command = b"\x9e\x12" + be(0, 8) + be(255, 4) + bytes(2)
+    result = await system.initiator().execute(command, data_in=255)
+    fields = struct.iter_unpack(">QIB3x", result.data[8:])
+    assert list(fields) == [(0, 1, 0), (1, 3, 1), (4, 6, 0), (10, 4, 1), (14, 2, 0)]
 
 
 # Comparing
