@@ -324,7 +324,8 @@ def mirror(source: str, target: str) -> None:
                 mounts.bind(entry.path, copy)
             except FileNotFoundError:
                 remove = os.rmdir if os.path.isdir(copy) else os.unlink
-                remove(copy)
+                with contextlib.suppress(FileNotFoundError):
+                    remove(copy)
 
 
 def _overlay_name(parent: str) -> str:

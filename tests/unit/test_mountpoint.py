@@ -200,6 +200,28 @@ def test_a_half_made_overlay_is_removed(stage: str, monkeypatch: pytest.MonkeyPa
     in_namespace(body)
 
 
+@pytest.mark.parametrize("call", ["os.readlink", "scstfs.mounts.bind"])
+def test_entries_that_vanish_meanwhile_are_left_out(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    for directory in (source, target, source / "directory"):
+        directory.mkdir()
+    (source / "file").touch()
+    (source / "link").symlink_to("file")
+
+    def vanished(path: str, *_: object) -> str:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+    def body() -> None:
+        monkeypatch.setattr(call, vanished)
+        mountpoint.mirror(str(source), str(target))
+        expected = ["directory", "file"] if call == "os.readlink" else ["link"]
+        assert sorted(os.listdir(target)) == expected
+
+    in_namespace(body)
+
+
 def test_a_served_tree_is_refused_and_untouched() -> None:
     def body() -> None:
         place = mountpoint.attach(SCST_TGT, Tree().mount)
