@@ -71,10 +71,14 @@ def _cross_out(undo: UndoLog) -> None:
 
 
 def recover(store: FileStore, undo: UndoLog) -> None:
-    """Undo a write that did not become whole; for a store that was just opened.  Raises OSError."""
-    entry = undo.pending(store.location)
-    if entry is None:
-        return
-    log.warning("%s: undoing an atomic write of %d bytes", undo.path, len(entry.data))
-    store.write(entry.offset, memoryview(entry.data), durable=True)
-    undo.cross_out()
+    """Undo a write that did not become whole; for a store that was just opened.
+
+    Blocks, also for as long as a write through another store goes on.  Raises OSError.
+    """
+    with undo.lock:
+        entry = undo.pending(store.location)
+        if entry is None:
+            return
+        log.warning("%s: undoing an atomic write of %d bytes", undo.path, len(entry.data))
+        store.write(entry.offset, memoryview(entry.data), durable=True)
+        undo.cross_out()

@@ -8,6 +8,7 @@ import logging
 import os
 from pathlib import Path
 from typing import Final, NoReturn
+from weakref import WeakValueDictionary
 
 from scstfs.persist import files, modes, reservations
 from scstfs.persist.reservations import DamagedFile, SavedReservations
@@ -120,6 +121,7 @@ class StateDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._undo_logs: WeakValueDictionary[str, UndoLog] = WeakValueDictionary()
 
     def prepare(self) -> None:
         """Create the directories that are missing."""
@@ -137,8 +139,16 @@ class StateDirectory:
         return self.path / "dif_tags" / f"{device_name}.dif"
 
     def undo_log(self, device_name: str) -> UndoLog:
-        """Where a device's atomic writes are logged while they happen."""
-        return UndoLog(self.path / "atomic_writes" / device_name)
+        """Where a device's atomic writes are logged while they happen.
+
+        The same one for a device that is made again before the last write of its predecessor
+        has ended.
+        """
+        undo = self._undo_logs.get(device_name)
+        if undo is None:
+            undo = UndoLog(self.path / "atomic_writes" / device_name)
+            self._undo_logs[device_name] = undo
+        return undo
 
     @property
     def can_save_modes(self) -> bool:

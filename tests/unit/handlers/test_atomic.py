@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import errno
+import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 
 from scstfs.handlers import atomic
 from scstfs.persist.undo import UndoEntry, UndoLog
@@ -157,3 +161,31 @@ async def test_another_file_of_the_same_device_is_left_alone(tmp_path: Path) -> 
         (tmp_path / "disk").rename(tmp_path / "kept")
         await system.add_disk("disk")
     assert not any((tmp_path / "disk").read_bytes())
+
+
+async def test_a_write_that_goes_on_is_not_undone_when_the_device_is_made_again(
+    system: System,
+) -> None:
+    device = await system.add_disk("disk")
+    assert device.store is not None
+    device.store.write(0, memoryview(OLD))
+    begun, may_end = threading.Event(), threading.Event()
+    write = device.store.write
+
+    def write_slowly(offset: int, data: memoryview, *, durable: bool = False) -> None:
+        write(offset, data[:BLOCK], durable=durable)
+        begun.set()
+        assert may_end.wait(5)
+        write(offset + BLOCK, data[BLOCK:], durable=durable)
+
+    device.store.write = write_slowly  # type: ignore[method-assign]
+    writer = system.initiator().start(write_atomic(0, 4), NEW)
+    await trio.to_thread.run_sync(begun.wait)
+    system.delete("disk")
+    async with trio.open_nursery() as nursery:
+        path = system.directory / "disk"
+        nursery.start_soon(partial(system.add, "vdisk_fileio", "disk", filename=path))
+        await trio.testing.wait_all_tasks_blocked()
+        may_end.set()
+    assert await writer.wait() == GOOD
+    assert path.read_bytes()[: len(NEW)] == NEW
