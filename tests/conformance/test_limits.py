@@ -131,6 +131,25 @@ def test_a_login_has_to_end_in_time(live: LiveTarget, monkeypatch: pytest.Monkey
         assert good.ping(b"x").data == b"x"
 
 
+@pytest.mark.slow
+@pytest.mark.logs("refused: there is no target")
+def test_a_login_that_was_refused_did_not_take_too_long(
+    live: LiveTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The initiator gets time to read why, whatever is left of the time for the login."""
+    defaults = Login.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "timeout", 0.3)
+    with live.initiator() as initiator:
+        with pytest.raises(LoginError):
+            initiator.login("iqn.nothing")
+        initiator.wait_closed()
+        deadline = time.monotonic() + 5
+        while live.call(lambda: len(live.server._lobby)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
 # Connections
 
 

@@ -83,8 +83,9 @@ async def _log_in(server: Server, wire: Wire, admission: Admission) -> tuple[_Re
     rx, trace = Receiver(MAX_SEGMENT, _LOGIN_BUFFER), server.driver.trace
     login = Login(admission, random=secrets.token_bytes, now=trio.current_time())
     with server.in_lobby(wire):
+        step = None
         with trio.move_on_at(login.deadline):
-            while True:
+            while step is None or not step.close:
                 at = rx.next()
                 if at < 0:
                     if await wire.receive(rx) == 0:
@@ -99,13 +100,12 @@ async def _log_in(server: Server, wire: Wire, admission: Admission) -> tuple[_Re
                 if step.send:
                     pdu_trace.tell(trace, wire.peer, SENT, step.send)
                     await wire.send_all(step.send)
-                if step.close:
-                    if step.send:
-                        await wire.linger()
-                    return None, b""
                 if step.result is not None:
                     return step.result, rx.take_rest()
-        _incidents.warning("%s: login of %s took too long", wire.peer, _name(login))
+        if step is None or not step.close:
+            _incidents.warning("%s: login of %s took too long", wire.peer, _name(login))
+        elif step.send:
+            await wire.linger()
         return None, b""
 
 
