@@ -102,23 +102,32 @@ def follow_access_state(device: VdiskDevice, state: AccessState) -> None:
         _reopened(device)
         device.kind.trace.event("mgmt", "device %s is closed: ALUA %s", device.name, state.name)
     elif accessible and not device.active and device.reopening is None:
-        reopening = device.reopening = Reopening()
-        filename = device.settings.filename
+        device.reopening = Reopening()
+        _reopen(device, device.reopening)
 
-        def done(opened: object, error: BaseException | None) -> None:
-            store = cast("Store | None", opened)
-            if device.reopening is not reopening or device.active or not device.alive:
-                # The state has changed once more, or somebody else was faster.
-                _discard(store)
-            elif error is not None:
-                log.warning("%s can not be opened again: %s", device.name, error)
-            else:
-                device.active = True
-                device.reopen(store)
-            if device.reopening is reopening:
-                _reopened(device)
 
-        device.scst.threads.submit(lambda: device.kind.open_store(device, filename), done)
+def _reopen(device: VdiskDevice, reopening: Reopening) -> None:
+    filename = device.settings.filename
+
+    def done(opened: object, error: BaseException | None) -> None:
+        store = cast("Store | None", opened)
+        if device.reopening is not reopening or device.active or not device.alive:
+            # The state has changed once more, or somebody else was faster.
+            _discard(store)
+        elif device.settings.filename != filename:
+            # It was changed meanwhile.
+            _discard(store)
+            _reopen(device, reopening)
+            return
+        elif error is not None:
+            log.warning("%s can not be opened again: %s", device.name, error)
+        else:
+            device.active = True
+            device.reopen(store)
+        if device.reopening is reopening:
+            _reopened(device)
+
+    device.scst.threads.submit(lambda: device.kind.open_store(device, filename), done)
 
 
 def _reopened(device: VdiskDevice) -> None:

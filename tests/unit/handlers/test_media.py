@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import trio
 from scstfs.handlers import media
 from scstfs.handlers.store import Store, location
 from scstfs.handlers.vdisk import VdiskDevice
+from scstfs.scsi.alua import AccessState
 from scstfs.sysfs.errors import SysfsError
 from tests.support.fake_store import FakeStore
 from tests.support.target import System
@@ -80,8 +82,20 @@ async def test_a_device_that_is_deleted_meanwhile(
         opened[0].measure()
 
 
+async def follow(disk: VdiskDevice) -> None:
+    """As when the ALUA state allows access again."""
+    media.follow_access_state(disk, AccessState.ACTIVE)
+    reopened = trio.Event()
+    disk.when_reopened(reopened.set)
+    await reopened.wait()
+
+
+@pytest.mark.parametrize("activate", [media.activate, follow])
 async def test_a_filename_that_is_changed_meanwhile(
-    disk: VdiskDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    disk: VdiskDevice,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    activate: Callable[[VdiskDevice], Awaitable[None]],
 ) -> None:
     await media.deactivate(disk)
     other = tmp_path / "other"
@@ -93,7 +107,8 @@ async def test_a_filename_that_is_changed_meanwhile(
         return kind.open_store(device, filename)
 
     monkeypatch.setattr(disk, "kind", replace(kind, open_store=open_and_change))
-    await media.activate(disk)
+    await activate(disk)
+    assert disk.active
     assert disk.store is not None
     assert disk.store.location == location(str(other), other.stat())
 
