@@ -283,6 +283,10 @@ class Wire:
         began = time.perf_counter()
         while True:
             await trio.lowlevel.wait_readable(self.sock)
+            if self.scope.cancel_called:
+                # Closed after there was something to read and before this task had its turn: the
+                # memory that the rest of a data segment was to go to is somebody else's by now.
+                await trio.lowlevel.checkpoint()
             count = self._receive_now(buffers)
             if count is not None:
                 self._is_prompt = is_idle and time.perf_counter() - began < PROMPT

@@ -65,6 +65,7 @@ async def test_nobody_serves_initiators_by_default(everything: Whole) -> None:
     live.target_enabled_changed(target)
     live.alias_changed(target)
     live.target_removed(target)
+    live.trace_changed(driver)
     await live.isns_changed(driver, "host", True)
 
 

@@ -203,6 +203,24 @@ async def test_nobody_is_waited_for_while_others_are_busy(
     assert len(sleeps) == 2
 
 
+async def test_nothing_is_received_after_the_connection_was_closed(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it would go has been given back, and may hold somebody else's data."""
+    peer, own = pair
+    wire, rx = wire_of(own), Receiver(4096)
+
+    async def closed_meanwhile(_sock: socket.socket) -> None:
+        peer.sendall(b"x")
+        wire.close("session reinstatement")
+
+    monkeypatch.setattr(trio.lowlevel, "wait_readable", closed_meanwhile)
+    with wire.scope:
+        await wire.receive(rx)
+    assert wire.scope.cancelled_caught
+    assert rx.total == 0
+
+
 async def test_polling_ends_as_soon_as_it_is_not_wanted_any_more(
     pair: tuple[socket.socket, socket.socket], sleeps: list[int]
 ) -> None:
