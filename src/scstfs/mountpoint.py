@@ -52,7 +52,7 @@ _LOCK_PATIENCE_AT_END: Final = 1.0
 _LOCK_POLL: Final = 0.02
 # How long a FUSE mount may take to answer before it counts as served by somebody.
 _ANSWER_PATIENCE: Final = 2.0
-# What stat(2) answers for a FUSE mount whose daemon is gone.
+# What statvfs(3) answers for a FUSE mount whose daemon is gone.
 _DEAD: Final = frozenset({errno.ENOTCONN, errno.ECONNABORTED})
 
 
@@ -290,7 +290,8 @@ def _answers(path: str) -> bool:
 
     def ask() -> None:
         try:
-            os.stat(path)
+            # Not stat(2), which the kernel may answer itself with what it keeps of the directory.
+            os.statvfs(path)
         except OSError as error:
             if error.errno in _DEAD:
                 dead.set()
