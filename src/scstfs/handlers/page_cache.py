@@ -65,10 +65,10 @@ class LentFile:
         return Loan(self._fd, offset, self._give_back)
 
     def close(self) -> None:
-        """Close the file as soon as nothing of it is lent any more."""
+        """Close the file as soon as nothing of it is lent any more; once is enough."""
         with self._lock:
+            last = not self._is_closed and not self._loans
             self._is_closed = True
-            last = not self._loans
         if last:
             self._release()
 

@@ -1,6 +1,7 @@
 """Block commands (SBC-3) of virtual devices.
 
-What may wait for a disk is in jobs; a READ or WRITE that need not wait is done at once.
+What may wait for a disk is in jobs, and so is what takes long; any other READ or WRITE is done at
+once.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 #: Bytes that one step of a long command touches.
 STEP: Final = 1 << 20
 
+#: Bytes up to which a READ or WRITE is done in the event loop: copying more keeps others waiting.
+AT_ONCE: Final = 4 << 20
+
 _FUA: Final = 0x08
 _BYTCHK: Final = 0x06
 _BYTCHK_ONE_BLOCK: Final = 0x06
@@ -39,7 +43,7 @@ def read(device: VdiskDevice, cmd: Command) -> Answer:
     """READ in all sizes."""
     store, (offset, length) = device.need_store(), _range(device, cmd)
     buffer = cmd.allocate(length)
-    if store.try_read(offset, buffer):
+    if length <= AT_ONCE and store.try_read(offset, buffer):
         return buffer
 
     def work() -> memoryview:
@@ -53,7 +57,7 @@ def write(device: VdiskDevice, cmd: Command) -> Answer:
     """WRITE in all sizes; FUA makes the data durable before the answer."""
     store, (offset, _) = device.need_store(), _range(device, cmd)
     data, durable = memoryview(cmd.data), _is_durable(device, cmd)
-    if not durable and store.try_write(offset, data):
+    if not durable and len(data) <= AT_ONCE and store.try_write(offset, data):
         return b""
 
     def work() -> bytes:

@@ -103,3 +103,12 @@ def test_a_file_of_which_nothing_is_lent_is_closed_at_once(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY)
     LentFile(fd).close()
     assert not is_open(fd)
+
+
+def test_closing_twice_closes_nobody_elses_file(path: Path) -> None:
+    file = lent(path)
+    file.close()
+    other = os.open(path, os.O_RDONLY)
+    file.close()
+    assert is_open(other)
+    os.close(other)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from scstfs.handlers.sbc import STEP
+from scstfs.handlers.sbc import AT_ONCE, STEP
 from scstfs.handlers.store import Extent
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi.status import Status
@@ -101,6 +101,18 @@ async def test_requests_for_safety_are_traced_with_order(
         assert await system.initiator().execute(command, data) == GOOD
     told = [record.getMessage().split(" from ")[0] for record in caplog.records]
     assert told == (["disk: FUA", "disk: SYNCHRONIZE CACHE"] if on else [])
+
+
+@pytest.mark.parametrize("length", [AT_ONCE, AT_ONCE + BLOCK])
+async def test_what_takes_long_is_not_done_in_the_event_loop(system: System, length: int) -> None:
+    device = await system.add_disk("disk", size=2 * AT_ONCE)
+    store = FakeStore(2 * AT_ONCE, quick=True)
+    device.install(store)
+    initiator, data = system.initiator(), os.urandom(length)
+    assert await initiator.execute(write10(0, length // BLOCK), data) == GOOD
+    assert (await initiator.execute(read16(0, length // BLOCK), data_in=length)).data == data
+    in_threads = [("write", 0, length, False), ("read", 0, length)]
+    assert store.calls == (in_threads if length > AT_ONCE else [])
 
 
 async def test_mode_select_switches_the_cache(system: System) -> None:
