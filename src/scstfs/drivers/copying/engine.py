@@ -161,6 +161,8 @@ class Copy:
             blocks = written[piece.destination] = self._destination(piece)
             for offset, length in _steps(piece, source, blocks):
                 self._check_aborted()
+                # Who has been locked out by a reservation meanwhile must not write on.
+                self._check_reservations(piece)
                 try:
                     yield _work(piece, source, blocks, offset, length)
                 except SourceError as error:
@@ -184,6 +186,17 @@ class Copy:
         if self._command is not None and self._command.abort is not None:
             raise Stopped
 
+    def _check_reservations(self, piece: Piece) -> None:
+        for device, side, flags in (
+            (piece.source, CopySide.SOURCE, _READ),
+            (piece.destination, CopySide.DESTINATION, _WRITE),
+        ):
+            try:
+                if device is not None:
+                    self._check_reservation(device, flags)
+            except TaskStatus as error:
+                raise _failed(piece, side, error) from error
+
     def _source(self, piece: Piece) -> Blocks | None:
         device = piece.source
         if device is None:
@@ -201,16 +214,19 @@ class Copy:
 
     def _access(self, device: Device, offset: int, length: int, flags: Flag) -> Blocks:
         """What a READ or WRITE of the session would be checked for."""
+        self._check_reservation(device, flags)
+        blocks = device.copy_blocks()
+        if offset + length > device.blocks << device.block_shift:
+            raise CheckCondition(sense.LBA_OUT_OF_RANGE)
+        return blocks
+
+    def _check_reservation(self, device: Device, flags: Flag) -> None:
         registrants = (t.registrant for t in device.tgt_devs if t.session is self._session)
         registrant = next(registrants, None)
         if device.reserved_by not in (None, self._session):
             raise reservation_conflict()
         if not device.pr.allows(registrant, flags):
             raise reservation_conflict()
-        blocks = device.copy_blocks()
-        if offset + length > device.blocks << device.block_shift:
-            raise CheckCondition(sense.LBA_OUT_OF_RANGE)
-        return blocks
 
     def _finish(self, error: BaseException | None) -> None:
         outcome: CheckCondition | TaskStatus | None = None

@@ -301,6 +301,25 @@ async def test_persistent_reservations(
     assert await copy(other, disks, Segment(0, 1, 1)) == GOOD
 
 
+@pytest.mark.parametrize(("lun", "triple"), [(0, COPY_ABORTED), (1, THIRD_PARTY)])
+async def test_a_reservation_during_a_copy_ends_it(
+    system: System,
+    disks: Disks,
+    monkeypatch: pytest.MonkeyPatch,
+    lun: int,
+    triple: tuple[int, int, int],
+) -> None:
+    monkeypatch.setattr(engine, "STEP", BLOCK)
+    initiator, store, answer = await held_copy(system, disks)
+    assert await system.initiator("other").execute(b"\x16" + bytes(5), lun=lun) == GOOD
+    store.resume("write")
+    while initiator.session.command_count:
+        await trio.lowlevel.checkpoint()
+    assert answer().triple == triple
+    assert [name for name, *_ in store.calls] == ["write"]
+    assert not disks[1].tasks.gated
+
+
 async def test_who_wants_the_same_blocks_waits(system: System, disks: Disks) -> None:
     _, store, answer = await held_copy(system, disks)
     other = system.initiator("other")
