@@ -9,6 +9,7 @@ from scstfs.scsi.tokens import TOKEN_TYPE, RodType
 from scstfs.scsi.unit import TokenLimits
 from scstfs.scsi.xcopy import (
     BLOCK_TO_BLOCK,
+    CONCURRENT_COPIES,
     DATA_GRANULARITY,
     IDENTIFICATION,
     MAX_LIST_LENGTH,
@@ -20,7 +21,6 @@ from scstfs.scsi.xcopy import (
 
 _EXTENDED_COPY: Final = 0x83
 _RECEIVE_COPY: Final = 0x84
-_CONCURRENT_COPIES: Final = 0xFF
 _TOKEN_IN: Final = 0x02
 _TOKEN_OUT: Final = 0x01
 _FEATURES_LENGTH: Final = 44
@@ -98,5 +98,5 @@ def _rod_types() -> bytes:
 
 
 def _general_operations() -> bytes:
-    out = _CONCURRENT_COPIES.to_bytes(4, "big") * 2 + MAX_SEGMENT_BYTES.to_bytes(4, "big")
+    out = CONCURRENT_COPIES.to_bytes(4, "big") * 2 + MAX_SEGMENT_BYTES.to_bytes(4, "big")
     return (out + bytes((DATA_GRANULARITY, 0))).ljust(0x20, b"\0")

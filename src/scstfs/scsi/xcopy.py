@@ -33,6 +33,7 @@ MAX_SEGMENTS: Final = 143
 MAX_LIST_LENGTH: Final = 0xFFFF
 MAX_SEGMENT_BYTES: Final = 256 * 1024 * 1024
 DATA_GRANULARITY: Final = 16
+CONCURRENT_COPIES: Final = 0xFF
 IDENTIFICATION: Final = 0xE4
 BLOCK_TO_BLOCK: Final = 0x02
 
@@ -321,7 +322,7 @@ def operating_parameters() -> bytes:
     out[12:16] = MAX_LIST_LENGTH.to_bytes(4, "big")
     out[16:20] = MAX_SEGMENT_BYTES.to_bytes(4, "big")
     out[34:36] = b"\xff\xff"  # total concurrent copies
-    out[36] = 0xFF  # maximum concurrent copies
+    out[36] = CONCURRENT_COPIES
     out[37] = DATA_GRANULARITY
     out[43] = len(codes)
     return bytes(out)

@@ -107,11 +107,16 @@ class CopyByToken:
         if any(_overlaps_itself(piece, pieces) for piece in pieces):
             # The token would be revoked by what it is used for.
             raise invalid_field_in_parameter_list(_RANGES_FIELD)
-        request = Request(self._copies, cmd.session, Form.LID4, tokens.list_identifier(cmd.cdb))
+        request = Request(
+            self._copies,
+            cmd.session,
+            Form.LID4,
+            tokens.list_identifier(cmd.cdb),
+            immediate=parameters.immediate,
+        )
         cmd.call_when_ended(request.forget_unless_started)
         request.pieces = pieces
         request.record.service_action = cmd.cdb[1] & 0x1F
-        request.record.immediate = parameters.immediate
         request.record.units = TransferUnits.BLOCKS
         cmd.descriptors = _Write(request, parameters, token, wanted >> shift)
         cmd.listed_claims = claims_of(pieces)

@@ -11,7 +11,8 @@ from scstfs.core.device import LATER, Answer, Device
 from scstfs.drivers.copying.engine import Copy, Piece
 from scstfs.drivers.copying.records import CopyRecord, CopyRecords, Form
 from scstfs.scsi.sense import CheckCondition
-from scstfs.scsi.status import TaskStatus
+from scstfs.scsi.status import TaskStatus, busy
+from scstfs.scsi.xcopy import CONCURRENT_COPIES
 
 if TYPE_CHECKING:
     from scstfs.core.scst import Scst
@@ -37,9 +38,23 @@ class Member:
 class Request:
     """A copy that a command asks for, from the decoding of its parameters to its record's end."""
 
-    def __init__(self, copies: Copies, session: Session, form: Form, list_id: int | None) -> None:
-        """Take the name ``list_id`` (None: nobody will ask); raises CheckCondition if in use."""
-        self.record = CopyRecord()
+    def __init__(
+        self,
+        copies: Copies,
+        session: Session,
+        form: Form,
+        list_id: int | None,
+        *,
+        immediate: bool = False,
+    ) -> None:
+        """Take the name ``list_id`` (None: nobody will ask); raises CheckCondition if in use.
+
+        ``immediate``: no command will wait for the end.  Nothing else limits how many such copies
+        there are: raises TaskStatus BUSY while as many go on as are reported to be possible.
+        """
+        if immediate and len(copies.copies) >= CONCURRENT_COPIES:
+            raise busy()
+        self.record = CopyRecord(immediate=immediate)
         self.pieces: tuple[Piece, ...] = ()
         self._copies = copies
         self._session = session

@@ -59,9 +59,9 @@ class ExtendedCopy:
         if header is None:
             return
         named = header.usage.identifies
-        request = Request(self._copies, cmd.session, form, header.list_id if named else None)
+        list_id = header.list_id if named else None
+        request = Request(self._copies, cmd.session, form, list_id, immediate=header.immediate)
         request.record.service_action = cmd.cdb[1] & 0x1F
-        request.record.immediate = header.immediate
         cmd.call_when_ended(request.forget_unless_started)
         try:
             segments = xcopy.decode_segments(header, data, self._lookup(cmd))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 from trio.testing import MockClock
 
+from scstfs.drivers.copying import copies
 from scstfs.scsi import sense
 from scstfs.scsi.status import Status
 from tests.support.copies import (
@@ -25,7 +27,7 @@ from tests.support.copies import (
     target_descriptor,
 )
 from tests.support.fake_store import FakeStore
-from tests.support.target import GOOD, Initiator, Result, System
+from tests.support.target import GOOD, Initiator, Result, System, TestCommand
 
 IN_PROGRESS = (0x5, 0x00, 0x16)
 
@@ -157,6 +159,32 @@ async def test_lid4_in_the_background(system: System, disks: Disks) -> None:
     await idle.wait()
     assert (await lid4_status(initiator, 7)).data[5] == 0x01
     assert store.content[: 8 * BLOCK] == DATA[: 8 * BLOCK]
+
+
+async def test_so_many_copies_in_the_background(
+    system: System, disks: Disks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "CONCURRENT_COPIES", 2)
+    store = FakeStore(1 << 20)
+    disks[1].install(store)
+    store.pause("write")
+    initiator = system.initiator()
+
+    def begin(lba: int, *, immed: bool = True) -> TestCommand:
+        targets = [target_descriptor(disk) for disk in disks]
+        data = lid4(targets, [Segment(1, 2, 1, 0, lba).encode()], immed=immed)
+        return initiator.start(extended_copy(data, 1), data)
+
+    for lba in range(2):
+        assert await begin(lba).wait() == GOOD
+    assert (await begin(2).wait()).status is Status.BUSY
+    waits = begin(3, immed=False)
+    store.resume("write")
+    assert await waits.wait() == GOOD
+    idle = trio.Event()
+    disks[1].tasks.when_idle(idle.set)
+    await idle.wait()
+    assert await begin(4).wait() == GOOD
 
 
 async def test_lid4_that_fails(system: System, disks: Disks) -> None:
