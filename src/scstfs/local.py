@@ -219,10 +219,8 @@ class LocalSession:
 
 
 def open_session(target: LocalTarget, name: str) -> LocalSession:
-    """The session of this name, which is made if there is none."""
-    session = target.sessions.get(name)
-    if session is None or not session.is_open:
-        session = target.open_session(name)
+    """The open session of this initiator, which is made if there is none."""
+    session = target.find_session(name) or target.open_session(name)
     assert isinstance(session.transport, LocalTransport)
     return LocalSession(session, session.transport)
 

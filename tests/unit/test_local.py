@@ -9,6 +9,7 @@ from scstfs.local import LocalSession, NoSuchLunError, NotAnsweredError, open_se
 from scstfs.scsi.lun import pack_lun
 from scstfs.scsi.sense import decode
 from scstfs.scsi.status import Status
+from scstfs.sysfs.errors import SysfsError
 from tests.support.threads import ManualPool
 from tests.support.whole import Whole
 
@@ -108,6 +109,21 @@ class Blocked:
 @pytest.fixture
 def blocked(everything: Whole, session: LocalSession) -> Blocked:
     return Blocked(everything, session)
+
+
+async def test_a_session_that_is_being_closed_is_not_found(blocked: Blocked) -> None:
+    target = blocked.everything.local.targets["t"]
+    async with blocked.everything.background(blocked.command):
+        blocked.session.close()
+        assert list(target.sessions) == ["me"]
+        with pytest.raises(SysfsError, match="Session me not found"):
+            blocked.everything.local.execute("del_session", "t", "me")
+        new = open_session(target, "me")
+        assert open_session(target, "me").session is new.session
+        blocked.everything.local.execute("del_session", "t", "me")
+        assert not new.session.is_open
+        blocked.pool.drain()
+    assert not target.sessions
 
 
 async def test_a_command_ends_when_its_work_is_done(blocked: Blocked) -> None:

@@ -89,6 +89,11 @@ class LocalTarget(Target):
         self.own_scsi_transport_version = version
         self.scsi_transport_version = version or SAS_TRANSPORT
 
+    def find_session(self, name: str) -> Session | None:
+        """The oldest open session of the initiator called ``name``; one being closed is none."""
+        found = (s for s in self.sessions.values() if s.initiator_name == name and s.is_open)
+        return next(found, None)
+
     def open_session(self, name: str) -> Session:
         """A new session; another one of this name makes it ``NAME_1``."""
         driver = self.local_driver
@@ -191,11 +196,10 @@ class LocalDriver:
 
 
 def _delete_session(target: LocalTarget, name: str) -> None:
-    for session in target.sessions.values():
-        if session.initiator_name == name:
-            close_session(session)
-            return
-    raise invalid(f"Session {name} not found (target {target.name})")
+    session = target.find_session(name)
+    if session is None:
+        raise invalid(f"Session {name} not found (target {target.name})")
+    close_session(session)
 
 
 def _add_session(target: LocalTarget, name: str) -> None:
