@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from scstfs import __version__, daemon, mountpoint
+from scstfs import __version__, daemon, mountpoint, system
 from scstfs import log as logs
 from scstfs.daemon import Config
 from scstfs.errors import ExitStatus, UsageError
@@ -137,6 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status, a value of `ExitStatus`.
     """
+    system.open_standard_streams()
     try:
         arguments = parser().parse_args(argv)
     except UsageError as error:

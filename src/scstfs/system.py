@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import resource
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,25 @@ from typing import Final
 from scstfs.errors import ExitStatus, UsageError, reason
 
 _FUSE_DEVICE: Final = "/dev/fuse"
+
+_STDOUT: Final = 1
+_STDERR: Final = 2
+
+
+def open_standard_streams() -> None:
+    """Open /dev/null as those of stdin, stdout and stderr that were closed by our caller.
+
+    What is opened later, files of devices among them, would else get their numbers and with that
+    whatever C code prints.
+    """
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(fd)
+    # Python has none for what it finds closed.
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(_STDOUT, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(_STDERR, "w", closefd=False)
 
 
 def check_privileges() -> None:
@@ -92,17 +112,17 @@ def pid_file(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def captured_stderr() -> Iterator[list[str]]:
-    """Collect what C code prints on descriptor 2 in here; the list is filled at the end."""
+    """Collect what C code prints on stderr in here; the list is filled at the end."""
     lines: list[str] = []
     with contextlib.ExitStack() as stack:
         capture = os.memfd_create("stderr")
         stack.callback(os.close, capture)
-        saved = os.dup(2)
+        saved = os.dup(_STDERR)
         stack.callback(os.close, saved)
-        os.dup2(capture, 2)
+        os.dup2(capture, _STDERR)
         try:
             yield lines
         finally:
-            os.dup2(saved, 2)
+            os.dup2(saved, _STDERR)
             text = os.pread(capture, 4096, 0).decode(errors="replace")
             lines += [line.strip() for line in text.splitlines() if line.strip()]

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import logging
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,6 +126,23 @@ def test_umount_cleans_up_and_tells_when_there_was_nothing(
     assert cli.main(["umount", "--mountpoint", "/m"]) == ExitStatus.OK
     assert cleaned == ["/m"]
     assert ("nothing to clean up at /m" in capfd.readouterr().err) is not something
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        ("--version", ExitStatus.OK),
+        ("serve", ExitStatus.USAGE),
+        ("umount --mountpoint m", ExitStatus.OK),
+    ],
+)
+def test_closed_standard_streams_are_no_obstacle(
+    tmp_path: Path, arguments: str, status: ExitStatus
+) -> None:
+    program = [sys.executable, "-m", "scstfs", *arguments.split()]
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *program]
+    assert subprocess.run(closed, cwd=tmp_path, timeout=20, check=False).returncode == status
 
 
 def test_version(capfd: pytest.CaptureFixture[str]) -> None:

@@ -31,6 +31,20 @@ def test_an_unusable_state_directory_is_refused(path: str) -> None:
     assert refused.value.message.startswith(f"cannot use the state directory {path}: ")
 
 
+def test_closed_standard_streams_do_not_become_something_else() -> None:
+    saved = [os.dup(number) for number in range(3)]
+    try:
+        for number in range(3):
+            os.close(number)
+        system.open_standard_streams()
+        opened = [os.readlink(f"/proc/self/fd/{number}") for number in range(3)]
+    finally:
+        for number, fd in enumerate(saved):
+            os.dup2(fd, number)
+            os.close(fd)
+    assert opened == [os.devnull] * 3
+
+
 def test_the_pid_file_holds_our_number_and_goes_away(tmp_path: Path) -> None:
     path = tmp_path / "pid"
     with system.pid_file(path):
