@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import select
 import signal
 import sys
 import threading
@@ -108,11 +109,16 @@ class BackgroundStream:
             os.close(self._fd)
 
     def _drain(self) -> None:
+        writable = select.poll()
+        writable.register(self._fd, select.POLLOUT)
         while (text := self._queue.get()) is not None:
             data = text.encode(errors="backslashreplace")
             try:
                 while data:
-                    data = data[os.write(self._fd, data) :]
+                    try:
+                        data = data[os.write(self._fd, data) :]
+                    except BlockingIOError:  # somebody who has it as well does not want to wait
+                        writable.poll()
             except OSError:  # stderr is closed or its reader is gone: nobody is left to tell
                 continue
 

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,21 @@ def test_a_reader_that_does_not_read_never_blocks_the_writer() -> None:
         assert match is not None
         assert int(match[1]) > 100
         assert file.readlines()[-1] == "room again\n"
+
+
+def test_nothing_is_lost_where_another_process_made_stderr_non_blocking() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    stream = logs.BackgroundStream(writer)
+    lines = [f"{number:06} {'x' * 100}\n" for number in range(2000)]
+    for line in lines:
+        stream.write(line)
+    os.close(writer)
+    closing = threading.Thread(target=stream.close, args=(5,))
+    closing.start()
+    with open(reader) as file:
+        assert file.readlines() == lines
+    closing.join()
 
 
 def test_closing_does_not_wait_for_a_stuck_reader() -> None:
