@@ -41,10 +41,6 @@ class Notifier:
         """Say that shutting down has begun: STOPPING=1."""
         self._send({"STOPPING": "1", "STATUS": "closing sessions"})
 
-    def status(self, text: str) -> None:
-        """Set the one-line status text."""
-        self._send({"STATUS": text})
-
     def _send(self, fields: Mapping[str, str]) -> None:
         if not self._address:
             return

@@ -25,8 +25,6 @@ def test_ready_and_status_go_to_the_managers_socket(
     notifier = Notifier.from_environment({"NOTIFY_SOCKET": "@" + name if abstract else name})
     notifier.ready("serving /x")
     assert manager.recv(1000) == b"READY=1\nSTATUS=serving /x"
-    notifier.status("3 sessions")
-    assert manager.recv(1000) == b"STATUS=3 sessions"
     notifier.stopping()
     assert manager.recv(1000) == b"STOPPING=1\nSTATUS=closing sessions"
 
@@ -34,8 +32,8 @@ def test_ready_and_status_go_to_the_managers_socket(
 def test_a_status_cannot_smuggle_in_other_fields(manager: socket.socket, tmp_path: Path) -> None:
     name = str(tmp_path / "notify")
     manager.bind(name)
-    Notifier(name).status("one\nMAINPID=1\n")
-    assert manager.recv(1000) == b"STATUS=one MAINPID=1"
+    Notifier(name).ready("one\nMAINPID=1\n")
+    assert manager.recv(1000) == b"READY=1\nSTATUS=one MAINPID=1"
 
 
 @pytest.mark.parametrize("environment", [{}, {"NOTIFY_SOCKET": ""}], ids=["unset", "empty"])
