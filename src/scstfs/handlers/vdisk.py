@@ -327,7 +327,9 @@ class VdiskDevice(Device):
 
     def check_range(self, decoded: Decoded) -> None:
         """Refuse blocks behind the end before anything is transferred, where SCST does so."""
-        if decoded.lba is not None and decoded.length > MAX_TRANSFER:
+        # An allocation length is no more than room for an answer, however large (SPC-4 4.2.5.6).
+        counts_blocks = decoded.lba is not None and decoded.op.unit is Unit.BLOCKS
+        if counts_blocks and decoded.length > MAX_TRANSFER:
             raise invalid_field_in_cdb(decoded.op.length.offset if decoded.op.length else 0)
         if self.kind.checks_range_early:
             self.require_range(decoded)

@@ -109,11 +109,13 @@ class LbaStatus:
 
 
 _LARGEST_RUN: Final = 0xFFFFFFFF
+# Initiators go on where an answer ends; this one fills a megabyte.
+_MOST_RUNS: Final = 1 << 16
 
 
 def lba_status_count(allocation_length: int) -> int:
-    """Return how many descriptors fit, at least one: more need not be looked for."""
-    return max(1, (allocation_length - _HEADER_LENGTH) // _DESCRIPTOR_LENGTH)
+    """Return how many descriptors are to be returned, at least one: more need not be looked for."""
+    return min(max(1, (allocation_length - _HEADER_LENGTH) // _DESCRIPTOR_LENGTH), _MOST_RUNS)
 
 
 def get_lba_status(descriptors: Sequence[LbaStatus]) -> bytes:

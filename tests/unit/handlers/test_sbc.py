@@ -273,6 +273,14 @@ async def test_lba_status_at_the_last_block(system: System) -> None:
     assert (await initiator.execute(beyond, data_in=1024)).triple == OUT_OF_RANGE
 
 
+async def test_lba_status_with_any_allocation_length(system: System) -> None:
+    await system.add_disk("disk", size=64 * BLOCK, thin_provisioned=1)
+    command = b"\x9e\x12" + be(0, 8) + be(0xFFFFFFFF, 4) + bytes(2)
+    result = await system.initiator().execute(command, data_in=1024)
+    assert result.status is Status.GOOD
+    assert result.data == be(20, 4) + bytes(4) + be(0, 8) + be(64, 4) + b"\x01\0\0\0"
+
+
 async def test_lba_status_gives_as_many_runs_as_fit(system: System, tmp_path: Path) -> None:
     await system.add_disk("disk", size=1 << 20, thin_provisioned=1)
     initiator = system.initiator()

@@ -114,6 +114,9 @@ def test_lba_status() -> None:
     )
 
 
-@pytest.mark.parametrize(("room", "count"), [(0, 1), (24, 1), (39, 1), (40, 2), (1032, 64)])
+@pytest.mark.parametrize(
+    ("room", "count"),
+    [(0, 1), (24, 1), (39, 1), (40, 2), (1032, 64), (0xFFFFFFFF, 65536)],
+)
 def test_how_many_descriptors_fit(room: int, count: int) -> None:
     assert lba_status_count(room) == count
