@@ -13,13 +13,13 @@ from typing import Final
 from scstfs.scsi.capacity import read_capacity_16
 from scstfs.scsi.provisioning import Extent
 from scstfs.scsi.sense import (
-    INVALID_FIELD_IN_CDB,
     INVALID_TOKEN_LENGTH,
     PARAMETER_LIST_LENGTH_ERROR,
     TOKEN_UNSUPPORTED,
     TOO_MANY_SEGMENT_DESCRIPTORS,
     CheckCondition,
     Sense,
+    invalid_field_in_cdb,
     invalid_field_in_parameter_list,
 )
 from scstfs.scsi.unit import LogicalUnit, TokenLimits
@@ -252,7 +252,7 @@ def rod_token_information(copy: CopyOperation, tokens: Sequence[bytes] = ()) -> 
 
 def unknown_list_identifier() -> CheckCondition:
     """Return the answer for a list identifier no copy has."""
-    return CheckCondition(INVALID_FIELD_IN_CDB)
+    return invalid_field_in_cdb(2)
 
 
 def _status(copy: CopyOperation) -> bytes:

@@ -5,7 +5,7 @@ import pytest
 from scstfs.scsi import sense, tokens
 from scstfs.scsi.identity import default_identity
 from scstfs.scsi.provisioning import Extent
-from scstfs.scsi.sense import CheckCondition
+from scstfs.scsi.sense import CheckCondition, invalid_field_in_cdb
 from scstfs.scsi.tokens import CopyOperation, OperationStatus, Populate, RodType
 from scstfs.scsi.unit import LogicalUnit, TokenLimits
 
@@ -145,4 +145,4 @@ def test_status() -> None:
     assert data[:12] == bytes.fromhex("0000001c 01 12 0000 000003e8")
     assert len(data) == 32
     assert running.status.running
-    assert tokens.unknown_list_identifier().sense == sense.INVALID_FIELD_IN_CDB
+    assert tokens.unknown_list_identifier().sense == invalid_field_in_cdb(2).sense
