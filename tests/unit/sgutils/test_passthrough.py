@@ -10,7 +10,7 @@ import pytest
 
 from scstfs.sgutils import library, passthrough
 from scstfs.sgutils.library import Library
-from scstfs.sgutils.passthrough import PassThroughResult, execute
+from scstfs.sgutils.passthrough import PassThroughResult, TransportError, execute
 from tests.support.needs import lacking
 
 INQUIRY = b"\x12\0\0\0\x24\0"
@@ -26,7 +26,7 @@ def test_what_is_no_scsi_device() -> None:
     fd = os.open("/dev/null", os.O_RDWR)
     try:
         with pytest.raises(OSError, match="Errno") as failure:
-            execute(fd, INQUIRY, data_in=36)
+            execute(fd, INQUIRY, data_in=bytearray(36))
     finally:
         os.close(fd)
     assert failure.value.errno == errno.ENOTTY
@@ -34,12 +34,12 @@ def test_what_is_no_scsi_device() -> None:
 
 def test_a_closed_descriptor() -> None:
     with pytest.raises(OSError, match="Errno"):
-        execute(1 << 20, INQUIRY, data_in=36)
+        execute(1 << 20, INQUIRY, data_in=bytearray(36))
 
 
 def test_data_goes_one_way() -> None:
     with pytest.raises(ValueError, match="one direction"):
-        execute(0, INQUIRY, b"out", data_in=36)
+        execute(0, INQUIRY, b"out", data_in=bytearray(36))
 
 
 @dataclass
@@ -112,14 +112,17 @@ def test_data_in(monkeypatch: pytest.MonkeyPatch) -> None:
         return 0
 
     functions = fake(monkeypatch, run)
-    assert execute(3, INQUIRY, data_in=36) == PassThroughResult(0, b"", b"hello")
+    room = bytearray(40)
+    result = execute(3, INQUIRY, data_in=memoryview(room)[2:38])
+    assert result == PassThroughResult(0, b"", 5)
+    assert room == b"\0\0hello" + bytes(33)
     assert functions.cdb == INQUIRY
     assert functions.destroyed == 1
 
 
 def test_data_out(monkeypatch: pytest.MonkeyPatch) -> None:
     functions = fake(monkeypatch)
-    assert execute(3, b"\x2a" + bytes(9), b"data") == PassThroughResult(0, b"", b"")
+    assert execute(3, b"\x2a" + bytes(9), b"data") == PassThroughResult(0, b"", 0)
     assert functions.buffers["out"] == b"data"
     assert "in" not in functions.buffers
 
@@ -131,7 +134,61 @@ def test_check_condition(monkeypatch: pytest.MonkeyPatch) -> None:
         return 0
 
     fake(monkeypatch, run)
-    assert execute(3, INQUIRY, data_in=36) == PassThroughResult(2, b"\x70\x00\x05", b"")
+    result = execute(3, INQUIRY, data_in=bytearray(36))
+    assert result == PassThroughResult(2, b"\x70\x00\x05", 0)
+
+
+def test_a_status_comes_from_the_device_whatever_the_host_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run(device: FakeFunctions) -> int:
+        device.category, device.status = 3, 0x18
+        return 0
+
+    fake(monkeypatch, run)
+    assert execute(3, bytes(6)) == PassThroughResult(0x18, b"", 0)
+
+
+def test_a_transport_error_says_what_the_host_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(device: FakeFunctions) -> int:
+        device.category = 3
+        return 0
+
+    fake(monkeypatch, run)
+    with pytest.raises(TransportError) as failure:
+        execute(3, bytes(6))
+    assert failure.value.host_status == 0x07
+
+
+@pytest.mark.parametrize("category", [0, 3], ids=["ends", "fails"])
+def test_no_memory_stays_in_use(monkeypatch: pytest.MonkeyPatch, category: int) -> None:
+    def run(device: FakeFunctions) -> int:
+        device.category = category
+        device.buffers.clear()
+        return 0
+
+    fake(monkeypatch, run)
+    room, given = memoryview(bytearray(36)), memoryview(bytearray(512))
+    kept: list[BaseException] = []
+    for data_out, data_in in ((b"", room), (given, None)):
+        try:
+            execute(3, INQUIRY, data_out, data_in=data_in)
+        except TransportError as error:
+            # And with it the frames in which it was raised.
+            kept.append(error)
+    room.release()
+    given.release()
+    assert len(kept) == (2 if category else 0)
+
+
+@pytest.mark.parametrize("resid", [-4, 40])
+def test_residuals_that_can_not_be(monkeypatch: pytest.MonkeyPatch, resid: int) -> None:
+    def run(device: FakeFunctions) -> int:
+        device.resid = resid
+        return 0
+
+    fake(monkeypatch, run)
+    assert 0 <= execute(3, INQUIRY, data_in=bytearray(36)).received <= 36
 
 
 @pytest.mark.parametrize(
@@ -152,6 +209,6 @@ def test_failures(monkeypatch: pytest.MonkeyPatch, result: int, category: int, n
 
     functions = fake(monkeypatch, run)
     with pytest.raises(OSError, match="Errno") as failure:
-        execute(3, INQUIRY, data_in=36)
+        execute(3, INQUIRY, data_in=bytearray(36))
     assert failure.value.errno == number
     assert functions.destroyed == 1
