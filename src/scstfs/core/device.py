@@ -21,7 +21,7 @@ from scstfs.scsi import sense
 from scstfs.scsi.cdb import Decoded, OpcodeTable, opcode_table
 from scstfs.scsi.opcodes import DeviceType
 from scstfs.scsi.sense import CheckCondition, Sense
-from scstfs.scsi.status import TaskStatus
+from scstfs.scsi.status import Status, TaskStatus
 
 if TYPE_CHECKING:
     from scstfs.core.blocks import Blocks
@@ -53,11 +53,22 @@ class Job:
     What it returns is the data-in, unless ``then`` makes the answer of it, in the event loop.
     Whatever it raises, or keeps it from being done at all, ends the command, unless ``failed``
     undoes what was done in advance and answers or raises, in the event loop, too.
+    ``pool`` has the threads, if not the nexus.
     """
 
     work: Callable[[], object]
     then: Callable[[object], Answer] | None = None
     failed: Callable[[BaseException], Answer] | None = None
+    pool: WorkerPool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """How a command ended somewhere else: status, sense data and data-in as they came."""
+
+    status: Status
+    sense: Sense | None = None
+    data: bytes | bytearray | memoryview = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +87,8 @@ class Later(enum.Enum):
 LATER: Final = Later.LATER
 
 #: What executing a command gives: its data-in (maybe none), the job that will, what it waits for,
-#: or LATER.
-Answer: TypeAlias = "bytes | bytearray | memoryview | Job | Until | Later"
+#: how it ended, or LATER.
+Answer: TypeAlias = "bytes | bytearray | memoryview | Job | Until | Completion | Later"
 
 
 class ThreadsPoolType(enum.Enum):
@@ -192,6 +203,18 @@ class Device:
     def opcodes(self) -> OpcodeTable:
         """The commands that the device understands."""
         return opcode_table(self.type)
+
+    def decode(self, cmd: Command) -> Decoded:
+        """Understand the CDB of ``cmd``; raises CheckCondition."""
+        return self.opcodes.decode(cmd.cdb, self.block_shift)
+
+    def pass_on(self, cmd: Command, effect: Callable[[], None]) -> Answer:
+        """Whatever else is to be done of a command that the core executes, then ``effect``.
+
+        Where the device refuses, ``effect`` is not called.
+        """
+        effect()
+        return b""
 
     def check_range(self, decoded: Decoded) -> None:
         """Refuse blocks that do not exist before data is transferred."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from scstfs.core import gates, local, no_device
 from scstfs.core.command import Abort, Command, Phase, TaskAttribute
-from scstfs.core.device import Job, Later, Until
+from scstfs.core.device import Completion, Job, Later, Until
 from scstfs.core.ending import abort, finish, send_back
 from scstfs.scsi import sense
 from scstfs.scsi.opcodes import Flag
@@ -53,7 +53,7 @@ def prepare(cmd: Command) -> None:
         gates.check_queue_depth(tgt_dev)
         if tgt_dev.aca.faulted is not None or cmd.attribute is TaskAttribute.ACA:
             tgt_dev.aca.admit(cmd)
-        decoded = device.opcodes.decode(cmd.cdb, device.block_shift)
+        decoded = device.decode(cmd)
         cmd.cdb, cmd.flags = decoded.cdb, decoded.flags
         device.check_range(decoded)
         cmd.decoded = decoded.settle(cmd.expected_direction, cmd.expected_length)
@@ -191,12 +191,17 @@ def _conclude(cmd: Command, answer: Answer | None) -> None:
     if isinstance(answer, Job):
         cmd.enter(Phase.EXECUTING)
         cmd.device.tasks.started(cmd)
-        cmd.tgt_dev.pool.submit(answer.work, partial(_job_done, cmd, answer))
+        pool = answer.pool or cmd.tgt_dev.pool
+        pool.submit(answer.work, partial(_job_done, cmd, answer))
         return
     if isinstance(answer, Until):
         cmd.enter(Phase.EXECUTING)
         cmd.device.tasks.started(cmd)
         answer.register(partial(resume, cmd, lambda: b""))
+        return
+    if isinstance(answer, Completion):
+        condition = None if answer.sense is None else CheckCondition(answer.sense)
+        finish(cmd, answer.status, condition, answer.data)
         return
     finish(cmd, Status.GOOD, data=answer)
 

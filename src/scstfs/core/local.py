@@ -23,8 +23,9 @@ from scstfs.scsi.sense import CheckCondition
 from scstfs.scsi.status import reservation_conflict
 
 if TYPE_CHECKING:
+    from scstfs.core.device import Device
     from scstfs.core.persistent_out import Effect
-    from scstfs.core.session import TgtDev
+    from scstfs.core.session import Session, TgtDev
 
 log = logging.getLogger(__name__)
 
@@ -71,23 +72,27 @@ def _request_sense(cmd: Command) -> Answer:
 def _reserve(cmd: Command) -> Answer:
     device = cmd.device
     primary.check_reserve(cmd.cdb)
-    if not _is_compatible(cmd):
-        device.check_ready(cmd)
-        if device.reserved_by not in (None, cmd.session):
-            raise reservation_conflict()
-        device.reserved_by = cmd.session
-        device.refresh()
-    return b""
+    if _is_compatible(cmd):
+        return b""
+    device.check_ready(cmd)
+    if device.reserved_by not in (None, cmd.session):
+        raise reservation_conflict()
+    return device.pass_on(cmd, partial(_hold, device, cmd.session))
 
 
 def _release(cmd: Command) -> Answer:
     device = cmd.device
-    if not _is_compatible(cmd):
-        device.check_ready(cmd)
-        if device.reserved_by is cmd.session:
-            device.reserved_by = None
-            device.refresh()
-    return b""
+    if _is_compatible(cmd):
+        return b""
+    device.check_ready(cmd)
+    if device.reserved_by is not cmd.session:
+        return b""
+    return device.pass_on(cmd, partial(_hold, device, None))
+
+
+def _hold(device: Device, holder: Session | None) -> None:
+    device.reserved_by = holder
+    device.refresh()
 
 
 def _is_compatible(cmd: Command) -> bool:

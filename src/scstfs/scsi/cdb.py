@@ -24,6 +24,7 @@ from scstfs.scsi.opcodes import (
     Opcode,
     Shape,
     Unit,
+    opcode,
 )
 from scstfs.scsi.sense import (
     INVALID_MESSAGE,
@@ -75,6 +76,8 @@ class Decoded:
         length, data_length = self.length, self.data_length
         if self.expected_length:
             length = data_length = min(expected_length, _UNKNOWN_LENGTH_LIMIT)
+            if self.op.shape is Shape.UNKNOWN:
+                return self._as_expected(expected, length)
         if self.control & _LINK:
             raise invalid_field_in_cdb(self.op.cdb_length - 1, 0)
         if self.op.execute == "read" and expected is Direction.OUT:
@@ -86,6 +89,12 @@ class Decoded:
         if (direction, length) == (self.direction, self.length):
             return self
         return replace(self, length=length, data_length=data_length, direction=direction)
+
+    def _as_expected(self, expected: Direction, length: int) -> Decoded:
+        if expected is Direction.BIDIRECTIONAL:
+            raise CheckCondition(INVALID_MESSAGE)
+        direction = expected if length else Direction.NONE
+        return replace(self, length=length, data_length=length, direction=direction)
 
     def _may_differ(self, expected: Direction, length: int) -> bool:
         if expected is Direction.NONE:
@@ -189,6 +198,10 @@ class OpcodeTable:
             self._check_protection(op.protect, cdb)
         return self._decode_extent(op, cdb, block_shift)
 
+    def knows(self, cdb: bytes) -> bool:
+        """Return whether there is a row for `cdb` (1 or more bytes)."""
+        return self.find(bytes(cdb).ljust(_LONGEST_CDB, b"\0")) is not None
+
     def _check_protection(self, byte: int, cdb: bytes) -> None:
         """Check RDPROTECT, WRPROTECT or VRPROTECT (SBC-3 5.8, 5.29, 5.32)."""
         value = cdb[byte] >> 5
@@ -242,6 +255,21 @@ class OpcodeTable:
 
 
 _BLOCK_DEVICES: Final = (DeviceType.DISK, DeviceType.CD_ROM, DeviceType.OPTICAL)
+
+
+def decode_unknown(cdb: bytes) -> Decoded:
+    """Decode a `cdb` (1 or more bytes) that no table has: what it does only its device knows.
+
+    It is taken for one that writes the medium, so that reservations and write protection hold.
+    """
+    cdb = bytes(cdb).ljust(_LONGEST_CDB, b"\0")
+    op = _unknown_opcode(cdb[0])
+    return Decoded(op, None, 0, 0, Direction.NONE, op.flags, 0, True, cdb)
+
+
+@functools.lru_cache(maxsize=256)
+def _unknown_opcode(code: int) -> Opcode:
+    return opcode(code, f"{code:02X}h", "*", shape=Shape.UNKNOWN, flags=Flag.WRITES_MEDIUM)
 
 
 @functools.lru_cache(maxsize=64)
@@ -361,6 +389,7 @@ _EXTENTS: Final[Mapping[Shape, Callable[[Opcode, bytes], _Extent]]] = {
     Shape.COMPARE: _compare,
     Shape.FORMAT: _format,
     Shape.EXPECTED: _expected,
+    Shape.UNKNOWN: _expected,
     Shape.ATA: _ata,
 }
 

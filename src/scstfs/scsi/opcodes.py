@@ -88,6 +88,7 @@ class Shape(enum.Enum):
     COMPARE = "twice the blocks are sent"
     FORMAT = "a parameter list of unknown length is sent if FMTDATA"
     EXPECTED = "as long as the transport expects"
+    UNKNOWN = "what the transport expects goes where it expects it"
     ATA = "ATA PASS-THROUGH (SAT-3 12.2.2)"
 
 

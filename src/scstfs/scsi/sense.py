@@ -179,6 +179,17 @@ class Sense:
         return replace(self, information=information)
 
 
+@dataclass(frozen=True, slots=True)
+class Received(Sense):
+    """What a device said, byte for byte; it stays in the format in which it came."""
+
+    data: bytes = b""
+
+    def encode(self, descriptor: bool = False) -> bytes:
+        """Return the bytes that came."""
+        return self.data
+
+
 class CheckCondition(Exception):  # noqa: N818 - an outcome the standard names so
     """The command ends with CHECK CONDITION and this sense data."""
 
@@ -297,6 +308,14 @@ def decode(data: bytes) -> Sense | None:
     if code in _DESCRIPTOR_CODES:
         return _decode_descriptor(data.ljust(8, b"\0"))
     return None
+
+
+def received(data: bytes) -> Received | None:
+    """Return a device's sense data, or None if `data` is none."""
+    found = decode(data)
+    if found is None:
+        return None
+    return Received(found.key, found.asc, found.ascq, data=data)
 
 
 def convert(data: bytes, descriptor: bool) -> bytes:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scstfs.scsi.cdb import RW, Decoded, naca, opcode_table
+from scstfs.scsi.cdb import RW, Decoded, decode_unknown, naca, opcode_table
 from scstfs.scsi.opcodes import DeviceType, Direction, Feature, Flag
 from scstfs.scsi.sense import CheckCondition
 
@@ -256,6 +256,22 @@ def test_the_fast_path_agrees(code: int, rest: bytes, shift: int) -> None:
         assert (decoded.lba, decoded.length, decoded.control) == (lba, blocks << shift, control)
         assert decoded.op is entry.op
         assert entry.writes == (decoded.direction is OUT)
+
+
+@pytest.mark.parametrize("direction", [IN, OUT, NONE])
+def test_what_nobody_knows_goes_as_the_transport_expects(direction: Direction) -> None:
+    assert not DISK.knows(b"\xc1")
+    assert DISK.knows(b"\x12")
+    decoded = decode_unknown(b"\xc1").settle(direction, 0 if direction is NONE else 100)
+    assert (decoded.direction, decoded.length) == (direction, 0 if direction is NONE else 100)
+    assert decoded.flags == Flag.WRITES_MEDIUM
+    assert decode_unknown(b"\xc1").settle(IN, 1 << 31).length == 15 << 20
+    assert decode_unknown(b"\xc1").settle(IN, 0).direction is NONE
+
+
+def test_what_nobody_knows_goes_one_way_only() -> None:
+    with pytest.raises(CheckCondition):
+        decode_unknown(b"\xc1").settle(Direction.BIDIRECTIONAL, 1)
 
 
 def test_the_fast_path_is_for_devices_with_blocks() -> None:

@@ -15,6 +15,7 @@ from scstfs.scsi.sense import (
     decode,
     invalid_field_in_cdb,
     invalid_field_in_parameter_list,
+    received,
 )
 from scstfs.scsi.status import Status
 
@@ -134,6 +135,19 @@ def test_decoding_what_is_short() -> None:
     assert decode(b"\x72\x05") == Sense(SenseKey.ILLEGAL_REQUEST, 0, 0)
     assert decode(b"") is None
     assert decode(b"\x00\x05") is None
+
+
+@pytest.mark.parametrize("data", ["72 05 24 01 00000000", "f0 00 03 00000001 00", "71 00 02"])
+def test_what_a_device_says_stays_as_it_is(data: str) -> None:
+    said = received(bytes.fromhex(data))
+    assert said is not None
+    assert said.triple == decode(bytes.fromhex(data)).triple  # type: ignore[union-attr]
+    assert said.encode() == said.encode(descriptor=True) == bytes.fromhex(data)
+
+
+@pytest.mark.parametrize("data", ["", "00 05", "7f 00"])
+def test_what_is_no_sense_data(data: str) -> None:
+    assert received(bytes.fromhex(data)) is None
 
 
 def test_a_check_condition_knows_its_status() -> None:
