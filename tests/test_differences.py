@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from scstfs.handlers.passthrough import NOT_PASSED_THROUGH
+from scstfs.handlers.passed import COMMAND_TIMEOUT, NO_ANSWER
 from scstfs.scsi.cdb import opcode_table
 from scstfs.scsi.commands import EXTENSIONS
 from scstfs.scsi.opcodes import DeviceType, Feature
+from scstfs.scsi.sense import ABORTED
 from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import EachAttr, declared
 from scstfs.tree.root import ROOT
@@ -78,6 +79,7 @@ def test_what_the_recordings_have_and_the_tree_has_not_is_listed() -> None:
     assert "`handlers/scst_user`" in section("What only a kernel can own")
 
 
-def test_the_answer_of_pass_through_devices_is_the_one_that_is_told() -> None:
-    key, asc, ascq = NOT_PASSED_THROUGH.triple
-    assert f"({key:x}/{asc:02x}/{ascq:02x})" in section("What only a kernel can own")
+def test_the_answers_for_devices_that_do_not_answer_are_those_that_are_told() -> None:
+    told = set(re.findall(r"\((./../..)\)", section("Pass-through")))
+    triples = (one.triple for one in (COMMAND_TIMEOUT, ABORTED, NO_ANSWER))
+    assert told == {f"{key:x}/{asc:02x}/{ascq:02x}" for key, asc, ascq in triples}

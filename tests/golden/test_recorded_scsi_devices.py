@@ -8,6 +8,7 @@ from scstfs.handlers.passthrough import ScsiBus
 from tests.support.recordings import SCST_USER, Record, differences, load, scenario
 from tests.support.replay import Replay
 from tests.support.scsi_devices import Machine
+from tests.support.scsi_unit import FakeUnit
 from tests.support.whole import whole
 
 # pr_file_name tells where the state directory is, which is elsewhere here.
@@ -18,7 +19,7 @@ async def replay(directory: Path) -> list[str]:
     machine = Machine(directory / "sys")
     machine.plug("1:0:0:0", 5, "pci0000:00/0000:00:01.1/ata2/host1/target1:0:0")
     async with whole(directory / "state") as everything:
-        bus = ScsiBus(everything.scst, machine.scsi_devices)
+        bus = ScsiBus(everything.scst, machine.scsi_devices, FakeUnit().opener)
 
         async def shell(command: str) -> Record:
             for address in ("2:0:0:0", "2:0:0:1"):

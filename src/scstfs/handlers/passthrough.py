@@ -1,8 +1,7 @@
 """SCSI devices of this machine, and the handlers that they can be given to (``dev_disk`` ...).
 
 Every device in /sys/class/scsi_device is shown under its address H:C:I:L, without a handler at
-first.  Commands to it are not passed through yet: a device with a handler says who it is and that
-it is NOT READY; one without is no logical unit at all.
+first, and without one it is no logical unit.
 """
 
 from __future__ import annotations
@@ -12,22 +11,20 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from scstfs.core import devices
-from scstfs.core.device import DEFAULT_MAX_TGT_DEV_COMMANDS, Answer, Device
+from scstfs.core.device import DEFAULT_MAX_TGT_DEV_COMMANDS
 from scstfs.core.trace import TraceLog
-from scstfs.scsi import inquiry
-from scstfs.scsi.identity import Identity
+from scstfs.handlers.device_node import Opener, open_node
+from scstfs.handlers.scsi_device import Found, ScsiDevice
+from scstfs.handlers.scsi_kinds import KINDS
 from scstfs.scsi.opcodes import DeviceType
-from scstfs.scsi.sense import NO_SENSE, CheckCondition, Sense, SenseKey
-from scstfs.scsi.unit import LogicalUnit, Port
 from scstfs.sysfs.errors import SysfsError, invalid
 
 if TYPE_CHECKING:
-    from scstfs.core.command import Command
     from scstfs.core.scst import Scst
 
 log = logging.getLogger(__name__)
@@ -35,10 +32,6 @@ log = logging.getLogger(__name__)
 SCSI_DEVICES: Final = Path("/sys/class/scsi_device")
 
 _ADDRESS: Final = re.compile(r"\d{1,10}:\d{1,10}:\d{1,10}:\d{1,20}", re.ASCII)
-
-#: LOGICAL UNIT NOT READY, MANUAL INTERVENTION REQUIRED: nothing an initiator could do makes it
-#: ready, so it had better not wait or try to start it.
-NOT_PASSED_THROUGH: Final = Sense(SenseKey.NOT_READY, 0x04, 0x03)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,110 +46,31 @@ class PassThroughHandler:
 
 
 def pass_through_handlers() -> list[PassThroughHandler]:
-    """dev_disk and its like; those of one type share their trace level."""
-    handlers = []
-    for name, kind, has_perf in _KINDS:
-        trace = TraceLog(name, "")
-        handlers.append(PassThroughHandler(name, kind, trace))
-        if has_perf:
-            handlers.append(PassThroughHandler(f"{name}_perf", kind, trace, threads_num=0))
-    return handlers
+    """dev_disk and its like; those of one type share their trace level.
 
-
-_KINDS: Final = (
-    ("dev_cdrom", DeviceType.CD_ROM, False),
-    ("dev_changer", DeviceType.CHANGER, False),
-    ("dev_disk", DeviceType.DISK, True),
-    ("dev_modisk", DeviceType.OPTICAL, True),
-    ("dev_processor", DeviceType.PROCESSOR, False),
-    ("dev_raid", DeviceType.RAID, False),
-    ("dev_tape", DeviceType.TAPE, True),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What the machine says about one of its devices.
-
-    ``path`` leads to it from the directory that holds ``kernel/scst_tgt``: ``../../devices/...``.
+    The second handlers of a type, NAME_perf, do as the first: to be fast, SCST's would say GOOD to
+    READ and WRITE and move no data.
     """
-
-    type: DeviceType
-    path: str
-    vendor: bytes = b""
-    model: bytes = b""
-    revision: bytes = b""
-
-
-class ScsiDevice(Device):
-    """A SCSI device of this machine."""
-
-    def __init__(self, scst: Scst, name: str, found: Found) -> None:
-        super().__init__(scst, name, found.type)
-        self.found = found
-
-    @property
-    def sysfs_path(self) -> str:
-        """Where the link ``scsi_device`` leads."""
-        return self.found.path
-
-    def assign(self, handler: PassThroughHandler | None) -> None:
-        """Give the device to a handler, or to none."""
-        if handler is self.handler:
-            return
-        concerned = handler or self.handler
-        if concerned is not None:
-            change = "given to" if handler is not None else "taken from"
-            concerned.trace.event("mgmt", "device %s is %s %s", self.name, change, concerned.name)
-        self.handler = handler
-        self.max_tgt_dev_commands = 0 if handler is None else handler.max_tgt_dev_commands
-        self.configure_threads(
-            0 if handler is None else handler.threads_num, self.threads_pool_type
-        )
-        self.refresh()
-
-    def execute(self, cmd: Command) -> Answer:
-        """Say who is there, and that nothing can be done with it."""
-        answer = _COMMANDS.get(cmd.parsed.op.execute)
-        if answer is None:
-            raise CheckCondition(NOT_PASSED_THROUGH)
-        return answer(self, cmd)
-
-    def _inquiry(self, cmd: Command) -> Answer:
-        found = self.found
-        identity = Identity(
-            t10_vend_id=found.vendor,
-            prod_id=found.model,
-            prod_rev_lvl=found.revision,
-            t10_dev_id=b"",
-            usn=b"",
-            vend_specific_id=self.name.encode(),
-        )
-        target = cmd.session.target
-        port = Port(
-            rel_tgt_id=target.rel_tgt_id,
-            transport_version=cmd.session.scsi_transport_version,
-            physical_version=target.phys_transport_version,
-        )
-        unit = LogicalUnit(identity=identity, device_type=self.type)
-        return inquiry.inquiry(cmd.cdb, unit, port)
-
-    def _request_sense(self, cmd: Command) -> Answer:
-        return NO_SENSE.encode()
-
-
-_COMMANDS: Final = MappingProxyType(
-    {"inquiry": ScsiDevice._inquiry, "request_sense": ScsiDevice._request_sense}
-)
+    handlers = []
+    for kind in KINDS.values():
+        trace = TraceLog(kind.handler, "")
+        handlers.append(PassThroughHandler(kind.handler, kind.type, trace))
+        if kind.has_perf:
+            perf = PassThroughHandler(f"{kind.handler}_perf", kind.type, trace, threads_num=0)
+            handlers.append(perf)
+    return handlers
 
 
 class ScsiBus:
     """Keeps the SCSI devices of the machine and those of the core the same."""
 
-    def __init__(self, scst: Scst, directory: Path = SCSI_DEVICES) -> None:
-        """``directory`` is where the machine lists them."""
+    def __init__(
+        self, scst: Scst, directory: Path = SCSI_DEVICES, opener: Opener | None = None
+    ) -> None:
+        """``directory`` is where the machine lists them; ``opener`` opens their nodes."""
         self._scst = scst
         self._directory = directory
+        self._opener = opener or partial(open_node, directory)
 
     async def rescan(self) -> None:
         """Look again; never raises for what a device or the system does.
@@ -176,7 +90,7 @@ class ScsiBus:
                 await self._appear(name, what)
 
     async def _appear(self, name: str, what: Found) -> None:
-        device = ScsiDevice(self._scst, name, what)
+        device = ScsiDevice(self._scst, name, what, self._opener)
         try:
             with devices.reserved_name(self._scst, name):
                 await devices.register(self._scst, device, lambda: None, lambda nothing: None)

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from scstfs.core.device import Device, ThreadsPoolType
 from scstfs.core.scst import Scst
 from scstfs.core.waiting import settled
-from scstfs.handlers.passthrough import ScsiDevice
+from scstfs.handlers.scsi_device import ScsiDevice
 from scstfs.persist.reservations import SavedReservations
 from scstfs.persist.state import ReservationsFile
 from scstfs.scsi.opcodes import DeviceType

@@ -13,6 +13,7 @@ from scstfs.core.waiting import retired
 from scstfs.handlers import passthrough
 from scstfs.handlers.base import VdiskHandler, delete_device
 from scstfs.handlers.passthrough import PassThroughHandler
+from scstfs.handlers.scsi_device import ScsiDevice
 from scstfs.sysfs.attr import Attr, raw
 from scstfs.sysfs.directory import DirType, Each, EachLink, Include
 from scstfs.sysfs.errors import SysfsError, invalid
@@ -121,22 +122,22 @@ _VIRTUAL: Final[DirType[Handler]] = DirType(
 # SCSI devices of this machine
 
 
-def _assign(handler: PassThroughHandler, device: passthrough.ScsiDevice) -> None:
-    device.assign(handler)
+async def _assign(handler: PassThroughHandler, device: ScsiDevice) -> None:
+    await device.assign(handler)
 
 
-def _unassign(handler: PassThroughHandler, device: passthrough.ScsiDevice) -> None:
+async def _unassign(handler: PassThroughHandler, device: ScsiDevice) -> None:
     if device.handler is not handler:
         raise invalid(f"Device {device.name} is not assigned to handler {handler.name}")
-    device.assign(None)
+    await device.assign(None)
 
 
 _PASS_THROUGH_ACTIONS: Final[
-    dict[str, Callable[[PassThroughHandler, passthrough.ScsiDevice], None]]
+    dict[str, Callable[[PassThroughHandler, ScsiDevice], Awaitable[None]]]
 ] = {"add_device": _assign, "del_device": _unassign}
 
 
-def _manage_pass_through(directory: Handler, command: Command) -> None:
+def _manage_pass_through(directory: Handler, command: Command) -> Awaitable[None]:
     handler = directory.handler
     if not isinstance(handler, PassThroughHandler):
         raise SysfsError(errno.EINVAL)
@@ -145,7 +146,7 @@ def _manage_pass_through(directory: Handler, command: Command) -> None:
     device = passthrough.find(directory.scst, address)
     if device.type is not handler.type:
         raise invalid(f"Type {device.type} of device {device.name} differs from {handler.name}'s")
-    command.select(_PASS_THROUGH_ACTIONS)(handler, device)
+    return command.select(_PASS_THROUGH_ACTIONS)(handler, device)
 
 
 _PASS_THROUGH: Final[DirType[Handler]] = DirType(
@@ -165,9 +166,11 @@ _PASS_THROUGH: Final[DirType[Handler]] = DirType(
             reads="how to use it",
             accepts="`add_device H:C:I:L`, `del_device H:C:I:L`",
             refuses="EINVAL: an unknown action or device, one of another type, `del_device` of one "
-            "that another handler has",
-            effect="the device has this handler, or none; its commands are not passed through "
-            "yet: it is NOT READY",
+            "that another handler has; ENODEV: the device is gone, has no node (/dev/sgN or "
+            "/dev/bsg/H:C:I:L), or does not stop reporting unit attentions; ELIBACC: libsgutils2 "
+            "is missing; EBUSY, ...: the errno of open(2)",
+            effect="the device has this handler, or none; the first opens its node, through which "
+            "commands go to the device, and asks for its block size and control mode page",
         ),
     ),
 )

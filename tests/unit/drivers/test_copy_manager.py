@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from scstfs.handlers.passthrough import Found, ScsiDevice
+from scstfs.handlers.scsi_device import Found, ScsiDevice
 from scstfs.scsi.opcodes import DeviceType
 from scstfs.scsi.transport_id import TransportId
 from scstfs.sysfs.errors import SysfsError
+from tests.support.scsi_unit import FakeUnit
 from tests.support.whole import Whole
 
 
@@ -37,7 +38,8 @@ async def test_numbers_begin_again(everything: Whole) -> None:
 
 
 async def test_scsi_devices_have_no_lun_here(everything: Whole) -> None:
-    device = ScsiDevice(everything.scst, "1:0:0:0", Found(DeviceType.DISK, "../../devices/x"))
+    found = Found(DeviceType.DISK, "../../devices/x")
+    device = ScsiDevice(everything.scst, "1:0:0:0", found, FakeUnit().opener)
     everything.copy_manager.device_appeared(device)
     assert not everything.copy_manager.target.default_acg.luns
 

@@ -4,20 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from scstfs.handlers.passthrough import (
-    Found,
-    ScsiBus,
-    ScsiDevice,
-    find,
-    pass_through_handlers,
-    scan,
-)
-from scstfs.local import LocalSession, open_session
+from scstfs.handlers.passthrough import ScsiBus, find, pass_through_handlers, scan
+from scstfs.handlers.scsi_device import Found, ScsiDevice
+from scstfs.local import open_session
 from scstfs.scsi.opcodes import DeviceType
 from scstfs.scsi.sense import decode
-from scstfs.scsi.status import Status
 from scstfs.sysfs.errors import SysfsError
 from tests.support.scsi_devices import Machine
+from tests.support.scsi_unit import FakeUnit
 from tests.support.whole import Whole
 
 PLACE = "pci0000:00/ata2/host1/target1:0:0"
@@ -100,7 +94,7 @@ async def test_devices_follow_the_machine(everything: Whole, machine: Machine) -
 async def test_another_device_at_an_address_is_another_device(
     everything: Whole, machine: Machine
 ) -> None:
-    bus = ScsiBus(everything.scst, machine.scsi_devices)
+    bus = ScsiBus(everything.scst, machine.scsi_devices, FakeUnit().opener)
     machine.plug("1:0:0:0", 0, PLACE)
     await bus.rescan()
     await everything.write("handlers/dev_disk/mgmt", "add_device 1:0:0:0\n")
@@ -127,7 +121,8 @@ async def test_virtual_devices_are_left_alone(everything: Whole, machine: Machin
 
 @pytest.mark.parametrize("address", ["1:0:0:0", "01:0:0:00", "1:0:0:0x"])
 async def test_addresses(everything: Whole, address: str) -> None:
-    device = ScsiDevice(everything.scst, "1:0:0:0", Found(DeviceType.DISK, ""))
+    found = Found(DeviceType.DISK, "")
+    device = ScsiDevice(everything.scst, "1:0:0:0", found, FakeUnit().opener)
     everything.scst.devices["1:0:0:0"] = device
     assert find(everything.scst, address) is device
 
@@ -140,49 +135,17 @@ async def test_addresses_of_nothing(everything: Whole, address: str) -> None:
     assert caught.value.errno == 22
 
 
-# Commands
-
-
-async def exported(everything: Whole, machine: Machine) -> LocalSession:
-    """A session that has the machine's disk as its LUN 0."""
+async def test_a_device_without_a_handler_is_no_logical_unit(
+    everything: Whole, machine: Machine
+) -> None:
     machine.plug("1:0:0:0", 0, PLACE)
     await ScsiBus(everything.scst, machine.scsi_devices).rescan()
     await everything.write("targets/scst_local/mgmt", "add_target t\n")
     await everything.write("targets/scst_local/t/luns/mgmt", "add 1:0:0:0 0\n")
-    return open_session(everything.local.targets["t"], "me")
-
-
-def triple(sense: bytes) -> tuple[int, int, int] | None:
-    condition = decode(sense)
-    return None if condition is None else condition.triple
-
-
-@pytest.mark.parametrize("cdb", [bytes(6), bytes.fromhex("28000000000000000100")])
-async def test_nothing_is_passed_through(everything: Whole, machine: Machine, cdb: bytes) -> None:
-    session = await exported(everything, machine)
-    await everything.write("handlers/dev_disk/mgmt", "add_device 1:0:0:0\n")
+    session = open_session(everything.local.targets["t"], "me")
     await session.execute(0, bytes(6))
-    assert triple((await session.execute(0, cdb)).sense) == (2, 0x04, 0x03)
-
-
-async def test_a_device_says_who_it_is(everything: Whole, machine: Machine) -> None:
-    session = await exported(everything, machine)
-    await everything.write("handlers/dev_disk/mgmt", "add_device 1:0:0:0\n")
-    inquiry = await session.execute(0, bytes.fromhex("120000002400"))
-    assert inquiry.status is Status.GOOD
-    assert inquiry.data[0] == 0
-    assert inquiry.data[8:36] == b"Linux   scsi_debug      0191"
-    sense = await session.execute(0, bytes.fromhex("030000001200"))
-    assert sense.status is Status.GOOD
-    luns = await session.execute(0, bytes.fromhex("a00000000000000000100000"))
-    assert luns.data[:4] == (8).to_bytes(4, "big")
-
-
-async def test_a_device_without_a_handler_is_no_logical_unit(
-    everything: Whole, machine: Machine
-) -> None:
-    session = await exported(everything, machine)
-    await session.execute(0, bytes(6))
-    assert triple((await session.execute(0, bytes(6))).sense) == (5, 0x25, 0)
+    condition = decode((await session.execute(0, bytes(6))).sense)
+    assert condition is not None
+    assert condition.triple == (5, 0x25, 0)
     inquiry = await session.execute(0, bytes.fromhex("120000002400"))
     assert inquiry.data[0] == 0x7F

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from scstfs.handlers.passthrough import Found, ScsiDevice
+from scstfs.handlers.scsi_device import Found, ScsiDevice
 from scstfs.local import open_session
 from scstfs.scsi.opcodes import DeviceType
+from tests.support.scsi_unit import FakeUnit
 from tests.support.threads import ManualPool
 from tests.support.whole import Whole
 
@@ -16,7 +17,8 @@ ADDRESS = "2:0:0:1"
 
 
 def add_scsi_device(everything: Whole, kind: DeviceType = DeviceType.DISK) -> ScsiDevice:
-    device = ScsiDevice(everything.scst, ADDRESS, Found(kind, "../../devices/somewhere"))
+    found = Found(kind, "../../devices/somewhere")
+    device = ScsiDevice(everything.scst, ADDRESS, found, FakeUnit(kind).opener)
     everything.scst.devices[ADDRESS] = device
     return device
 

@@ -1,0 +1,126 @@
+"""Nodes of this machine's SCSI devices: /dev/sgN, or else /dev/bsg/H:C:I:L."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+from scstfs.sgutils import library, passthrough
+from scstfs.sgutils.passthrough import PassThroughResult
+
+DEV: Final = Path("/dev")
+
+#: Memory that is not contiguous counts a segment for each of its pages.
+_PAGE: Final = 4096
+
+#: Who else has the node to himself is not waited for; commands are, all the same.
+_FLAGS: Final = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Run(Protocol):
+    """Executes a command at an open node; `scstfs.sgutils.passthrough.execute` does."""
+
+    def __call__(
+        self,
+        fd: int,
+        cdb: bytes,
+        data_out: bytes | bytearray | memoryview = b"",
+        *,
+        data_in: bytearray | memoryview | None = None,
+        timeout: int = passthrough.DEFAULT_TIMEOUT,
+    ) -> PassThroughResult:
+        """Block until the command has ended; raises OSError."""
+
+
+class Node:
+    """An open node; used by many threads at a time."""
+
+    def __init__(self, fd: int, limit: int = 0, run: Run = passthrough.execute) -> None:
+        """``limit`` is how much data (bytes) one command may carry, 0 where nobody knows."""
+        self.limit = limit
+        self._fd = fd
+        self._run = run
+        self._lock = threading.Lock()
+        self._users = 0
+        self._closing = False
+
+    def execute(
+        self,
+        cdb: bytes,
+        timeout: int,
+        data_out: bytes | bytearray | memoryview = b"",
+        data_in: bytearray | memoryview | None = None,
+    ) -> PassThroughResult:
+        """Have the device execute a command; blocks up to ``timeout`` seconds, or a little longer.
+
+        Raises OSError: ENODEV after ``close``.
+        """
+        with self._lock:
+            if self._closing:
+                raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+            self._users += 1
+        try:
+            return self._run(self._fd, cdb, data_out, data_in=data_in, timeout=timeout)
+        finally:
+            self._leave()
+
+    def close(self) -> None:
+        """Begin no more commands; the node is closed when the last one has ended."""
+        with self._lock:
+            if self._closing:
+                return
+            self._closing = True
+            self._users += 1
+        self._leave()
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            over = self._closing and not self._users
+        if over:
+            os.close(self._fd)
+
+
+#: Opens the node of the device with an address H:C:I:L; blocks; raises OSError.
+Opener = Callable[[str], Node]
+
+
+def open_node(directory: Path, address: str, dev: Path = DEV) -> Node:
+    """Open the node of the device at ``address``, which ``directory`` (of sysfs) lists; blocks.
+
+    Raises OSError: ENODEV where the device is gone, or the kernel has no driver that takes
+    commands for it (sg or bsg); EBUSY where somebody has it to himself; ELIBACC without
+    libsgutils2; and whatever else open(2) does.
+    """
+    if not library.available():
+        raise OSError(errno.ELIBACC, str(library.LibraryMissing()))
+    device = directory / address / "device"
+    names = [f"bsg/{address}"]
+    generic = device / "scsi_generic"
+    if generic.is_dir():
+        names = [*os.listdir(generic), *names]
+    for name in names:
+        try:
+            return Node(os.open(dev / name, _FLAGS), transfer_limit(device))
+        except FileNotFoundError:
+            continue
+    raise OSError(errno.ENODEV, f"{address} has none of the nodes {', '.join(names)}")
+
+
+def transfer_limit(device: Path) -> int:
+    """How much data a command for a device (its directory in sysfs) may carry; 0: unknown.
+
+    What the host adapter takes is told for devices with blocks only.
+    """
+    limits = []
+    for queue in device.glob("block/*/queue"):
+        try:
+            limits.append(int((queue / "max_hw_sectors_kb").read_bytes()) << 10)
+            limits.append(int((queue / "max_segments").read_bytes()) * _PAGE)
+        except (OSError, ValueError):
+            continue
+    return min((limit for limit in limits if limit > 0), default=0)

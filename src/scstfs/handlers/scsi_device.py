@@ -1,0 +1,465 @@
+"""A SCSI device of this machine, and what happens to commands for it.
+
+The core decides who may send what and when, as for any device, and executes what is about more
+than one nexus; everything else goes to the device as it came, through its node, in threads of its
+own.  To the device all initiators are one, this machine.  So what it tells only once, unit
+attentions above all, is told to all of them here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from scstfs.core.aca import Aca
+from scstfs.core.device import Answer, Completion, Device, Job
+from scstfs.handlers import aftermath, passed
+from scstfs.handlers.device_link import Link
+from scstfs.handlers.device_node import Node, Opener
+from scstfs.handlers.examination import Control, Findings, examine, read_control
+from scstfs.handlers.passed import Comparing, Outcome, Passing
+from scstfs.handlers.scsi_kinds import KINDS, ScsiKind
+from scstfs.handlers.vdisk import MAX_TRANSFER
+from scstfs.scsi import cdb as cdbs
+from scstfs.scsi import report, sense
+from scstfs.scsi.opcodes import DeviceType, Direction, Flag, Opcode, Unit
+from scstfs.scsi.sense import CheckCondition, Sense, SenseKey, invalid_field_in_cdb
+from scstfs.scsi.status import Status, TaskStatus
+from scstfs.sysfs.errors import failed, removed
+
+if TYPE_CHECKING:
+    from scstfs.core.command import Command
+    from scstfs.core.scst import Scst
+    from scstfs.core.session import Session, TgtDev
+    from scstfs.handlers.passthrough import PassThroughHandler
+    from scstfs.scsi.cdb import Decoded
+
+log = logging.getLogger(__name__)
+
+_LUN_BITS: Final = 0xE0
+_FIXED: Final = 0x01
+_RESET_ASC: Final = 0x29
+
+#: Commands that targets with ``forward_src`` leave to the device behind them.
+_FORWARDED: Final = frozenset(
+    {
+        "compare_and_write",
+        "extended_copy",
+        "extended_copy_lid4",
+        "receive_copy_results",
+        "receive_copy_status_lid4",
+    }
+)
+
+#: With these sense keys a command has not begun to move data (SPC-4 4.5.6).
+_NOTHING_DONE: Final = frozenset(
+    {
+        SenseKey.NOT_READY,
+        SenseKey.ILLEGAL_REQUEST,
+        SenseKey.UNIT_ATTENTION,
+        SenseKey.DATA_PROTECT,
+    }
+)
+
+#: Flags of commands that the core, or somebody else here, executes.
+_OURS: Final = Flag.LOCAL | Flag.FULLY_LOCAL | Flag.THIRD_PARTY | Flag.DESCRIPTORS
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the machine says about one of its devices.
+
+    ``path`` leads to it from the directory that holds ``kernel/scst_tgt``: ``../../devices/...``.
+    """
+
+    type: DeviceType
+    path: str
+    vendor: bytes = b""
+    model: bytes = b""
+    revision: bytes = b""
+
+
+class ScsiDevice(Device):
+    """A SCSI device of this machine."""
+
+    def __init__(self, scst: Scst, name: str, found: Found, opener: Opener) -> None:
+        """``opener`` opens its node, when the device is given to a handler."""
+        super().__init__(scst, name, found.type)
+        self.found = found
+        self._opener = opener
+        self._link: Link | None = None
+        self._control = Control(separate_task_sets=True)
+        #: Bytes; any number, while block_shift is 0 unless it is a power of two.
+        self.block_size = 0
+        #: Who has sent the device a RESERVE.
+        self._reserved_for: Session | None = None
+
+    @property
+    def kind(self) -> ScsiKind:
+        """What all devices of the type have in common."""
+        return KINDS[self.type]
+
+    @property
+    def sysfs_path(self) -> str:
+        """Where the link ``scsi_device`` leads."""
+        return self.found.path
+
+    # Handlers
+
+    async def assign(self, handler: PassThroughHandler | None) -> None:
+        """Give the device to a handler, or to none.
+
+        The first handler opens its node and asks what it is like, which may take long.  Raises
+        SysfsError, with the errno of open(2) for one, and nothing has changed then.
+        """
+        if handler is self.handler:
+            return
+        if handler is not None and self._link is None:
+            await self._open()
+        concerned = handler or self.handler
+        if concerned is not None:
+            change = "given to" if handler is not None else "taken from"
+            concerned.trace.event("mgmt", "device %s is %s %s", self.name, change, concerned.name)
+        self.handler = handler
+        self.max_tgt_dev_commands = 0 if handler is None else handler.max_tgt_dev_commands
+        self.configure_threads(
+            0 if handler is None else handler.threads_num, self.threads_pool_type
+        )
+        if handler is None:
+            self._close_link()
+        self.refresh()
+
+    async def _open(self) -> None:
+        kind = self.kind
+
+        def work() -> tuple[Node, Findings]:
+            node = self._opener(self.name)
+            try:
+                return node, examine(node, kind)
+            except BaseException:
+                node.close()
+                raise
+
+        try:
+            node, findings = await self.scst.runtime.run_blocking(work)
+        except OSError as error:
+            raise failed(self.name, error) from error
+        if self.scst.devices.get(self.name) is not self:
+            node.close()
+            raise removed()
+        if self._link is not None:
+            # Somebody else was faster.
+            node.close()
+            return
+        self._link = Link(self.name, node, kind.lanes, self.scst.completions)
+        self.set_block_size(findings.block_size)
+        self._take_over(findings)
+        for tgt_dev in self.tgt_devs:
+            tgt_dev.aca = Aca() if self.separate_task_sets else self.aca
+        log.info("%s: blocks of %d bytes, %s", self.name, self.block_size, self._control.values)
+
+    def _close_link(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            release = self._reserved_for is not None
+            self.tasks.when_idle(partial(link.close, release=release), background_too=True)
+            if release:
+                self.reserved_by = self._reserved_for = None
+
+    def retire(self) -> None:
+        """See Device."""
+        self._close_link()
+
+    # What the device is like
+
+    def set_block_size(self, size: int) -> None:
+        """Blocks have ``size`` bytes; 0 where that is not known, or different for each."""
+        if size == self.block_size:
+            return
+        self.block_size = size
+        is_power_of_two = size.bit_count() == 1
+        self.block_shift = size.bit_length() - 1 if is_power_of_two else 0
+        self.refresh()
+
+    def _take_over(self, findings: Findings, known: Sense | None = None) -> None:
+        """``known`` is a condition of which everybody has been told who has to be."""
+        if findings.control is not None:
+            self._control = findings.control
+        for condition in findings.unit_attentions:
+            if known is None or condition.triple != known.triple:
+                self.spread(condition, told=None)
+        self.refresh()
+
+    @property
+    def descriptor_sense(self) -> bool:
+        """D_SENSE of the device."""
+        return bool(self._control.values.d_sense)
+
+    @property
+    def task_aborted_status(self) -> bool:
+        """TAS of the device."""
+        return bool(self._control.values.tas)
+
+    @property
+    def separate_task_sets(self) -> bool:
+        """TST of the device."""
+        return self._control.separate_task_sets
+
+    @property
+    def software_write_protected(self) -> bool:
+        """SWP of the device."""
+        return bool(self._control.values.swp)
+
+    @property
+    def queue_error_management(self) -> int:
+        """QErr of the device."""
+        return self._control.values.qerr
+
+    @property
+    def only_task_management(self) -> bool:
+        """TMF_ONLY of the device."""
+        return bool(self._control.values.tmf_only)
+
+    # Understanding commands
+
+    def decode(self, cmd: Command) -> Decoded:
+        """See Device; what nobody knows is passed on as the initiator expects it to go."""
+        table, cdb = self.opcodes, cmd.cdb
+        if not table.knows(cdb):
+            return cdbs.decode_unknown(cdb)
+        if self.kind.without_lun and len(cdb) > 1:
+            cdb = bytes((cdb[0], cdb[1] & ~_LUN_BITS)) + bytes(cdb[2:])
+        decoded = table.decode(cdb, self.block_shift)
+        if self.block_size and not self.block_shift and self._counts_blocks(decoded):
+            size = self.block_size
+            decoded = replace(
+                decoded, length=decoded.length * size, data_length=decoded.data_length * size
+            )
+        if decoded.direction is Direction.BIDIRECTIONAL:
+            # The system's interface would not take it.
+            raise CheckCondition(sense.INVALID_OPCODE)
+        if decoded.flags & Flag.LOCAL and self._is_passed(cmd, decoded.op):
+            op, flags = _passed(decoded.op), Flag(decoded.flags & ~_OURS)
+            decoded = replace(decoded, op=op, flags=flags)
+        return decoded
+
+    def _counts_blocks(self, decoded: Decoded) -> bool:
+        if self.type is DeviceType.TAPE:
+            return decoded.op.unit is Unit.BLOCKS and bool(decoded.cdb[1] & _FIXED)
+        return decoded.op.unit is Unit.BLOCKS
+
+    def _is_passed(self, cmd: Command, op: Opcode) -> bool:
+        """The command, which we could execute ourselves, is the device's all the same."""
+        if op.execute == "report_target_port_groups":
+            return self.scst.device_group_of(self) is None
+        return cmd.session.target.forward_src and op.execute in _FORWARDED
+
+    def check_range(self, decoded: Decoded) -> None:
+        """Refuse more data than there should be memory for; the device knows its blocks itself."""
+        if decoded.length > MAX_TRANSFER:
+            length = decoded.op.length
+            raise invalid_field_in_cdb(length.offset if length is not None else 0)
+
+    # Executing commands
+
+    def execute(self, cmd: Command) -> Answer:
+        """Send the command to the device, or do what has to be done in its place."""
+        link = self._link
+        if link is None:
+            # It was taken from its handler while the command waited.
+            raise CheckCondition(sense.LUN_NOT_SUPPORTED)
+        own = _OWN.get(cmd.parsed.op.execute)
+        return self._send(link, cmd) if own is None else own(self, link, cmd)
+
+    def pass_on(self, cmd: Command, effect: Callable[[], None]) -> Answer:
+        """RESERVE and RELEASE, which other machines may have to see."""
+        link = self._link
+        if link is None:
+            raise CheckCondition(sense.LUN_NOT_SUPPORTED)
+        if cmd.session.target.forward_src:
+            return super().pass_on(cmd, effect)
+
+        def done() -> None:
+            is_new = self.reserved_by is None
+            effect()
+            self._reserved_for = self.reserved_by
+            if is_new and (cmd.tgt_dev.is_gone or cmd.abort is not None):
+                # Who asked for it went away meanwhile, or has given it up.
+                self.reserved_by = None
+                self._release_at_device()
+
+        return self._send(link, cmd, done)
+
+    def _send(self, link: Link, cmd: Command, effect: Callable[[], None] | None = None) -> Job:
+        decoded = cmd.parsed
+        nothing = memoryview(b"")
+        reads, writes = (decoded.direction is way for way in (Direction.IN, Direction.OUT))
+        passing = Passing(
+            link.node,
+            decoded.op,
+            passed.cdb_to_send(decoded.op, decoded.cdb),
+            self.kind.timeouts.of(decoded.flags),
+            block_size=self.block_size,
+            data_out=memoryview(cmd.data)[: decoded.length] if writes else nothing,
+            data_in=cmd.allocate(decoded.length) if reads else nothing,
+            is_wanted=lambda: cmd.abort is None,
+        )
+        return self._job(link, cmd, passing.run, effect)
+
+    def _job(
+        self,
+        link: Link,
+        cmd: Command,
+        work: Callable[[], Outcome],
+        effect: Callable[[], None] | None = None,
+    ) -> Job:
+        return Job(
+            work,
+            partial(self._done, link, cmd, effect),
+            partial(self._failed, link, cmd),
+            link.overtaking if cmd.head_of_queue else link.lanes,
+        )
+
+    def _compare_and_write(self, link: Link, cmd: Command) -> Answer:
+        data, half = memoryview(cmd.data), cmd.parsed.length // 2
+        if len(data) < 2 * half:
+            raise CheckCondition(sense.INVALID_FIELD_IN_CDB)
+        timeout = self.kind.timeouts.of(cmd.flags)
+        comparing = Comparing(
+            link.node, cmd.cdb, timeout, expected=data[:half], replacement=data[half : 2 * half]
+        )
+        return self._job(link, cmd, comparing.run) if half else b""
+
+    def _report_supported_tmf(self, link: Link, cmd: Command) -> Answer:
+        return report.report_supported_tmf(cmd.cdb)
+
+    # Answers
+
+    def _done(
+        self, link: Link, cmd: Command, effect: Callable[[], None] | None, outcome: object
+    ) -> Answer:
+        assert isinstance(outcome, Outcome)
+        try:
+            status = Status(outcome.status)
+        except ValueError:
+            log.warning("%s: %#x is no status", self.name, outcome.status)
+            raise CheckCondition(sense.INTERNAL_TARGET_FAILURE) from None
+        if status is Status.CHECK_CONDITION:
+            return self._check_condition(link, cmd, outcome)
+        if outcome.is_good:
+            after = aftermath.AFTER.get(cmd.cdb[0])
+            if after is not None:
+                after(self, cmd, outcome.data)
+            if effect is not None:
+                effect()
+        completion = Completion(status, data=outcome.data)
+        if outcome.is_good and cmd.cdb[0] in aftermath.CHANGING_MODES:
+            return self._look_again(link, completion, sense.MODE_PARAMETERS_CHANGED)
+        return completion
+
+    def _check_condition(self, link: Link, cmd: Command, outcome: Outcome) -> Answer:
+        said = sense.received(outcome.sense)
+        if said is None:
+            raise CheckCondition(sense.INTERNAL_TARGET_FAILURE)
+        data = outcome.data
+        if said.key in _NOTHING_DONE:
+            # Not every host says that nothing came; what stands there may be anybody's.
+            data = data[:0]
+        elif self.type is DeviceType.TAPE:
+            data = data[: aftermath.tape_data_length(cmd.cdb, said, self.block_size)]
+        completion = Completion(Status.CHECK_CONDITION, said, data)
+        if said.key is SenseKey.UNIT_ATTENTION:
+            self.spread(said, told=cmd)
+            if aftermath.may_change_modes(said):
+                return self._look_again(link, completion, said)
+        return completion
+
+    def _failed(self, link: Link, cmd: Command, error: BaseException) -> Answer:
+        if not isinstance(error, OSError):
+            raise error
+        answer = self.translate(error, writing=bool(cmd.flags & Flag.WRITES_MEDIUM))
+        if isinstance(answer, CheckCondition) and answer.sense.key is SenseKey.UNIT_ATTENTION:
+            self.spread(answer.sense, told=cmd)
+            completion = Completion(answer.status, answer.sense)
+            return self._look_again(link, completion, answer.sense)
+        raise answer
+
+    def translate(self, error: OSError, *, writing: bool) -> CheckCondition | TaskStatus:
+        """See Device."""
+        return passed.translate(error, writing=writing)
+
+    def _look_again(self, link: Link, completion: Completion, known: Sense) -> Answer:
+        """Look at the control mode page before the command, after which it may differ, is over.
+
+        The device may report ``known`` once more, of which all have been told.
+        """
+        if link is not self._link:
+            # The device has no handler any more, and its threads take no more work.
+            return completion
+        findings = Findings()
+
+        def work() -> Findings:
+            findings.control = read_control(link.node, findings)
+            return findings
+
+        def then(_findings: object) -> Answer:
+            self._take_over(findings, known)
+            return completion
+
+        # Whatever kept it from being read: the command has its answer.
+        return Job(work, then, lambda _error: completion, link.overtaking)
+
+    # Telling initiators
+
+    def spread(self, condition: Sense, told: Command | None) -> None:
+        """The device says ``condition`` to the nexus of ``told`` only: all others get it from us.
+
+        Who is to get no answer to his command has not been told.
+        """
+        if condition.asc == _RESET_ASC:
+            # With the reset went the reservation (SPC-2 5.5.1).
+            self.reserved_by = self._reserved_for = None
+        plain = Sense(condition.key, condition.asc, condition.ascq)
+        self.tell_others(told if told is not None and told.abort is None else None, plain)
+        self.refresh()
+
+    def tell_others(self, told: Command | None, condition: Sense) -> None:
+        """Queue a unit attention for every nexus but the one of ``told``."""
+        spared = None if told is None else told.tgt_dev
+        for tgt_dev in self.tgt_devs:
+            if tgt_dev is not spared:
+                tgt_dev.queue_unit_attention(condition)
+
+    # Reservations that end without a RELEASE
+
+    def reset(self) -> None:
+        """See Device; the device itself is not reset, as with SCST on Linux 5.2 and later."""
+        self._release_at_device()
+
+    def nexus_ended(self, tgt_dev: TgtDev) -> None:
+        """See Device."""
+        if tgt_dev.session is self._reserved_for:
+            self._release_at_device()
+
+    def _release_at_device(self) -> None:
+        if self._reserved_for is not None and self._link is not None:
+            self._link.release()
+        self._reserved_for = None
+
+
+@cache
+def _passed(op: Opcode) -> Opcode:
+    """The command as one of the device's own."""
+    return replace(op, execute="passed_through")
+
+
+_OWN: Final[Mapping[str, Callable[[ScsiDevice, Link, Command], Answer]]] = MappingProxyType(
+    {
+        "compare_and_write": ScsiDevice._compare_and_write,
+        "report_supported_tmf": ScsiDevice._report_supported_tmf,
+    }
+)
