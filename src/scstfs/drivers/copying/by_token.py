@@ -16,7 +16,7 @@ from scstfs.drivers.copying.token_store import Token, TokenStore
 from scstfs.scsi import sense, tokens
 from scstfs.scsi.provisioning import Extent
 from scstfs.scsi.sense import CheckCondition, invalid_field_in_parameter_list
-from scstfs.scsi.tokens import OperationStatus, RodType, TransferUnits, WriteUsing
+from scstfs.scsi.tokens import OperationStatus, RodType, WriteUsing
 from scstfs.scsi.unit import TokenLimits
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class _Write:
     request: Request
     parameters: WriteUsing
     token: Token | None
-    #: Blocks that the ranges have room for; the token may have less to fill them with.
+    #: Bytes that the ranges have room for; the token may have less to fill them with.
     wanted: int
 
 
@@ -81,8 +81,8 @@ class CopyByToken:
         )
         record = request.record
         record.service_action = cmd.cdb[1] & 0x1F
-        record.units = TransferUnits.BLOCKS
-        record.count = token.blocks
+        record.block_size = 1 << device.block_shift
+        record.token_blocks = token.blocks
         record.segments = len(parameters.extents)
         record.tokens.append(token.data)
         request.finish()
@@ -117,8 +117,8 @@ class CopyByToken:
         cmd.call_when_ended(request.forget_unless_started)
         request.pieces = pieces
         request.record.service_action = cmd.cdb[1] & 0x1F
-        request.record.units = TransferUnits.BLOCKS
-        cmd.descriptors = _Write(request, parameters, token, wanted >> shift)
+        request.record.block_size = 1 << shift
+        cmd.descriptors = _Write(request, parameters, token, wanted)
         cmd.listed_claims = claims_of(pieces)
 
     def _write(self, cmd: Command) -> Answer:
@@ -132,8 +132,7 @@ class CopyByToken:
             self._store.use(token)
 
         def over(good: bool) -> None:
-            record.count = record.bytes_written >> cmd.device.block_shift
-            if good and record.count < write.wanted:
+            if good and record.bytes_written < write.wanted:
                 record.result = OperationStatus.RESIDUAL
             if token is not None:
                 self._store.used(token, delete=write.parameters.delete)

@@ -43,15 +43,16 @@ class CopyRecord:
 
     service_action: int = 0
     immediate: bool = False
-    units: TransferUnits = TransferUnits.BYTES
+    #: In bytes; set where what was transferred is told in blocks.
+    block_size: int | None = None
     over: bool = False
     #: When it is forgotten, by the runtime's clock.
     expires: float = 0.0
     #: Segments or ranges that were begun.
     segments: int = 0
     bytes_written: int = 0
-    #: In ``units``; what the end of a token copy reports.
-    count: int | None = None
+    #: Blocks that the tokens stand for.
+    token_blocks: int = 0
     #: How it ended.
     status: Status = Status.GOOD
     sense: Sense | None = None
@@ -82,8 +83,8 @@ class CopyRecord:
             service_action=self.service_action,
             status=status,
             completion=self.status if self.over else 0,
-            units=self.units,
-            count=self.bytes_written if self.count is None else self.count,
+            units=TransferUnits.BYTES if self.block_size is None else TransferUnits.BLOCKS,
+            count=self.token_blocks or self.bytes_written // (self.block_size or 1),
             segments=self.segments,
             sense=self.sense if self.over else None,
         )

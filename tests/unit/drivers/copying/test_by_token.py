@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from scstfs.drivers.copying import token_store
+from scstfs.drivers.copying import engine, token_store
 from scstfs.scsi.status import Status
 from tests.support.copies import (
     BLOCK,
@@ -131,6 +132,30 @@ async def test_in_the_background(system: System, disks: Disks) -> None:
     assert store.content[:4096] == DATA[:4096]
     again = await write_using_token(initiator, token, [(0, 8)], lun=1)
     assert again.triple == REVOKED
+
+
+async def test_what_is_done_so_far_is_told_in_blocks(
+    system: System, disks: Disks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "STEP", 2 * BLOCK)
+    store = FakeStore(1 << 20)
+    disks[1].install(store)
+    initiator = system.initiator()
+    token = await token_of(initiator)
+    second = threading.Event()
+
+    def arrived(name: str) -> None:
+        if len(store.calls) == 2:
+            store.pause("write")
+            second.set()
+
+    store.arrived = arrived
+    assert await write_using_token(initiator, token, [(0, 8)], lun=1, immed=True) == GOOD
+    while not second.is_set():
+        await trio.lowlevel.checkpoint()
+    information = (await token_information(initiator, 2, lun=1)).data
+    assert (information[5], information[15], information[16:24]) == (0x12, 0xF1, be(2, 8))
+    store.resume("write")
 
 
 async def test_nothing_to_do(system: System, disks: Disks) -> None:
