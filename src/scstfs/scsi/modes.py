@@ -15,6 +15,7 @@ from scstfs.scsi.control import ControlValues, PageControl, check_control_page, 
 from scstfs.scsi.opcodes import DeviceType
 from scstfs.scsi.sense import (
     INVALID_FIELD_IN_CDB,
+    PARAMETER_LIST_LENGTH_ERROR,
     SAVING_NOT_SUPPORTED,
     CheckCondition,
     invalid_field_in_cdb,
@@ -154,10 +155,11 @@ class ModePages:
             return Selection()
         if not cdb[1] & _PF:
             return Selection(error=invalid_field_in_cdb(1))
-        if cdb[0] == _MODE_SELECT_6:
-            offset, descriptors = 4, data[3] if len(data) > 3 else 0
-        else:
-            offset, descriptors = 8, int.from_bytes(data[6:8].ljust(2, b"\0"), "big")
+        # The header ends with the block descriptor length.
+        offset, size = (4, 1) if cdb[0] == _MODE_SELECT_6 else (8, 2)
+        if len(data) < offset:
+            return Selection(error=CheckCondition(PARAMETER_LIST_LENGTH_ERROR))
+        descriptors = int.from_bytes(data[offset - size : offset], "big")
         if descriptors not in (0, 8):
             return Selection(error=invalid_field_in_parameter_list(offset - 1))
         return self._select_pages(data, offset + descriptors, save=bool(cdb[1] & _SP))
@@ -197,6 +199,9 @@ class ModePages:
             return invalid_field_in_parameter_list(offset, 0)
         if length != lengths[code]:
             return invalid_field_in_parameter_list(offset + 1)
+        if len(data) < offset + 2 + length:
+            # SCST goes on with what the buffer held behind the list.
+            return CheckCondition(PARAMETER_LIST_LENGTH_ERROR)
         return None
 
     def _check_cache_save(self, save: bool) -> CheckCondition | None:
@@ -209,7 +214,6 @@ class ModePages:
     ) -> tuple[ControlValues | None, CheckCondition | None]:
         if save and not self.saving:
             return None, invalid_field_in_cdb(2, 1)
-        page = page.ljust(12, b"\0")
         found = check_control_page(page, offset, self.task_set)
         if found is not None:
             return None, found

@@ -169,6 +169,21 @@ def test_refusing(body: str, flags: int, header: str, sense: str) -> None:
     assert (pages.current, pages.write_through) == (ControlValues(), False)
 
 
+@pytest.mark.parametrize("body", [D_SENSE[:7], D_SENSE[:-2], CACHE_OFF[:7], CACHE_OFF[:-2]])
+def test_a_page_that_the_list_cuts_off(body: str) -> None:
+    pages = ModePages()
+    assert select(pages, body) == "1a0000 000000"
+    assert (pages.current, pages.write_through) == (ControlValues(), False)
+
+
+@pytest.mark.parametrize(
+    ("cdb", "size"), [("15 10 0000 03 00", 3), ("55 10 0000000000 0007 00", 7)]
+)
+def test_a_header_that_the_list_cuts_off(cdb: str, size: int) -> None:
+    error = ModePages().select(bytes.fromhex(cdb), bytes(size)).error
+    assert refusal(error) == "1a0000 000000"
+
+
 def test_refusing_to_save() -> None:
     assert select(ModePages(saving=False), CACHE_OFF, 0x11) == "240000 c80001"
     assert select(ModePages(nv_cache=True), CACHE_OFF, 0x11) == "240000 c80001"
