@@ -21,6 +21,7 @@ from scstfs.drivers.copy_manager import CopyManager
 from scstfs.drivers.iscsi.config import IscsiDriver
 from scstfs.drivers.iscsi.server import Server
 from scstfs.drivers.local import LocalDriver
+from scstfs.errors import ExitStatus, UsageError, reason
 from scstfs.fuse.operations import MOUNT_OPTIONS, Operations
 from scstfs.handlers.kinds import vdisk_handlers
 from scstfs.handlers.passthrough import ScsiBus, pass_through_handlers
@@ -72,9 +73,17 @@ class TargetService:
 
 @contextlib.asynccontextmanager
 async def target_service(state_dir: Path) -> AsyncIterator[TargetService]:
-    """A service whose reservations and mode pages are kept below ``state_dir``."""
+    """A service whose reservations and mode pages are kept below ``state_dir``.
+
+    Raises UsageError where that can not be used.
+    """
     state = StateDirectory(state_dir)
-    state.prepare()
+    try:
+        state.prepare()
+    except OSError as error:
+        where = error.filename or state_dir
+        message = f"cannot use the state directory {state_dir}: {where}: {reason(error)}"
+        raise UsageError(ExitStatus.STATE_DIR, message) from error
     async with trio.open_nursery() as nursery:
         service = TargetService(Scst(TrioRuntime(nursery), state, execute.start))
         await service.scsi_bus.rescan()

@@ -146,6 +146,14 @@ def test_the_state_directory_is_unusable_or_in_use(tmp_path: Path) -> None:
     nothing_changes(body)
 
 
+def test_a_place_for_state_is_taken_by_a_file(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "pr").touch()
+    nothing_changes(
+        lambda: refused(Daemon(tmp_path, behaviour=None), ExitStatus.STATE_DIR, "/pr: File exists")
+    )
+
+
 def test_the_pid_file_belongs_to_another_daemon(tmp_path: Path) -> None:
     def body() -> None:
         (tmp_path / "1").mkdir()
