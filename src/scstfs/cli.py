@@ -42,6 +42,13 @@ def _portal(text: str) -> Portal:
         raise argparse.ArgumentTypeError(error.message) from error
 
 
+def _path(text: str) -> str:
+    """Refuse what would mean the working directory, such as a variable that is not set."""
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
 def _optional_path(text: str) -> Path | None:
     return Path(text) if text else None
 
@@ -75,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--mountpoint",
             metavar="DIR",
+            type=_path,
             default=_DEFAULTS.mountpoint,
             help="where the tree is mounted (default: %(default)s)",
         )
@@ -87,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     mount.add_argument(
         "--state-dir",
         metavar="DIR",
-        type=Path,
+        type=_path,
         default=_DEFAULTS.state_dir,
         help="persistent reservations and mode pages are kept here (default: %(default)s)",
     )
@@ -116,7 +124,7 @@ def parser() -> argparse.ArgumentParser:
 def _mount(arguments: argparse.Namespace, output: logs.Log) -> None:
     config = Config(
         mountpoint=arguments.mountpoint,
-        state_dir=arguments.state_dir,
+        state_dir=Path(arguments.state_dir),
         portals=tuple(arguments.portals),
         pid_file=arguments.pid_file,
     )

@@ -98,7 +98,8 @@ def pid_file(path: Path) -> Iterator[None]:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             stack.callback(os.close, fd)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(fd, 0)
+            os.ftruncate(fd, 0)  # nothing but a file lets that be done
+            stack.callback(path.unlink, missing_ok=True)
             os.write(fd, f"{os.getpid()}\n".encode())
         except BlockingIOError:
             message = f"the pid file {path} belongs to a running daemon"
@@ -106,7 +107,6 @@ def pid_file(path: Path) -> Iterator[None]:
         except OSError as error:
             message = f"cannot write the pid file {path}: {reason(error)}"
             raise UsageError(ExitStatus.PID_FILE, message) from error
-        stack.callback(path.unlink, missing_ok=True)
         yield
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import resource
@@ -70,6 +71,28 @@ def test_the_pid_file_of_a_running_daemon_is_respected(tmp_path: Path) -> None:
             system.pid_file(path).__enter__()
     assert refused.value.status == ExitStatus.PID_FILE
     assert path.read_text() == "1\n"
+
+
+def test_a_pid_file_that_can_not_be_written_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", refuse)
+    with pytest.raises(UsageError, match="No space left") as refused:
+        system.pid_file(tmp_path / "pid").__enter__()
+    assert refused.value.status == ExitStatus.PID_FILE
+    assert not (tmp_path / "pid").exists()
+
+
+def test_what_is_no_file_is_no_pid_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(UsageError) as refused:
+        system.pid_file(pipe).__enter__()
+    assert refused.value.status == ExitStatus.PID_FILE
+    assert pipe.exists()
 
 
 def test_a_pid_file_is_not_written_through_a_link(tmp_path: Path) -> None:
