@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -33,8 +34,11 @@ class Link:
         """Give a reservation up that somebody here has at the device (SPC-2 7.18)."""
         self.overtaking.submit(partial(_release, self.node), _log_failure)
 
-    def close(self, *, release: bool) -> None:
-        """No command is left; ``release`` the device first if somebody here has reserved it."""
+    def close(self, closed: Callable[[], None], *, release: bool) -> None:
+        """No command is left: close the node, then call ``closed``.
+
+        ``release`` the device first if somebody here has reserved it.
+        """
 
         def work() -> None:
             try:
@@ -43,7 +47,11 @@ class Link:
             finally:
                 self.node.close()
 
-        self.overtaking.submit(work, _log_failure)
+        def done(value: object, error: BaseException | None) -> None:
+            _log_failure(value, error)
+            closed()
+
+        self.overtaking.submit(work, done)
         self.lanes.close()
         self.overtaking.close()
 

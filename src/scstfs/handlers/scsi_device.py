@@ -9,26 +9,26 @@ attentions above all, is told to all of them here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from scstfs.core.aca import Aca
-from scstfs.core.device import Answer, Completion, Device, Job
-from scstfs.handlers import aftermath, passed
+from scstfs.core.device import Answer, Device
+from scstfs.core.waiting import settled
+from scstfs.handlers import passed
 from scstfs.handlers.device_link import Link
 from scstfs.handlers.device_node import Node, Opener
-from scstfs.handlers.examination import Control, Findings, examine, read_control
-from scstfs.handlers.passed import Comparing, Outcome, Passing
+from scstfs.handlers.examination import Control, Findings, examine
+from scstfs.handlers.exchange import Exchange
 from scstfs.handlers.scsi_kinds import KINDS, ScsiKind
 from scstfs.handlers.vdisk import MAX_TRANSFER
 from scstfs.scsi import cdb as cdbs
-from scstfs.scsi import report, sense
+from scstfs.scsi import sense
 from scstfs.scsi.opcodes import DeviceType, Direction, Flag, Opcode, Unit
-from scstfs.scsi.sense import CheckCondition, Sense, SenseKey, invalid_field_in_cdb
-from scstfs.scsi.status import Status, TaskStatus
+from scstfs.scsi.sense import CheckCondition, Sense, invalid_field_in_cdb
+from scstfs.scsi.status import TaskStatus
 from scstfs.sysfs.errors import failed, removed
 
 if TYPE_CHECKING:
@@ -52,16 +52,6 @@ _FORWARDED: Final = frozenset(
         "extended_copy_lid4",
         "receive_copy_results",
         "receive_copy_status_lid4",
-    }
-)
-
-#: With these sense keys a command has not begun to move data (SPC-4 4.5.6).
-_NOTHING_DONE: Final = frozenset(
-    {
-        SenseKey.NOT_READY,
-        SenseKey.ILLEGAL_REQUEST,
-        SenseKey.UNIT_ATTENTION,
-        SenseKey.DATA_PROTECT,
     }
 )
 
@@ -129,9 +119,10 @@ class ScsiDevice(Device):
         self.configure_threads(
             0 if handler is None else handler.threads_num, self.threads_pool_type
         )
-        if handler is None:
-            self._close_link()
         self.refresh()
+        if handler is None:
+            # Who takes a device away wants to have it.
+            await settled(self._close_link)
 
     async def _open(self) -> None:
         kind = self.kind
@@ -157,22 +148,29 @@ class ScsiDevice(Device):
             return
         self._link = Link(self.name, node, kind.lanes, self.scst.completions)
         self.set_block_size(findings.block_size)
-        self._take_over(findings)
+        self.learn(findings)
         for tgt_dev in self.tgt_devs:
             tgt_dev.aca = Aca() if self.separate_task_sets else self.aca
         log.info("%s: blocks of %d bytes, %s", self.name, self.block_size, self._control.values)
 
-    def _close_link(self) -> None:
+    def _close_link(self, closed: Callable[[], None]) -> None:
+        """Close the node when the last command has ended; then call ``closed``."""
         link, self._link = self._link, None
-        if link is not None:
-            release = self._reserved_for is not None
-            self.tasks.when_idle(partial(link.close, release=release), background_too=True)
-            if release:
-                self.reserved_by = self._reserved_for = None
+        if link is None:
+            closed()
+            return
+        release = self._reserved_for is not None
+        self.tasks.when_idle(partial(link.close, closed, release=release), background_too=True)
+        if release:
+            self.reserved_by = self._reserved_for = None
 
     def retire(self) -> None:
         """See Device."""
-        self._close_link()
+        self._close_link(lambda: None)
+
+    def is_linked(self, link: Link) -> bool:
+        """``link`` is in use: its threads take work."""
+        return link is self._link
 
     # What the device is like
 
@@ -185,8 +183,11 @@ class ScsiDevice(Device):
         self.block_shift = size.bit_length() - 1 if is_power_of_two else 0
         self.refresh()
 
-    def _take_over(self, findings: Findings, known: Sense | None = None) -> None:
-        """``known`` is a condition of which everybody has been told who has to be."""
+    def learn(self, findings: Findings, known: Sense | None = None) -> None:
+        """Take over what became known of the device.
+
+        ``known`` is a condition of which everybody has been told who has to be.
+        """
         if findings.control is not None:
             self._control = findings.control
         for condition in findings.unit_attentions:
@@ -272,8 +273,7 @@ class ScsiDevice(Device):
         if link is None:
             # It was taken from its handler while the command waited.
             raise CheckCondition(sense.LUN_NOT_SUPPORTED)
-        own = _OWN.get(cmd.parsed.op.execute)
-        return self._send(link, cmd) if own is None else own(self, link, cmd)
+        return Exchange(self, link, cmd).begin()
 
     def pass_on(self, cmd: Command, effect: Callable[[], None]) -> Answer:
         """RESERVE and RELEASE, which other machines may have to see."""
@@ -292,126 +292,11 @@ class ScsiDevice(Device):
                 self.reserved_by = None
                 self._release_at_device()
 
-        return self._send(link, cmd, done)
-
-    def _send(self, link: Link, cmd: Command, effect: Callable[[], None] | None = None) -> Job:
-        decoded = cmd.parsed
-        nothing = memoryview(b"")
-        reads, writes = (decoded.direction is way for way in (Direction.IN, Direction.OUT))
-        passing = Passing(
-            link.node,
-            decoded.op,
-            passed.cdb_to_send(decoded.op, decoded.cdb),
-            self.kind.timeouts.of(decoded.flags),
-            block_size=self.block_size,
-            data_out=memoryview(cmd.data)[: decoded.length] if writes else nothing,
-            data_in=cmd.allocate(decoded.length) if reads else nothing,
-            is_wanted=lambda: cmd.abort is None,
-        )
-        return self._job(link, cmd, passing.run, effect)
-
-    def _job(
-        self,
-        link: Link,
-        cmd: Command,
-        work: Callable[[], Outcome],
-        effect: Callable[[], None] | None = None,
-    ) -> Job:
-        return Job(
-            work,
-            partial(self._done, link, cmd, effect),
-            partial(self._failed, link, cmd),
-            link.overtaking if cmd.head_of_queue else link.lanes,
-        )
-
-    def _compare_and_write(self, link: Link, cmd: Command) -> Answer:
-        data, half = memoryview(cmd.data), cmd.parsed.length // 2
-        if len(data) < 2 * half:
-            raise CheckCondition(sense.INVALID_FIELD_IN_CDB)
-        timeout = self.kind.timeouts.of(cmd.flags)
-        comparing = Comparing(
-            link.node, cmd.cdb, timeout, expected=data[:half], replacement=data[half : 2 * half]
-        )
-        return self._job(link, cmd, comparing.run) if half else b""
-
-    def _report_supported_tmf(self, link: Link, cmd: Command) -> Answer:
-        return report.report_supported_tmf(cmd.cdb)
-
-    # Answers
-
-    def _done(
-        self, link: Link, cmd: Command, effect: Callable[[], None] | None, outcome: object
-    ) -> Answer:
-        assert isinstance(outcome, Outcome)
-        try:
-            status = Status(outcome.status)
-        except ValueError:
-            log.warning("%s: %#x is no status", self.name, outcome.status)
-            raise CheckCondition(sense.INTERNAL_TARGET_FAILURE) from None
-        if status is Status.CHECK_CONDITION:
-            return self._check_condition(link, cmd, outcome)
-        if outcome.is_good:
-            after = aftermath.AFTER.get(cmd.cdb[0])
-            if after is not None:
-                after(self, cmd, outcome.data)
-            if effect is not None:
-                effect()
-        completion = Completion(status, data=outcome.data)
-        if outcome.is_good and cmd.cdb[0] in aftermath.CHANGING_MODES:
-            return self._look_again(link, completion, sense.MODE_PARAMETERS_CHANGED)
-        return completion
-
-    def _check_condition(self, link: Link, cmd: Command, outcome: Outcome) -> Answer:
-        said = sense.received(outcome.sense)
-        if said is None:
-            raise CheckCondition(sense.INTERNAL_TARGET_FAILURE)
-        data = outcome.data
-        if said.key in _NOTHING_DONE:
-            # Not every host says that nothing came; what stands there may be anybody's.
-            data = data[:0]
-        elif self.type is DeviceType.TAPE:
-            data = data[: aftermath.tape_data_length(cmd.cdb, said, self.block_size)]
-        completion = Completion(Status.CHECK_CONDITION, said, data)
-        if said.key is SenseKey.UNIT_ATTENTION:
-            self.spread(said, told=cmd)
-            if aftermath.may_change_modes(said):
-                return self._look_again(link, completion, said)
-        return completion
-
-    def _failed(self, link: Link, cmd: Command, error: BaseException) -> Answer:
-        if not isinstance(error, OSError):
-            raise error
-        answer = self.translate(error, writing=bool(cmd.flags & Flag.WRITES_MEDIUM))
-        if isinstance(answer, CheckCondition) and answer.sense.key is SenseKey.UNIT_ATTENTION:
-            self.spread(answer.sense, told=cmd)
-            completion = Completion(answer.status, answer.sense)
-            return self._look_again(link, completion, answer.sense)
-        raise answer
+        return Exchange(self, link, cmd, done).begin()
 
     def translate(self, error: OSError, *, writing: bool) -> CheckCondition | TaskStatus:
         """See Device."""
         return passed.translate(error, writing=writing)
-
-    def _look_again(self, link: Link, completion: Completion, known: Sense) -> Answer:
-        """Look at the control mode page before the command, after which it may differ, is over.
-
-        The device may report ``known`` once more, of which all have been told.
-        """
-        if link is not self._link:
-            # The device has no handler any more, and its threads take no more work.
-            return completion
-        findings = Findings()
-
-        def work() -> Findings:
-            findings.control = read_control(link.node, findings)
-            return findings
-
-        def then(_findings: object) -> Answer:
-            self._take_over(findings, known)
-            return completion
-
-        # Whatever kept it from being read: the command has its answer.
-        return Job(work, then, lambda _error: completion, link.overtaking)
 
     # Telling initiators
 
@@ -455,11 +340,3 @@ class ScsiDevice(Device):
 def _passed(op: Opcode) -> Opcode:
     """The command as one of the device's own."""
     return replace(op, execute="passed_through")
-
-
-_OWN: Final[Mapping[str, Callable[[ScsiDevice, Link, Command], Answer]]] = MappingProxyType(
-    {
-        "compare_and_write": ScsiDevice._compare_and_write,
-        "report_supported_tmf": ScsiDevice._report_supported_tmf,
-    }
-)

@@ -170,7 +170,8 @@ _PASS_THROUGH: Final[DirType[Handler]] = DirType(
             "/dev/bsg/H:C:I:L), or does not stop reporting unit attentions; ELIBACC: libsgutils2 "
             "is missing; EBUSY, ...: the errno of open(2)",
             effect="the device has this handler, or none; the first opens its node, through which "
-            "commands go to the device, and asks for its block size and control mode page",
+            "commands go to the device, and asks for its block size and control mode page; "
+            "`del_device` returns when the last command has ended and the node is closed",
         ),
     ),
 )

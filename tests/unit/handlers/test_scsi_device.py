@@ -113,18 +113,25 @@ async def test_the_node_stays_open_for_commands_under_way(everything: Whole) -> 
     session = await exported(everything, unit)
     # What it comes to would be looked into, but there is nothing to do so with.
     unit.script(0x28, failed(RESET))
-    results = []
+    results: list[object] = []
 
     async def read() -> None:
-        results.append(await session.execute(0, READ_2_AT_1))
+        results.append(triple(await session.execute(0, READ_2_AT_1)))
+
+    async def take_away() -> None:
+        await everything.write("handlers/dev_disk/mgmt", f"del_device {ADDRESS}\n")
+        # Now it can be used by others.
+        assert not Path(f"/proc/self/fd/{unit.nodes[0]._fd}").exists()
+        results.append("taken")
 
     async with everything.background(read):
         await trio.to_thread.run_sync(unit.arrived.acquire)
-        await everything.write("handlers/dev_disk/mgmt", f"del_device {ADDRESS}\n")
-        assert triple(await session.execute(0, TEST_UNIT_READY)) == (5, 0x25, 0)
-        unit.released.set()
+        async with everything.background(take_away):
+            assert triple(await session.execute(0, TEST_UNIT_READY)) == (5, 0x25, 0)
+            assert not results
+            unit.released.set()
     # The fake fails if its descriptor is closed.
-    assert triple(results[0]) == RESET.triple
+    assert results == [RESET.triple, "taken"]
 
 
 async def test_what_waited_when_its_device_lost_its_handler(everything: Whole) -> None:
