@@ -6,6 +6,7 @@ tree shows of it.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 from scstfs.core import access
@@ -19,6 +20,8 @@ from scstfs.sysfs.errors import invalid
 if TYPE_CHECKING:
     from scstfs.core.device import Device
     from scstfs.core.scst import Scst
+
+log = logging.getLogger(__name__)
 
 TARGET_NAME: Final = "copy_manager_tgt"
 SESSION_NAME: Final = "copy_manager_sess"
@@ -106,9 +109,14 @@ class CopyManager:
 
     def device_appeared(self, device: Device) -> None:
         """Take the next LUN for a virtual device."""
-        if device.in_copy_manager:
-            access.add_lun(self._acg, device, self._free_lun(), read_only=False, tell=False)
-            _count_inquiry(self.target.session)
+        if not device.in_copy_manager:
+            return
+        lun = self._free_lun()
+        if lun is None:
+            log.warning("%s: no LUN is left for %s", TARGET_NAME, device.name)
+            return
+        access.add_lun(self._acg, device, lun, read_only=False, tell=False)
+        _count_inquiry(self.target.session)
 
     def device_changed(self, device: Device) -> None:
         """Ask again who the device is."""
@@ -119,14 +127,13 @@ class CopyManager:
     def device_disappears(self, device: Device) -> None:
         """The LUN goes with the device."""
 
-    def _free_lun(self) -> int:
-        """The next number; it is not used again before all others were."""
-        while True:
-            lun, self._next_lun = self._next_lun, self._next_lun + 1
-            if lun == MAX_LUN:
-                self._next_lun = 0
-            elif lun not in self._acg.luns:
+    def _free_lun(self) -> int | None:
+        """The next number, not used again before all others were; None if all are in use."""
+        for _ in range(MAX_LUN):
+            lun, self._next_lun = self._next_lun, (self._next_lun + 1) % MAX_LUN
+            if lun not in self._acg.luns:
                 return lun
+        return None
 
 
 def _count_inquiry(session: Session) -> None:

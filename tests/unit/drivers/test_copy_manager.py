@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from scstfs.drivers import copy_manager
 from scstfs.handlers.scsi_device import Found, ScsiDevice
 from scstfs.scsi.opcodes import DeviceType
 from scstfs.scsi.transport_id import TransportId
@@ -35,6 +36,19 @@ async def test_numbers_begin_again(everything: Whole) -> None:
     driver._next_lun = 16382
     await everything.add_null("b", "c")
     assert sorted(driver.target.default_acg.luns) == [0, 1, 16382]
+
+
+@pytest.mark.logs("copy_manager_tgt: no LUN is left for c$")
+async def test_all_numbers_are_in_use(
+    everything: Whole, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(copy_manager, "MAX_LUN", 2)
+    await everything.add_null("a", "b", "c")
+    assert list(everything.copy_manager.target.default_acg.luns) == [0, 1]
+    assert "no LUN is left for c" in caplog.text
+    await everything.write("handlers/vdisk_nullio/mgmt", "del_device a\n")
+    await everything.add_null("d")
+    assert list(everything.copy_manager.target.default_acg.luns) == [1, 0]
 
 
 async def test_scsi_devices_have_no_lun_here(everything: Whole) -> None:
