@@ -93,11 +93,11 @@ def verify(device: VdiskDevice, cmd: Command) -> Answer:
 
     def work() -> bytes:
         if not bytchk:
-            for start, size in _steps(offset, length):
+            for start, size in _while_wanted(cmd, _steps(offset, length)):
                 store.read(start, memoryview(bytearray(size)))
         elif bytchk == _BYTCHK_ONE_BLOCK:
             repeated = _repeated(data, length)
-            for start, size in _steps(offset, length, len(data)):
+            for start, size in _while_wanted(cmd, _steps(offset, length, len(data))):
                 _verify(store, start, repeated[:size])
         else:
             _verify(store, offset, data)
@@ -351,6 +351,18 @@ def _steps(offset: int, length: int, multiple: int = 1) -> Iterator[tuple[int, i
     while offset < end:
         yield offset, min(step, end - offset)
         offset += step
+
+
+def _while_wanted(cmd: Command, steps: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Take ``steps`` until ``cmd`` is aborted.
+
+    Without data to transfer a single command may be about terabytes: whoever aborts it, or resets
+    the device, must not wait for all of them.
+    """
+    for step in steps:
+        if cmd.abort is not None:
+            raise CheckCondition(sense.ABORTED)
+        yield step
 
 
 def _read(store: Store, offset: int, length: int) -> memoryview:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from scstfs.core import tasks
 from scstfs.handlers.sbc import AT_ONCE, STEP
 from scstfs.handlers.store import Extent
 from scstfs.handlers.vdisk import VdiskDevice
@@ -260,6 +261,25 @@ async def test_too_much_at_once_is_refused_before_memory_is_taken(system: System
     assert result.triple == INVALID_FIELD
     assert result.condition is not None
     assert result.condition.specific is not None
+
+
+@pytest.mark.parametrize("bytchk", [0, 6])
+async def test_a_verify_that_is_aborted_leaves_the_rest(system: System, bytchk: int) -> None:
+    device = await system.add_disk("disk")
+    store = FakeStore(size=3 * STEP)
+    device.install(store)
+    came, ended = trio.Event(), trio.Event()
+    run_in_loop = trio.lowlevel.current_trio_token().run_sync_soon
+    store.arrived = lambda name: run_in_loop(came.set)
+    store.pause("read")
+    cdb = bytes((0x8F, bytchk)) + be(0, 8) + be(3 * STEP // BLOCK, 4) + bytes(2)
+    command = system.initiator().start(cdb, bytes(BLOCK) if bytchk else b"")
+    await came.wait()
+    tasks.abort_task(command, ended.set)
+    store.resume("read")
+    await ended.wait()
+    assert store.calls == [("read", 0, STEP)]
+    assert command.status is None
 
 
 async def test_lba_status_at_the_last_block(system: System) -> None:
