@@ -124,11 +124,14 @@ def check(path: str) -> None:
     """Refuse what `attach` would refuse for somebody else's sake, without touching anything.
 
     Raises:
-        UsageError: another scstfs serves `path`, or SCST's kernel module is loaded.
+        UsageError: another scstfs serves `path`, SCST's kernel module is loaded, or it is the root
+            directory.
     """
     if os.path.exists(_REAL_SCST):
         raise UsageError(ExitStatus.REAL_SCST, "the SCST kernel module is loaded: use that instead")
     path = _canonical(path)
+    if path == "/":
+        raise UsageError(ExitStatus.MOUNTPOINT, "what is mounted on / would not be seen")
     with _as_usage_errors(path):
         mount = _mount_at(path)
         if mount is not None:

@@ -83,6 +83,9 @@ def listening(portals: Sequence[Portal]) -> Iterator[list[socket.socket]]:
                     continue
                 message = f"cannot listen on {portal}: {reason(error)}"
                 raise UsageError(ExitStatus.PORTAL, message) from error
+            except UnicodeError as error:  # Python's, where there can be no such name
+                message = f"cannot listen on {portal}: bad host name"
+                raise UsageError(ExitStatus.PORTAL, message) from error
         if not sockets:
             raise UsageError(ExitStatus.PORTAL, "this system has neither IPv4 nor IPv6")
         yield sockets

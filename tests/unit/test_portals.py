@@ -86,6 +86,16 @@ def test_an_address_of_another_machine_cannot_be_bound() -> None:
     assert refused.value.status == ExitStatus.PORTAL
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64, "\udcff"])
+def test_what_can_be_no_host_is_an_ordinary_mistake(host: str) -> None:
+    with (
+        pytest.raises(UsageError, match="bad host name") as refused,
+        portals.listening([Portal(host)]),
+    ):
+        pass
+    assert refused.value.status == ExitStatus.PORTAL
+
+
 def test_an_unknown_host_is_an_ordinary_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
