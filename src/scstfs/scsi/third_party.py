@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from scstfs.scsi.commands import COMMANDS, EXTENSIONS
+from scstfs.scsi.commands import EXTENSIONS
 from scstfs.scsi.tokens import TOKEN_TYPE, RodType
 from scstfs.scsi.unit import TokenLimits
 from scstfs.scsi.xcopy import (
@@ -16,7 +16,6 @@ from scstfs.scsi.xcopy import (
     MAX_SEGMENT_BYTES,
     MAX_SEGMENTS,
     MAX_TARGETS,
-    ReceiveAction,
 )
 
 _EXTENDED_COPY: Final = 0x83
@@ -60,10 +59,9 @@ def _token_limits(limits: TokenLimits) -> bytes:
 
 def _supported_commands() -> bytes:
     body = b""
-    for code, plain in ((_EXTENDED_COPY, (0x00,)), (_RECEIVE_COPY, tuple(ReceiveAction))):
-        rows = [row for row in (*COMMANDS, *EXTENSIONS) if row.code == code]
-        named = (row.service_action for row in rows if row.service_action is not None)
-        actions = sorted({*plain, *named})
+    for code in (_EXTENDED_COPY, _RECEIVE_COPY):
+        rows = [row for row in EXTENSIONS if row.code == code]
+        actions = sorted(row.service_action for row in rows if row.service_action is not None)
         body += bytes((code, len(actions), *actions))
     return bytes((len(body),)) + body
 

@@ -88,6 +88,12 @@ def test_an_extension_may_share_its_operation_code() -> None:
     assert report_supported_opcodes(rsoc(2, 0x48, 0x03), EXTENDED) == bytes(4)
 
 
+@pytest.mark.parametrize("action", [0x00, 0x03, 0x04, 0x05, 0x07])
+def test_whoever_asks_for_copies_finds_how_to_ask_for_their_results(action: int) -> None:
+    data = report_supported_opcodes(rsoc(2, 0x84, action), EXTENDED)
+    assert data[:6] == bytes.fromhex("00 03 0010 84") + bytes((action,))
+
+
 def test_task_management_functions() -> None:
     # ABORT TASK, ABORT TASK SET, CLEAR ACA, CLEAR TASK SET, LOGICAL UNIT RESET
     assert report_supported_tmf(bytes(12)) == bytes.fromhex("f8 00 00 00")
