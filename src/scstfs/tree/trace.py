@@ -123,7 +123,8 @@ def _command_line(cmd: ScsiCommand) -> str:
     session, decoded = cmd.session, cmd.decoded
     name, cdb = f"0x{cmd.cdb[0]:02x}", cmd.cdb
     if decoded is not None:
-        name, cdb = decoded.op.name, cdb[: decoded.op.cdb_length]
+        # Vendor specific CDBs have no length that is known.
+        name, cdb = decoded.op.name, cdb[: decoded.op.cdb_length or None]
     return (
         f"cmd {_address(cmd)}: state {cmd.phase.value}; op {name}; "
         f"proc time {int(cmd.age)} sec; {_nexus(session)}; grp {cmd.tgt_dev.acg_dev.acg.name}; "

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -10,10 +11,12 @@ from scstfs.core.command import Command, Phase
 from scstfs.core.session import PendingFunction
 from scstfs.core.trace import TraceLog
 from scstfs.local import open_session
+from scstfs.scsi.cdb import decode_unknown
 from scstfs.sgutils.text import command_name, sense_text
 from scstfs.sysfs.errors import SysfsError
 from scstfs.sysfs.mgmt import parse
-from scstfs.tree.trace import set_level, show_level
+from scstfs.tree.trace import commands, set_level, show_level
+from tests.support.target import target
 from tests.support.threads import ManualPool
 from tests.support.whole import Whole
 
@@ -109,6 +112,18 @@ async def test_commands_under_way_have_a_line_each(everything: Whole) -> None:
         )
         await everything.write("devices/null1/block", "0\n")
     assert everything.read("trace_cmds") == ""
+
+
+async def test_commands_that_only_their_device_knows_are_shown_in_full(tmp_path: Path) -> None:
+    async with target(tmp_path) as system:
+        await system.add_disk()
+        command = system.initiator().prepare(bytes(6))
+        command.decoded = decode_unknown(b"\xc1\x02\x03")
+        command.cdb = command.decoded.cdb
+        line = commands(system.scst)
+        assert "; op C1h; " in line
+        assert line.endswith(f"; cdb {command.cdb.hex(' ')}\n")
+        assert "; cdb c1 02 03 00" in line
 
 
 async def test_commands_of_a_lun_that_went_have_a_line_while_they_run(everything: Whole) -> None:
