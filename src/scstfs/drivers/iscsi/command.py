@@ -77,6 +77,10 @@ class IscsiCommand(Command):
                 release=release,
                 residual=self._residual(),
             )
+        # Command and task refer to each other. What they have been given, up to 64 MiB, must not
+        # wait with them for the garbage collector, which goes by the number of objects.
+        self.data = self.data_in = b""
+        self._buffer = None
         self.nexus.mark()
 
     def _residual(self) -> int:
