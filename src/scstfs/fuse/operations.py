@@ -188,7 +188,8 @@ class Operations(pyfuse3.Operations):
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = inode.number
         entry.entry_timeout = 0
-        entry.attr_timeout = _KEPT if node.is_settled else 0
+        # Who looks at the root wants to know whether anybody serves here still.
+        entry.attr_timeout = _KEPT if node.is_settled and inode is not self._inodes.root else 0
         entry.st_mode = _FILE_TYPES[kind] | inode.mode
         entry.st_nlink = 1
         if kind is NodeKind.DIRECTORY:
