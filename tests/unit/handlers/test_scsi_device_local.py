@@ -318,8 +318,7 @@ async def test_a_reservation_that_was_aborted_is_given_up(everything: Whole) -> 
             await session.execute(0, RESERVE)
 
     async with everything.background(ask):
-        while not unit.commands(0x16):
-            await trio.to_thread.run_sync(unit.arrived.acquire)
+        await trio.to_thread.run_sync(unit.arrived.acquire)
         async with everything.background(partial(session.abort_task_set, 0)):
             unit.released.set()
     assert await released(unit)
@@ -363,8 +362,7 @@ async def test_a_reservation_of_who_is_gone_is_given_up(everything: Whole) -> No
             await session.execute(0, RESERVE)
 
     async with everything.background(ask):
-        while not unit.commands(0x16):
-            await trio.to_thread.run_sync(unit.arrived.acquire)
+        await trio.to_thread.run_sync(unit.arrived.acquire)
         session.close()
         unit.released.set()
     assert await released(unit)
