@@ -246,6 +246,8 @@ class ScsiDevice(Device):
         if decoded.flags & Flag.LOCAL and self._is_passed(cmd, decoded.op):
             op, flags = _passed(decoded.op), Flag(decoded.flags & ~_OURS)
             decoded = replace(decoded, op=op, flags=flags)
+        if decoded.length > MAX_TRANSFER and decoded.direction is Direction.IN:
+            decoded = _shortened(decoded, cmd.expected_length)
         return decoded
 
     def _counts_blocks(self, decoded: Decoded) -> bool:
@@ -334,6 +336,20 @@ class ScsiDevice(Device):
         if self._reserved_for is not None and self._link is not None:
             self._link.release()
         self._reserved_for = None
+
+
+def _shortened(decoded: Decoded, expected: int) -> Decoded:
+    """With an allocation length (SPC-4 4.2.5.6) of no more than the initiator has room for.
+
+    So there need not be memory for all that it allows, and often it allows anything.
+    """
+    field = decoded.op.length
+    if field is None or decoded.op.unit is not Unit.BYTES:
+        return decoded
+    length = min(expected, MAX_TRANSFER)
+    cdb = bytearray(decoded.cdb)
+    cdb[field.offset : field.offset + field.size] = length.to_bytes(field.size, "big")
+    return replace(decoded, cdb=bytes(cdb), length=length, data_length=length)
 
 
 @cache

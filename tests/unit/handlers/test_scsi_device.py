@@ -374,6 +374,17 @@ async def test_more_data_than_there_should_be_memory_for_is_refused(everything: 
     assert not unit.seen
 
 
+async def test_an_allocation_length_is_no_more_than_the_initiator_has_room_for(
+    everything: Whole,
+) -> None:
+    unit = FakeUnit()
+    session = await exported(everything, unit)
+    unit.script(0xB7, (0, b"", bytes(8)))
+    read_defect_data = bytes.fromhex("b70000000000ffffffff0000")
+    assert (await session.execute(0, read_defect_data, data_in=1024)).data == bytes(8)
+    assert unit.seen[0].cdb == bytes.fromhex("b70000000000000004000000")
+
+
 async def test_what_scsi_2_had_in_its_commands_is_left_out_for_cds(everything: Whole) -> None:
     unit = FakeUnit(5, block=2048)
     session = await exported(everything, unit)
