@@ -21,6 +21,10 @@ _PAGE: Final = 4096
 _FLAGS: Final = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
 
 
+class NoNodeError(OSError):
+    """The device is there, and the machine has no node for it."""
+
+
 class Run(Protocol):
     """Executes a command at an open node; `scstfs.sgutils.passthrough.execute` does."""
 
@@ -92,8 +96,8 @@ Opener = Callable[[str], Node]
 def open_node(directory: Path, address: str, dev: Path = DEV) -> Node:
     """Open the node of the device at ``address``, which ``directory`` (of sysfs) lists; blocks.
 
-    Raises OSError: ENODEV where the device is gone, or the kernel has no driver that takes
-    commands for it (sg or bsg); EBUSY where somebody has it to himself; ELIBACC without
+    Raises OSError: ENODEV where the device is gone, as a NoNodeError where the kernel has no driver
+    that takes commands for it (sg or bsg); EBUSY where somebody has it to himself; ELIBACC without
     libsgutils2; and whatever else open(2) does.
     """
     if not library.available():
@@ -108,7 +112,8 @@ def open_node(directory: Path, address: str, dev: Path = DEV) -> Node:
             return Node(os.open(dev / name, _FLAGS), transfer_limit(device))
         except FileNotFoundError:
             continue
-    raise OSError(errno.ENODEV, f"{address} has none of the nodes {', '.join(names)}")
+    missing = f"{address} has none of the nodes {', '.join(names)}"
+    raise (NoNodeError if device.exists() else OSError)(errno.ENODEV, missing)
 
 
 def transfer_limit(device: Path) -> int:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final
 from scstfs.core.aca import Aca
 from scstfs.core.device import Answer, Device
 from scstfs.core.waiting import settled
-from scstfs.handlers import passed
+from scstfs.handlers import passed, without_node
 from scstfs.handlers.device_link import Link
-from scstfs.handlers.device_node import Node, Opener
+from scstfs.handlers.device_node import Node, NoNodeError, Opener
 from scstfs.handlers.examination import Control, Findings, examine
 from scstfs.handlers.exchange import Exchange
 from scstfs.handlers.scsi_kinds import KINDS, ScsiKind
@@ -104,7 +104,8 @@ class ScsiDevice(Device):
         """Give the device to a handler, or to none.
 
         The first handler opens its node and asks what it is like, which may take long.  Raises
-        SysfsError, with the errno of open(2) for one, and nothing has changed then.
+        SysfsError, with the errno of open(2) for one, and nothing has changed then.  Where there is
+        no node it is given to the handler all the same, and looked for by the next one.
         """
         if handler is self.handler:
             return
@@ -137,6 +138,9 @@ class ScsiDevice(Device):
 
         try:
             node, findings = await self.scst.runtime.run_blocking(work)
+        except NoNodeError as error:
+            log.warning("%s; no command will reach it", error.strerror)
+            return
         except OSError as error:
             raise failed(self.name, error) from error
         if self.scst.devices.get(self.name) is not self:
@@ -273,15 +277,14 @@ class ScsiDevice(Device):
         """Send the command to the device, or do what has to be done in its place."""
         link = self._link
         if link is None:
-            # It was taken from its handler while the command waited.
-            raise CheckCondition(sense.LUN_NOT_SUPPORTED)
+            return without_node.answer(self, cmd)
         return Exchange(self, link, cmd).begin()
 
     def pass_on(self, cmd: Command, effect: Callable[[], None]) -> Answer:
         """RESERVE and RELEASE, which other machines may have to see."""
         link = self._link
         if link is None:
-            raise CheckCondition(sense.LUN_NOT_SUPPORTED)
+            raise without_node.refusal(self)
         if cmd.session.target.forward_src:
             return super().pass_on(cmd, effect)
 

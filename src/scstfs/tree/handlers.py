@@ -166,11 +166,11 @@ _PASS_THROUGH: Final[DirType[Handler]] = DirType(
             reads="how to use it",
             accepts="`add_device H:C:I:L`, `del_device H:C:I:L`",
             refuses="EINVAL: an unknown action or device, one of another type, `del_device` of one "
-            "that another handler has; ENODEV: the device is gone, has no node (/dev/sgN or "
-            "/dev/bsg/H:C:I:L), or does not stop reporting unit attentions; ELIBACC: libsgutils2 "
-            "is missing; EBUSY, ...: the errno of open(2)",
+            "that another handler has; ENODEV: the device is gone, or does not stop reporting unit "
+            "attentions; ELIBACC: libsgutils2 is missing; EBUSY, ...: the errno of open(2)",
             effect="the device has this handler, or none; the first opens its node, through which "
-            "commands go to the device, and asks for its block size and control mode page; "
+            "commands go to the device, and asks for its block size and control mode page; one "
+            "without a node (/dev/sgN or /dev/bsg/H:C:I:L) is NOT READY; "
             "`del_device` returns when the last command has ended and the node is closed",
         ),
     ),

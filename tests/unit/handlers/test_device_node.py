@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scstfs.handlers.device_node import Node, open_node
+from scstfs.handlers.device_node import Node, NoNodeError, open_node
 from scstfs.sgutils import library
 from scstfs.sgutils.passthrough import PassThroughResult
 from tests.support.scsi_devices import Machine
@@ -47,10 +47,14 @@ def test_the_generic_node_comes_first(machine: Machine) -> None:
     assert opened(machine) == "sg7"
 
 
-def test_no_node(machine: Machine) -> None:
+@pytest.mark.parametrize("is_there", [True, False])
+def test_no_node(machine: Machine, is_there: bool) -> None:
+    if not is_there:
+        machine.unplug(ADDRESS)
     with pytest.raises(OSError, match="has none of the nodes bsg/1:0:0:0") as failure:
         opened(machine)
     assert failure.value.errno == errno.ENODEV
+    assert isinstance(failure.value, NoNodeError) is is_there
 
 
 def test_a_node_that_can_not_be_opened(machine: Machine) -> None:

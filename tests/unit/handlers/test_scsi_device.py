@@ -8,9 +8,11 @@ import pytest
 import trio
 
 from scstfs.core import devices
+from scstfs.handlers.device_node import Node, NoNodeError
 from scstfs.handlers.passed import COMMAND_TIMEOUT
-from scstfs.handlers.scsi_device import ScsiDevice
+from scstfs.handlers.scsi_device import Found, ScsiDevice
 from scstfs.local import open_session
+from scstfs.scsi.opcodes import DeviceType
 from scstfs.scsi.sense import RESET, Sense, SenseKey
 from scstfs.scsi.status import Status
 from scstfs.sgutils.passthrough import TransportError
@@ -23,6 +25,7 @@ from tests.support.passed_through import (
     add,
     export,
     exported,
+    opened,
     triple,
 )
 from tests.support.scsi_unit import BLOCK, MEDIUM_CHANGED, FakeUnit, failed
@@ -46,6 +49,29 @@ async def test_who_is_given_a_handler_is_opened_and_asked(everything: Whole) -> 
     await everything.write("handlers/dev_disk_perf/mgmt", f"del_device {ADDRESS}\n")
     await everything.write("handlers/dev_disk/mgmt", f"add_device {ADDRESS}\n")
     assert unit.open == 2
+
+
+@pytest.mark.logs("has none of the nodes sg1; no command will reach it")
+async def test_a_device_without_a_node_says_who_it_is_and_is_not_ready(
+    everything: Whole,
+) -> None:
+    def refuse(_address: str) -> Node:
+        raise NoNodeError(errno.ENODEV, "1:0:0:0 has none of the nodes sg1")
+
+    found = Found(DeviceType.DISK, "../../devices/somewhere", b"Maker", b"Model", b"1.0")
+    device = ScsiDevice(everything.scst, ADDRESS, found, refuse)
+    devices.appear(everything.scst, device)
+    await everything.write("handlers/dev_disk/mgmt", f"add_device {ADDRESS}\n")
+    await export(everything)
+    session = await opened(everything)
+    inquiry = (await session.execute(0, bytes.fromhex("120000002400"), data_in=36)).data
+    assert inquiry[:1] + inquiry[8:16] == b"\0Maker   "
+    for cdb, length in ((TEST_UNIT_READY, 0), (READ_2_AT_1, 1024), (RESERVE, 0)):
+        assert triple(await session.execute(0, cdb, data_in=length)) == (2, 0x04, 0x03)
+    # It can be looked for again.
+    device._opener = FakeUnit().opener
+    await everything.write("handlers/dev_disk_perf/mgmt", f"add_device {ADDRESS}\n")
+    assert (await session.execute(0, READ_2_AT_1, data_in=1024)).status is Status.GOOD
 
 
 @pytest.mark.parametrize("number", [errno.ENODEV, errno.EBUSY, errno.EACCES, errno.ELIBACC])
