@@ -102,10 +102,10 @@ def test_a_connection_that_ends_before_its_command(log_in: LogIn, units: list[Fa
     unit, initiator = units[DISK], log_in(TARGET)
     unit.released.clear()
     unit.held.add(0x88)
-    while unit.arrived.acquire(blocking=False):
+    while unit.waiting.acquire(blocking=False):
         pass
     initiator.issue("88000000000000000000000000080000", expect=8 * BLOCK)
-    assert unit.arrived.acquire(timeout=5)
+    assert unit.waiting.acquire(timeout=5)
     initiator.close()
     unit.held.clear()
     unit.released.set()

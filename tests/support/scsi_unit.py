@@ -65,8 +65,8 @@ class FakeUnit:
     def __post_init__(self) -> None:
         self.data = bytearray(self.block * self.blocks)
         self.released = threading.Event()
-        #: Released by every command that begins to wait.
-        self.arrived = threading.Semaphore(0)
+        #: Released by every command, and by every one that begins to wait.
+        self.arrived, self.waiting = threading.Semaphore(0), threading.Semaphore(0)
         #: Every time that it was opened.
         self.nodes: list[Node] = []
 
@@ -94,8 +94,9 @@ class FakeUnit:
         """In the place of `scstfs.sgutils.passthrough.execute`."""
         os.fstat(fd)
         self.seen.append(Seen(bytes(cdb), bytes(data_out), timeout))
+        self.arrived.release()
         if cdb[0] in self.held:
-            self.arrived.release()
+            self.waiting.release()
             assert self.released.wait(20)
         status, sense, data = self._answer(bytes(cdb), bytes(data_out))
         also = self.after.get(cdb[0])

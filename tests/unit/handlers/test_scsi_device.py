@@ -102,7 +102,7 @@ async def test_who_goes_away_while_he_is_asked(everything: Whole) -> None:
         assert await everything.refusal("handlers/dev_disk/mgmt", command) == "ENODEV"
 
     async with everything.background(assign):
-        await trio.to_thread.run_sync(unit.arrived.acquire)
+        await trio.to_thread.run_sync(unit.waiting.acquire)
         devices.unregister(everything.scst, device)
         unit.released.set()
 
@@ -113,7 +113,7 @@ async def test_who_is_given_to_two_at_a_time_is_opened_once(everything: Whole) -
     assign = partial(everything.write, "handlers/dev_disk/mgmt", f"add_device {ADDRESS}\n")
     async with everything.background(assign), everything.background(assign):
         for _ in range(2):
-            await trio.to_thread.run_sync(unit.arrived.acquire)
+            await trio.to_thread.run_sync(unit.waiting.acquire)
         unit.released.set()
     await assign()
     assert unit.open == 2
@@ -151,7 +151,7 @@ async def test_the_node_stays_open_for_commands_under_way(everything: Whole) -> 
         results.append("taken")
 
     async with everything.background(read):
-        await trio.to_thread.run_sync(unit.arrived.acquire)
+        await trio.to_thread.run_sync(unit.waiting.acquire)
         async with everything.background(take_away):
             assert triple(await session.execute(0, TEST_UNIT_READY)) == (5, 0x25, 0)
             assert not results

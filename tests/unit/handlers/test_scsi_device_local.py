@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
@@ -216,7 +218,7 @@ async def test_who_gets_no_answer_is_told_with_the_next(everything: Whole) -> No
         assert await session.abort_task(0, 7)
 
     async with everything.background(read):
-        await trio.to_thread.run_sync(unit.arrived.acquire)
+        await trio.to_thread.run_sync(unit.waiting.acquire)
         async with everything.background(abort):
             unit.released.set()
     assert triple(await session.execute(0, TEST_UNIT_READY)) == RESET.triple
@@ -233,7 +235,7 @@ async def test_what_is_aborted_before_its_turn_does_not_reach_the_device(
             await session.execute(0, cdb, data)
 
     async with everything.background(partial(ignored, bytes.fromhex("010000000000"))):
-        await trio.to_thread.run_sync(unit.arrived.acquire)
+        await trio.to_thread.run_sync(unit.waiting.acquire)
         erase = partial(ignored, bytes.fromhex("190000000000"))
         async with (
             everything.background(erase),
@@ -247,7 +249,7 @@ async def test_what_overtakes_does_not_wait_for_a_tape_to_rewind(everything: Who
     unit = FakeUnit(1, held={0x01})
     session = await exported(everything, unit)
     async with everything.background(partial(session.execute, 0, bytes.fromhex("010000000000"))):
-        await trio.to_thread.run_sync(unit.arrived.acquire)
+        await trio.to_thread.run_sync(unit.waiting.acquire)
         assert (await session.execute(0, bytes.fromhex("120000002400"))).status is Status.GOOD
         unit.released.set()
 
@@ -261,6 +263,23 @@ async def reserve(everything: Whole, unit: FakeUnit) -> tuple[LocalSession, Loca
     assert (await session.execute(0, RESERVE)).status is Status.GOOD
     assert unit.reserved
     return session, other
+
+
+@asynccontextmanager
+async def reserving(
+    everything: Whole, unit: FakeUnit
+) -> AsyncIterator[tuple[LocalSession, LocalSession]]:
+    """The device holds the RESERVE of the first session, which will get no answer."""
+    session = await exported(everything, unit)
+    other = await opened(everything, "other")
+
+    async def ask() -> None:
+        with pytest.raises(NotAnsweredError):
+            await session.execute(0, RESERVE)
+
+    async with everything.background(ask):
+        await trio.to_thread.run_sync(unit.waiting.acquire)
+        yield session, other
 
 
 async def released(unit: FakeUnit, *, times: int = 1) -> bool:
@@ -310,17 +329,11 @@ async def test_who_reserves_twice_has_it_once(everything: Whole) -> None:
 
 async def test_a_reservation_that_was_aborted_is_given_up(everything: Whole) -> None:
     unit = FakeUnit(held={0x16})
-    session = await exported(everything, unit)
-    other = await opened(everything, "other")
-
-    async def ask() -> None:
-        with pytest.raises(NotAnsweredError):
-            await session.execute(0, RESERVE)
-
-    async with everything.background(ask):
-        await trio.to_thread.run_sync(unit.arrived.acquire)
-        async with everything.background(partial(session.abort_task_set, 0)):
-            unit.released.set()
+    async with (
+        reserving(everything, unit) as (session, other),
+        everything.background(partial(session.abort_task_set, 0)),
+    ):
+        unit.released.set()
     assert await released(unit)
     assert (await other.execute(0, READ_2_AT_1)).status is Status.GOOD
 
@@ -354,15 +367,7 @@ async def test_a_reservation_ends_with_a_reset_of_the_device(everything: Whole) 
 
 async def test_a_reservation_of_who_is_gone_is_given_up(everything: Whole) -> None:
     unit = FakeUnit(held={0x16})
-    session = await exported(everything, unit)
-    other = await opened(everything, "other")
-
-    async def ask() -> None:
-        with pytest.raises(NotAnsweredError):
-            await session.execute(0, RESERVE)
-
-    async with everything.background(ask):
-        await trio.to_thread.run_sync(unit.arrived.acquire)
+    async with reserving(everything, unit) as (session, other):
         session.close()
         unit.released.set()
     assert await released(unit)
