@@ -74,8 +74,7 @@ def _guarded(wire: Wire) -> Iterator[None]:
     except OSError as error:
         wire.reason = wire.reason or str(error)
     except Exception:
-        wire.reason = wire.reason or "internal error"
-        log.exception("%s: connection dropped because of an internal error", wire.peer)
+        wire.fail()
 
 
 async def _log_in(server: Server, wire: Wire, admission: Admission) -> tuple[_Result | None, bytes]:

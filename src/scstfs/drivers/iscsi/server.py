@@ -363,8 +363,7 @@ class Server:
                     self._look_after(wire, watchdog, owner, now)
                 except Exception:
                     # A bug in one connection must not be the end of all.
-                    log.exception("%s: connection dropped because of an internal error", wire.peer)
-                    owner.disconnect("internal error")
+                    wire.fail()
 
     @staticmethod
     def _look_after(wire: Wire, watchdog: Watchdog, owner: _Watched, now: float) -> None:

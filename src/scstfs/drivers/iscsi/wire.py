@@ -92,8 +92,7 @@ class Flusher:
                 wire.flush()
             except Exception:
                 # A bug in one connection must not keep the others waiting.
-                log.exception("%s: connection dropped because of an internal error", wire.peer)
-                wire.close("internal error")
+                wire.fail()
 
 
 class Wire:
@@ -134,6 +133,11 @@ class Wire:
         """End the connection from this side; returns at once."""
         self.reason = self.reason or reason
         self.scope.cancel()
+
+    def fail(self) -> None:
+        """End the connection because of the exception that is being handled, a bug of ours."""
+        log.exception("%s: connection dropped because of an internal error", self.peer)
+        self.close("internal error")
 
     # Sending
 
