@@ -60,6 +60,9 @@ class Service(Protocol):
     def mount_options(self) -> Set[str]:
         """FUSE mount options (mount.fuse3(8)); the daemon adds the subtype."""
 
+    async def answer_kernel(self) -> None:
+        """Answer FUSE requests until the tree is unmounted or `pyfuse3.terminate` is called."""
+
     async def run(self, listeners: Sequence[socket.socket]) -> None:
         """Accept connections and serve them, until cancelled."""
 
@@ -132,7 +135,7 @@ async def serve(config: Config, watch: SignalWatch, announce: Announce, build: B
 
         notifier = Notifier.from_environment()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_vital, watch, _answer_kernel, mount, watch)
+            nursery.start_soon(_vital, watch, _answer_kernel, service, mount, watch)
             nursery.start_soon(_vital, watch, service.run, sockets)
             ready = f"{mount.path} on {' '.join(map(portals.name, sockets))}"
             announce(f"ready: {ready}")
@@ -170,9 +173,9 @@ async def _vital(
         raise
 
 
-async def _answer_kernel(mount: MountPoint, watch: SignalWatch) -> None:
+async def _answer_kernel(service: Service, mount: MountPoint, watch: SignalWatch) -> None:
     """Answer FUSE requests; an umount(8) by somebody else is a request to stop."""
-    await pyfuse3.main()
+    await service.answer_kernel()
     if not watch.stop.is_set():
         log.warning("%s was unmounted: stopping", mount.path)
         watch.stop.set()

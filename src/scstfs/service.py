@@ -23,6 +23,7 @@ from scstfs.drivers.iscsi.server import Server
 from scstfs.drivers.local import LocalDriver
 from scstfs.errors import ExitStatus, UsageError, reason
 from scstfs.fuse.operations import MOUNT_OPTIONS, Operations
+from scstfs.fuse.requests import RequestWait
 from scstfs.handlers.kinds import vdisk_handlers
 from scstfs.handlers.passthrough import ScsiBus, pass_through_handlers
 from scstfs.handlers.uevents import watch_scsi_devices
@@ -51,6 +52,12 @@ class TargetService:
         self.scsi_bus = ScsiBus(scst)
         self.tree = tree.build(scst)
         self.operations = Operations(self.tree)
+        self._requests = RequestWait()
+        self.server.flusher.urgent = self._requests.waiting
+
+    async def answer_kernel(self) -> None:
+        """Answer FUSE requests until the tree is unmounted."""
+        await self.operations.answer(self._requests)
 
     async def run(self, listeners: Sequence[socket.socket]) -> None:
         """Serve initiators that connect to ``listeners``, until cancelled."""

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +75,8 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
             with writing(writer):
                 daemon.send(signal.SIGKILL)
                 daemon.end()
+        # For a tenth of a second stat(2) is answered by the kernel itself.
+        time.sleep(0.15)
         for look in (os.stat, os.listdir):
             with pytest.raises(OSError, match="not connected"):
                 look(SCST_TGT)

@@ -91,6 +91,9 @@ class ToyService:
     def __init__(self, behaviour: str) -> None:
         self._behaviour = behaviour
 
+    async def answer_kernel(self) -> None:
+        await pyfuse3.main()
+
     async def run(self, listeners: Sequence[socket.socket]) -> None:
         portals = [trio.socket.from_stdlib_socket(listener) for listener in listeners]
         if self._behaviour == "bug":

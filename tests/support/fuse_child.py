@@ -14,12 +14,13 @@ import pyfuse3
 import trio
 
 from scstfs.fuse.operations import MOUNT_OPTIONS, Operations
+from scstfs.fuse.requests import RequestWait
 
 
-async def serve() -> None:
+async def serve(operations: Operations) -> None:
     """Serve the mount until a signal comes."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(pyfuse3.main)
+        nursery.start_soon(operations.answer, RequestWait())
         with trio.open_signal_receiver(signal.SIGTERM) as signals:
             print("READY", flush=True)
             async for _ in signals:
@@ -37,7 +38,7 @@ def main(factory: str, mountpoint: str) -> None:
         root.statistics = operations.statistics
     pyfuse3.init(operations, mountpoint, set(MOUNT_OPTIONS))
     try:
-        trio.run(serve)
+        trio.run(serve, operations)
     finally:
         pyfuse3.close()
         print("STATISTICS", operations.statistics(), flush=True)

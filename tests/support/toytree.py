@@ -14,6 +14,7 @@ from functools import partial
 
 import trio
 
+from scstfs.observable import Observable, ObservableDict
 from scstfs.sysfs.attr import Attr, optional_line, raw, spaced_line
 from scstfs.sysfs.directory import DirType, Each, EachAttr, EachLink, Include, Link, Sub
 from scstfs.sysfs.entry import itself
@@ -33,7 +34,8 @@ class Device:
     threads: int = 8
     read_only: int = 0
     comment: str = ""
-    users: dict[str, str] = field(default_factory=dict)
+    users: ObservableDict[str, str] = field(default_factory=ObservableDict)
+    rows: Observable = field(default_factory=Observable)
 
 
 @dataclass(slots=True, eq=False)
@@ -49,7 +51,7 @@ class Toy:
     """The root object."""
 
     result: ManagementResult = field(default_factory=ManagementResult)
-    devices: dict[str, Device] = field(default_factory=dict)
+    devices: ObservableDict[str, Device] = field(default_factory=ObservableDict)
     gates: dict[str, Gate] = field(default_factory=lambda: {"a": Gate(), "b": Gate()})
     writes: list[bytes] = field(default_factory=list)
     statistics: Callable[[], object] = list
@@ -126,6 +128,7 @@ def set_threads(device: Device, value: int) -> None:
 def set_read_only(device: Device, value: int) -> None:
     """An ordinary store."""
     device.read_only = value
+    device.rows.changed()
 
 
 def set_comment(device: Device, value: str) -> None:
@@ -173,7 +176,9 @@ DEVICE: DirType[Device] = DirType(
         Attr(name="no_store", mode=0o644, show=lambda device: "x"),
         Attr(name="sync", mode=0o200, parse=bytes, store=lambda device, value: None),
         Include(
-            choose=lambda d: None if d.read_only else WRITABLE_DEVICE, among=(WRITABLE_DEVICE,)
+            choose=lambda d: None if d.read_only else WRITABLE_DEVICE,
+            among=(WRITABLE_DEVICE,),
+            follows=lambda d: d.rows,
         ),
         EachAttr(
             children=lambda device: device.users,
@@ -220,6 +225,8 @@ GROUPS: DirType[Toy] = DirType(
     (
         EachLink(
             children=lambda toy: (f"all/{name}" for name in toy.devices),
+            follows=lambda toy: toy.devices,
+            named=lambda name: f"all/{name}",
             target=lambda toy, name: (
                 ("devices", name.removeprefix("all/"))
                 if name.removeprefix("all/") in toy.devices
@@ -261,6 +268,7 @@ ROOT: DirType[Toy] = DirType(
 
 def build() -> tuple[Tree, Toy]:
     """A tree with two disks."""
-    toy = Toy(devices={"disk1": Device("disk1"), "disk2": Device("disk2", read_only=1)})
+    toy = Toy()
+    toy.devices.update(disk1=Device("disk1"), disk2=Device("disk2", read_only=1))
     toy.devices["disk1"].users.update(IncomingUser="u1 secret", IncomingUser1="u2 secret")
     return Tree(ROOT, toy, toy.result), toy

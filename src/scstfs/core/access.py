@@ -103,7 +103,7 @@ def add_lun(
     """Add a LUN to a group and to the sessions that use it; returns their new nexuses."""
     acg_dev = AcgDev(acg, device, lun, read_only=read_only)
     acg.luns[lun] = acg_dev
-    device.acg_devs.append(acg_dev)
+    device.exports[acg_dev.export] = acg_dev
     connected = [connect(session, acg_dev) for session in acg.sessions]
     new = [tgt_dev for tgt_dev in connected if tgt_dev is not None]
     log.info("%s: LUN %d is %s%s", acg.name, lun, device.name, " (read-only)" if read_only else "")
@@ -118,7 +118,7 @@ def remove_lun(acg_dev: AcgDev) -> list[TgtDev]:
     for tgt_dev in gone:
         disconnect(tgt_dev)
     del acg_dev.acg.luns[acg_dev.lun]
-    acg_dev.device.acg_devs.remove(acg_dev)
+    del acg_dev.device.exports[acg_dev.export]
     log.info("%s: LUN %d is gone", acg_dev.acg.name, acg_dev.lun)
     return gone
 
@@ -149,7 +149,7 @@ def report_luns_changed(acg: Acg) -> None:
 def remove_device(device: Device) -> list[TgtDev]:
     """Take a device out of every LUN set; returns the nexuses that ended."""
     gone: list[TgtDev] = []
-    for acg_dev in list(device.acg_devs):
+    for acg_dev in list(device.exports.values()):
         gone += remove_lun(acg_dev)
         report_luns_changed(acg_dev.acg)
     return gone

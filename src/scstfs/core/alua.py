@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from scstfs.observable import ObservableDict
 from scstfs.scsi import sense
 from scstfs.scsi.alua import AccessState, TargetPortGroup
 
@@ -49,7 +50,7 @@ class TargetGroup:
         self.group_id = 0
         self.preferred = False
         self.state = AccessState.ACTIVE
-        self.targets: dict[str, GroupTarget] = {}
+        self.targets: ObservableDict[str, GroupTarget] = ObservableDict()
 
     def forget(self, target: Target) -> None:
         """``target`` is deleted; a target of its name on another node stays."""
@@ -133,8 +134,8 @@ class DeviceGroup:
     def __init__(self, scst: Scst, name: str) -> None:
         self.scst = scst
         self.name = name
-        self.devices: dict[Device, None] = {}
-        self.target_groups: dict[str, TargetGroup] = {}
+        self.devices: ObservableDict[Device, None] = ObservableDict()
+        self.target_groups: ObservableDict[str, TargetGroup] = ObservableDict()
 
     def find_by_target(self, target: Target) -> TargetGroup | None:
         """The target group that ``target`` is in."""

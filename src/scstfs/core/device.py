@@ -17,6 +17,7 @@ from scstfs.core.aca import Aca
 from scstfs.core.persistent import PersistentReservations
 from scstfs.core.taskset import TaskSet
 from scstfs.core.threads import WorkerPool
+from scstfs.observable import Observable, ObservableDict
 from scstfs.scsi import sense
 from scstfs.scsi.cdb import Decoded, OpcodeTable, opcode_table
 from scstfs.scsi.opcodes import DeviceType
@@ -137,9 +138,11 @@ class Device:
         self.handler: DevHandler | None = None
         self.read_only = False
         self.tgt_devs: list[TgtDev] = []
-        #: LUNs under which the device is exported, oldest first.
-        self.acg_devs: list[AcgDev] = []
-        self._exports = 0
+        #: LUNs under which the device is exported, by the number in ``exportN``, oldest first.
+        self.exports: ObservableDict[int, AcgDev] = ObservableDict()
+        self._last_export = 0
+        #: Tells that attributes of the device's directory may have come or gone.
+        self.rows = Observable()
         self.tasks = TaskSet(scst.start_command, scst.activity.arrivals)
         #: Of all nexuses together (TST=0).
         self.aca = Aca()
@@ -290,8 +293,8 @@ class Device:
 
     def take_export_number(self) -> int:
         """The number of the next ``exportN`` link."""
-        number = self._exports
-        self._exports += 1
+        number = self._last_export
+        self._last_export += 1
         return number
 
     def refresh(self) -> None:

@@ -14,7 +14,7 @@ from scstfs.persist.state import ReservationsFile
 from scstfs.sysfs.errors import failed
 
 if TYPE_CHECKING:
-    from scstfs.core.device import Device
+    from scstfs.core.device import DevHandler, Device
     from scstfs.core.scst import Scst
 
 log = logging.getLogger(__name__)
@@ -59,9 +59,21 @@ async def register(
 def appear(scst: Scst, device: Device) -> None:
     """Put a complete device where everybody can see it."""
     scst.devices[device.name] = device
+    if device.handler is not None:
+        scst.devices_of(device.handler)[device.name] = device
     scst.activity.attach(device.tasks)
     for watcher in scst.watchers:
         watcher.device_appeared(device)
+
+
+def give_to_handler(scst: Scst, device: Device, handler: DevHandler | None) -> None:
+    """Make *handler* the one of a registered device; None takes it away from its handler."""
+    if device.handler is not None:
+        del scst.devices_of(device.handler)[device.name]
+    device.handler = handler
+    if handler is not None:
+        scst.devices_of(handler)[device.name] = device
+    device.rows.changed()
 
 
 def unregister(scst: Scst, device: Device) -> list[TgtDev]:
@@ -73,6 +85,8 @@ def unregister(scst: Scst, device: Device) -> list[TgtDev]:
     if group is not None:
         del group.devices[device]
     del scst.devices[device.name]
+    if device.handler is not None:
+        del scst.devices_of(device.handler)[device.name]
     for watcher in scst.watchers:
         watcher.device_disappears(device)
     gone = access.remove_device(device)

@@ -13,6 +13,7 @@ from scstfs.core.runtime import Runtime
 from scstfs.core.taskset import Activity
 from scstfs.core.threads import Completions, WorkerPool
 from scstfs.core.trace import TraceLog
+from scstfs.observable import ObservableDict
 
 if TYPE_CHECKING:
     from scstfs.core.alua import DeviceGroup, TargetGroup
@@ -67,14 +68,15 @@ class Scst:
         self.activity = Activity()
         self.trace = TraceLog("scst", "", trace.CORE)
 
-        self.devices: dict[str, Device] = {}
+        self.devices: ObservableDict[str, Device] = ObservableDict()
         self.handlers: dict[str, DevHandler] = {}
         self.drivers: dict[str, TargetDriver] = {}
         #: Commands that somebody besides the core and the devices executes, and what has to be
         #: understood of their parameter lists before anything else; by the opcode table's names.
         self.commands: dict[str, Callable[[Command], Answer]] = {}
         self.descriptors: dict[str, Callable[[Command], None]] = {}
-        self.device_groups: dict[str, DeviceGroup] = {}
+        self.device_groups: ObservableDict[str, DeviceGroup] = ObservableDict()
+        self._devices_of: dict[DevHandler, ObservableDict[str, Device]] = {}
         self.watchers: list[Watcher] = []
         #: Names of devices that are being made.
         self.reserved_names: set[str] = set()
@@ -98,6 +100,10 @@ class Scst:
         """Every session of every target."""
         for target in self.targets():
             yield from target.sessions.values()
+
+    def devices_of(self, handler: DevHandler) -> ObservableDict[str, Device]:
+        """The devices that *handler* has, by name; kept by `core.devices`."""
+        return self._devices_of.setdefault(handler, ObservableDict())
 
     def find_target(self, name: str) -> Target | None:
         """The first target called ``name``, whatever its driver."""

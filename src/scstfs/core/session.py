@@ -21,6 +21,7 @@ from scstfs.core.aca import Aca
 from scstfs.core.counters import SessionCounters
 from scstfs.core.latency import LatencyStatistics
 from scstfs.core.unit_attention import UnitAttention, UnitAttentionQueue
+from scstfs.observable import ObservableDict
 from scstfs.scsi import lun as scsi_lun
 from scstfs.scsi import sense
 from scstfs.scsi.alua import AccessState
@@ -181,7 +182,7 @@ class Session:
         self.state = SessionState.STARTING
         self.counters = SessionCounters()
         self.latency = LatencyStatistics()
-        self.tgt_devs: dict[int, TgtDev] = {}
+        self.tgt_devs: ObservableDict[int, TgtDev] = ObservableDict()
         #: Nexuses that were taken away while commands of them were executed.
         self.former: dict[TgtDev, None] = {}
         self._by_field: dict[bytes, TgtDev] = {}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
 from scstfs import patterns
+from scstfs.observable import ObservableDict
 from scstfs.scsi.lun import AddressMethod
 from scstfs.sysfs.errors import invalid
 from scstfs.sysfs.text import NAME_MAX, decode, encode, kobject_name
@@ -61,9 +62,9 @@ class Acg:
     def __init__(self, target: Target, name: str, cpus: int) -> None:
         self.target = target
         self.name = name
-        self.luns: dict[int, AcgDev] = {}
+        self.luns: ObservableDict[int, AcgDev] = ObservableDict()
         #: Initiator name patterns in the order they were added.
-        self.initiators: dict[str, None] = {}
+        self.initiators: ObservableDict[str, None] = ObservableDict()
         self.sessions: dict[Session, None] = {}
         self.addr_method: AddressMethod = target.driver.addr_method
         self.io_grouping: IoGrouping | int = IoGrouping.AUTO
@@ -124,8 +125,8 @@ class Target:
         #: Version descriptors of INQUIRY: the SCSI transport protocol and what is below it.
         self.scsi_transport_version = driver.scsi_transport_version
         self.phys_transport_version = 0
-        self.sessions: dict[str, Session] = {}
-        self.acgs: dict[str, Acg] = {}
+        self.sessions: ObservableDict[str, Session] = ObservableDict()
+        self.acgs: ObservableDict[str, Acg] = ObservableDict()
         self.default_acg = Acg(self, name, cpus)
 
     @property

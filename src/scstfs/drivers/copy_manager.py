@@ -120,7 +120,7 @@ class CopyManager:
 
     def device_changed(self, device: Device) -> None:
         """Ask again who the device is."""
-        for acg_dev in device.acg_devs:
+        for acg_dev in device.exports.values():
             if acg_dev.acg is self._acg:
                 _count_inquiry(self.target.session)
 

@@ -18,6 +18,7 @@ from scstfs.core import access, targets, tasks
 from scstfs.core.session import Session, SessionState
 from scstfs.core.target import Target
 from scstfs.core.trace import TraceLog
+from scstfs.observable import ObservableDict
 from scstfs.scsi.lun import AddressMethod
 from scstfs.scsi.transport_id import Protocol, TransportId
 from scstfs.scsi.unit import SAS_TRANSPORT
@@ -136,7 +137,7 @@ class LocalDriver:
         ``first_host`` is the number of the first SCSI host; None: behind the machine's.
         """
         self._scst = scst
-        self.targets: dict[str, LocalTarget] = {}
+        self.targets: ObservableDict[str, LocalTarget] = ObservableDict()
         self.trace = TraceLog("scst_local", "")
         self.statistics = Statistics()
         self._sessions = 0

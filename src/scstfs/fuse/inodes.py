@@ -3,25 +3,27 @@
 The kernel counts how often it was told a number (LOOKUP, READDIRPLUS) and gives the counts back
 with FORGET. A number means the same node until then and is never given to another.
 
-The kernel forgets when memory is short, and otherwise only what it finds gone when it looks again.
-A directory that a monitoring program saw once, of a session long over, would stay in its cache and
-keep the session's object alive here. So for each new inode two old ones are examined, in turn
-(`examine_some`), and the kernel is to be told to drop the dead among them.
+What the kernel was told of a directory it keeps until it hears otherwise. So every directory that
+has a number is observed, and whoever made the table is told which of its names changed.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from scstfs.sysfs.node import Node
+import pyfuse3
+
+from scstfs.observable import Observable, Observer
+from scstfs.sysfs.node import Node, NodeKind
 
 ROOT_NUMBER: Final = 1
 """FUSE_ROOT_ID."""
 
-_EXAMINED_PER_NEW: Final = 2
-"""More than one, or the examination would never come round in a growing table."""
+Listing: TypeAlias = list[tuple[bytes, Node]]
+"""What is in a directory, "." and ".." included."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +37,8 @@ class Inode:
         mode: permission bits.
         changed: mode, owner or times are no longer the defaults, so the kernel's forgetting must
             not lose them.
+        entry: what stat(2) is answered, once that was worked out; None when it has changed.
+        listing: of a directory, likewise.
     """
 
     number: int
@@ -47,6 +51,30 @@ class Inode:
     gid: int = 0
     lookups: int = 0
     changed: bool = False
+    entry: pyfuse3.EntryAttributes | None = None
+    listing: Listing | None = None
+    _observed: list[tuple[Observable, Observer]] = field(default_factory=list, repr=False)
+
+    def observe(self, changed: NamesChanged) -> None:
+        """Call *changed* when names in this directory change."""
+        for source, names in self.node.changes():
+            observer = partial(self._note, changed, names)
+            source.observe(observer)
+            self._observed.append((source, observer))
+
+    def _note(self, changed: NamesChanged, names: Callable[[Any], Iterable[str]], key: Any) -> None:
+        self.entry = self.listing = None
+        changed(self, names(key))
+
+    def ignore(self) -> None:
+        """Observe nothing any more."""
+        for source, observer in self._observed:
+            source.ignore(observer)
+        self._observed.clear()
+
+
+NamesChanged: TypeAlias = Callable[[Inode, Iterable[str]], None]
+"""Names in a directory came, went or stand for something else. Called within the change."""
 
 
 class InodeStatistics(NamedTuple):
@@ -60,15 +88,17 @@ class InodeStatistics(NamedTuple):
 class InodeTable:
     """All numbers in use."""
 
-    def __init__(self, root: Node, time_ns: int) -> None:
-        """*root* is number 1 for ever; *time_ns* is what stat(2) gives for every new inode."""
+    def __init__(self, root: Node, time_ns: int, changed: NamesChanged) -> None:
+        """*root* is number 1 for ever; *time_ns* is what stat(2) gives for every new inode.
+
+        *changed* is called for every directory that has a number.
+        """
         self._time_ns = time_ns
+        self._changed = changed
         self._next_number = ROOT_NUMBER
         self._by_number: dict[int, Inode] = {}
         self._by_node: dict[Node, Inode] = {}
-        self._to_examine: deque[int] = deque()
         self.root = self.intern(root)
-        self._examined_for = self._next_number
 
     def get(self, number: int) -> Inode | None:
         """The inode called *number*."""
@@ -86,7 +116,8 @@ class InodeTable:
             self._next_number += 1
             self._by_number[inode.number] = inode
             self._by_node[node] = inode
-            self._to_examine.append(inode.number)
+            if node.kind is NodeKind.DIRECTORY:
+                inode.observe(self._changed)
         return inode
 
     def release(self, inode: Inode) -> None:
@@ -95,8 +126,9 @@ class InodeTable:
             return
         if inode.changed and inode.node.alive():
             return
-        self._by_number.pop(inode.number, None)
-        self._by_node.pop(inode.node, None)
+        if self._by_number.pop(inode.number, None) is not None:
+            del self._by_node[inode.node]
+            inode.ignore()
 
     def forget(self, number: int, lookups: int) -> None:
         """The kernel gives *lookups* lookups of *number* back. Unknown numbers are ignored."""
@@ -104,29 +136,6 @@ class InodeTable:
         if inode is not None:
             inode.lookups = max(inode.lookups - lookups, 0)
             self.release(inode)
-
-    def examine_some(self) -> list[tuple[int, str]]:
-        """Look at the inodes that were not looked at for longest: two for each new one.
-
-        Returns entries the kernel should drop: the directory's number and the name in it. Only the
-        topmost of what is gone together: what is below a dropped directory goes with it.
-        """
-        dead = []
-        due = _EXAMINED_PER_NEW * (self._next_number - self._examined_for)
-        self._examined_for = self._next_number
-        for _ in range(min(due, len(self._to_examine))):
-            inode = self._by_number.get(self._to_examine.popleft())
-            if inode is None:
-                continue
-            alive = inode.node.alive()
-            self._to_examine.append(inode.number)
-            if alive:
-                continue
-            self.release(inode)
-            parent = None if inode.node.parent is None else self._by_node.get(inode.node.parent)
-            if inode.lookups and parent is not None and parent.node.alive():
-                dead.append((parent.number, inode.node.name))
-        return dead
 
     def statistics(self) -> InodeStatistics:
         """Counts, for tests and for the curious."""

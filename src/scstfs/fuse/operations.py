@@ -2,8 +2,10 @@
 
 The rules of a mounted tree, all of them here:
 
-- The kernel caches no names and no texts: their time-outs are 0, files are opened with direct I/O.
-  It may keep attributes of inodes that only it can change.
+- The kernel keeps names, absent ones too, and attributes until it is told that they changed
+  (`notices`), which is before the answer to the write(2) that changed them. Names that come and go
+  without one (sessions) it must ask for each time.
+- It keeps no texts: files are opened with direct I/O. It asks for nothing when a file is closed.
 - Every attribute is 4096 bytes to stat(2), whatever it holds. Modes bind root too.
 - A read at offset 0 renders the text, the reads that continue it get the rest of that text.
 - One write(2) is one command; what it returns or fails with is final when it returns.
@@ -21,15 +23,18 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple
 
 import pyfuse3
 
-from scstfs.fuse.inodes import Inode, InodeStatistics, InodeTable
+from scstfs.fuse import requests
+from scstfs.fuse.inodes import Inode, InodeStatistics, InodeTable, Listing
+from scstfs.fuse.notices import Notices
+from scstfs.fuse.requests import RequestWait
 from scstfs.sysfs.errors import SysfsError, removed
 from scstfs.sysfs.node import Node, NodeKind, Tree
 from scstfs.sysfs.text import NAME_MAX, PAGE_SIZE, decode, encode
@@ -50,15 +55,21 @@ MOUNT_OPTIONS: Final = frozenset(
 """For `pyfuse3.init`. max_read and max_write stay at libfuse's defaults (a mebibyte), so that a
 write(2) that hands over a full page and more arrives as one request."""
 
-_KEPT: Final = 3600.0
-"""Seconds for which the kernel may keep attributes that do not change. It asks for those of every
-directory on a path, to see whether the caller may pass: more often than for all else together."""
+_KEPT: Final = 1e8
+"""Seconds for which the kernel keeps what it will be told the change of: for good."""
+
+_ROOT_KEPT: Final = 0.1
+"""Seconds for which it keeps the attributes of the root, which never change. All paths lead through
+it, and a killed daemon's tree should be seen to be dead."""
 
 _FILE_TYPES: Final = {
     NodeKind.DIRECTORY: stat.S_IFDIR,
     NodeKind.ATTRIBUTE: stat.S_IFREG,
     NodeKind.LINK: stat.S_IFLNK,
 }
+
+_DOTS: Final = 2
+"""Entries at the start of each listing that the kernel counts no lookup of."""
 
 _ACL_NAMES: Final = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"})
 
@@ -77,10 +88,10 @@ class _OpenFile:
 
 @dataclass(slots=True, eq=False)
 class _OpenDirectory:
-    """A directory stream: the names as listed when it was last read from the start."""
+    """A directory stream: what was there when it was last read from the start."""
 
-    node: Node
-    names: list[str] = field(default_factory=list)
+    inode: Inode
+    listing: Listing
 
 
 class Statistics(NamedTuple):
@@ -91,9 +102,15 @@ class Statistics(NamedTuple):
     directories: int
 
 
-def _drop_entry(parent: int, name: bytes) -> None:
-    """Through pyfuse3's notification thread: this system call waits for requests in progress."""
-    pyfuse3.invalidate_entry_async(parent, name, ignore_enoent=True)
+def _absent() -> pyfuse3.EntryAttributes:
+    """The answer that makes the kernel keep that there is no such name."""
+    entry = pyfuse3.EntryAttributes()
+    entry.st_ino = pyfuse3.InodeT(0)
+    entry.entry_timeout = _KEPT
+    return entry
+
+
+_ABSENT: Final = _absent()
 
 
 def printable(text: str) -> str:
@@ -114,17 +131,17 @@ class Operations(pyfuse3.Operations):
         self,
         tree: Tree,
         logger: logging.Logger | None = None,
-        drop_entry: Callable[[int, bytes], None] = _drop_entry,
+        notices: Notices | None = None,
     ) -> None:
         """Show *tree*.
 
-        *logger* gets why operations were refused (INFO) and tracebacks (ERROR). *drop_entry* tells
-        the kernel that a name in a directory (by inode number) is gone; it must not block.
+        *logger* gets why operations were refused (INFO) and tracebacks (ERROR). *notices* reaches
+        the kernel, and is for tests.
         """
         super().__init__()
-        self._drop_entry = drop_entry
+        self._notices = Notices() if notices is None else notices
         self._logger = logging.getLogger("scstfs.fuse") if logger is None else logger
-        self._inodes = InodeTable(tree.root, time.time_ns())
+        self._inodes = InodeTable(tree.root, time.time_ns(), self._names_changed)
         self._files: dict[int, _OpenFile] = {}
         self._directories: dict[int, _OpenDirectory] = {}
         self._last_handle = 0
@@ -132,6 +149,17 @@ class Operations(pyfuse3.Operations):
     def statistics(self) -> Statistics:
         """Counts of inodes and handles, for tests and for the curious."""
         return Statistics(self._inodes.statistics(), len(self._files), len(self._directories))
+
+    async def answer(self, wait: RequestWait) -> None:
+        """Answer the kernel's requests until the tree is unmounted."""
+        with self._notices.delivering():
+            await requests.answer(wait)
+
+    def _names_changed(self, directory: Inode, names: Iterable[str]) -> None:
+        for name in names:
+            self._notices.name_changed(directory.number, encode(name))
+        # Its link count counts directories among them.
+        self._notices.attributes_changed(directory.number)
 
     # --- the guard, and what the handlers share -------------------------------------------------
 
@@ -167,33 +195,28 @@ class Operations(pyfuse3.Operations):
             raise SysfsError(errno.ESTALE, f"inode {number} is not known")
         return inode
 
-    def _intern(self, node: Node) -> Inode:
-        inode = self._inodes.intern(node)
-        with self._aside("examine"):
-            for parent, name in self._inodes.examine_some():
-                self._drop_entry(parent, encode(name))
-        return inode
-
     def _new_handle(self) -> int:
         self._last_handle += 1
         return self._last_handle
 
     def _attributes(self, inode: Inode) -> pyfuse3.EntryAttributes:
-        """Attributes of *inode* but for the link count of a directory where that changes.
+        """What stat(2) shows of *inode*, and for how long the kernel may keep that and its name."""
+        node = inode.node
+        if inode.entry is None or node.is_volatile:
+            inode.entry = self._examine(inode)
+        return inode.entry
 
-        Only GETATTR gives that one: it is what stat(2) sends in any case, where nothing is kept.
-        """
+    def _examine(self, inode: Inode) -> pyfuse3.EntryAttributes:
         node = inode.node
         kind = node.kind
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = inode.number
-        entry.entry_timeout = 0
-        # Who looks at the root wants to know whether anybody serves here still.
-        entry.attr_timeout = _KEPT if node.is_settled and inode is not self._inodes.root else 0
+        entry.entry_timeout = _KEPT if node.parent and node.parent.may_keep(node.name) else 0
+        entry.attr_timeout = 0 if node.is_volatile else _KEPT
+        if inode is self._inodes.root:
+            entry.attr_timeout = _ROOT_KEPT
         entry.st_mode = _FILE_TYPES[kind] | inode.mode
-        entry.st_nlink = 1
-        if kind is NodeKind.DIRECTORY:
-            entry.st_nlink = 2 + node.subdirectories() if node.is_settled else 2
+        entry.st_nlink = 2 + node.subdirectories() if kind is NodeKind.DIRECTORY else 1
         entry.st_uid = inode.uid
         entry.st_gid = inode.gid
         entry.st_size = PAGE_SIZE if kind is NodeKind.ATTRIBUTE else 0
@@ -210,10 +233,13 @@ class Operations(pyfuse3.Operations):
     ) -> pyfuse3.EntryAttributes:
         """Find *name*; the kernel then knows one lookup more of its inode."""
         with self._guard("lookup"):
-            node = self._inode(parent_inode).node.lookup(decode(name))
+            parent, text = self._inode(parent_inode).node, decode(name)
+            node = parent.lookup(text)
             if node is None:
+                if parent.may_keep(text) and parent.alive():
+                    return _ABSENT
                 raise SysfsError(errno.ENOENT)
-            inode = self._intern(node)
+            inode = self._inodes.intern(node)
             entry = self._attributes(inode)
             inode.lookups += 1
             return entry
@@ -227,11 +253,7 @@ class Operations(pyfuse3.Operations):
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """stat(2); also of what is only held open any more, as in sysfs."""
         with self._guard("getattr"):
-            known = self._inode(inode)
-            entry = self._attributes(known)
-            if known.node.kind is NodeKind.DIRECTORY:
-                entry.st_nlink = 2 + known.node.subdirectories()
-            return entry
+            return self._attributes(self._inode(inode))
 
     async def setattr(
         self,
@@ -258,6 +280,7 @@ class Operations(pyfuse3.Operations):
             if not fields.update_size:
                 known.ctime_ns = time.time_ns()
                 known.changed = True
+                known.entry = None
             return self._attributes(known)
 
     async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
@@ -331,7 +354,15 @@ class Operations(pyfuse3.Operations):
         with self._guard("write", node):
             if file is None:
                 raise SysfsError(errno.EBADF)
-            return await file.node.write(buf)
+            try:
+                return await file.node.write(buf)
+            finally:
+                # Nobody can be told that it is done while the kernel still shows what was before.
+                await self._notices.arrived()
+
+    async def flush(self, fh: int) -> None:
+        """ENOSYS: the kernel need not ask when a descriptor is closed, and does so only once."""
+        raise pyfuse3.FUSEError(errno.ENOSYS)
 
     async def release(self, fh: int) -> None:
         """The last descriptor was closed. Nothing is refused here: write(2) said it all."""
@@ -344,7 +375,7 @@ class Operations(pyfuse3.Operations):
         """Open a directory; one whose object is gone is empty."""
         with self._guard("opendir"):
             handle = self._new_handle()
-            self._directories[handle] = _OpenDirectory(self._inode(inode).node)
+            self._directories[handle] = _OpenDirectory(self._inode(inode), [])
             return handle
 
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
@@ -354,24 +385,32 @@ class Operations(pyfuse3.Operations):
         out, what has come is not there yet, and nothing is shown twice or skipped.
         """
         directory = self._directories.get(fh)
-        node = None if directory is None else directory.node
+        node = None if directory is None else directory.inode.node
         with self._guard("readdir", node):
             if directory is None:
                 raise SysfsError(errno.EBADF)
             if start_id == 0:
-                directory.names = [".", "..", *directory.node.listdir()]
+                directory.listing = self._list(directory.inode)
             self._reply_entries(directory, start_id, partial(pyfuse3.readdir_reply, token))
+
+    def _list(self, directory: Inode) -> Listing:
+        node = directory.node
+        if directory.listing is None or node.is_volatile:
+            directory.listing = [(b".", node), (b"..", node.parent or node)]
+            directory.listing += [(encode(child.name), child) for child in node.children()]
+        return directory.listing
 
     def _reply_entries(self, directory: _OpenDirectory, start_id: int, reply: _Reply) -> None:
         counted: list[Inode] = []
+        inode, listing = directory.inode, directory.listing
+        is_unchanged = listing is inode.listing and not inode.node.is_volatile
         try:
-            for next_id, name in enumerate(directory.names[start_id:], start_id + 1):
-                inode = self._entry_inode(directory.node, name)
-                if inode is None:
+            for next_id, (name, node) in enumerate(listing[start_id:], start_id + 1):
+                if not is_unchanged and not node.alive():
                     continue
-                entry = self._attributes(inode)
-                accepted = reply(encode(name), entry, next_id)
-                if accepted and name not in (".", ".."):
+                inode = self._inodes.intern(node)
+                accepted = reply(name, self._attributes(inode), next_id)
+                if accepted and next_id > _DOTS:
                     inode.lookups += 1
                     counted.append(inode)
                 self._inodes.release(inode)
@@ -382,14 +421,6 @@ class Operations(pyfuse3.Operations):
             for inode in counted:
                 self._inodes.forget(inode.number, 1)
             raise
-
-    def _entry_inode(self, node: Node, name: str) -> Inode | None:
-        if name == ".":
-            return self._intern(node)
-        if name == "..":
-            return self._intern(node.parent or node)
-        child = node.lookup(name)
-        return None if child is None else self._intern(child)
 
     async def releasedir(self, fh: int) -> None:
         """The last descriptor was closed."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from scstfs.core.aca import Aca
 from scstfs.core.device import Answer, Device
+from scstfs.core.devices import give_to_handler
 from scstfs.core.waiting import settled
 from scstfs.handlers import passed, without_node
 from scstfs.handlers.device_link import Link
@@ -115,7 +116,7 @@ class ScsiDevice(Device):
         if concerned is not None:
             change = "given to" if handler is not None else "taken from"
             concerned.trace.event("mgmt", "device %s is %s %s", self.name, change, concerned.name)
-        self.handler = handler
+        give_to_handler(self.scst, self, handler)
         self.max_tgt_dev_commands = 0 if handler is None else handler.max_tgt_dev_commands
         self.configure_threads(
             0 if handler is None else handler.threads_num, self.threads_pool_type

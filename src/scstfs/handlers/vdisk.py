@@ -238,6 +238,7 @@ class VdiskDevice(Device):
         if wanted is None:
             wanted = self.kind.thin_by_default
         self.thin = wanted and store.can_discard
+        self.rows.changed()
         self._thin_limits = store.thin_limits(1 << self.block_shift)
         if self.settings.thin_provisioned and not self.thin:
             log.warning("%s does not support thin provisioning", self.settings.filename)

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from scstfs.sysfs.entry import Entry, Found, T_contra, always
+from scstfs.observable import Observable
+from scstfs.sysfs.entry import Change, Entry, Found, T_contra, always, follow
 from scstfs.sysfs.errors import SysfsError
 from scstfs.sysfs.text import PAGE_SIZE, encode, is_entry_name
 
@@ -64,6 +65,7 @@ class Attr(Entry[T_contra], Generic[T_contra, V]):
         store: puts the value into effect; may be a coroutine function.
         queued: the outcome of `store` goes to ``last_sysfs_mgmt_res``.
         visible: whether the object has this file at all.
+        follows: what tells that `visible` may have changed; None where it never does.
         parameter: it can also be given to add_device or add_target.
         since: first SCST release that has it.
         reads, accepts, refuses, key_when, effect: prose for the documentation of the tree: what a
@@ -82,6 +84,7 @@ class Attr(Entry[T_contra], Generic[T_contra, V]):
     store: Callable[[T_contra, V], Awaitable[None] | None] | None = None
     queued: bool = False
     visible: Callable[[T_contra], bool] = always
+    follows: Callable[[T_contra], Observable] | None = None
     parameter: bool = False
     since: str = "3.10"
     reads: str = ""
@@ -112,6 +115,10 @@ class Attr(Entry[T_contra], Generic[T_contra, V]):
     def find(self, obj: T_contra, name: str) -> Found | None:
         """This attribute of *obj*."""
         return Found(self, obj) if name == self.name and self.visible(obj) else None
+
+    def changes(self, obj: T_contra) -> Iterable[Change]:
+        """When it comes or goes."""
+        return follow(self.follows, obj, self.name)
 
     def text(self, obj: T_contra) -> bytes:
         """What the file holds now, at most a page less one byte (sysfs_emit's limit)."""

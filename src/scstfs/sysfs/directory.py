@@ -1,8 +1,10 @@
 """Directory types: what the directory of an object shows, computed from the object when asked.
 
-Nothing is materialised and nothing needs to be told that something changed: a directory *is* its
-type applied to the object. Names come from the objects as they are; a '/' in them shows as '!', as
-kobject_set_name() does it.
+Nothing is materialised: a directory *is* its type applied to the object. Names come from the
+objects as they are; a '/' in them shows as '!', as kobject_set_name() does it.
+
+Those who keep copies of what a directory showed ask `DirType.changes` what to observe. Rows whose
+names come and go say it: the natural source is the `ObservableDict` that holds the children.
 """
 
 from __future__ import annotations
@@ -12,8 +14,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
+from scstfs.observable import Observable
 from scstfs.sysfs.attr import Attr
-from scstfs.sysfs.entry import C, Entry, Found, T_contra, always, find_child, shown
+from scstfs.sysfs.entry import (
+    C,
+    Change,
+    Entry,
+    Found,
+    T_contra,
+    always,
+    find_child,
+    follow,
+    itself,
+    shown,
+)
 from scstfs.sysfs.text import is_entry_name, kobject_name
 
 T = TypeVar("T")
@@ -42,8 +56,8 @@ class DirType(Generic[T]):
     _fixed: Mapping[str, Entry[T]] = field(init=False, repr=False)
     _computed: tuple[Entry[T], ...] = field(init=False, repr=False)
     _nested: tuple[Entry[T], ...] = field(init=False, repr=False)
-    is_settled: bool = field(init=False, repr=False)
-    """`directories` of an object never changes."""
+    is_volatile: bool = field(init=False, repr=False)
+    """Some of its rows are volatile."""
 
     def __post_init__(self) -> None:
         """Index the rows."""
@@ -60,7 +74,7 @@ class DirType(Generic[T]):
         object.__setattr__(self, "_computed", tuple(computed))
         nested = (entry for entry in self.entries if entry.has_directories)
         object.__setattr__(self, "_nested", tuple(nested))
-        object.__setattr__(self, "is_settled", all(entry.is_settled for entry in self.entries))
+        object.__setattr__(self, "is_volatile", any(entry.is_volatile for entry in self.entries))
 
     def find(self, obj: T, name: str) -> Found | None:
         """What *name* stands for in the directory of *obj*, or None."""
@@ -83,6 +97,19 @@ class DirType(Generic[T]):
                 unique.update(dict.fromkeys(entry.names(obj)))
         return list(unique)
 
+    def is_fixed(self, name: str) -> bool:
+        """A row has just this name, so that no volatile one can."""
+        return name in self._fixed
+
+    def fixed_names(self) -> Iterable[str]:
+        """The names of all rows that have just one."""
+        return self._fixed.keys()
+
+    def changes(self, obj: T) -> Iterator[Change]:
+        """What tells when names in the directory of *obj* come, go or stand for something else."""
+        for entry in self.entries:
+            yield from entry.changes(obj)
+
     def directories(self, obj: T) -> int:
         """How many of the names are directories."""
         return sum(entry.directories(obj) for entry in self._nested)
@@ -98,13 +125,15 @@ class Sub(Entry[T_contra], Generic[T_contra, C]):
     """A fixed subdirectory, of another object (`of`) or another view of this one.
 
     Where `of` is None for an object there is none, from the beginning to the end; one that comes
-    and goes has `visible`. `about` says what it is, for documentation.
+    and goes has `visible`, and `follows` is what tells when. `about` says what it is, for
+    documentation.
     """
 
     name: str
     dirtype: DirType[C]
     of: Callable[[T_contra], C | None]
     visible: Callable[[T_contra], bool] = always
+    follows: Callable[[T_contra], Observable] | None = None
     about: str = ""
 
     @property
@@ -112,10 +141,9 @@ class Sub(Entry[T_contra], Generic[T_contra, C]):
         """The one."""
         return True
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether it is always there."""
-        return self.visible is always
+    def changes(self, obj: T_contra) -> Iterable[Change]:
+        """When it comes or goes."""
+        return follow(self.follows, obj, self.name)
 
     def names(self, obj: T_contra) -> Iterable[str]:
         """The one name, when there is something to show."""
@@ -134,31 +162,58 @@ class Sub(Entry[T_contra], Generic[T_contra, C]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Each(Entry[T_contra], Generic[T_contra, C]):
-    """A directory per child: `children` are their names, `get` finds one (and must be O(1)).
+class Computed(Entry[T_contra]):
+    """A row with a name per child of the object.
 
-    The natural `children` is the mapping that `get` looks into.
+    Attributes:
+        children: the names. What is most natural is the `ObservableDict` that the row looks into.
+        follows: what tells when they change, where that is not what `children` gives. Children
+            that are not observable never change.
+        named: the name of the child under a key of which `follows` tells.
+        label: stands for the name in documentation.
+        about: what the children are, for documentation.
+    """
+
+    children: Callable[[T_contra], Iterable[str]]
+    follows: Callable[[T_contra], Observable] | None = None
+    named: Callable[[Any], str] = itself
+    label: str = "NAME"
+    about: str = ""
+
+    def names(self, obj: T_contra) -> Iterable[str]:
+        """The children's names."""
+        return shown(self.children(obj))
+
+    def changes(self, obj: T_contra) -> Iterable[Change]:
+        """When children come and go."""
+        source = self.children(obj) if self.follows is None else self.follows(obj)
+        if not isinstance(source, Observable):
+            return ()
+        return (Change(source, lambda key: shown((self.named(key),))),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Each(Computed[T_contra], Generic[T_contra, C]):
+    """A directory per child; `get` finds one (and must be O(1)).
 
     A child must be the same object each time it is asked for, since that is what makes an open
     directory the same directory; strings, numbers and tuples are compared by value.
     """
 
-    children: Callable[[T_contra], Iterable[str]]
     get: Callable[[T_contra, str], C | None]
     dirtype: DirType[C]
-    label: str = "NAME"
-    """Stands for the name in documentation."""
-    about: str = ""
-    """What the directories are, for documentation."""
+    volatile: bool = False
+    """They come and go although nobody writes to the tree: sessions."""
 
     @property
     def has_directories(self) -> bool:
         """All of them, and they come and go."""
         return True
 
-    def names(self, obj: T_contra) -> Iterable[str]:
-        """The children's names."""
-        return shown(self.children(obj))
+    @property
+    def is_volatile(self) -> bool:
+        """As declared."""
+        return self.volatile
 
     def find(self, obj: T_contra, name: str) -> Found | None:
         """The child shown as *name*."""
@@ -176,17 +231,11 @@ class Each(Entry[T_contra], Generic[T_contra, C]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class EachAttr(Entry[T_contra], Generic[T_contra, C]):
+class EachAttr(Computed[T_contra], Generic[T_contra, C]):
     """A file per child, all of one row: IncomingUser, IncomingUser1, ... or initiators/NAME."""
 
-    children: Callable[[T_contra], Iterable[str]]
     get: Callable[[T_contra, str], C | None]
     attr: Attr[C, Any]
-    label: str = "NAME"
-
-    def names(self, obj: T_contra) -> Iterable[str]:
-        """The files' names."""
-        return shown(self.children(obj))
 
     def find(self, obj: T_contra, name: str) -> Found | None:
         """The row, applied to the child shown as *name*."""
@@ -196,11 +245,15 @@ class EachAttr(Entry[T_contra], Generic[T_contra, C]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Link(Entry[T_contra]):
-    """A symbolic link with a fixed name; no target, no link. `about` says where it leads."""
+    """A symbolic link with a fixed name; no target, no link. `about` says where it leads.
+
+    `follows` is what tells that there may be a target now, or none; None where that never changes.
+    """
 
     name: str
     target: Callable[[T_contra], Target | None]
     visible: Callable[[T_contra], bool] = always
+    follows: Callable[[T_contra], Observable] | None = None
     about: str = ""
 
     def names(self, obj: T_contra) -> Iterable[str]:
@@ -213,23 +266,20 @@ class Link(Entry[T_contra]):
             return None
         return Found(self, obj)
 
+    def changes(self, obj: T_contra) -> Iterable[Change]:
+        """When it comes or goes; where it leads is asked each time."""
+        return follow(self.follows, obj, self.name)
+
     def target_of(self, obj: T_contra) -> Target | None:
         """Where the link leads now."""
         return self.target(obj)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class EachLink(Entry[T_contra]):
+class EachLink(Computed[T_contra]):
     """A symbolic link per name that `children` lists. `about` says where they lead."""
 
-    children: Callable[[T_contra], Iterable[str]]
     target: Callable[[T_contra, str], Target | None]
-    label: str = "NAME"
-    about: str = ""
-
-    def names(self, obj: T_contra) -> Iterable[str]:
-        """The links' names."""
-        return shown(self.children(obj))
 
     def find(self, obj: T_contra, name: str) -> Found | None:
         """This row, applied to the owner of the link and the link's name."""
@@ -247,16 +297,32 @@ class Include(Entry[T_contra], Generic[T_contra]):
     """The entries of another type in the same directory, chosen by the object.
 
     A device's directory stays the same directory when its handler changes, while the handler's
-    attributes in it come and go. `among` are all that can be chosen.
+    attributes in it come and go. `among` are all that can be chosen; `follows` is what tells that
+    another one may be now, None where that never happens.
     """
 
     choose: Callable[[T_contra], DirType[Any] | None]
     among: tuple[DirType[Any], ...]
+    follows: Callable[[T_contra], Observable] | None = None
 
     @property
     def has_directories(self) -> bool:
         """Whether one that can be chosen brings any."""
         return any(chosen.has_directories for chosen in self.among)
+
+    @property
+    def is_volatile(self) -> bool:
+        """Whether one that can be chosen is."""
+        return any(chosen.is_volatile for chosen in self.among)
+
+    def changes(self, obj: T_contra) -> Iterable[Change]:
+        """When another type is chosen, and when names of the chosen one come and go."""
+        if self.follows is not None:
+            names = frozenset(name for chosen in self.among for name in chosen.fixed_names())
+            yield Change(self.follows(obj), lambda _key: names)
+        chosen = self.choose(obj)
+        if chosen is not None:
+            yield from chosen.changes(obj)
 
     def names(self, obj: T_contra) -> Iterable[str]:
         """The names of the chosen type."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from scstfs.observable import Observable
 from scstfs.sysfs.text import is_entry_name, kobject_name
 
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -24,6 +25,16 @@ class Found(NamedTuple):
     obj: Any
 
 
+class Change(NamedTuple):
+    """Tells when names of a directory come, go, or stand for something else.
+
+    *names* gives those concerned by what *source* tells its observers.
+    """
+
+    source: Observable
+    names: Callable[[Any], Iterable[str]]
+
+
 class Entry(Generic[T_contra]):
     """One row of a directory type. All methods are cheap and free of side effects."""
 
@@ -35,9 +46,17 @@ class Entry(Generic[T_contra]):
         return False
 
     @property
-    def is_settled(self) -> bool:
-        """`directories` of an object never changes, so that it need not be asked again."""
-        return not self.has_directories
+    def is_volatile(self) -> bool:
+        """Its names come and go although nobody writes to the tree.
+
+        Then there is no write(2) before whose end all copies of an answer could be called back, and
+        nobody may keep any.
+        """
+        return False
+
+    def changes(self, obj: T_contra) -> Iterable[Change]:
+        """What tells when `names` or `find` answer differently; nothing where they never do."""
+        return ()
 
     def names(self, obj: T_contra) -> Iterable[str]:
         """The names this row shows in the directory of *obj* now."""
@@ -55,6 +74,13 @@ class Entry(Generic[T_contra]):
 def always(_obj: object) -> bool:
     """The `visible` of an entry that is there as long as its directory is."""
     return True
+
+
+def follow(
+    source: Callable[[T_contra], Observable] | None, obj: T_contra, name: str
+) -> Iterable[Change]:
+    """The `changes` of a row with one fixed *name* that is there or not as *source* tells."""
+    return () if source is None else (Change(source(obj), lambda _key: (name,)),)
 
 
 def itself(obj: S) -> S:

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, final
 
 from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import DIRECTORY_MODE, LINK_MODE, DirType, link_text
-from scstfs.sysfs.entry import Found
+from scstfs.sysfs.entry import Change, Found
 from scstfs.sysfs.errors import SysfsError, removed
 from scstfs.sysfs.result import ManagementResult
 from scstfs.sysfs.text import PAGE_SIZE, cut_at_nul, kobject_name
@@ -132,9 +132,21 @@ class Node:
         return dirtype.names(self.obj) if self.alive() else []
 
     @property
-    def is_settled(self) -> bool:
-        """What stat(2) tells of it changes by chmod(2) and the like only."""
-        return self.kind is not NodeKind.DIRECTORY or self.dirtype.is_settled
+    def is_volatile(self) -> bool:
+        """Something in it comes and goes although nobody writes to the tree."""
+        return self.kind is NodeKind.DIRECTORY and self.dirtype.is_volatile
+
+    def may_keep(self, name: str) -> bool:
+        """What *name* stands for here, or that it is absent, may be remembered.
+
+        Until one of `changes` tells otherwise.
+        """
+        dirtype = self.dirtype
+        return not dirtype.is_volatile or dirtype.is_fixed(name)
+
+    def changes(self) -> Iterator[Change]:
+        """What tells when names here come, go or stand for something else."""
+        return self.dirtype.changes(self.obj)
 
     def subdirectories(self) -> int:
         """How many of the names are directories."""

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 from scstfs.core.alua import DeviceGroup, GroupTarget, TargetGroup
 from scstfs.core.scst import Scst
 from scstfs.core.waiting import settled
+from scstfs.observable import Observable
 from scstfs.scsi.alua import AccessState
 from scstfs.sysfs import mgmt
 from scstfs.sysfs.attr import Attr, raw
@@ -105,6 +106,10 @@ _REMOTE_TARGET: Final[DirType[GroupTarget]] = DirType(
 def _remote(group: TargetGroup, name: str) -> GroupTarget | None:
     entry = group.targets.get(name)
     return entry if entry is not None and entry.target is None else None
+
+
+def _targets(group: TargetGroup) -> Observable:
+    return group.targets
 
 
 def _remotes(group: TargetGroup) -> list[str]:
@@ -227,12 +232,19 @@ TARGET_GROUP: Final[DirType[TargetGroup]] = DirType(
         ),
         Each(
             children=_remotes,
+            follows=_targets,
             get=_remote,
             dirtype=_REMOTE_TARGET,
             label="TARGET",
             about="a target on another node",
         ),
-        EachLink(children=_locals, target=_local, label="TARGET", about="to a target here"),
+        EachLink(
+            children=_locals,
+            follows=_targets,
+            target=_local,
+            label="TARGET",
+            about="to a target here",
+        ),
     ),
 )
 
@@ -313,6 +325,8 @@ _GROUP_DEVICES: Final[DirType[DeviceGroup]] = DirType(
         ),
         EachLink(
             children=lambda group: [device.name for device in group.devices],
+            follows=lambda group: group.devices,
+            named=lambda device: device.name,
             target=_device,
             label="DEVICE",
             about="to a device of the group",

@@ -13,6 +13,7 @@ from scstfs.core.device import Device, ThreadsPoolType
 from scstfs.core.scst import Scst
 from scstfs.core.waiting import settled
 from scstfs.handlers.scsi_device import ScsiDevice
+from scstfs.observable import Observable
 from scstfs.persist.reservations import SavedReservations
 from scstfs.persist.state import ReservationsFile
 from scstfs.scsi.opcodes import DeviceType
@@ -23,7 +24,7 @@ from scstfs.sysfs.errors import SysfsError, failed, invalid, removed
 from scstfs.sysfs.numbers import in_range, kstrtol, prefix_keyword
 from scstfs.sysfs.text import BLANKS, first_line
 from scstfs.tree import paths, vdisk
-from scstfs.tree.naming import number_in
+from scstfs.tree.naming import Numbered, number_in, numbered
 from scstfs.tree.values import anything, flag, int32, natural, zero_or_one
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,10 @@ def type_text(kind: DeviceType) -> str:
 
 
 # Threads
+
+
+def _rows(device: Device) -> Observable:
+    return device.rows
 
 
 def _has_handler(device: Device) -> bool:
@@ -262,21 +267,24 @@ def _rows_of_handler(device: Device) -> DirType[Any] | None:
 # Exports
 
 
-def _export_names(device: Device) -> list[str]:
-    return [f"export{acg_dev.export}" for acg_dev in device.acg_devs]
-
-
 def _export(device: Device, name: str) -> paths.Path | None:
     number = number_in(name, "export")
-    for acg_dev in device.acg_devs:
-        if acg_dev.export == number:
-            return paths.lun(acg_dev)
-    return None
+    acg_dev = None if number is None else device.exports.get(number)
+    return None if acg_dev is None else paths.lun(acg_dev)
 
 
 _EXPORTED: Final[DirType[Device]] = DirType(
     "exports",
-    (EachLink(children=_export_names, target=_export, label="exportN", about="to a LUN"),),
+    (
+        EachLink(
+            children=lambda device: Numbered(device.exports, "export"),
+            follows=lambda device: device.exports,
+            named=numbered("export"),
+            target=_export,
+            label="exportN",
+            about="to a LUN",
+        ),
+    ),
 )
 
 
@@ -308,6 +316,7 @@ DEVICE: Final[DirType[Device]] = DirType(
             store=_set_threads_num,
             queued=True,
             visible=_has_handler,
+            follows=_rows,
             since="2.0",
             reads="worker threads for the device's I/O, 0 for the common ones (`/threads`)",
             accepts="0 or more",
@@ -329,6 +338,7 @@ DEVICE: Final[DirType[Device]] = DirType(
             store=_set_pool_type,
             queued=True,
             visible=_has_handler,
+            follows=_rows,
             since="2.0",
             reads="per_initiator, shared, Async where threads_num is 0, or Not valid where it is "
             "negative",
@@ -407,8 +417,8 @@ DEVICE: Final[DirType[Device]] = DirType(
             refuses="EINVAL: anything else",
             effect="commands wait while the device is blocked",
         ),
-        Include(choose=_rows_of_handler, among=tuple(_HANDLER_ROWS.values())),
-        Link(name="handler", target=_handler, about="to its handler, if it has one"),
+        Include(choose=_rows_of_handler, among=tuple(_HANDLER_ROWS.values()), follows=_rows),
+        Link(name="handler", target=_handler, follows=_rows, about="to its handler, if it has one"),
         Link(
             name="scsi_device",
             target=_scsi_device,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from scstfs.core.device import DevHandler
+from scstfs.core.device import DevHandler, Device
 from scstfs.core.scst import Scst
 from scstfs.core.waiting import retired
 from scstfs.handlers import passthrough
@@ -33,16 +33,14 @@ class Handler:
         self.scst = scst
         self.handler = handler
 
-    def devices(self) -> list[str]:
-        """Names of its devices."""
-        return [name for name, dev in self.scst.devices.items() if dev.handler is self.handler]
+    def devices(self) -> Mapping[str, Device]:
+        """Its devices by name."""
+        return self.scst.devices_of(self.handler)
 
     def device_path(self, name: str) -> paths.Path | None:
         """Where the link to one of its devices leads."""
-        device = self.scst.devices.get(name)
-        return (
-            None if device is None or device.handler is not self.handler else paths.device(device)
-        )
+        device = self.devices().get(name)
+        return None if device is None else paths.device(device)
 
 
 # Virtual devices

@@ -22,7 +22,7 @@ from scstfs.sysfs.mgmt import Command, Lexer, parse
 from scstfs.sysfs.numbers import kstrtoul
 from scstfs.sysfs.text import encode
 from scstfs.tree import paths
-from scstfs.tree.naming import Numbered, number_in
+from scstfs.tree.naming import Numbered, number_in, numbered
 from scstfs.tree.values import flag
 
 _USAGE: Final = """\
@@ -173,6 +173,8 @@ LUNS: Final[DirType[Acg]] = DirType(
         ),
         Each(
             children=lambda acg: Numbered(acg.luns),
+            follows=lambda acg: acg.luns,
+            named=numbered(),
             get=_find,
             dirtype=LUN,
             label="LUN",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -48,6 +48,11 @@ class Numbered:
     def __iter__(self) -> Iterator[str]:
         """The names."""
         return (f"{self.prefix}{number}" for number in self.numbers)
+
+
+def numbered(prefix: str = "") -> Callable[[int], str]:
+    """How `Numbered` makes one name."""
+    return lambda number: f"{prefix}{number}"
 
 
 def number_in(name: str, prefix: str = "") -> int | None:

@@ -12,7 +12,7 @@ from scstfs.sysfs.attr import Attr, raw
 from scstfs.sysfs.directory import DirType, Each, Link, Sub
 from scstfs.sysfs.entry import Entry, itself
 from scstfs.tree import paths
-from scstfs.tree.naming import Numbered, number_in
+from scstfs.tree.naming import Numbered, number_in, numbered
 from scstfs.tree.protection import checks_failed
 from scstfs.tree.values import anything
 
@@ -193,6 +193,8 @@ def session_type(name: str, rows: tuple[Entry[Session], ...]) -> DirType[Session
         ),
         Each(
             children=lambda session: Numbered(session.tgt_devs, "lun"),
+            follows=lambda session: session.tgt_devs,
+            named=numbered("lun"),
             get=_find_tgt_dev,
             dirtype=TGT_DEV,
             label="lunN",

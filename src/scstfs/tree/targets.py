@@ -218,6 +218,7 @@ def _sessions(session: DirType[Session]) -> DirType[Target]:
         (
             Each(
                 children=lambda target: target.sessions,
+                volatile=True,
                 get=lambda target, name: target.sessions.get(name),
                 dirtype=session,
                 label="SESSION",

@@ -300,6 +300,7 @@ _SOFT_THRESHOLD: Final[_Row] = Attr(
     parse=anything,
     store=_report_threshold,
     visible=lambda device: device.examined and device.thin,
+    follows=lambda device: device.rows,
     since="3.3",
     accepts="anything",
     effect="initiators are told THIN PROVISIONING SOFT THRESHOLD REACHED",

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import pyfuse3
 import pytest
 
 from scstfs.fuse.inodes import ROOT_NUMBER, InodeTable
 from scstfs.sysfs.node import Tree
-from tests.support.toytree import Device, Toy, build
+from tests.support.toytree import Device, Toy, build, set_read_only
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def toy(toy_tree: tuple[Tree, Toy]) -> Toy:
 
 @pytest.fixture
 def table(tree: Tree) -> InodeTable:
-    return InodeTable(tree.root, time_ns=7)
+    return InodeTable(tree.root, time_ns=7, changed=lambda inode, names: None)
 
 
 def look_up(table: InodeTable, tree: Tree, path: str) -> int:
@@ -96,44 +97,38 @@ def test_changed_attributes_outlast_the_kernels_memory_but_not_the_object(
     again = table.intern(tree.resolve("devices/disk1/type"))
     assert (again.number, again.mode) == (number, 0o400)
     del toy.devices["disk1"]
-    for name in ("devices", "groups", "gate_a"):
-        look_up(table, tree, name)
-    assert table.examine_some() == []
+    again.lookups = 1
+    table.forget(number, 1)
     assert table.get(number) is None
 
 
-def test_the_dead_are_found_as_new_ones_come(table: InodeTable, tree: Tree, toy: Toy) -> None:
-    devices = look_up(table, tree, "devices")
-    disk1 = look_up(table, tree, "devices/disk1")
-    below = look_up(table, tree, "devices/disk1/type")
-    assert table.examine_some() == []
-    del toy.devices["disk1"]
-    dead = []
-    for name in ("renders", "sink", "groups", "gate_a", "gate_b"):
-        look_up(table, tree, name)
-        dead += table.examine_some()
-        assert table.examine_some() == []
-    # Only the topmost; dropping it takes the file below along.
-    assert set(dead) == {(devices, "disk1")}
-    table.forget(disk1, 1)
-    table.forget(below, 1)
-    assert table.statistics() == (7, 6, 0)
+def test_changes_in_directories_that_have_a_number_are_told(tree: Tree, toy: Toy) -> None:
+    told: list[tuple[str, list[str]]] = []
+    table = InodeTable(tree.root, 0, lambda inode, names: told.append((inode.node.path, [*names])))
+    toy.devices["d3"] = Device("d3")
+    assert told == []
+    numbers = [look_up(table, tree, path) for path in ("devices", "groups", "devices/disk1")]
+    toy.devices["d4"] = toy.devices["d3"]
+    set_read_only(toy.devices["disk1"], 1)
+    toy.devices["disk1"].users["IncomingUser2"] = "u3 secret"
+    assert told == [
+        ("devices", ["d4"]),
+        ("groups", ["all!d4"]),
+        ("devices/disk1", ["comment"]),
+        ("devices/disk1", ["IncomingUser2"]),
+    ]
+    for number in numbers:
+        table.forget(number, 1)
+    del toy.devices["d4"]
+    assert len(told) == 4
+    assert not toy.devices._observers
 
 
-def test_a_directory_nobody_holds_any_more_is_no_reason_to_tell_the_kernel(
+def test_what_was_worked_out_of_a_directory_is_forgotten_when_it_changes(
     table: InodeTable, tree: Tree, toy: Toy
 ) -> None:
-    look_up(table, tree, "devices/disk1")
-    del toy.devices["disk1"]
-    for name in ("renders", "sink", "groups", "gate_a"):
-        look_up(table, tree, name)
-    assert table.examine_some() == []
-
-
-def test_examining_is_bounded_by_what_is_in_use(table: InodeTable, tree: Tree) -> None:
-    node = tree.resolve("devices")
-    for _ in range(1000):
-        table.release(table.intern(node))
-        table.examine_some()
-    assert table.statistics() == (1, 0, 0)
-    assert len(table._to_examine) <= 2
+    inode = table.intern(tree.resolve("devices"))
+    inode.entry, inode.listing = pyfuse3.EntryAttributes(), []
+    toy.devices["d3"] = Device("d3")
+    assert inode.entry is None
+    assert inode.listing is None

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from scstfs.observable import Observable, ObservableDict
 from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import (
     DirType,
@@ -26,8 +27,9 @@ LEAF: DirType[object] = DirType("leaf", (Attr(name="value", mode=0o444, show=str
 ROW: Attr[object, Any] = Attr(name="row", mode=0o444, show=str)
 
 
-def each() -> Each[Children, object]:
-    return Each(children=lambda obj: obj, get=lambda obj, name: obj.get(name), dirtype=LEAF)
+def each(**options: Any) -> Each[Children, object]:
+    options = {"children": lambda obj: obj, **options}
+    return Each(get=lambda obj, name: obj.get(name), dirtype=LEAF, **options)
 
 
 def each_attr() -> EachAttr[Children, object]:
@@ -192,26 +194,65 @@ def test_directories_are_counted_without_going_through_a_sized_collection() -> N
     assert generated.directories(Names()) == 3
 
 
-SETTLED: DirType[Any] = DirType("kind", (ROW, Sub(name="sub", dirtype=LEAF, of=itself)))
+OBSERVED: Any = ObservableDict(a=1)
+SIGNAL = Observable()
+
+
+def told(dirtype: DirType[Any], obj: Any) -> list[tuple[Observable, list[str]]]:
+    return [(change.source, sorted(change.names("a"))) for change in dirtype.changes(obj)]
 
 
 @pytest.mark.parametrize(
-    ("rows", "settled"),
+    ("rows", "changes"),
     [
-        ((), True),
-        ((ROW, each_attr(), Link(name="link", target=lambda obj: "x")), True),
-        ((EachLink(children=dict, target=lambda obj, name: "x"),), True),
-        ((Sub(name="sub", dirtype=DirType("list", (each(),)), of=itself),), True),
-        ((Sub(name="sub", dirtype=LEAF, of=itself, visible=bool),), False),
-        ((ROW, each()), False),
-        ((Include(choose=lambda obj: None, among=(LEAF, LEAF)),), True),
-        ((Include(choose=lambda obj: None, among=(LEAF, SETTLED)),), False),
+        ((), []),
+        (
+            (
+                ROW,
+                Link(name="link", target=lambda obj: "x"),
+                Sub(name="s", dirtype=LEAF, of=itself),
+            ),
+            [],
+        ),
+        ((each(),), []),
+        ((each(children=lambda obj: OBSERVED),), [(OBSERVED, ["a"])]),
+        (
+            (each(children=dict, follows=lambda obj: SIGNAL, named=lambda key: f"x/{key}"),),
+            [(SIGNAL, ["x!a"])],
+        ),
+        (
+            (Sub(name="s", dirtype=LEAF, of=itself, visible=bool, follows=lambda obj: SIGNAL),),
+            [(SIGNAL, ["s"])],
+        ),
+        (
+            (Link(name="l", target=lambda obj: None, follows=lambda obj: SIGNAL),),
+            [(SIGNAL, ["l"])],
+        ),
+        (
+            (
+                Include(
+                    choose=lambda obj: DirType("chosen", (each(children=lambda obj: OBSERVED),)),
+                    among=(DirType("one", (ROW,)),),
+                    follows=lambda obj: SIGNAL,
+                ),
+            ),
+            [(SIGNAL, [ROW.name]), (OBSERVED, ["a"])],
+        ),
     ],
 )
-def test_settled_are_those_whose_directories_do_not_change(
-    rows: tuple[Any, ...], settled: bool
+def test_rows_say_what_tells_that_their_names_change(
+    rows: tuple[Any, ...], changes: list[tuple[Observable, list[str]]]
 ) -> None:
-    assert DirType("kind", rows).is_settled is settled
+    assert told(DirType("kind", rows), object()) == changes
+
+
+def test_a_directory_is_volatile_if_one_of_its_rows_is() -> None:
+    volatile = DirType("sessions", (ROW, each(volatile=True)))
+    assert volatile.is_volatile
+    assert volatile.is_fixed(ROW.name)
+    assert not volatile.is_fixed("child")
+    assert DirType("kind", (Include(choose=lambda obj: None, among=(volatile,)),)).is_volatile
+    assert not DirType("kind", (Sub(name="sub", dirtype=volatile, of=itself),)).is_volatile
 
 
 # From recordings of SCST 3.10: directory of the link, where it leads, its text.

@@ -159,7 +159,7 @@ class Copies:
         """The device has a LUN of the copy manager's own, where it is a target."""
         if DRIVER not in self.scst.drivers:
             return True
-        return any(acg_dev.acg.target.driver.name == DRIVER for acg_dev in device.acg_devs)
+        return any(acg_dev.acg.target.driver.name == DRIVER for acg_dev in device.exports.values())
 
     @property
     def _allows_all(self) -> bool:
@@ -175,7 +175,7 @@ class Copies:
 
     def _luns(self, session: Session, device: Device) -> Iterator[AcgDev]:
         """LUNs of ``device`` that the initiator sees, through whatever target."""
-        for acg_dev in device.acg_devs:
+        for acg_dev in device.exports.values():
             acg = acg_dev.acg
             if acg.target.driver.name == DRIVER:
                 continue

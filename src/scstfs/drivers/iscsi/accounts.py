@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from scstfs.observable import ObservableDict
 from scstfs.sysfs.errors import SysfsError, invalid
 
 #: RFC 7143 9.2.1 asks for 96 bits of secret.
@@ -109,7 +110,7 @@ class Accounts:
         self.outgoing = EntryList()
         self.portals = EntryList()
         #: Everything that the tree shows, by name.
-        self.files: dict[str, AttributeFile] = {}
+        self.files: ObservableDict[str, AttributeFile] = ObservableDict()
 
     def files_of(self, entries: EntryList) -> dict[str, AttributeFile]:
         """The files of one kind by name."""

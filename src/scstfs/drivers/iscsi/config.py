@@ -16,6 +16,7 @@ from scstfs.core.trace import TraceLog
 from scstfs.drivers.iscsi.accounts import Accounts
 from scstfs.iscsi import keys
 from scstfs.iscsi.chap import Credentials, User
+from scstfs.observable import ObservableDict
 from scstfs.scsi.lun import AddressMethod
 from scstfs.scsi.transport_id import Protocol as ProtocolIdentifier
 from scstfs.scsi.unit import ISCSI_TRANSPORT
@@ -99,7 +100,7 @@ class IscsiDriver:
         """Register with ``scst``; ``live`` can also be set later."""
         self._scst = scst
         self.live: Live = NotLive() if live is None else live
-        self.targets: dict[str, IscsiTarget] = {}
+        self.targets: ObservableDict[str, IscsiTarget] = ObservableDict()
         self._by_folded_name: dict[bytes, IscsiTarget] = {}
         self._last_tid = 0
         self.trace = TraceLog("iscsi", "".join(f", {token}" for token in trace.ISCSI), trace.ISCSI)

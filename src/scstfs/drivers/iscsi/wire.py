@@ -66,6 +66,8 @@ class Flusher:
         self._armed = False
         #: Who received last.
         self.receiver: Wire | None = None
+        #: Somebody waits who should not wait for the next batch: a reader of the tree.
+        self.urgent: Callable[[], bool] = lambda: False
 
     def mark(self, wire: Wire) -> None:
         """``wire`` has something to send: at the end of the batch, or soon where there is none."""
@@ -299,7 +301,7 @@ class Wire:
     async def take_turn(self, weight: int = MUCH) -> None:
         """Let others run now and then, however much there is to do here."""
         self._turns += weight
-        if self._turns >= TURNS:
+        if self._turns >= TURNS or self.flusher.urgent():
             self._turns = 0
             await trio.lowlevel.checkpoint()
 

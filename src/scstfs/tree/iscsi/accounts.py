@@ -85,4 +85,10 @@ def instances(name: str) -> EachAttr[Any, AttributeFile]:
         file = obj.accounts.files.get(file_name)
         return file if file is None or file.entries is obj.accounts.of_kind(name) else None
 
-    return EachAttr(children=entries, get=find, attr=_ROWS[name], label=f"{name}N")
+    return EachAttr(
+        children=entries,
+        follows=lambda obj: obj.accounts.files,
+        get=find,
+        attr=_ROWS[name],
+        label=f"{name}N",
+    )

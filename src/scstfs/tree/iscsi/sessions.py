@@ -124,6 +124,7 @@ SESSION: Final = session_type(
         ),
         Each(
             children=_connections,
+            volatile=True,
             get=_connection,
             dirtype=_CONNECTION,
             label="ADDRESS",

@@ -216,7 +216,7 @@ async def test_an_initiator_copies_what_it_can_reach(system: System, disks: Disk
     access.add_lun(group, disks[0], 0, read_only=False)
     hidden = await system.add_disk("hidden")
     system.target.default_acg.luns.pop(2)
-    hidden.acg_devs.clear()
+    hidden.exports.clear()
     inside = system.initiator("in group")
     # By its own group, and by the LUNs that everybody else sees.
     assert await copy(inside, disks, Segment(0, 1, 1)) == GOOD
@@ -230,7 +230,7 @@ async def test_an_initiator_copies_what_it_can_reach(system: System, disks: Disk
 async def test_groups_of_others_do_not_count(system: System, disks: Disks) -> None:
     hidden = await system.add_disk("hidden")
     system.target.default_acg.luns.pop(2)
-    hidden.acg_devs.clear()
+    hidden.exports.clear()
     access.add_lun(system.group("group", "somebody"), hidden, 0, read_only=False)
     data = lid1([target_descriptor(disks[0]), target_descriptor(hidden)], [])
     refused = await system.initiator("nobody").execute(extended_copy(data), data)
@@ -242,7 +242,7 @@ async def test_copies_of_what_is_not_connected_can_be_allowed(
 ) -> None:
     hidden = await system.add_disk("hidden")
     system.target.default_acg.luns.pop(2)
-    hidden.acg_devs.clear()
+    hidden.exports.clear()
     monkeypatch.setattr("scstfs.drivers.copying.copies.DRIVER", system.driver.name)
     # The driver is the copy manager now: its target's LUNs are what it can reach.
     access.add_lun(system.target.default_acg, hidden, 2, read_only=False)

@@ -1,0 +1,109 @@
+"""Calling back what the kernel keeps of the tree, before anybody can be told of the change.
+
+The kernel takes a directory's lock to drop a name of it, and holds that lock while it asks us for
+another name there: a notice given by the task that answers would wait for itself. So notices have a
+thread of their own, and only who must not go on before they have arrived waits for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import Final, TypeAlias
+
+import pyfuse3
+import trio
+
+log: Final = logging.getLogger(__name__)
+
+Notice: TypeAlias = Callable[[], None]
+"""Tells the kernel something. OSError where it knows nothing of it, or is not there any more."""
+
+PATIENCE: Final = 5.0
+"""Seconds that a notice may take. A program that reads a directory into memory that does not come
+can hold its lock for as long as it likes, and must not hold up all others."""
+
+_LEAVE_SECONDS: Final = 1.0
+_UNKNOWN: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENOTEMPTY})
+_GONE: Final = frozenset({errno.ENOTCONN, errno.ENODEV, errno.EBADF, errno.ENOSYS})
+
+
+class Notices:
+    """Notices to the kernel, in the order in which they were given.
+
+    All methods are for the event loop's thread.
+    """
+
+    def __init__(
+        self,
+        drop_name: Callable[[int, bytes], None] | None = None,
+        drop_attributes: Callable[[int], None] | None = None,
+    ) -> None:
+        """The arguments reach the kernel, and are for tests: what pyfuse3 offers is the default."""
+        self._drop_name = drop_name or _drop_name
+        self._drop_attributes = drop_attributes or _drop_attributes
+        self._queue: SimpleQueue[Notice | None] = SimpleQueue()
+        self._is_delivering = False
+        self._given = 0
+        self._delivered = 0
+
+    @contextmanager
+    def delivering(self) -> Iterator[None]:
+        """Have notices delivered; outside of this there is no kernel that could keep anything."""
+        thread = threading.Thread(target=self._deliver, name="fuse-notices", daemon=True)
+        thread.start()
+        self._is_delivering = True
+        try:
+            yield
+        finally:
+            self._is_delivering = False
+            self._queue.put(None)
+            thread.join(_LEAVE_SECONDS)
+
+    def name_changed(self, directory: int, name: bytes) -> None:
+        """What *name* stands for in *directory* (an inode number), or that it is absent."""
+        self._give(lambda: self._drop_name(directory, name))
+
+    def attributes_changed(self, inode: int) -> None:
+        """What stat(2) answers for *inode*."""
+        self._give(lambda: self._drop_attributes(inode))
+
+    def _give(self, notice: Notice) -> None:
+        if self._is_delivering:
+            self._given += 1
+            self._queue.put(notice)
+
+    async def arrived(self) -> None:
+        """Wait until the kernel has taken all notices that were given up to now."""
+        due = self._given
+        if self._delivered >= due or not self._is_delivering:
+            return
+        taken, token = trio.Event(), trio.lowlevel.current_trio_token()
+        self._give(lambda: token.run_sync_soon(taken.set))
+        with trio.move_on_after(PATIENCE) as scope:
+            await taken.wait()
+        if scope.cancelled_caught:
+            log.warning("the kernel does not give a directory free: it may show old names for now")
+
+    def _deliver(self) -> None:
+        while (notice := self._queue.get()) is not None:
+            try:
+                notice()
+            except OSError as error:
+                if error.errno not in _UNKNOWN | _GONE:
+                    log.error("the kernel takes no notice of a change: %s", error)
+            except trio.RunFinishedError:
+                pass
+            self._delivered += 1
+
+
+def _drop_name(directory: int, name: bytes) -> None:
+    pyfuse3.invalidate_entry(pyfuse3.InodeT(directory), pyfuse3.FileNameT(name))
+
+
+def _drop_attributes(inode: int) -> None:
+    pyfuse3.invalidate_inode(pyfuse3.InodeT(inode), attr_only=True)
