@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from bench import digests, fairness, latency, scale, throughput
+from bench import digests, fairness, latency, scale, throughput, tree
 from bench.options import Options
 from bench.servers import SERVERS
 
@@ -20,6 +20,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Path, Options], None]]] = {
     "digests": digests.run,
     "fairness": fairness.run,
     "scale": scale.run,
+    "tree": tree.run,
 }
 """By name, in the order in which they are run where none is named."""
 

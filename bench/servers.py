@@ -112,11 +112,15 @@ def tgt(file: Path) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def daemon() -> Iterator[tuple[Path, int]]:
-    """Run this scstfs, its tree mounted in a namespace of its own; yield tree and port."""
+def daemon(place: str | None = None) -> Iterator[tuple[Path, int]]:
+    """Run this scstfs, its tree mounted in a namespace of its own; yield tree and port.
+
+    The tree is at `place`, or else in a directory of its own.
+    """
     with tempfile.TemporaryDirectory(prefix="scstfs-bench.") as directory:
-        mountpoint = Path(directory, "tree")
-        mountpoint.mkdir()
+        mountpoint = Path(place or f"{directory}/tree")
+        if place is None:
+            mountpoint.mkdir()
         argv = ["unshare", "--mount", sys.executable, "-m", "scstfs", "mount"]
         argv += ["--mountpoint", str(mountpoint), "--state-dir", f"{directory}/state"]
         argv += ["--portal", f"{_HOST}:0", "--pid-file", "", "--log-level", "warning"]

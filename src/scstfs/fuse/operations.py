@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from types import TracebackType
 from typing import Final, NamedTuple
 
 import pyfuse3
@@ -120,6 +121,39 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+class _Guard:
+    """Lets nothing out but FUSEError (and cancellation, which is no Exception)."""
+
+    __slots__ = ("_logger", "_node", "_operation")
+
+    def __init__(self, logger: logging.Logger, operation: str, node: Node | None) -> None:
+        self._logger = logger
+        self._operation = operation
+        self._node = node
+
+    def __enter__(self) -> None:
+        """Nothing to be done in the ordinary case, before or after."""
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        """Translate *error*."""
+        if not isinstance(error, Exception) or isinstance(error, pyfuse3.FUSEError):
+            return
+        path = "" if self._node is None else self._node.path
+        if isinstance(error, SysfsError):
+            if error.reason:
+                self._logger.info("%s", printable(f"{self._operation} {path}: {error}"))
+            raise pyfuse3.FUSEError(error.errno) from None
+        self._logger.error(
+            "%s", printable(f"Internal error: {self._operation} {path}"), exc_info=error
+        )
+        raise pyfuse3.FUSEError(errno.EIO) from None
+
+
 class Operations(pyfuse3.Operations):
     """A mounted tree."""
 
@@ -163,22 +197,8 @@ class Operations(pyfuse3.Operations):
 
     # --- the guard, and what the handlers share -------------------------------------------------
 
-    @contextmanager
-    def _guard(self, operation: str, node: Node | None = None) -> Iterator[None]:
-        """Let nothing out but FUSEError (and cancellation, which is no Exception)."""
-        try:
-            yield
-        except pyfuse3.FUSEError:
-            raise
-        except SysfsError as refusal:
-            if refusal.reason:
-                path = "" if node is None else node.path
-                self._logger.info("%s", printable(f"{operation} {path}: {refusal}"))
-            raise pyfuse3.FUSEError(refusal.errno) from None
-        except Exception:
-            path = "" if node is None else node.path
-            self._logger.exception("%s", printable(f"Internal error: {operation} {path}"))
-            raise pyfuse3.FUSEError(errno.EIO) from None
+    def _guard(self, operation: str, node: Node | None = None) -> _Guard:
+        return _Guard(self._logger, operation, node)
 
     @contextmanager
     def _aside(self, operation: str) -> Iterator[None]:

@@ -53,15 +53,16 @@ class DirType(Generic[T]):
 
     name: str
     entries: tuple[Entry[T], ...]
-    _fixed: Mapping[str, Entry[T]] = field(init=False, repr=False)
+    _fixed: Mapping[str, Attr[T, Any] | Sub[T, Any] | Link[T]] = field(init=False, repr=False)
     _computed: tuple[Entry[T], ...] = field(init=False, repr=False)
     _nested: tuple[Entry[T], ...] = field(init=False, repr=False)
+    _lasting: frozenset[str] = field(init=False, repr=False)
     is_volatile: bool = field(init=False, repr=False)
     """Some of its rows are volatile."""
 
     def __post_init__(self) -> None:
         """Index the rows."""
-        fixed: dict[str, Entry[T]] = {}
+        fixed: dict[str, Attr[T, Any] | Sub[T, Any] | Link[T]] = {}
         computed: list[Entry[T]] = []
         for entry in self.entries:
             if not isinstance(entry, (Attr, Sub, Link)):
@@ -72,6 +73,9 @@ class DirType(Generic[T]):
                 fixed[entry.name] = entry
         object.__setattr__(self, "_fixed", fixed)
         object.__setattr__(self, "_computed", tuple(computed))
+        rows = (row for row in fixed.values() if not isinstance(row, Link))
+        lasting = frozenset(row.name for row in rows if row.visible is always)
+        object.__setattr__(self, "_lasting", lasting)
         nested = (entry for entry in self.entries if entry.has_directories)
         object.__setattr__(self, "_nested", tuple(nested))
         object.__setattr__(self, "is_volatile", any(entry.is_volatile for entry in self.entries))
@@ -96,6 +100,10 @@ class DirType(Generic[T]):
             for entry in entries:
                 unique.update(dict.fromkeys(entry.names(obj)))
         return list(unique)
+
+    def lasts(self, name: str) -> bool:
+        """What is there under *name*, if anything is, stays as long as the directory."""
+        return name in self._lasting
 
     def is_fixed(self, name: str) -> bool:
         """A row has just this name, so that no volatile one can."""

@@ -38,7 +38,7 @@ class NodeKind(enum.Enum):
 class Node:
     """One directory, attribute or link. Equal nodes are the same place with the same object."""
 
-    __slots__ = ("_hash", "_what", "kind", "mode", "name", "obj", "parent", "tree")
+    __slots__ = ("_hash", "_lasts", "_what", "kind", "mode", "name", "obj", "parent", "tree")
 
     def __init__(self, tree: Tree, parent: Node | None, name: str, found: Found) -> None:
         """*name* in *parent* (None for the root) stood for *found*."""
@@ -48,6 +48,8 @@ class Node:
         self.obj = found.obj
         self._what = found.what
         self._hash = hash((parent, name))
+        #: It is there as long as its directory is.
+        self._lasts = parent is not None and parent.dirtype.lasts(name)
         if isinstance(found.what, DirType):
             self.kind, self.mode = NodeKind.DIRECTORY, DIRECTORY_MODE
         elif isinstance(found.what, Attr):
@@ -107,10 +109,12 @@ class Node:
 
     def alive(self) -> bool:
         """Whether the path still leads here and to the same object."""
-        parent = self.parent
+        node, parent = self, self.parent
+        while parent is not None and node._lasts:
+            node, parent = parent, parent.parent
         if parent is None:
             return True
-        return parent.alive() and self._stands_for(parent.dirtype.find(parent.obj, self.name))
+        return parent.alive() and node._stands_for(parent.dirtype.find(parent.obj, node.name))
 
     def _stands_for(self, found: Found | None) -> bool:
         if found is None or found.what is not self._what:
