@@ -6,14 +6,14 @@ import errno
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from scstfs.core import devices
 from scstfs.core.device import DEFAULT_MAX_TGT_DEV_COMMANDS
 from scstfs.core.trace import TraceLog
-from scstfs.handlers import settings as parameters
-from scstfs.handlers.settings import PARAMETERS, Settings
+from scstfs.handlers import vdisk_rows
+from scstfs.handlers.settings import MIN_BLOCK_SHIFT, Setting, Settings, apply
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi.identity import default_identity
 from scstfs.scsi.opcodes import DeviceType, Flag
@@ -42,8 +42,6 @@ class VdiskHandler:
     name: str
     type: DeviceType
     vendor: bytes
-    #: Parameters of add_device as the usage text lists them.
-    usage: Sequence[str]
     trace: TraceLog
     threads_num: int
     max_tgt_dev_commands: int = DEFAULT_MAX_TGT_DEV_COMMANDS
@@ -52,7 +50,7 @@ class VdiskHandler:
     commands: Mapping[str, Execute]
     #: The usage text is not all: every parameter that any handler knows is accepted.
     accepts_all_parameters: bool = False
-    block_shift: int = parameters.MIN_BLOCK_SHIFT
+    block_shift: int = MIN_BLOCK_SHIFT
     size: int = 0
     needs_filename: bool = False
     #: Write options on a read-only device are refused.
@@ -69,12 +67,14 @@ class VdiskHandler:
     thin_by_default: bool = False
     #: A command with one of these flags is executed even while there is no store.
     allowed_without_store: Flag = Flag.INACTIVE_OK
-    _names: frozenset[str] = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Index the parameter names."""
-        names = frozenset(PARAMETERS) if self.accepts_all_parameters else frozenset(self.usage)
-        object.__setattr__(self, "_names", names)
+    @property
+    def usage(self) -> tuple[str, ...]:
+        """Parameters of add_device as the usage text lists them."""
+        return vdisk_rows.usage(self.name)
+
+    def _takes(self, setting: Setting) -> bool:
+        return self.accepts_all_parameters or self.name in setting.handlers
 
     async def add_device(
         self,
@@ -103,7 +103,7 @@ class VdiskHandler:
             raise invalid(f"Name {name} is too long (max allowed {MAX_NAME})")
         chosen = Settings(block_shift=self.block_shift, size=self.size)
         self._check_serial_number(scst, name)
-        parameters.apply(chosen, given, self._names)
+        apply(chosen, given, filter(self._takes, vdisk_rows.SETTINGS))
         caches = chosen.write_through or chosen.nv_cache
         if self.checks_write_options and chosen.read_only and caches:
             raise invalid(f"Write options on read only device {name}")

@@ -1,4 +1,4 @@
-"""Parameters of ``add_device``: one table of what they are called, take and mean.
+"""What a virtual device is created with, and how parameters of ``add_device`` set it.
 
 SCST keeps flags in one-bit fields, so that a number is cut to its lowest bit: ``read_only=2`` is
 accepted and means 0.  That is kept, because configurations that say so exist.
@@ -6,11 +6,12 @@ accepted and means 0.  That is kept, because configurations that say so exist.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from scstfs.handlers.protection import Mode, parse_mode
+from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.errors import invalid
 from scstfs.sysfs.mgmt import Parameter
 from scstfs.sysfs.numbers import kstrtoll, kstrtoull
@@ -54,33 +55,35 @@ class Settings:
     dif_filename: str | None = None
 
 
-_Setter = Callable[[Settings, str], None]
+Take = Callable[[Settings, str], None]
 
 
-def _flag(field: str) -> _Setter:
+def take_flag(name: str) -> Take:
     """A one-bit field."""
 
     def put(settings: Settings, text: str) -> None:
-        setattr(settings, field, bool(_unsigned(text) & 1))
+        setattr(settings, name, bool(_unsigned(text) & 1))
 
     return put
 
 
-def _choice(field: str, kind: type[int]) -> _Setter:
+def take_choice(name: str, kind: type[int]) -> Take:
     """0 or 1 and nothing else."""
 
     def put(settings: Settings, text: str) -> None:
         value = _unsigned(text)
         if value > 1:
-            raise invalid(f"Invalid value {value} of {field}")
-        setattr(settings, field, kind(value))
+            raise invalid(f"Invalid value {value} of {name}")
+        setattr(settings, name, kind(value))
 
     return put
 
 
-def _any_nonzero(field: str) -> _Setter:
+def take_nonzero(name: str) -> Take:
+    """0 or any other number."""
+
     def put(settings: Settings, text: str) -> None:
-        setattr(settings, field, bool(_unsigned(text)))
+        setattr(settings, name, bool(_unsigned(text)))
 
     return put
 
@@ -91,7 +94,8 @@ def _unsigned(text: str) -> int:
     return kstrtoull(data)
 
 
-def _filename(settings: Settings, text: str) -> None:
+def take_filename(settings: Settings, text: str) -> None:
+    """An absolute path, once."""
     if settings.filename is not None:
         raise invalid("filename specified more than once")
     if not text.startswith("/"):
@@ -99,13 +103,15 @@ def _filename(settings: Settings, text: str) -> None:
     settings.filename = text
 
 
-def _t10_dev_id(settings: Settings, text: str) -> None:
+def take_t10_dev_id(settings: Settings, text: str) -> None:
+    """Text of a limited length."""
     if len(encode(text)) > T10_DEV_ID_LENGTH:
         raise invalid(f"T10 device id is too long (max {T10_DEV_ID_LENGTH} characters)")
     settings.t10_dev_id = text
 
 
-def _numa_node_id(settings: Settings, text: str) -> None:
+def take_numa_node_id(settings: Settings, text: str) -> None:
+    """A node, or -1 for none in particular."""
     # An int in SCST: what does not fit is cut to 32 bits.
     value = (kstrtoll(encode(text)) + (1 << 31)) % (1 << 32) - (1 << 31)
     if value < NO_NUMA_NODE:
@@ -113,7 +119,8 @@ def _numa_node_id(settings: Settings, text: str) -> None:
     settings.numa_node_id = value
 
 
-def _block_size(settings: Settings, text: str) -> None:
+def take_block_size(settings: Settings, text: str) -> None:
+    """Bytes."""
     # An int in SCST; cut down to a power of two, and 0 means the default.
     value = _unsigned(text) & 0xFFFFFFFF
     shift = value.bit_length() - 1 if value else MIN_BLOCK_SHIFT
@@ -122,71 +129,67 @@ def _block_size(settings: Settings, text: str) -> None:
     settings.block_shift = shift
 
 
-def _size(unit: int) -> _Setter:
+def take_size(shift: int) -> Take:
+    """A number of units of 2**shift bytes."""
+
     def put(settings: Settings, text: str) -> None:
-        settings.size = _unsigned(text) * unit % (1 << 64)
+        settings.size = (_unsigned(text) << shift) % (1 << 64)
 
     return put
 
 
-def _dif_filename(settings: Settings, text: str) -> None:
+def take_dif_filename(settings: Settings, text: str) -> None:
+    """An absolute path."""
     if not text.startswith("/"):
         raise invalid(f"DIF filename {text} must be global")
     settings.dif_filename = text
 
 
-def _dif_mode(settings: Settings, text: str) -> None:
+def take_dif_mode(settings: Settings, text: str) -> None:
+    """Words joined by ``|``."""
     settings.dif_mode |= parse_mode(text)
 
 
-def _dif_type(settings: Settings, text: str) -> None:
+def take_dif_type(settings: Settings, text: str) -> None:
+    """A number."""
     # An int in SCST, where its range is checked once the device is attached.
     settings.dif_type = (_unsigned(text) + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
-def _dif_static_app_tag(settings: Settings, text: str) -> None:
+def take_dif_static_app_tag(settings: Settings, text: str) -> None:
+    """A number."""
     settings.dif_static_app_tag = _unsigned(text)
 
 
-#: In the order of the handlers' usage texts.
-PARAMETERS: Final[dict[str, _Setter]] = {
-    "active": _flag("active"),
-    "async": _any_nonzero("asynchronous"),
-    "bind_alua_state": _flag("bind_alua_state"),
-    "blocksize": _block_size,
-    "cluster_mode": _flag("cluster_mode"),
-    "dif_filename": _dif_filename,
-    "dif_mode": _dif_mode,
-    "dif_static_app_tag": _dif_static_app_tag,
-    "dif_type": _dif_type,
-    "dummy": _choice("dummy", bool),
-    "filename": _filename,
-    "numa_node_id": _numa_node_id,
-    "nv_cache": _flag("nv_cache"),
-    "o_direct": _flag("o_direct"),
-    "read_only": _flag("read_only"),
-    "removable": _flag("removable"),
-    "rotational": _flag("rotational"),
-    "size": _size(1),
-    "size_mb": _size(1 << 20),
-    "thin_provisioned": _flag("thin_provisioned"),
-    "tst": _choice("tst", int),
-    "t10_dev_id": _t10_dev_id,
-    "write_through": _flag("write_through"),
-    "lb_per_pb_exp": _flag("lb_per_pb_exp"),
-}
+@dataclass(frozen=True, slots=True, eq=False)
+class Setting:
+    """One parameter.
+
+    Attributes:
+        name: in lower case, as ``add_device`` and the attribute have it.
+        take: puts a text that was given into the settings; raises SysfsError.
+        handlers: those whose usage text lists it.
+        rows: the attribute that shows it, by handler. More handlers may have that than list the
+            parameter.
+    """
+
+    name: str
+    take: Take
+    handlers: tuple[str, ...]
+    rows: Mapping[str, Attr[Any, Any]] = field(default_factory=dict)
 
 
-def apply(settings: Settings, parameters: Iterable[Parameter], allowed: Collection[str]) -> None:
+def apply(settings: Settings, parameters: Iterable[Parameter], allowed: Iterable[Setting]) -> None:
     """Take parameters into ``settings``, from left to right; raises SysfsError.
 
-    ``allowed`` are the names (lower case) that the handler takes.
+    ``allowed`` are those that the handler takes.
     """
+    takes = {setting.name: setting.take for setting in allowed}
     for parameter in parameters:
         if not parameter.name:
             raise invalid("Syntax error: parameter name expected")
-        if parameter.key not in allowed:
+        if parameter.key not in takes:
             raise invalid(f"Unknown parameter {parameter.name}")
-        PARAMETERS[parameter.key](settings, parameter.value())
+        takes[parameter.key](settings, parameter.value())
     if settings.size % (1 << settings.block_shift):
         raise invalid(f"Device size {settings.size} is not a multiple of the block size")

@@ -8,10 +8,10 @@ from scstfs.core.session import Session
 from scstfs.drivers.copy_manager import CopyManager
 from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import DirType, Each
+from scstfs.sysfs.values import any_nonzero, flag
 from scstfs.tree.protection import checks_failed
 from scstfs.tree.sessions import session_type
 from scstfs.tree.targets import target_type
-from scstfs.tree.values import any_nonzero, flag
 
 _CAPABILITIES: Final[Attr[Any, None]] = Attr(
     name="dif_capabilities",

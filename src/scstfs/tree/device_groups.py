@@ -19,9 +19,9 @@ from scstfs.sysfs.errors import SysfsError, invalid
 from scstfs.sysfs.mgmt import Command, Lexer
 from scstfs.sysfs.numbers import in_range, kstrtoul
 from scstfs.sysfs.text import first_line
+from scstfs.sysfs.values import flag, truncated
 from scstfs.tree import paths
 from scstfs.tree.naming import require_free
-from scstfs.tree.values import flag, truncated
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""``devices/``: what all devices have; `scstfs.tree.vdisk` adds what virtual ones have."""
+"""``devices/``: what all devices have; `scstfs.handlers.vdisk_rows` adds what virtual ones have."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from scstfs.core.device import Device, ThreadsPoolType
 from scstfs.core.scst import Scst
 from scstfs.core.waiting import settled
+from scstfs.handlers import vdisk_rows
 from scstfs.handlers.scsi_device import ScsiDevice
 from scstfs.observable import Observable
 from scstfs.persist.reservations import SavedReservations
@@ -23,9 +24,9 @@ from scstfs.sysfs.entry import itself
 from scstfs.sysfs.errors import SysfsError, failed, invalid, removed
 from scstfs.sysfs.numbers import in_range, kstrtol, prefix_keyword
 from scstfs.sysfs.text import BLANKS, first_line
-from scstfs.tree import paths, vdisk
+from scstfs.sysfs.values import anything, flag, int32, natural, zero_or_one
+from scstfs.tree import paths
 from scstfs.tree.naming import Numbered, number_in, numbered
-from scstfs.tree.values import anything, flag, int32, natural, zero_or_one
 
 log = logging.getLogger(__name__)
 
@@ -257,7 +258,7 @@ SCSI_DISK: Final[DirType[Device]] = DirType(
     ),
 )
 
-_HANDLER_ROWS: Final[Mapping[str, DirType[Any]]] = {**vdisk.DEVICES, "dev_disk": SCSI_DISK}
+_HANDLER_ROWS: Final[Mapping[str, DirType[Any]]] = {**vdisk_rows.ROWS, "dev_disk": SCSI_DISK}
 
 
 def _rows_of_handler(device: Device) -> DirType[Any] | None:

@@ -22,9 +22,9 @@ from scstfs.sysfs.errors import SysfsError, invalid
 from scstfs.sysfs.mgmt import Command, Lexer, parse
 from scstfs.sysfs.numbers import first_char_switch, in_range, kstrtol, prefix_keyword
 from scstfs.sysfs.text import cut_at_nul
+from scstfs.sysfs.values import int32
 from scstfs.tree.luns import LUNS
 from scstfs.tree.naming import require_free
-from scstfs.tree.values import int32
 
 T = TypeVar("T")
 

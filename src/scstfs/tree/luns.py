@@ -21,9 +21,9 @@ from scstfs.sysfs.errors import SysfsError, invalid
 from scstfs.sysfs.mgmt import Command, Lexer, parse
 from scstfs.sysfs.numbers import kstrtoul
 from scstfs.sysfs.text import encode
+from scstfs.sysfs.values import flag
 from scstfs.tree import paths
 from scstfs.tree.naming import Numbered, number_in, numbered
-from scstfs.tree.values import flag
 
 _USAGE: Final = """\
 Usage: echo "add H:C:I:L lun [parameters]" >mgmt

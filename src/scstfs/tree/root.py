@@ -20,13 +20,13 @@ from scstfs.sysfs.node import Tree
 from scstfs.sysfs.numbers import in_range, kstrtol, kstrtoul
 from scstfs.sysfs.result import ManagementResult
 from scstfs.sysfs.text import chomp, encode
+from scstfs.sysfs.values import any_nonzero, flag, int32, uint32
 from scstfs.tree import copy_manager, local, trace
 from scstfs.tree.device_groups import DEVICE_GROUPS
 from scstfs.tree.devices import DEVICES
 from scstfs.tree.handlers import HANDLERS, Handlers
 from scstfs.tree.iscsi.driver import DRIVER as ISCSI
 from scstfs.tree.sgv import SGV, Sgv, pools
-from scstfs.tree.values import any_nonzero, flag, int32, uint32
 
 T = TypeVar("T")
 

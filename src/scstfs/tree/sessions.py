@@ -11,10 +11,10 @@ from scstfs.core.session import Session, TgtDev
 from scstfs.sysfs.attr import Attr, raw
 from scstfs.sysfs.directory import DirType, Each, Link, Sub
 from scstfs.sysfs.entry import Entry, itself
+from scstfs.sysfs.values import anything
 from scstfs.tree import paths
 from scstfs.tree.naming import Numbered, number_in, numbered
 from scstfs.tree.protection import checks_failed
-from scstfs.tree.values import anything
 
 
 class Counter(NamedTuple):

@@ -15,7 +15,7 @@ from scstfs.core.buffers import MIN_SHIFT, BufferPool, PoolStatistics
 from scstfs.core.scst import Scst
 from scstfs.sysfs.attr import Attr, raw
 from scstfs.sysfs.directory import DirType, Each
-from scstfs.tree.values import anything
+from scstfs.sysfs.values import anything
 
 _FAMILIES: Final = ("sgv", "sgv-clust", "sgv-dma")
 

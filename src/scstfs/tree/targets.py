@@ -16,10 +16,10 @@ from scstfs.sysfs.entry import Entry, itself
 from scstfs.sysfs.errors import SysfsError, invalid
 from scstfs.sysfs.numbers import kstrtoul
 from scstfs.sysfs.text import chomp
+from scstfs.sysfs.values import first_char, flag, int_zero_or_one
 from scstfs.tree.groups import GROUP, group_rows, groups
 from scstfs.tree.luns import LUNS
 from scstfs.tree.sessions import COUNTERS
-from scstfs.tree.values import first_char, flag, int_zero_or_one
 
 TargetT = TypeVar("TargetT", bound=Target)
 

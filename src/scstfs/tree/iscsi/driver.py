@@ -14,6 +14,7 @@ from scstfs.sysfs.directory import DirType, Each
 from scstfs.sysfs.errors import SysfsError, invalid
 from scstfs.sysfs.mgmt import Command, parse
 from scstfs.sysfs.text import decode, encode
+from scstfs.sysfs.values import flag
 from scstfs.tree.iscsi.accounts import instances
 from scstfs.tree.iscsi.answers import (
     daemon_lines,
@@ -26,7 +27,6 @@ from scstfs.tree.iscsi.answers import (
 from scstfs.tree.iscsi.targets import TARGET
 from scstfs.tree.naming import require_free
 from scstfs.tree.trace import trace_level
-from scstfs.tree.values import flag
 
 _USAGE: Final = (
     'Usage: echo "add_target target_name [parameters]" >mgmt\n'

@@ -11,8 +11,8 @@ from scstfs.iscsi.keys import SESSION_ATTRIBUTES, Key
 from scstfs.sysfs.attr import Attr, raw
 from scstfs.sysfs.directory import DirType, Each
 from scstfs.sysfs.errors import removed
+from scstfs.sysfs.values import flag
 from scstfs.tree.sessions import FORCE_CLOSE, session_type
-from scstfs.tree.values import flag
 
 
 def _of_view(show: Callable[[SessionView], str]) -> Callable[[Session], str]:

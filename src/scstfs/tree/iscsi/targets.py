@@ -17,6 +17,7 @@ from scstfs.sysfs.directory import DirType
 from scstfs.sysfs.errors import SysfsError, invalid
 from scstfs.sysfs.numbers import strtol_prefix
 from scstfs.sysfs.text import encode
+from scstfs.sysfs.values import any_nonzero, first_char, flag, int32
 from scstfs.tree.iscsi.accounts import instances
 from scstfs.tree.iscsi.answers import (
     daemon_lines,
@@ -28,7 +29,6 @@ from scstfs.tree.iscsi.answers import (
 )
 from scstfs.tree.iscsi.sessions import SESSION
 from scstfs.tree.targets import require_unique, target_type
-from scstfs.tree.values import any_nonzero, first_char, flag, int32
 
 
 def _set_enabled(target: IscsiTarget, value: int) -> None:

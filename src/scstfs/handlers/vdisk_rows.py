@@ -1,4 +1,8 @@
-"""Attributes of virtual devices, and which of the four handlers has which."""
+"""What there is to set and to see of a virtual device: a row each, and which handlers have it.
+
+`SETTINGS` are the parameters of ``add_device``; usage text, accepted parameters, attributes, the
+``[key]`` rule and docs/tree.md are made of them. `OTHERS` are attributes that are no parameters.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,25 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from scstfs.handlers import media
-from scstfs.handlers.settings import MIN_BLOCK_SHIFT, NULLIO_SIZE
+from scstfs.handlers import identity_rows, media, protection_rows
+from scstfs.handlers.settings import (
+    MIN_BLOCK_SHIFT,
+    NULLIO_SIZE,
+    Setting,
+    Settings,
+    take_block_size,
+    take_choice,
+    take_dif_filename,
+    take_dif_mode,
+    take_dif_static_app_tag,
+    take_dif_type,
+    take_filename,
+    take_flag,
+    take_nonzero,
+    take_numa_node_id,
+    take_size,
+    take_t10_dev_id,
+)
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi import sense
 from scstfs.sysfs.attr import Attr, spaced_line
@@ -16,9 +37,7 @@ from scstfs.sysfs.directory import DirType
 from scstfs.sysfs.errors import SysfsError, failed, invalid
 from scstfs.sysfs.numbers import kstrtoul
 from scstfs.sysfs.text import BLANKS, decode
-from scstfs.tree import protection
-from scstfs.tree.identity import IDENTITY
-from scstfs.tree.values import (
+from scstfs.sysfs.values import (
     any_nonzero,
     anything,
     flag,
@@ -29,6 +48,15 @@ from scstfs.tree.values import (
 )
 
 _Row = Attr[VdiskDevice, Any]
+
+FILEIO: Final = "vdisk_fileio"
+BLOCKIO: Final = "vdisk_blockio"
+NULLIO: Final = "vdisk_nullio"
+CDROM: Final = "vcdrom"
+
+_FILE_OR_BLOCK: Final = (FILEIO, BLOCKIO)
+_DISKS: Final = (*_FILE_OR_BLOCK, NULLIO)
+_ALL: Final = (*_DISKS, CDROM)
 _MIB_SHIFT: Final = 20
 _ANY_NUMBER: Final = "0, or another number for 1"
 # What SCST copies a number to before it parses it.
@@ -36,20 +64,19 @@ _SMALL_BUFFER: Final = 15
 
 
 def _fixed(
-    name: str,
-    reads: str,
-    get: Callable[[VdiskDevice], bool],
-    since: str,
-    *,
-    default: bool = False,
+    name: str, reads: str, since: str, get: Callable[[VdiskDevice], bool] | None = None
 ) -> _Row:
-    """A switch that is chosen when the device is created."""
+    """A switch that is chosen when the device is created, in the setting of the same name."""
+    default = getattr(Settings(), name)
+
+    def value(device: VdiskDevice) -> bool:
+        return bool(getattr(device.settings, name)) if get is None else get(device)
+
     return Attr(
         name=name,
         mode=0o444,
-        show=lambda device: flag(get(device)),
-        key=lambda device: get(device) is not default,
-        parameter=True,
+        show=lambda device: flag(value(device)),
+        key=lambda device: value(device) is not default,
         since=since,
         reads=f"1 if {reads}, else 0",
         key_when=flag(not default),
@@ -67,7 +94,6 @@ def _switch(
     *,
     default: bool = False,
     queued: bool = False,
-    parameter: bool = True,
     accepts: str = "0 or 1",
 ) -> _Row:
     """A switch that can be changed."""
@@ -80,7 +106,6 @@ def _switch(
         parse=bytes if queued else parse,
         store=(lambda device, data: put(device, parse(data))) if queued else put,
         queued=queued,
-        parameter=parameter,
         since=since,
         reads=f"1 if {reads}, else 0",
         accepts=accepts,
@@ -93,14 +118,14 @@ def _switch(
 # Size
 
 
-def _sizes(*, writable: bool, parameter: bool = False) -> tuple[_Row, ...]:
-    return tuple(
-        _size(name, shift, unit, writable=writable, parameter=parameter)
-        for name, shift, unit in (("size", 0, "bytes"), ("size_mb", _MIB_SHIFT, "MiB"))
-    )
+def _sizes(name: str, shift: int, unit: str) -> dict[str, _Row]:
+    """The size is the device's own where there is no file that has one."""
+    return {
+        handler: _size(name, shift, unit, writable=handler in (BLOCKIO, NULLIO)) for handler in _ALL
+    }
 
 
-def _size(name: str, shift: int, unit: str, *, writable: bool, parameter: bool) -> _Row:
+def _size(name: str, shift: int, unit: str, *, writable: bool) -> _Row:
     return Attr(
         name=name,
         mode=0o644 if writable else 0o444,
@@ -109,7 +134,6 @@ def _size(name: str, shift: int, unit: str, *, writable: bool, parameter: bool) 
         parse=bytes if writable else None,
         store=(lambda device, data: _set_size(device, data, shift)) if writable else None,
         queued=writable,
-        parameter=parameter,
         since="2.0" if shift else "3.0",
         reads=f"the size in {unit}",
         accepts="a decimal number; what follows it is ignored" if writable else "",
@@ -190,8 +214,6 @@ def _filename(
     accepts: str,
     refuses: str,
     effect: str,
-    *,
-    parameter: bool,
 ) -> _Row:
     return Attr(
         name="filename",
@@ -202,7 +224,6 @@ def _filename(
         parse=bytes,
         store=store,
         queued=True,
-        parameter=parameter,
         since="2.0",
         reads="the file behind the device, or none",
         accepts=accepts,
@@ -231,14 +252,13 @@ def _report_threshold(device: VdiskDevice, _value: None) -> None:
         tgt_dev.queue_unit_attention(sense.THIN_SOFT_THRESHOLD_REACHED)
 
 
-# Rows that more than one handler has
+# Rows of settings
 
 _TST: Final[_Row] = Attr(
     name="tst",
     mode=0o444,
     show=lambda device: str(device.settings.tst),
     key=lambda device: device.settings.tst != 1,
-    parameter=True,
     since="3.0",
     reads="task set type: 1 for a task set per session, 0 for a common one",
     key_when="0",
@@ -248,73 +268,18 @@ _BLOCKSIZE: Final[_Row] = Attr(
     mode=0o444,
     show=lambda device: str(int32(1 << device.block_shift)),
     key=lambda device: device.block_shift != MIN_BLOCK_SHIFT,
-    parameter=True,
     since="2.0",
     reads="bytes in a logical block",
     key_when="not 512",
-)
-_OPT_TRANS_LEN: Final[_Row] = Attr(
-    name="opt_trans_len",
-    mode=0o644,
-    show=lambda device: str(device.opt_trans_len),
-    key=lambda device: device.opt_trans_len_set,
-    parse=kstrtoul,
-    store=_set_opt_trans_len,
-    since="3.4",
-    reads="the transfer length (bytes) that the block limits page calls optimal",
-    accepts="a multiple of the block size",
-    refuses="EINVAL: anything else",
-    key_when="written",
-    effect="shows in the block limits page from now on",
-)
-_READ_ONLY: Final = _fixed("read_only", "writing is refused", lambda d: d.settings.read_only, "2.0")
-_WRITE_THROUGH: Final = _fixed(
-    # MODE SELECT (WCE) and a reset change it.
-    "write_through",
-    "writes go to the medium at once",
-    lambda d: d.modes.write_through,
-    "2.0",
-)
-_NV_CACHE: Final = _fixed(
-    "nv_cache", "the cache needs no flushing", lambda d: d.settings.nv_cache, "2.0"
-)
-_REMOVABLE: Final = _fixed(
-    "removable", "the medium is removable", lambda d: d.settings.removable, "2.0"
-)
-_ROTATIONAL: Final = _fixed(
-    "rotational", "the medium rotates", lambda d: d.settings.rotational, "3.0", default=True
 )
 _THIN_PROVISIONED: Final[_Row] = Attr(
     name="thin_provisioned",
     mode=0o444,
     show=lambda device: flag(device.shows_thin_provisioning),
     key=lambda device: device.settings.thin_provisioned is not None,
-    parameter=True,
     since="2.1",
     reads="1 if blocks can be given back (UNMAP), else 0",
     key_when="asked for or against at creation",
-)
-_SOFT_THRESHOLD: Final[_Row] = Attr(
-    name="gen_tp_soft_threshold_reached_UA",
-    mode=0o200,
-    parse=anything,
-    store=_report_threshold,
-    visible=lambda device: device.examined and device.thin,
-    follows=lambda device: device.rows,
-    since="3.3",
-    accepts="anything",
-    effect="initiators are told THIN PROVISIONING SOFT THRESHOLD REACHED",
-)
-_EXPL_ALUA: Final = _switch(
-    "expl_alua",
-    "initiators may change ALUA states",
-    "SET TARGET PORT GROUPS is executed",
-    lambda device: device.expl_alua,
-    _set_expl_alua,
-    any_nonzero,
-    "3.1",
-    parameter=False,
-    accepts=_ANY_NUMBER,
 )
 _LB_PER_PB_EXP: Final = _switch(
     "lb_per_pb_exp",
@@ -325,7 +290,6 @@ _LB_PER_PB_EXP: Final = _switch(
     zero_or_one,
     "3.8",
     default=True,
-    parameter=False,
 )
 _ACTIVE: Final = _switch(
     "active",
@@ -355,7 +319,172 @@ _FILENAME: Final = _filename(
     "an absolute path, while the device is not active",
     "EINVAL: the device is active, or no absolute path",
     "the file is opened when the device becomes active",
-    parameter=True,
+)
+_MEDIUM: Final = _filename(
+    _set_medium,
+    "an absolute path; an empty line takes the medium out",
+    "EBUSY: an initiator prevents removal; EINVAL: no absolute path; the errno of open(2)",
+    "the next command is told that the medium may have changed",
+)
+_ASYNC: Final = _switch(
+    "async",
+    "I/O is asynchronous",
+    "none: I/O always is",
+    lambda device: device.settings.asynchronous,
+    _set_async,
+    zero_or_one,
+    "3.3",
+)
+_BIND_ALUA_STATE: Final = _switch(
+    "bind_alua_state",
+    "the device is closed while its ALUA state allows no access",
+    "from the next ALUA state on: the device is active in the states active and nonoptimized only",
+    lambda device: device.settings.bind_alua_state,
+    _set_bind_alua_state,
+    truncated(any_nonzero, _SMALL_BUFFER),
+    "3.3",
+    default=True,
+    accepts=_ANY_NUMBER,
+)
+
+
+def _of(handlers: tuple[str, ...], row: _Row) -> dict[str, _Row]:
+    return dict.fromkeys(handlers, row)
+
+
+SETTINGS: Final = (
+    Setting("active", take_flag("active"), _FILE_OR_BLOCK, _of(_FILE_OR_BLOCK, _ACTIVE)),
+    Setting("async", take_nonzero("asynchronous"), (FILEIO,), _of((FILEIO,), _ASYNC)),
+    Setting(
+        "bind_alua_state",
+        take_flag("bind_alua_state"),
+        (BLOCKIO,),
+        _of((BLOCKIO,), _BIND_ALUA_STATE),
+    ),
+    Setting("blocksize", take_block_size, _DISKS, _of(_DISKS, _BLOCKSIZE)),
+    Setting("cluster_mode", take_flag("cluster_mode"), _DISKS, _of(_DISKS, _CLUSTER_MODE)),
+    Setting(
+        "dif_filename", take_dif_filename, _FILE_OR_BLOCK, _of(_DISKS, protection_rows.FILENAME)
+    ),
+    Setting("dif_mode", take_dif_mode, _DISKS, _of(_DISKS, protection_rows.MODE)),
+    Setting(
+        "dif_static_app_tag",
+        take_dif_static_app_tag,
+        _DISKS,
+        _of(_DISKS, protection_rows.STATIC_APP_TAG),
+    ),
+    Setting("dif_type", take_dif_type, _DISKS, _of(_DISKS, protection_rows.TYPE)),
+    Setting(
+        "dummy",
+        take_choice("dummy", bool),
+        (NULLIO,),
+        _of((NULLIO,), _fixed("dummy", "INQUIRY says that no device is there", "3.0")),
+    ),
+    Setting(
+        "filename",
+        take_filename,
+        _FILE_OR_BLOCK,
+        {**_of(_FILE_OR_BLOCK, _FILENAME), CDROM: _MEDIUM},
+    ),
+    # All devices have the attribute (`tree.devices`).
+    Setting("numa_node_id", take_numa_node_id, _DISKS),
+    Setting(
+        "nv_cache",
+        take_flag("nv_cache"),
+        _FILE_OR_BLOCK,
+        _of(_FILE_OR_BLOCK, _fixed("nv_cache", "the cache needs no flushing", "2.0")),
+    ),
+    Setting(
+        "o_direct",
+        take_flag("o_direct"),
+        (FILEIO,),
+        _of((FILEIO,), _fixed("o_direct", "the page cache is bypassed", "2.0")),
+    ),
+    Setting(
+        "read_only",
+        take_flag("read_only"),
+        _DISKS,
+        _of(_DISKS, _fixed("read_only", "writing is refused", "2.0")),
+    ),
+    Setting(
+        "removable",
+        take_flag("removable"),
+        _DISKS,
+        _of(_DISKS, _fixed("removable", "the medium is removable", "2.0")),
+    ),
+    Setting(
+        "rotational",
+        take_flag("rotational"),
+        _DISKS,
+        _of(_DISKS, _fixed("rotational", "the medium rotates", "3.0")),
+    ),
+    Setting("size", take_size(0), (NULLIO,), _sizes("size", 0, "bytes")),
+    Setting("size_mb", take_size(_MIB_SHIFT), (NULLIO,), _sizes("size_mb", _MIB_SHIFT, "MiB")),
+    Setting(
+        "thin_provisioned",
+        take_flag("thin_provisioned"),
+        _FILE_OR_BLOCK,
+        _of(_FILE_OR_BLOCK, _THIN_PROVISIONED),
+    ),
+    Setting("tst", take_choice("tst", int), _ALL, _of(_ALL, _TST)),
+    Setting("t10_dev_id", take_t10_dev_id, _DISKS, _of(_ALL, identity_rows.T10_DEV_ID)),
+    Setting(
+        "write_through",
+        take_flag("write_through"),
+        _FILE_OR_BLOCK,
+        # MODE SELECT (WCE) and a reset change it.
+        _of(
+            _FILE_OR_BLOCK,
+            _fixed(
+                "write_through",
+                "writes go to the medium at once",
+                "2.0",
+                lambda device: device.modes.write_through,
+            ),
+        ),
+    ),
+    # No usage text lists it.
+    Setting("lb_per_pb_exp", take_flag("lb_per_pb_exp"), (), _of(_FILE_OR_BLOCK, _LB_PER_PB_EXP)),
+)
+"""In the order of the handlers' usage texts."""
+
+
+# Attributes that are no parameters
+
+_OPT_TRANS_LEN: Final[_Row] = Attr(
+    name="opt_trans_len",
+    mode=0o644,
+    show=lambda device: str(device.opt_trans_len),
+    key=lambda device: device.opt_trans_len_set,
+    parse=kstrtoul,
+    store=_set_opt_trans_len,
+    since="3.4",
+    reads="the transfer length (bytes) that the block limits page calls optimal",
+    accepts="a multiple of the block size",
+    refuses="EINVAL: anything else",
+    key_when="written",
+    effect="shows in the block limits page from now on",
+)
+_SOFT_THRESHOLD: Final[_Row] = Attr(
+    name="gen_tp_soft_threshold_reached_UA",
+    mode=0o200,
+    parse=anything,
+    store=_report_threshold,
+    visible=lambda device: device.examined and device.thin,
+    follows=lambda device: device.rows,
+    since="3.3",
+    accepts="anything",
+    effect="initiators are told THIN PROVISIONING SOFT THRESHOLD REACHED",
+)
+_EXPL_ALUA: Final = _switch(
+    "expl_alua",
+    "initiators may change ALUA states",
+    "SET TARGET PORT GROUPS is executed",
+    lambda device: device.expl_alua,
+    _set_expl_alua,
+    any_nonzero,
+    "3.1",
+    accepts=_ANY_NUMBER,
 )
 _RESYNC_SIZE: Final[_Row] = Attr(
     name="resync_size",
@@ -380,114 +509,41 @@ _SYNC: Final[_Row] = Attr(
     refuses="the errno of fdatasync(2)",
     effect="what was written is durable when this returns",
 )
-
-_FILE_OR_BLOCK: Final = (
-    _ACTIVE,
-    _BLOCKSIZE,
-    _OPT_TRANS_LEN,
-    _READ_ONLY,
-    _WRITE_THROUGH,
-    _THIN_PROVISIONED,
-    _SOFT_THRESHOLD,
-    _TST,
-    _ROTATIONAL,
-    _EXPL_ALUA,
-    _NV_CACHE,
-    _REMOVABLE,
-    _FILENAME,
-    _CLUSTER_MODE,
-    _RESYNC_SIZE,
-    _SYNC,
-    _LB_PER_PB_EXP,
-    *IDENTITY,
-    *protection.ROWS,
+_READ_ZERO: Final = _switch(
+    "read_zero",
+    "reads give zeros",
+    "0: reads give whatever the buffer held",
+    lambda device: device.read_zero,
+    VdiskDevice.set_read_zero,
+    truncated(zero_or_one, _SMALL_BUFFER),
+    "3.1",
 )
 
-FILEIO: Final[DirType[VdiskDevice]] = DirType(
-    "vdisk_fileio",
-    (
-        *_FILE_OR_BLOCK,
-        *_sizes(writable=False),
-        _fixed("o_direct", "the page cache is bypassed", lambda d: d.settings.o_direct, "2.0"),
-        _switch(
-            "async",
-            "I/O is asynchronous",
-            "none: I/O always is",
-            lambda device: device.settings.asynchronous,
-            _set_async,
-            zero_or_one,
-            "3.3",
-        ),
-    ),
+OTHERS: Final[tuple[tuple[_Row, tuple[str, ...]], ...]] = (
+    (_OPT_TRANS_LEN, _DISKS),
+    (_SOFT_THRESHOLD, _FILE_OR_BLOCK),
+    (_EXPL_ALUA, _FILE_OR_BLOCK),
+    (_RESYNC_SIZE, _FILE_OR_BLOCK),
+    (_SYNC, _FILE_OR_BLOCK),
+    (_READ_ZERO, (NULLIO,)),
+    *((row, _ALL) for row in identity_rows.OTHERS),
 )
+"""Each with the handlers that have it."""
 
-BLOCKIO: Final[DirType[VdiskDevice]] = DirType(
-    "vdisk_blockio",
-    (
-        *_FILE_OR_BLOCK,
-        *_sizes(writable=True),
-        _switch(
-            "bind_alua_state",
-            "the device is closed while its ALUA state allows no access",
-            "from the next ALUA state on: the device is active in the states active and "
-            "nonoptimized only",
-            lambda device: device.settings.bind_alua_state,
-            _set_bind_alua_state,
-            truncated(any_nonzero, _SMALL_BUFFER),
-            "3.3",
-            default=True,
-            accepts=_ANY_NUMBER,
-        ),
-    ),
-)
 
-NULLIO: Final[DirType[VdiskDevice]] = DirType(
-    "vdisk_nullio",
-    (
-        _BLOCKSIZE,
-        _OPT_TRANS_LEN,
-        _READ_ONLY,
-        _TST,
-        _ROTATIONAL,
-        _REMOVABLE,
-        _CLUSTER_MODE,
-        *_sizes(writable=True, parameter=True),
-        _fixed("dummy", "INQUIRY says that no device is there", lambda d: d.settings.dummy, "3.0"),
-        _switch(
-            "read_zero",
-            "reads give zeros",
-            "0: reads give whatever the buffer held",
-            lambda device: device.read_zero,
-            VdiskDevice.set_read_zero,
-            truncated(zero_or_one, _SMALL_BUFFER),
-            "3.1",
-            parameter=False,
-        ),
-        *IDENTITY,
-        *protection.ROWS_WITHOUT_FILE,
-    ),
-)
+def usage(handler: str) -> tuple[str, ...]:
+    """The parameters that the usage text of *handler* lists."""
+    return tuple(setting.name for setting in SETTINGS if handler in setting.handlers)
 
-CDROM: Final[DirType[VdiskDevice]] = DirType(
-    "vcdrom",
-    (
-        *_sizes(writable=False),
-        _TST,
-        _filename(
-            _set_medium,
-            "an absolute path; an empty line takes the medium out",
-            "EBUSY: an initiator prevents removal; EINVAL: no absolute path; the errno of open(2)",
-            "the next command is told that the medium may have changed",
-            parameter=False,
-        ),
-        *(replace(row, parameter=False) for row in IDENTITY),
-    ),
-)
 
-DEVICES: Final[dict[str, DirType[VdiskDevice]]] = {
-    "vdisk_fileio": FILEIO,
-    "vdisk_blockio": BLOCKIO,
-    "vdisk_nullio": NULLIO,
-    "vcdrom": CDROM,
-}
-"""By the handler's name."""
+def _rows(handler: str) -> DirType[VdiskDevice]:
+    shown = (
+        replace(setting.rows[handler], parameter=handler in setting.handlers)
+        for setting in SETTINGS
+        if handler in setting.rows
+    )
+    return DirType(handler, (*shown, *(row for row, handlers in OTHERS if handler in handlers)))
+
+
+ROWS: Final = {handler: _rows(handler) for handler in _ALL}
+"""The attributes of virtual devices by their handler's name."""

@@ -52,7 +52,6 @@ def _text(name: str, reads: str, key: Callable[[str, VdiskDevice], bool], since:
         parse=partial(parse_text, name),
         binary=True,
         store=partial(_store, name),
-        parameter=name == "t10_dev_id",
         since=since,
         reads=reads,
         accepts=f"a line of at most {TEXT_LIMITS[name]} bytes",
@@ -81,15 +80,19 @@ def _number(name: str, reads: str, parse: Callable[[bytes], bytes], accepts: str
     )
 
 
-IDENTITY: Final[tuple[_Row, ...]] = (
+T10_DEV_ID: Final = _text(
+    "t10_dev_id", "identifier in the device identification page", _was_set, "2.0"
+)
+
+OTHERS: Final[tuple[_Row, ...]] = (
     _text("t10_vend_id", "T10 vendor identification", _was_set, "3.0"),
     _text("vend_specific_id", "vendor specific identifier behind the T10 vendor", _was_set, "3.0"),
     _text("prod_id", "product identification", _was_set, "3.0"),
     _text("prod_rev_lvl", "product revision level", _was_set, "3.0"),
     _text("scsi_device_name", "SCSI name string of the device", _is_there, "3.0"),
-    _text("t10_dev_id", "identifier in the device identification page", _was_set, "2.0"),
     _number("naa_id", "NAA identifier", parse_naa_id, "16 (from 2, 3 or 5 on) or 32 (from 6 on)"),
     _number("eui64_id", "EUI-64 identifier", parse_eui64_id, "16, 24 or 32"),
     _text("usn", "unit serial number", _was_set, "2.0"),
     _text("inq_vend_specific", "vendor specific bytes of standard INQUIRY data", _is_there, "3.0"),
 )
+"""All but `T10_DEV_ID`, which is a parameter, too."""

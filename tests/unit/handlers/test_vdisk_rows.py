@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from scstfs.handlers import vdisk_rows
 from scstfs.handlers.base import VdiskHandler
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.local import LocalSession, open_session
@@ -13,7 +14,7 @@ from scstfs.scsi.sense import decode
 from scstfs.scsi.status import Status
 from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import declared
-from scstfs.tree import devices, vdisk
+from scstfs.tree import devices
 from tests.support.fake_store import FakeStore
 from tests.support.whole import Whole
 
@@ -41,7 +42,7 @@ def code(sense: bytes) -> tuple[int, int, int] | None:
 async def test_rows_say_which_parameters_there_are(everything: Whole, name: str) -> None:
     handler = everything.scst.handlers[name]
     assert isinstance(handler, VdiskHandler)
-    rows = (*vdisk.DEVICES[name].entries, *devices.DEVICE.entries)
+    rows = (*vdisk_rows.ROWS[name].entries, *devices.DEVICE.entries)
     named = {row.name for row in rows if isinstance(row, Attr) and row.parameter}
     # vcdrom lists only one of what all devices have.
     assert named - {"numa_node_id"} == set(handler.usage) - {"numa_node_id"}
@@ -50,7 +51,7 @@ async def test_rows_say_which_parameters_there_are(everything: Whole, name: str)
 def test_all_handlers_show_the_same_name_in_the_same_way() -> None:
     modes = {"filename": 1, "size": 2, "size_mb": 2}
     seen: dict[str, set[int]] = {}
-    for dirtype in vdisk.DEVICES.values():
+    for dirtype in vdisk_rows.ROWS.values():
         for path, row in declared(dirtype):
             assert isinstance(row, Attr)
             seen.setdefault(path, set()).add(row.mode)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from scstfs.sysfs import values
 from scstfs.sysfs.errors import SysfsError
-from scstfs.tree import values
 
 
 @pytest.mark.parametrize(
