@@ -42,7 +42,7 @@ type: $(DEV_READY) ## check types
 
 docs: $(RUN_READY) ## make the pages anew that are made of tables: docs/opcodes.md, docs/tree.md
 	$(VENV)/bin/python -m scstfs.scsi.document >docs/opcodes.md
-	$(VENV)/bin/python -m scstfs.tree.document >docs/tree.md
+	$(VENV)/bin/python -m scstfs.document >docs/tree.md
 
 fuzz: $(FUZZ_READY) ## look for input that breaks something (options: ARGS='login --seconds 600')
 	@exec $(VENV)/bin/python -m fuzz $(ARGS)

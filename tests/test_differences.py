@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scstfs.handlers.passed import COMMAND_TIMEOUT, NO_ANSWER
+from scstfs.layout import LAYOUT
 from scstfs.scsi.cdb import opcode_table
 from scstfs.scsi.commands import EXTENSIONS
 from scstfs.scsi.opcodes import DeviceType, Feature
 from scstfs.scsi.sense import ABORTED
 from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import EachAttr, declared
-from scstfs.tree.root import ROOT
 from tests.golden.test_scsi_recording import DIFFERENCES
 from tests.support.recordings import SCST_USER
 
@@ -61,7 +61,7 @@ def test_every_recorded_answer_that_differs_is_listed() -> None:
 def without_effect() -> set[str]:
     """The attributes that say so of themselves."""
     found = set()
-    for path, entry in declared(ROOT):
+    for path, entry in declared(LAYOUT.root()):
         attr = entry.attr if isinstance(entry, EachAttr) else entry
         if isinstance(attr, Attr) and attr.effect.startswith("none"):
             found.add(path.rpartition("/")[2])

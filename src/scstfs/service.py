@@ -11,7 +11,6 @@ from typing import Final
 
 import trio
 
-from scstfs import tree
 from scstfs.core import execute
 from scstfs.core.device import DevHandler
 from scstfs.core.runtime import TrioRuntime
@@ -27,6 +26,7 @@ from scstfs.fuse.requests import RequestWait
 from scstfs.handlers.kinds import vdisk_handlers
 from scstfs.handlers.passthrough import ScsiBus, pass_through_handlers
 from scstfs.handlers.uevents import watch_scsi_devices
+from scstfs.layout import LAYOUT
 from scstfs.persist.state import StateDirectory
 
 log: Final = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class TargetService:
         self.iscsi.live = self.server
         self.local = LocalDriver(scst)
         self.scsi_bus = ScsiBus(scst)
-        self.tree = tree.build(scst)
+        self.tree = LAYOUT.build(scst)
         self.operations = Operations(self.tree)
         self._requests = RequestWait()
         self.server.flusher.urgent = self._requests.waiting

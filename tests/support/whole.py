@@ -9,7 +9,6 @@ from pathlib import Path
 
 import trio.testing
 
-from scstfs import tree
 from scstfs.core import execute
 from scstfs.core.device import DevHandler
 from scstfs.core.runtime import TrioRuntime
@@ -19,6 +18,7 @@ from scstfs.drivers.iscsi.config import IscsiDriver, NotLive
 from scstfs.drivers.local import LocalDriver
 from scstfs.handlers.kinds import vdisk_handlers
 from scstfs.handlers.passthrough import pass_through_handlers
+from scstfs.layout import LAYOUT
 from scstfs.persist.state import StateDirectory
 from scstfs.sysfs.errors import SysfsError
 from scstfs.sysfs.node import Tree
@@ -50,7 +50,7 @@ class Whole:
         handlers: list[DevHandler] = [*vdisk_handlers(), *pass_through_handlers()]
         for handler in handlers:
             scst.handlers[handler.name] = handler
-        self.tree: Tree = tree.build(scst)
+        self.tree: Tree = LAYOUT.build(scst)
 
     async def write(self, path: str, text: str | bytes) -> None:
         """One write(2) to an attribute; SysfsError when it is refused."""

@@ -159,6 +159,11 @@ class Device:
         self.alive = True
 
     @property
+    def sysfs_path(self) -> str | None:
+        """Where the link ``scsi_device`` leads; None where the device is none of this machine's."""
+        return None
+
+    @property
     def blocks(self) -> int:
         """Logical blocks that can be addressed."""
         return 0

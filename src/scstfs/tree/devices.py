@@ -1,4 +1,4 @@
-"""``devices/``: what all devices have; `scstfs.handlers.vdisk_rows` adds what virtual ones have."""
+"""``devices/``: what all devices have; their handlers bring what else there is."""
 
 from __future__ import annotations
 
@@ -12,19 +12,17 @@ from typing import Any, Final, NamedTuple
 from scstfs.core.device import Device, ThreadsPoolType
 from scstfs.core.scst import Scst
 from scstfs.core.waiting import settled
-from scstfs.handlers import vdisk_rows
-from scstfs.handlers.scsi_device import ScsiDevice
 from scstfs.observable import Observable
 from scstfs.persist.reservations import SavedReservations
 from scstfs.persist.state import ReservationsFile
 from scstfs.scsi.opcodes import DeviceType
 from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import DirType, Each, EachLink, Include, Link, Sub
-from scstfs.sysfs.entry import itself
+from scstfs.sysfs.entry import Entry, itself
 from scstfs.sysfs.errors import SysfsError, failed, invalid, removed
 from scstfs.sysfs.numbers import in_range, kstrtol, prefix_keyword
 from scstfs.sysfs.text import BLANKS, first_line
-from scstfs.sysfs.values import anything, flag, int32, natural, zero_or_one
+from scstfs.sysfs.values import anything, flag, int32, natural
 from scstfs.tree import paths
 from scstfs.tree.naming import Numbered, number_in, numbered
 
@@ -56,7 +54,7 @@ def type_text(kind: DeviceType) -> str:
 # Threads
 
 
-def _rows(device: Device) -> Observable:
+def _own_rows(device: Device) -> Observable:
     return device.rows
 
 
@@ -229,42 +227,6 @@ async def _set_block(device: Device, block: _Block) -> None:
         raise SysfsError(errno.EBUSY, f"Commands of device {device.name} do not end")
 
 
-# Cluster mode of pass-through disks
-
-
-def _set_cluster_mode(device: Device, data: bytes) -> None:
-    # SCST parses in the queued work, so that a refusal counts as an outcome.
-    device.cluster_mode = zero_or_one(data)
-
-
-SCSI_DISK: Final[DirType[Device]] = DirType(
-    "dev_disk",
-    (
-        Attr(
-            name="cluster_mode",
-            mode=0o644,
-            show=lambda device: flag(device.cluster_mode),
-            key=lambda device: device.cluster_mode,
-            parse=bytes,
-            store=_set_cluster_mode,
-            queued=True,
-            since="3.1",
-            reads="1 in cluster mode",
-            accepts="0 or 1",
-            refuses="EINVAL: anything else",
-            key_when="1",
-            effect="none: there is no cluster to share reservations with",
-        ),
-    ),
-)
-
-_HANDLER_ROWS: Final[Mapping[str, DirType[Any]]] = {**vdisk_rows.ROWS, "dev_disk": SCSI_DISK}
-
-
-def _rows_of_handler(device: Device) -> DirType[Any] | None:
-    return None if device.handler is None else _HANDLER_ROWS.get(device.handler.name)
-
-
 # Exports
 
 
@@ -289,155 +251,154 @@ _EXPORTED: Final[DirType[Device]] = DirType(
 )
 
 
-def _scsi_device(device: Device) -> str | None:
-    return device.sysfs_path if isinstance(device, ScsiDevice) else None
-
-
 def _handler(device: Device) -> paths.Path | None:
     return None if device.handler is None else paths.handler(device.handler)
 
 
-DEVICE: Final[DirType[Device]] = DirType(
-    "device",
-    (
-        Attr(
-            name="type",
-            mode=0o444,
-            show=lambda device: type_text(device.type),
-            since="2.0",
-            reads="SCSI device type, as a number and in words",
-        ),
-        Attr(
-            name="threads_num",
-            mode=0o644,
-            show=lambda device: str(device.threads_num),
-            key=lambda device: device.threads_num != _default_threads(device),
-            parse=lambda data: int32(natural(data)),
-            admit=lambda device, number: _may_set_threads(device) and number != device.threads_num,
-            store=_set_threads_num,
-            queued=True,
-            visible=_has_handler,
-            follows=_rows,
-            since="2.0",
-            reads="worker threads for the device's I/O, 0 for the common ones (`/threads`)",
-            accepts="0 or more",
-            refuses="EINVAL: negative numbers, anything else; EPERM: after a number from 2**31 on "
-            "that counted as negative",
-            key_when="not the handler's default (vdisk_fileio, vcdrom: 8; *_perf: 0; others: 1)",
-            effect="threads are made when they are first needed",
-        ),
-        Attr(
-            name="threads_pool_type",
-            mode=0o644,
-            show=_show_pool_type,
-            key=_is_other_pool_type,
-            parse=_parse_pool_type,
-            binary=True,
-            admit=lambda device, kind: (
-                _may_set_threads(device) and kind is not device.threads_pool_type
-            ),
-            store=_set_pool_type,
-            queued=True,
-            visible=_has_handler,
-            follows=_rows,
-            since="2.0",
-            reads="per_initiator, shared, Async where threads_num is 0, or Not valid where it is "
-            "negative",
-            accepts="per_initiator or shared in any case; an initial without newline is enough",
-            refuses="EINVAL: anything else; EPERM: threads_num is negative",
-            key_when="shared",
-            effect="whether each session has threads_num threads or all share them",
-        ),
-        Attr(
-            name="max_tgt_dev_commands",
-            mode=0o644,
-            show=lambda device: str(device.max_tgt_dev_commands),
-            key=lambda device: device.max_tgt_dev_commands != _default_commands(device),
-            parse=natural,
-            store=_set_max_commands,
-            since="3.3",
-            reads="commands that one session may have under way at the device",
-            accepts="0 or more",
-            refuses="EINVAL: negative numbers, anything else",
-            key_when="not 64 (0 while a SCSI device has no handler)",
-            effect="more get TASK SET FULL, or BUSY if the session has no other",
-        ),
-        Attr(
-            name="numa_node_id",
-            mode=0o644,
-            show=lambda device: str(device.numa_node_id),
-            key=lambda device: device.numa_node_id != -1,
-            parse=in_range(kstrtol, -1),
-            store=_set_numa_node,
-            parameter=True,
-            since="3.3",
-            reads="the NUMA node, -1 for none in particular",
-            accepts="-1 or more",
-            refuses="EINVAL: anything else",
-            key_when="not -1",
-            effect="none",
-        ),
-        Attr(
-            name="pr_file_name",
-            mode=0o644,
-            show=_pr_file_name,
-            key=lambda device: device.pr_file_name is not None,
-            parse=first_line,
-            admit=_may_set_pr_file_name,
-            store=_set_pr_file_name,
-            queued=True,
-            since="3.0",
-            reads="where persistent reservations are kept",
-            accepts="an absolute path of a file or block device; an empty line for the default",
-            refuses="EPERM: cluster mode; EBUSY: a session has the device, and be it the copy "
-            "manager's; EINVAL: no such path; ENOENT: its directory is missing",
-            key_when="set",
-            effect="reservations are loaded from there; if nothing is there, they move there",
-        ),
-        Attr(
-            name="dump_prs",
-            mode=0o200,
-            parse=anything,
-            store=_dump_reservations,
-            since="2.0",
-            accepts="anything",
-            effect="persistent reservations are written to the log",
-        ),
-        Attr(
-            name="block",
-            mode=0o644,
-            show=lambda device: (
-                f"{device.tasks.external_blocks} {flag(device.tasks.pending_blocks)}"
-            ),
-            parse=_parse_block,
-            store=_set_block,
-            since="3.1",
-            reads="how many times the device is blocked, and 1 if that still waits for commands",
-            accepts="1: block and wait for running commands; 1 1 and any text: block without "
-            "waiting; 0: undo one",
-            refuses="EINVAL: anything else",
-            effect="commands wait while the device is blocked",
-        ),
-        Include(choose=_rows_of_handler, among=tuple(_HANDLER_ROWS.values()), follows=_rows),
-        Link(name="handler", target=_handler, follows=_rows, about="to its handler, if it has one"),
-        Link(
-            name="scsi_device",
-            target=_scsi_device,
-            about="to what it is in /sys/devices, if it is there",
-        ),
-        Sub(name="exported", dirtype=_EXPORTED, of=itself, about="the LUNs under which it is seen"),
+_ROWS: Final[tuple[Entry[Device], ...]] = (
+    Attr(
+        name="type",
+        mode=0o444,
+        show=lambda device: type_text(device.type),
+        since="2.0",
+        reads="SCSI device type, as a number and in words",
     ),
+    Attr(
+        name="threads_num",
+        mode=0o644,
+        show=lambda device: str(device.threads_num),
+        key=lambda device: device.threads_num != _default_threads(device),
+        parse=lambda data: int32(natural(data)),
+        admit=lambda device, number: _may_set_threads(device) and number != device.threads_num,
+        store=_set_threads_num,
+        queued=True,
+        visible=_has_handler,
+        follows=_own_rows,
+        since="2.0",
+        reads="worker threads for the device's I/O, 0 for the common ones (`/threads`)",
+        accepts="0 or more",
+        refuses="EINVAL: negative numbers, anything else; EPERM: after a number from 2**31 on "
+        "that counted as negative",
+        key_when="not the handler's default (vdisk_fileio, vcdrom: 8; *_perf: 0; others: 1)",
+        effect="threads are made when they are first needed",
+    ),
+    Attr(
+        name="threads_pool_type",
+        mode=0o644,
+        show=_show_pool_type,
+        key=_is_other_pool_type,
+        parse=_parse_pool_type,
+        binary=True,
+        admit=lambda device, kind: (
+            _may_set_threads(device) and kind is not device.threads_pool_type
+        ),
+        store=_set_pool_type,
+        queued=True,
+        visible=_has_handler,
+        follows=_own_rows,
+        since="2.0",
+        reads="per_initiator, shared, Async where threads_num is 0, or Not valid where it is "
+        "negative",
+        accepts="per_initiator or shared in any case; an initial without newline is enough",
+        refuses="EINVAL: anything else; EPERM: threads_num is negative",
+        key_when="shared",
+        effect="whether each session has threads_num threads or all share them",
+    ),
+    Attr(
+        name="max_tgt_dev_commands",
+        mode=0o644,
+        show=lambda device: str(device.max_tgt_dev_commands),
+        key=lambda device: device.max_tgt_dev_commands != _default_commands(device),
+        parse=natural,
+        store=_set_max_commands,
+        since="3.3",
+        reads="commands that one session may have under way at the device",
+        accepts="0 or more",
+        refuses="EINVAL: negative numbers, anything else",
+        key_when="not 64 (0 while a SCSI device has no handler)",
+        effect="more get TASK SET FULL, or BUSY if the session has no other",
+    ),
+    Attr(
+        name="numa_node_id",
+        mode=0o644,
+        show=lambda device: str(device.numa_node_id),
+        key=lambda device: device.numa_node_id != -1,
+        parse=in_range(kstrtol, -1),
+        store=_set_numa_node,
+        parameter=True,
+        since="3.3",
+        reads="the NUMA node, -1 for none in particular",
+        accepts="-1 or more",
+        refuses="EINVAL: anything else",
+        key_when="not -1",
+        effect="none",
+    ),
+    Attr(
+        name="pr_file_name",
+        mode=0o644,
+        show=_pr_file_name,
+        key=lambda device: device.pr_file_name is not None,
+        parse=first_line,
+        admit=_may_set_pr_file_name,
+        store=_set_pr_file_name,
+        queued=True,
+        since="3.0",
+        reads="where persistent reservations are kept",
+        accepts="an absolute path of a file or block device; an empty line for the default",
+        refuses="EPERM: cluster mode; EBUSY: a session has the device, and be it the copy "
+        "manager's; EINVAL: no such path; ENOENT: its directory is missing",
+        key_when="set",
+        effect="reservations are loaded from there; if nothing is there, they move there",
+    ),
+    Attr(
+        name="dump_prs",
+        mode=0o200,
+        parse=anything,
+        store=_dump_reservations,
+        since="2.0",
+        accepts="anything",
+        effect="persistent reservations are written to the log",
+    ),
+    Attr(
+        name="block",
+        mode=0o644,
+        show=lambda device: f"{device.tasks.external_blocks} {flag(device.tasks.pending_blocks)}",
+        parse=_parse_block,
+        store=_set_block,
+        since="3.1",
+        reads="how many times the device is blocked, and 1 if that still waits for commands",
+        accepts="1: block and wait for running commands; 1 1 and any text: block without "
+        "waiting; 0: undo one",
+        refuses="EINVAL: anything else",
+        effect="commands wait while the device is blocked",
+    ),
+    Link(name="handler", target=_handler, follows=_own_rows, about="to its handler, if it has one"),
+    Link(
+        name="scsi_device",
+        target=lambda device: device.sysfs_path,
+        about="to what it is in /sys/devices, if it is there",
+    ),
+    Sub(name="exported", dirtype=_EXPORTED, of=itself, about="the LUNs under which it is seen"),
 )
 
-DEVICES: Final[DirType[Scst]] = DirType(
-    "devices",
-    (
-        Each(
-            children=lambda scst: scst.devices,
-            get=lambda scst, name: scst.devices.get(name),
-            dirtype=DEVICE,
-            label="DEVICE",
-            about="a device: virtual ones by their name, SCSI devices of this machine as H:C:I:L",
+
+def devices_type(rows: Mapping[str, DirType[Any]]) -> DirType[Scst]:
+    """``devices/``, where *rows* are what the handlers add to the directories of their devices."""
+
+    def choose(device: Device) -> DirType[Any] | None:
+        return None if device.handler is None else rows.get(device.handler.name)
+
+    of_handler = Include(choose=choose, among=tuple(rows.values()), follows=_own_rows)
+    return DirType(
+        "devices",
+        (
+            Each(
+                children=lambda scst: scst.devices,
+                get=lambda scst, name: scst.devices.get(name),
+                dirtype=DirType("device", (*_ROWS, of_handler)),
+                label="DEVICE",
+                about="a device: virtual ones by their name, SCSI devices of this machine as "
+                "H:C:I:L",
+            ),
         ),
-    ),
-)
+    )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final
 
 from scstfs import __version__
 from scstfs.core.scst import Scst
+from scstfs.core.target import TargetDriver
 from scstfs.core.waiting import settled
-from scstfs.drivers.copy_manager import CopyManager
-from scstfs.drivers.iscsi.config import IscsiDriver
-from scstfs.drivers.local import LocalDriver
 from scstfs.sysfs.attr import Attr, optional_line, raw
 from scstfs.sysfs.directory import DirType, Sub
 from scstfs.sysfs.errors import SysfsError, invalid
@@ -21,14 +21,11 @@ from scstfs.sysfs.numbers import in_range, kstrtol, kstrtoul
 from scstfs.sysfs.result import ManagementResult
 from scstfs.sysfs.text import chomp, encode
 from scstfs.sysfs.values import any_nonzero, flag, int32, uint32
-from scstfs.tree import copy_manager, local, trace
+from scstfs.tree import trace
 from scstfs.tree.device_groups import DEVICE_GROUPS
-from scstfs.tree.devices import DEVICES
-from scstfs.tree.handlers import HANDLERS, Handlers
-from scstfs.tree.iscsi.driver import DRIVER as ISCSI
+from scstfs.tree.devices import devices_type
+from scstfs.tree.handlers import Handler, Handlers, handlers_type
 from scstfs.tree.sgv import SGV, Sgv, pools
-
-T = TypeVar("T")
 
 INTERFACE_VERSION: Final = "3.10.0"
 """Of SCST, whose interface this is."""
@@ -58,14 +55,78 @@ class Root:
     sgv: Sgv
 
 
-def build(
-    scst: Scst, result: ManagementResult | None = None, version: Version | None = None
-) -> Tree:
-    """The tree of *scst*; *result* is what queued commands leave in ``last_sysfs_mgmt_res``."""
-    result = ManagementResult() if result is None else result
-    version = Version() if version is None else version
-    root = Root(scst, result, version, Handlers(scst), Sgv(pools(scst)))
-    return Tree(ROOT, root, result)
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """What drivers and handlers bring along.
+
+    Attributes:
+        drivers: the directories of drivers, by name, each with what it is about.
+        handler: the directory of a handler.
+        devices: what a handler's devices have besides what all have, by the handler's name.
+    """
+
+    drivers: Mapping[str, tuple[DirType[Any], str]]
+    handler: DirType[Handler]
+    devices: Mapping[str, DirType[Any]]
+
+    def build(
+        self, scst: Scst, result: ManagementResult | None = None, version: Version | None = None
+    ) -> Tree:
+        """The tree of *scst*; queued commands leave *result* in ``last_sysfs_mgmt_res``."""
+        result = ManagementResult() if result is None else result
+        version = Version() if version is None else version
+        root = Root(scst, result, version, Handlers(scst, self.handler), Sgv(pools(scst)))
+        return Tree(self.root(), root, result)
+
+    def root(self) -> DirType[Root]:
+        """The type of the root directory."""
+        return DirType(
+            "root",
+            (
+                *_ATTRIBUTES,
+                Sub(
+                    name="targets",
+                    dirtype=self._targets(),
+                    of=lambda root: root.scst,
+                    about="target drivers",
+                ),
+                Sub(
+                    name="devices",
+                    dirtype=devices_type(self.devices),
+                    of=lambda root: root.scst,
+                    about="what can be exported",
+                ),
+                Sub(
+                    name="sgv", dirtype=SGV, of=lambda root: root.sgv, about="pools of data buffers"
+                ),
+                Sub(
+                    name="handlers",
+                    dirtype=handlers_type(self.handler),
+                    of=lambda root: root.handlers,
+                    about="where devices come from",
+                ),
+                Sub(
+                    name="device_groups",
+                    dirtype=DEVICE_GROUPS,
+                    of=lambda root: root.scst,
+                    about="asymmetric access (ALUA): which targets lead to which devices, and how "
+                    "well",
+                ),
+            ),
+        )
+
+    def _targets(self) -> DirType[Scst]:
+        return DirType(
+            "targets",
+            tuple(
+                Sub(name=name, dirtype=dirtype, of=partial(_driver, name), about=about)
+                for name, (dirtype, about) in self.drivers.items()
+            ),
+        )
+
+
+def _driver(name: str, scst: Scst) -> TargetDriver | None:
+    return scst.drivers.get(name)
 
 
 def _version_text(root: Root) -> str:
@@ -288,59 +349,5 @@ _ATTRIBUTES: Final[tuple[Attr[Root, Any], ...]] = (
         refuses="EINVAL: a longer name",
         key_when="set",
         effect="none: there is no cluster to share reservations with",
-    ),
-)
-
-
-def _driver(scst: Scst, name: str, kind: type[T]) -> T | None:
-    driver = scst.drivers.get(name)
-    return driver if isinstance(driver, kind) else None
-
-
-_TARGETS: Final[DirType[Scst]] = DirType(
-    "targets",
-    (
-        Sub(
-            name="copy_manager",
-            dirtype=copy_manager.DRIVER,
-            about="copies between devices, without a transport",
-            of=lambda scst: _driver(scst, "copy_manager", CopyManager),
-        ),
-        Sub(
-            name="iscsi",
-            dirtype=ISCSI,
-            about="iSCSI",
-            of=lambda scst: _driver(scst, "iscsi", IscsiDriver),
-        ),
-        Sub(
-            name="scst_local",
-            dirtype=local.DRIVER,
-            about="sessions inside this process",
-            of=lambda scst: _driver(scst, "scst_local", LocalDriver),
-        ),
-    ),
-)
-
-ROOT: Final[DirType[Root]] = DirType(
-    "root",
-    (
-        *_ATTRIBUTES,
-        Sub(name="targets", dirtype=_TARGETS, of=lambda root: root.scst, about="target drivers"),
-        Sub(
-            name="devices", dirtype=DEVICES, of=lambda root: root.scst, about="what can be exported"
-        ),
-        Sub(name="sgv", dirtype=SGV, of=lambda root: root.sgv, about="pools of data buffers"),
-        Sub(
-            name="handlers",
-            dirtype=HANDLERS,
-            of=lambda root: root.handlers,
-            about="where devices come from",
-        ),
-        Sub(
-            name="device_groups",
-            dirtype=DEVICE_GROUPS,
-            of=lambda root: root.scst,
-            about="asymmetric access (ALUA): which targets lead to which devices, and how well",
-        ),
     ),
 )

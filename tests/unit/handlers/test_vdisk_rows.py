@@ -14,7 +14,6 @@ from scstfs.scsi.sense import decode
 from scstfs.scsi.status import Status
 from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import declared
-from scstfs.tree import devices
 from tests.support.fake_store import FakeStore
 from tests.support.whole import Whole
 
@@ -42,10 +41,10 @@ def code(sense: bytes) -> tuple[int, int, int] | None:
 async def test_rows_say_which_parameters_there_are(everything: Whole, name: str) -> None:
     handler = everything.scst.handlers[name]
     assert isinstance(handler, VdiskHandler)
-    rows = (*vdisk_rows.ROWS[name].entries, *devices.DEVICE.entries)
+    rows = vdisk_rows.ROWS[name].entries
     named = {row.name for row in rows if isinstance(row, Attr) and row.parameter}
-    # vcdrom lists only one of what all devices have.
-    assert named - {"numa_node_id"} == set(handler.usage) - {"numa_node_id"}
+    # All devices have the attribute of that name.
+    assert named == set(handler.usage) - {"numa_node_id"}
 
 
 def test_all_handlers_show_the_same_name_in_the_same_way() -> None:

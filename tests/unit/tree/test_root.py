@@ -6,9 +6,9 @@ import pytest
 import trio
 
 from scstfs import __version__
+from scstfs.layout import LAYOUT
 from scstfs.local import open_session
 from scstfs.sysfs.directory import declared
-from scstfs.tree.root import ROOT
 from tests.support.sessions import open_session as log_in
 from tests.support.whole import Whole
 
@@ -164,6 +164,6 @@ async def test_nothing_in_the_tree_is_called_twice_or_fails_to_be_read(everythin
 
 def test_every_declared_row_has_a_release() -> None:
     releases = re.compile(r"2\.[01]|3\.([0-9]|10)")
-    for path, entry in declared(ROOT):
+    for path, entry in declared(LAYOUT.root()):
         since = getattr(entry, "since", None)
         assert since is None or releases.fullmatch(since), path

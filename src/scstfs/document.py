@@ -1,4 +1,4 @@
-"""docs/tree.md, made of the tables of the tree: ``python -m scstfs.tree.document``.
+"""docs/tree.md, made of the tables of the tree: ``python -m scstfs.document``.
 
 What several drivers or handlers have in common is told once, with the names of those that have it
 where they are not all.
@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from scstfs.layout import LAYOUT
 from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import DirType, Each, EachAttr, EachLink, Include, Link, Sub
 from scstfs.sysfs.entry import Entry
-from scstfs.tree.root import ROOT
 
 _INTRODUCTION: Final = """\
 # The tree
@@ -143,7 +143,7 @@ def _attribute(row: Attr[Any, Any]) -> str:
 def document() -> str:
     """The whole page."""
     walk = _Walk()
-    walk.visit(ROOT, "")
+    walk.visit(LAYOUT.root(), "")
     return "\n".join((_INTRODUCTION, *_lines(walk))) + "\n"
 
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 from scstfs.drivers.iscsi import commands
 from scstfs.drivers.iscsi.accounts import AttributeFile
 from scstfs.drivers.iscsi.config import IscsiDriver, IscsiTarget
+from scstfs.drivers.iscsi.rows.answers import daemon_value, words_of
 from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import EachAttr
-from scstfs.tree.iscsi.answers import daemon_value, words_of
 
 
 def _show_user(file: AttributeFile) -> str:

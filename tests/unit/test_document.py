@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from scstfs.document import document
+from scstfs.layout import LAYOUT
 from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import Each, EachAttr, EachLink, Link, Sub, declared
-from scstfs.tree.document import document
-from scstfs.tree.root import ROOT
 
-PAGE = Path(__file__).parents[3] / "docs" / "tree.md"
+PAGE = Path(__file__).parents[2] / "docs" / "tree.md"
 
 
 def test_the_page_is_up_to_date() -> None:
@@ -16,14 +16,14 @@ def test_the_page_is_up_to_date() -> None:
 
 def test_every_entry_is_on_the_page() -> None:
     page = document()
-    for path, entry in declared(ROOT):
+    for path, entry in declared(LAYOUT.root()):
         name = path.rpartition("/")[2]
         slash = "/" if isinstance(entry, Sub | Each) else ""
         assert f"**`{name}{slash}`**" in page, path
 
 
 def test_every_entry_says_what_it_is() -> None:
-    for path, entry in declared(ROOT):
+    for path, entry in declared(LAYOUT.root()):
         if isinstance(entry, EachAttr):
             entry = entry.attr
         if isinstance(entry, Attr):

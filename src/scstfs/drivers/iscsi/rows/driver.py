@@ -9,14 +9,8 @@ from typing import Final
 from scstfs.core import targets
 from scstfs.drivers.iscsi import commands
 from scstfs.drivers.iscsi.config import IscsiDriver
-from scstfs.sysfs.attr import Attr, raw
-from scstfs.sysfs.directory import DirType, Each
-from scstfs.sysfs.errors import SysfsError, invalid
-from scstfs.sysfs.mgmt import Command, parse
-from scstfs.sysfs.text import decode, encode
-from scstfs.sysfs.values import flag
-from scstfs.tree.iscsi.accounts import instances
-from scstfs.tree.iscsi.answers import (
+from scstfs.drivers.iscsi.rows.accounts import instances
+from scstfs.drivers.iscsi.rows.answers import (
     daemon_lines,
     daemon_switch,
     daemon_value,
@@ -24,7 +18,13 @@ from scstfs.tree.iscsi.answers import (
     stripped,
     words_of,
 )
-from scstfs.tree.iscsi.targets import TARGET
+from scstfs.drivers.iscsi.rows.targets import TARGET
+from scstfs.sysfs.attr import Attr, raw
+from scstfs.sysfs.directory import DirType, Each
+from scstfs.sysfs.errors import SysfsError, invalid
+from scstfs.sysfs.mgmt import Command, parse
+from scstfs.sysfs.text import decode, encode
+from scstfs.sysfs.values import flag
 from scstfs.tree.naming import require_free
 from scstfs.tree.trace import trace_level
 

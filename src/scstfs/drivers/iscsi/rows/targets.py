@@ -9,6 +9,16 @@ from typing import Final
 from scstfs.core.target import Acg
 from scstfs.drivers.iscsi import commands, parameters
 from scstfs.drivers.iscsi.config import IscsiTarget
+from scstfs.drivers.iscsi.rows.accounts import instances
+from scstfs.drivers.iscsi.rows.answers import (
+    daemon_lines,
+    daemon_switch,
+    daemon_value,
+    is_address,
+    stripped,
+    words_of,
+)
+from scstfs.drivers.iscsi.rows.sessions import SESSION
 from scstfs.iscsi.admission import Redirect
 from scstfs.iscsi.keys import ATTRIBUTES, Key, Kind
 from scstfs.portals import DEFAULT_PORT
@@ -18,16 +28,6 @@ from scstfs.sysfs.errors import SysfsError, invalid
 from scstfs.sysfs.numbers import strtol_prefix
 from scstfs.sysfs.text import encode
 from scstfs.sysfs.values import any_nonzero, first_char, flag, int32
-from scstfs.tree.iscsi.accounts import instances
-from scstfs.tree.iscsi.answers import (
-    daemon_lines,
-    daemon_switch,
-    daemon_value,
-    is_address,
-    stripped,
-    words_of,
-)
-from scstfs.tree.iscsi.sessions import SESSION
 from scstfs.tree.targets import require_unique, target_type
 
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from scstfs.drivers.iscsi.rows import answers
 from scstfs.sysfs.errors import SysfsError
-from scstfs.tree.iscsi import answers
 
 
 @pytest.mark.parametrize(
