@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Awaitable, Callable
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -56,6 +57,21 @@ class Whole:
         """One write(2) to an attribute; SysfsError when it is refused."""
         data = text if isinstance(text, bytes) else encode(text)
         assert await self.tree.resolve(path).write(data) == len(data)
+
+    async def check_rows(self, directory: str, rows: Iterable[tuple[str, str, str]]) -> None:
+        """Write to attributes of *directory*; each row is a name, a text and what comes of it.
+
+        That is the text that can be read then, or the errno of a refusal, which changes nothing.
+        """
+        for name, text, outcome in rows:
+            path = f"{directory}/{name}".removeprefix("/")
+            if not re.fullmatch(r"E[A-Z]+", outcome):
+                await self.write(path, text)
+                assert self.read(path) == outcome, (path, text)
+                continue
+            before = self.read(path)
+            assert await self.refusal(path, text) == outcome, (path, text)
+            assert self.read(path) == before, (path, text)
 
     async def refusal(self, path: str, text: str | bytes) -> str:
         """The name of the errno of a write; empty if it was accepted."""

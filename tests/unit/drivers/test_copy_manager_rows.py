@@ -44,8 +44,7 @@ async def test_the_session_can_not_be_closed_and_there_is_no_mgmt(everything: Wh
     ],
 )
 async def test_what_is_written_is_read(everything: Whole, path: str, text: str, shown: str) -> None:
-    await everything.write(path, text)
-    assert everything.read(path) == shown
+    await everything.check_rows("", [(path, text, shown)])
 
 
 async def test_no_check_of_protection_information_fails(everything: Whole) -> None:

@@ -35,8 +35,7 @@ DIRECTORY = "devices/null1"
 )
 async def test_what_is_written_is_read(everything: Whole, name: str, text: str, shown: str) -> None:
     await everything.add_null("null1")
-    await everything.write(f"{DIRECTORY}/{name}", text)
-    assert everything.read(f"{DIRECTORY}/{name}") == shown
+    await everything.check_rows(DIRECTORY, [(name, text, shown)])
 
 
 @pytest.mark.parametrize(
@@ -62,9 +61,7 @@ async def test_what_is_written_is_read(everything: Whole, name: str, text: str, 
 )
 async def test_what_is_refused_changes_nothing(everything: Whole, name: str, text: str) -> None:
     await everything.add_null("null1")
-    before = everything.read(f"{DIRECTORY}/{name}")
-    assert await everything.refusal(f"{DIRECTORY}/{name}", text) == "EINVAL"
-    assert everything.read(f"{DIRECTORY}/{name}") == before
+    await everything.check_rows(DIRECTORY, [(name, text, "EINVAL")])
 
 
 async def test_initiators_are_told(everything: Whole) -> None:

@@ -140,8 +140,7 @@ async def test_what_is_written_is_read(
     everything: Whole, tmp_path: Path, name: str, text: str, shown: str
 ) -> None:
     await everything.add_file(tmp_path / "disk")
-    await everything.write(f"devices/disk/{name}", text)
-    assert everything.read(f"devices/disk/{name}") == shown
+    await everything.check_rows("devices/disk", [(name, text, shown)])
 
 
 @pytest.mark.parametrize(
@@ -161,9 +160,7 @@ async def test_what_is_refused_changes_nothing(
     everything: Whole, tmp_path: Path, name: str, text: str
 ) -> None:
     await everything.add_file(tmp_path / "disk")
-    before = everything.read(f"devices/disk/{name}")
-    assert await everything.refusal(f"devices/disk/{name}", text) == "EINVAL"
-    assert everything.read(f"devices/disk/{name}") == before
+    await everything.check_rows("devices/disk", [(name, text, "EINVAL")])
 
 
 async def test_nullio_reads_zeros_or_does_not_care(everything: Whole) -> None:

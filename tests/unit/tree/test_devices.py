@@ -37,8 +37,7 @@ async def exported(everything: Whole, *devices: str) -> None:
 )
 async def test_what_is_written_is_read(everything: Whole, name: str, text: str, shown: str) -> None:
     await everything.add_null("null1")
-    await everything.write(f"devices/null1/{name}", text)
-    assert everything.read(f"devices/null1/{name}") == shown
+    await everything.check_rows("devices/null1", [(name, text, shown)])
 
 
 @pytest.mark.parametrize(
@@ -61,9 +60,7 @@ async def test_what_is_refused_changes_nothing(
     everything: Whole, name: str, text: str, refusal: str
 ) -> None:
     await everything.add_null("null1")
-    before = everything.read(f"devices/null1/{name}")
-    assert await everything.refusal(f"devices/null1/{name}", text) == refusal
-    assert everything.read(f"devices/null1/{name}") == before
+    await everything.check_rows("devices/null1", [(name, text, refusal)])
 
 
 async def test_threads_are_made_anew(everything: Whole) -> None:

@@ -47,8 +47,7 @@ async def target(everything: Whole) -> Whole:
 async def test_what_is_written_is_read(
     target: Whole, directory: str, name: str, text: str, shown: str
 ) -> None:
-    await target.write(f"{directory}/{name}", text)
-    assert target.read(f"{directory}/{name}") == shown
+    await target.check_rows(directory, [(name, text, shown)])
     assert target.result == "0"
 
 
@@ -68,9 +67,7 @@ async def test_what_is_written_is_read(
 async def test_what_is_refused_changes_nothing(
     target: Whole, directory: str, name: str, text: str, refusal: str
 ) -> None:
-    before = target.read(f"{directory}/{name}")
-    assert await target.refusal(f"{directory}/{name}", text) == refusal
-    assert target.read(f"{directory}/{name}") == before
+    await target.check_rows(directory, [(name, text, refusal)])
 
 
 async def test_a_black_hole_swallows_commands_of_sessions_that_are_there(target: Whole) -> None:

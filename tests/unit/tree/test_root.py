@@ -46,8 +46,7 @@ async def test_version_tells_scsts_and_ours(everything: Whole) -> None:
     ],
 )
 async def test_what_is_written_is_read(everything: Whole, name: str, text: str, shown: str) -> None:
-    await everything.write(name, text)
-    assert everything.read(name) == shown
+    await everything.check_rows("", [(name, text, shown)])
 
 
 @pytest.mark.parametrize(
@@ -66,9 +65,7 @@ async def test_what_is_written_is_read(everything: Whole, name: str, text: str, 
 async def test_what_is_refused_changes_nothing(
     everything: Whole, name: str, text: str, refusal: str
 ) -> None:
-    before = everything.read(name)
-    assert await everything.refusal(name, text) == refusal
-    assert everything.read(name) == before
+    await everything.check_rows("", [(name, text, refusal)])
 
 
 async def test_the_outcome_of_queued_commands_stays_readable(everything: Whole) -> None:

@@ -30,8 +30,7 @@ async def target(everything: Whole) -> Whole:
     ],
 )
 async def test_what_is_written_is_read(target: Whole, name: str, text: str, shown: str) -> None:
-    await target.write(f"{TARGET}/{name}", text)
-    assert target.read(f"{TARGET}/{name}") == shown
+    await target.check_rows(TARGET, [(name, text, shown)])
 
 
 @pytest.mark.parametrize(
@@ -52,9 +51,7 @@ async def test_what_is_written_is_read(target: Whole, name: str, text: str, show
 async def test_what_is_refused_changes_nothing(
     target: Whole, name: str, text: str, refusal: str
 ) -> None:
-    before = target.read(f"{TARGET}/{name}")
-    assert await target.refusal(f"{TARGET}/{name}", text) == refusal
-    assert target.read(f"{TARGET}/{name}") == before
+    await target.check_rows(TARGET, [(name, text, refusal)])
 
 
 async def test_active_targets_have_different_identifiers(target: Whole) -> None:

@@ -67,6 +67,9 @@ async def test_nobody_serves_initiators_by_default(everything: Whole) -> None:
     live.target_removed(target)
     live.trace_changed(driver)
     await live.isns_changed(driver, "host", True)
+    assert driver.targets == {}
+    assert driver.isns_server is None
+    assert not target.sessions
 
 
 async def test_the_iscsi_side_of_a_session(everything: Whole) -> None:

@@ -108,8 +108,7 @@ async def test_targets_in_use_stay(everything: Whole) -> None:
     ],
 )
 async def test_what_is_written_is_read(everything: Whole, name: str, text: str, shown: str) -> None:
-    await everything.write(f"{DRIVER}/{name}", text)
-    assert everything.read(f"{DRIVER}/{name}") == shown
+    await everything.check_rows(DRIVER, [(name, text, shown)])
 
 
 @pytest.mark.parametrize(
@@ -127,9 +126,7 @@ async def test_what_is_written_is_read(everything: Whole, name: str, text: str, 
 async def test_what_can_not_be_written(
     everything: Whole, name: str, text: str, refusal: str
 ) -> None:
-    before = everything.read(f"{DRIVER}/{name}")
-    assert await everything.refusal(f"{DRIVER}/{name}", text) == refusal
-    assert everything.read(f"{DRIVER}/{name}") == before
+    await everything.check_rows(DRIVER, [(name, text, refusal)])
 
 
 class Registry:
