@@ -1,4 +1,4 @@
-"""Things that tell others when they change: who keeps copies of what they showed needs no polling.
+"""Objects that announce their changes, so that copies of what they showed can be called back.
 
 An observer is called synchronously, right after the change and in the middle of whatever makes it.
 It must neither raise nor look at anything but its argument: it takes notes, and acts later.

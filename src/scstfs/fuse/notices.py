@@ -1,8 +1,8 @@
 """Calling back what the kernel keeps of the tree, before anybody can be told of the change.
 
-The kernel takes a directory's lock to drop a name of it, and holds that lock while it asks us for
-another name there: a notice given by the task that answers would wait for itself. So notices have a
-thread of their own, and only who must not go on before they have arrived waits for it.
+The kernel takes a directory's lock to drop a name of it, and holds that lock while it asks for
+another name there. A notice from the event loop would therefore wait for the event loop. So notices
+have a thread of their own, and only a write(2) that changed something waits for it.
 """
 
 from __future__ import annotations

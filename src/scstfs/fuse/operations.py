@@ -207,7 +207,7 @@ class Operations(pyfuse3.Operations):
             with self._guard(operation):
                 yield
         except pyfuse3.FUSEError:
-            pass  # logged, and there is nobody to tell
+            pass  # logged; the caller gets no answer in any case
 
     def _inode(self, number: int) -> Inode:
         inode = self._inodes.get(number)
@@ -377,7 +377,7 @@ class Operations(pyfuse3.Operations):
             try:
                 return await file.node.write(buf)
             finally:
-                # Nobody can be told that it is done while the kernel still shows what was before.
+                # The answer must not come while the kernel still shows what was before.
                 await self._notices.arrived()
 
     async def flush(self, fh: int) -> None:

@@ -3,8 +3,8 @@
 Nothing is materialised: a directory *is* its type applied to the object. Names come from the
 objects as they are; a '/' in them shows as '!', as kobject_set_name() does it.
 
-Those who keep copies of what a directory showed ask `DirType.changes` what to observe. Rows whose
-names come and go say it: the natural source is the `ObservableDict` that holds the children.
+Whatever keeps copies of what a directory showed asks `DirType.changes` what to observe. Each row
+whose names come and go says it: the natural source is the `ObservableDict` of the children.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ class Each(Computed[T_contra], Generic[T_contra, C]):
     get: Callable[[T_contra, str], C | None]
     dirtype: DirType[C]
     volatile: bool = False
-    """They come and go although nobody writes to the tree: sessions."""
+    """They come and go without a write(2) to the tree: sessions."""
 
     @property
     def has_directories(self) -> bool:
@@ -229,11 +229,7 @@ class Each(Computed[T_contra], Generic[T_contra, C]):
         return None if found is None else Found(self.dirtype, found[1])
 
     def directories(self, obj: T_contra) -> int:
-        """As many as there are children.
-
-        stat(2) of a directory asks for this, and the kernel does on every path that leads through
-        it: a sized collection of children keeps it quick.
-        """
+        """As many as there are children; quick where these are sized."""
         children = self.children(obj)
         return len(children) if isinstance(children, Sized) else sum(1 for _ in children)
 

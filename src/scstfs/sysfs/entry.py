@@ -47,10 +47,9 @@ class Entry(Generic[T_contra]):
 
     @property
     def is_volatile(self) -> bool:
-        """Its names come and go although nobody writes to the tree.
+        """Its names come and go without a write(2) to the tree.
 
-        Then there is no write(2) before whose end all copies of an answer could be called back, and
-        nobody may keep any.
+        No answer waits until copies have been called back then, so no copy may be kept.
         """
         return False
 

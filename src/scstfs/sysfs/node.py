@@ -137,7 +137,7 @@ class Node:
 
     @property
     def is_volatile(self) -> bool:
-        """Something in it comes and goes although nobody writes to the tree."""
+        """Something in it comes and goes without a write(2) to the tree."""
         return self.kind is NodeKind.DIRECTORY and self.dirtype.is_volatile
 
     def may_keep(self, name: str) -> bool:

@@ -33,10 +33,7 @@ def require_free(dirtype: DirType[T], obj: T, name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """Names made of a prefix and the numbers in a collection, without making them all at once.
-
-    stat(2) of a directory asks how many there are, and that on every path through it.
-    """
+    """Names made of a prefix and the numbers in a collection, without making them all at once."""
 
     numbers: Collection[int]
     prefix: str = ""
