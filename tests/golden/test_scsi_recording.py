@@ -40,6 +40,7 @@ THIN = frozenset(("fiothin", "blk512"))
 NULLIO = frozenset(("null512",))
 
 SERVED = "served, where SCST refuses it"
+READS_ZERO = "says that what was given back reads as zeros (LBPRZ)"
 LISTED = "lists what is served besides"
 CLEAN = "reads give zeros, not what a buffer happened to hold"
 
@@ -51,6 +52,8 @@ DIFFERENCES: dict[str, tuple[frozenset[str], str]] = {
         "how large a WRITE ATOMIC may be, which SCST refuses; and how many extents an UNMAP can "
         "really have, where SCST says that there is no limit",
     ),
+    "vpd b2": (THIN, READS_ZERO),
+    "read capacity 16": (THIN, READS_ZERO),
     "get lba status": (THIN, SERVED),
     "log sense 00": (DISKS, SERVED),
     "report supported opcodes": (DISKS, LISTED),

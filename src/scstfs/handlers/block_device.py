@@ -29,6 +29,24 @@ class BlockDevice:
         return self._limit("discard_max_bytes") > 0
 
     @property
+    def discards_to_zeros(self) -> bool:
+        """What is given back by a punched hole is known to read as zeros, and to be given back.
+
+        Any device with an offload for zeroing takes fallocate(2) with FALLOC_FL_PUNCH_HOLE, but
+        some write zeros then and keep the space.  Loop devices punch a hole into their file, SCSI
+        disks tell what WRITE SAME does, and since Linux 6.17 every queue does.
+        """
+        if not self._limit("write_zeroes_max_bytes"):
+            return False
+        disk = self._queue / ".."
+        modes = [path.read_text().strip() for path in disk.glob("device/scsi_disk/*/zeroing_mode")]
+        return (
+            (disk / "loop").is_dir()
+            or any(mode.endswith("_unmap") for mode in modes)
+            or self._limit("write_zeroes_unmap_max_hw_bytes") > 0
+        )
+
+    @property
     def physical_block_size(self) -> int:
         """The smallest unit that is written at once (bytes)."""
         return syscalls.physical_block_size(self._fd)
@@ -38,14 +56,21 @@ class BlockDevice:
         """The transfer size that the device prefers (bytes), 0 if it has none."""
         return syscalls.optimal_io_size(self._fd)
 
+    def whole_sectors(self, offset: int, length: int) -> tuple[int, int]:
+        """Where the sectors that are altogether in a range begin and end; equal if there are none.
+
+        All numbers are bytes.
+        """
+        first = -(-offset // self._sector) * self._sector
+        return first, max(first, (offset + length) // self._sector * self._sector)
+
     def discard(self, offset: int, length: int) -> None:
         """Give a range back, out of the page cache, too; parts of sectors stay as they are.
 
         Raises OSError.
         """
-        first = -(-offset // self._sector) * self._sector
-        end = (offset + length) // self._sector * self._sector
-        if first >= end:
+        first, end = self.whole_sectors(offset, length)
+        if first == end:
             return
         try:
             syscalls.discard(self._fd, first, end - first)
@@ -62,6 +87,7 @@ class BlockDevice:
             max_unmap_blocks=self._limit("discard_max_bytes") // block_size,
             granularity=granularity,
             alignment=0 if alignment == granularity else alignment,
+            reads_zero=self.discards_to_zeros,
             max_unmap_extents=self._most_extents,
         )
 

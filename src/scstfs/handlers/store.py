@@ -153,6 +153,7 @@ class FileStore:
         try:
             is_block = stat.S_ISBLK(os.fstat(self.fd).st_mode)
             self._device = BlockDevice(self.fd, MOST_EXTENTS) if is_block else None
+            self._discards_to_zeros = self._device is None or self._device.discards_to_zeros
         except OSError:
             os.close(self.fd)
             raise
@@ -275,18 +276,36 @@ class FileStore:
         os.fdatasync(self.fd)
 
     def discard(self, offset: int, length: int) -> None:
-        """See Store."""
+        """See Store; only some block devices read as zeros where they were discarded."""
         if self._device is None:
             syscalls.punch_hole(self.fd, offset, length)
+        elif self._discards_to_zeros:
+            self._punch_device(self._device, offset, length)
         else:
             self._device.discard(offset, length)
 
     def zero_by_discard(self, offset: int, length: int) -> None:
-        """See Store; a block device may not read as zeros where it was discarded."""
-        if self.can_discard and self._device is None:
-            syscalls.punch_hole(self.fd, offset, length)
+        """See Store."""
+        if self.can_discard and self._discards_to_zeros:
+            self.discard(offset, length)
         else:
             self.zero(offset, length)
+
+    def _punch_device(self, device: BlockDevice, offset: int, length: int) -> None:
+        """Give back what are whole sectors, and have all of a range read as zeros."""
+        first, end = device.whole_sectors(offset, length)
+        if first == end:
+            self._write_zeros(offset, length)
+            return
+        self._write_zeros(offset, first - offset)
+        self._write_zeros(end, offset + length - end)
+        try:
+            syscalls.punch_hole(self.fd, first, end - first)
+        except OSError as error:
+            # A device that refuses what it had offered loses the offer.
+            if error.errno not in _CAN_NOT:
+                raise
+            self.zero(first, end - first)
 
     def zero(self, offset: int, length: int) -> None:
         """See Store."""
@@ -301,7 +320,7 @@ class FileStore:
             self._write_zeros(offset, length)
 
     def _write_zeros(self, offset: int, length: int) -> None:
-        zeros = memoryview(mmap.mmap(-1, min(length, ALIGNED)))
+        zeros = memoryview(mmap.mmap(-1, max(1, min(length, ALIGNED))))
         while length:
             part = zeros[:length]
             self.write(offset, part)
@@ -336,7 +355,8 @@ class FileStore:
         """See Store; holes in files can be anywhere."""
         if self._device is not None:
             return self._device.thin_limits(block_size)
-        return replace(ThinLimits.of_file(block_size), max_unmap_extents=MOST_EXTENTS)
+        limits = ThinLimits.of_file(block_size, reads_zero=True)
+        return replace(limits, max_unmap_extents=MOST_EXTENTS)
 
     def measure(self) -> int:
         """See Store."""

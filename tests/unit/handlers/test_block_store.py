@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from scstfs.handlers.block_device import BlockDevice
 from scstfs.handlers.block_store import BlockStore
 from scstfs.handlers.store import Extent, FileStore
 from tests.support.loop import loop_device
@@ -95,17 +96,87 @@ def test_zeros(store: BlockStore) -> None:
     assert back == b"x" * 512 + bytes(1024) + b"x" * 2560
 
 
-def test_discards_leave_parts_of_sectors(store: BlockStore) -> None:
-    store.write(0, memoryview(b"x" * 8192))
-    store.discard(100, 200)
-    store.discard(4096, 4096)
+def test_what_a_loop_device_discards_reads_as_zeros(store: BlockStore, tmp_path: Path) -> None:
+    if not store.can_discard:
+        pytest.skip("loop devices can not discard here")
+    assert store.thin_limits(512).reads_zero
+    for give_back in (store.discard, store.zero_by_discard):
+        store.write(0, memoryview(b"x" * (1 << 20)))
+        store.flush()
+        before = (tmp_path / "image").stat().st_blocks
+        give_back(512, (1 << 20) - 1024)
+        back = bytearray(1 << 20)
+        store.read(0, memoryview(back))
+        assert back == b"x" * 512 + bytes((1 << 20) - 1024) + b"x" * 512
+        assert (tmp_path / "image").stat().st_blocks < before
+
+
+@pytest.mark.parametrize(
+    ("offset", "length"), [(512, 1024), (3584, 1024), (3584, 8704), (4096, 8192)]
+)
+def test_parts_of_sectors_read_as_zeros_too(tmp_path: Path, offset: int, length: int) -> None:
+    file = tmp_path / "image"
+    with file.open("wb") as opened:
+        opened.truncate(SIZE)
+    with loop_device(file, sector=4096) as device:
+        store = BlockStore(device, read_only=False, block_size=512)
+        if not store.can_discard:
+            pytest.skip("loop devices can not discard here")
+        store.write(0, memoryview(b"x" * 16384))
+        store.discard(offset, length)
+        back = bytearray(16384)
+        store.read(0, memoryview(back))
+        store.close()
+    assert back == b"x" * offset + bytes(length) + b"x" * (16384 - offset - length)
+
+
+def test_a_device_that_takes_its_offer_back_is_overwritten(
+    store: BlockStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(fd: int, offset: int, length: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no")
+
+    monkeypatch.setattr("scstfs.handlers.syscalls.punch_hole", refuse)
+    store.write(0, memoryview(b"x" * 4096))
+    store.discard(512, 1024)
     back = bytearray(4096)
     store.read(0, memoryview(back))
+    assert back == b"x" * 512 + bytes(1024) + b"x" * 2560
+
+
+@pytest.fixture
+def unsure(device: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockStore]:
+    """A device of which it is not known what it reads as where it was discarded."""
+    monkeypatch.setattr(BlockDevice, "discards_to_zeros", False)
+    opened = BlockStore(device, read_only=False, block_size=512)
+    yield opened
+    opened.close()
+
+
+def test_discards_leave_parts_of_sectors(unsure: BlockStore) -> None:
+    assert not unsure.thin_limits(512).reads_zero
+    unsure.write(0, memoryview(b"x" * 8192))
+    unsure.discard(100, 200)
+    unsure.discard(4096, 4096)
+    back = bytearray(4096)
+    unsure.read(0, memoryview(back))
     assert back == b"x" * 4096
 
 
+def test_zeros_are_written_where_a_discard_might_not_give_them(
+    unsure: BlockStore, tmp_path: Path
+) -> None:
+    unsure.write(0, memoryview(b"x" * 4096))
+    before = (tmp_path / "image").stat().st_blocks
+    unsure.zero_by_discard(512, 1024)
+    back = bytearray(4096)
+    unsure.read(0, memoryview(back))
+    assert back == b"x" * 512 + bytes(1024) + b"x" * 2560
+    assert (tmp_path / "image").stat().st_blocks == before
+
+
 def test_a_discard_that_is_not_possible_is_no_error(
-    store: BlockStore, monkeypatch: pytest.MonkeyPatch
+    unsure: BlockStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(number: int) -> None:
         monkeypatch.setattr(
@@ -114,10 +185,10 @@ def test_a_discard_that_is_not_possible_is_no_error(
         )
 
     refuse(errno.EOPNOTSUPP)
-    store.discard(0, 4096)
+    unsure.discard(0, 4096)
     refuse(errno.EIO)
     with pytest.raises(OSError, match="no"):
-        store.discard(0, 4096)
+        unsure.discard(0, 4096)
 
 
 # Through the page cache (vdisk_fileio)
@@ -142,7 +213,6 @@ def test_discards_reach_the_device_through_the_page_cache(
     cached.write(0, memoryview(b"x" * (1 << 20)))
     cached.flush()
     before = image.stat().st_blocks
-    cached.discard(100, 200)
     cached.discard(4096, (1 << 20) - 4096)
     back = bytearray(8192)
     cached.read(0, memoryview(back))

@@ -143,3 +143,20 @@ async def test_inquiry_knows_target_groups_by_the_name_of_the_target(system: Sys
     result = await initiator.execute(b"\x12\0\0\0\x24\0", data_in=36)
     assert result.data[0] == NOT_CONNECTED
     assert await initiator.execute(bytes(6)) == GOOD
+
+
+LBPME, LBPRZ = 0x80, 0x40
+LBPU, LBPWS, LBPWS10, LBPRZ_OF_THE_PAGE = 0x80, 0x40, 0x20, 0x04
+
+
+@pytest.mark.parametrize("thin", [False, True])
+async def test_a_thin_file_says_that_it_reads_as_zeros(system: System, thin: bool) -> None:
+    await system.add_disk("disk", thin_provisioned=int(thin))
+    initiator = system.initiator()
+    capacity = await initiator.execute(b"\x9e\x10" + bytes(11) + b"\x20\0\0", data_in=32)
+    assert capacity.data[14] == (LBPME | LBPRZ if thin else 0)
+    page = await initiator.execute(b"\x12\x01\xb2\0\xff\0", data_in=255)
+    if thin:
+        assert page.data[5] == LBPU | LBPWS | LBPWS10 | LBPRZ_OF_THE_PAGE
+    else:
+        assert page.triple == INVALID_FIELD

@@ -233,6 +233,8 @@ def test_hints_and_numbers(store: FileStore) -> None:
     assert limits.max_unmap_blocks == ThinLimits.of_file(512).max_unmap_blocks
     # 16 bytes each, in a parameter list of at most 65535 bytes with a header of 8.
     assert limits.max_unmap_extents == 4095
+    # Holes do.
+    assert limits.reads_zero
 
 
 # Nothing

@@ -1,0 +1,75 @@
+"""A thin disk stays thin, whatever initiators of others write to it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.interop.storage import MIB, TARGET, Storage, storage
+from tests.support.loop import loop_device
+from tests.support.needs import need_programs
+
+pytestmark = pytest.mark.slow
+
+SIZE: Final = 64 * MIB
+WRITTEN: Final = (0, 17, 18, 63)
+"""Which MiB of the image are not zeros."""
+
+
+@contextmanager
+def a_file(served: Storage, disk: Path) -> Iterator[str]:
+    yield served.add_disk(disk, "thin_provisioned=1", size=SIZE)
+
+
+@contextmanager
+def a_block_device(served: Storage, disk: Path) -> Iterator[str]:
+    with disk.open("wb") as file:
+        file.truncate(SIZE)
+    with loop_device(disk) as device:
+        served.add_device("vdisk_blockio", "disk", f"filename={device}")
+        yield "disk"
+        served.write("handlers/vdisk_blockio/mgmt", "del_device disk")
+
+
+def make_image(path: Path) -> None:
+    with path.open("wb") as file:
+        # Really zeros, no holes: QEMU has to find them.
+        file.write(bytes(SIZE))
+        for place in WRITTEN:
+            file.seek(place * MIB)
+            file.write(os.urandom(MIB))
+
+
+def qemu_img(*argv: str) -> None:
+    done = subprocess.run(
+        ("qemu-img", *argv), capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("kind", [a_file, a_block_device])
+@pytest.mark.parametrize("before", ["empty", "full"])
+def test_zeros_take_no_space(
+    tmp_path: Path, kind: Callable[[Storage, Path], AbstractContextManager[str]], before: str
+) -> None:
+    need_programs("qemu-img")
+    image, disk = tmp_path / "image", tmp_path / "disk"
+    make_image(image)
+    with storage(tmp_path) as served, kind(served, disk) as name:
+        served.add_target(TARGET, name)
+        lun = served.url()
+        if before == "full":
+            full = tmp_path / "full"
+            full.write_bytes(os.urandom(SIZE))
+            qemu_img("convert", "-n", "-f", "raw", "-O", "raw", str(full), lun)
+            assert disk.stat().st_blocks * 512 >= SIZE
+        qemu_img("convert", "-n", "-f", "raw", "-O", "raw", str(image), lun)
+        qemu_img("compare", "-f", "raw", "-F", "raw", str(image), lun)
+        assert disk.stat().st_blocks * 512 < (len(WRITTEN) + 1) * MIB
+    assert disk.read_bytes() == image.read_bytes()
