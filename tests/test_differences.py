@@ -37,12 +37,16 @@ def rows(title: str) -> Iterator[list[str]]:
 
 def test_every_command_that_scst_refuses_is_listed_in_order() -> None:
     features = Feature.THIN | Feature.EXPLICIT_ALUA | Feature.TOKEN_COPY
-    table = opcode_table(DeviceType.DISK, features)
+    commands = [
+        row
+        for device_type in (DeviceType.DISK, DeviceType.CD_ROM)
+        for row in opcode_table(device_type, features).commands()
+    ]
     served = {
         f"`{row.code:02x}" + ("" if row.service_action is None else f"/{row.service_action:02x}"): (
             row.name
         )
-        for row in table.commands()
+        for row in commands
         if row.extension and row.execute != "invalid_service_action"
     }
     listed = {

@@ -38,9 +38,12 @@ DEVICES = (
 DISKS = frozenset(name for name in DEVICES if not name.startswith("cd"))
 THIN = frozenset(("fiothin", "blk512"))
 NULLIO = frozenset(("null512",))
+DRIVES = frozenset(("cdempty", "cdfull"))
+LOADED = frozenset(("cdfull",))
 
 SERVED = "served, where SCST refuses it"
 READS_ZERO = "says that what was given back reads as zeros (LBPRZ)"
+CAPABILITIES = "has mode page 2Ah, about the drive"
 LISTED = "lists what is served besides"
 CLEAN = "reads give zeros, not what a buffer happened to hold"
 
@@ -72,6 +75,20 @@ DIFFERENCES: dict[str, tuple[frozenset[str], str]] = {
         DISKS,
         "SANITIZE is served, but not with CRYPTOGRAPHIC ERASE: INVALID FIELD IN CDB",
     ),
+    "read toc msf": (LOADED, "addresses are minutes, seconds and frames, as was asked for"),
+    "get configuration": (DRIVES, SERVED),
+    "get event status": (DRIVES, SERVED),
+    "mechanism status": (DRIVES, SERVED),
+    "read disc information": (LOADED, SERVED),
+    "mode sense 6 2a": (LOADED, CAPABILITIES),
+    "mode sense 6 all": (LOADED, CAPABILITIES),
+    "mode sense 6 all dbd": (LOADED, CAPABILITIES),
+    "mode sense 6 changeable": (LOADED, CAPABILITIES),
+    "mode sense 6 default": (LOADED, CAPABILITIES),
+    "mode sense 6 saved": (LOADED, CAPABILITIES),
+    "mode sense 6 short": (LOADED, CAPABILITIES),
+    "mode sense 10 all": (LOADED, CAPABILITIES),
+    "mode sense 10 llbaa": (LOADED, CAPABILITIES),
     "read10 lba0": (NULLIO, CLEAN),
     "read6 lba0": (NULLIO, CLEAN),
     "read12 lba0": (NULLIO, CLEAN),

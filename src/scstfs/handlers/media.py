@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from scstfs.core.waiting import quiet
 from scstfs.scsi.alua import AccessState
+from scstfs.scsi.mmc import MediaEvent
 from scstfs.sysfs.errors import SysfsError, failed, removed
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ async def change_medium(device: VdiskDevice, filename: str | None) -> None:
             store, opened = None, store
             device.settings.filename = filename
             device.medium_changed = device.medium_changed or filename is not None
+            event = MediaEvent.REMOVAL if filename is None else MediaEvent.NEW_MEDIA
+            device.media_events = dict.fromkeys(device.tgt_devs, event)
             device.install(opened)
     finally:
         _discard(store)

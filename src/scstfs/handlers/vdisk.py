@@ -25,6 +25,7 @@ from scstfs.handlers.store_copy import StoreBlocks
 from scstfs.scsi import mode_text, sense
 from scstfs.scsi.cdb import Decoded, OpcodeTable, opcode_table
 from scstfs.scsi.control import ControlValues
+from scstfs.scsi.mmc import MediaEvent
 from scstfs.scsi.modes import Geometry, ModePages
 from scstfs.scsi.opcodes import DeviceType, Feature, Flag, Unit
 from scstfs.scsi.sense import CheckCondition, invalid_field_in_cdb
@@ -103,6 +104,8 @@ class VdiskDevice(Device):
         self.expl_alua = False
         self.prevented_by: set[TgtDev] = set()
         self.medium_changed = False
+        #: What has happened to the medium of a vcdrom since a nexus asked (MMC-6 6.7).
+        self.media_events: dict[TgtDev, MediaEvent] = {}
         #: Why a flush failed that nobody waited for; the system tells it just once.
         self.flush_error: BaseException | None = None
         #: What keeps the device busy (FORMAT UNIT, SANITIZE), if anything does.
@@ -280,8 +283,8 @@ class VdiskDevice(Device):
 
     @property
     def geometry(self) -> Geometry:
-        """Size for the mode pages."""
-        return Geometry(self.blocks, 1 << self.block_shift)
+        """What the mode pages tell of the medium."""
+        return Geometry(self.blocks, 1 << self.block_shift, locked=bool(self.prevented_by))
 
     @property
     def descriptor_sense(self) -> bool:
@@ -424,8 +427,9 @@ class VdiskDevice(Device):
         self.prevented_by.clear()
 
     def nexus_ended(self, tgt_dev: TgtDev) -> None:
-        """Who is gone does not prevent the removal of the medium any longer."""
+        """Who is gone neither prevents the removal of the medium nor asks what became of it."""
         self.prevented_by.discard(tgt_dev)
+        self.media_events.pop(tgt_dev, None)
 
     # Changes from the tree
 

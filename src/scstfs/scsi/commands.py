@@ -41,6 +41,8 @@ FULLY_LOCAL: Final = Flag.FULLY_LOCAL | Flag.LOCAL
 STANDBY: Final = Flag.STANDBY_OK | Flag.INACTIVE_OK
 UNAVAILABLE: Final = STANDBY | Flag.UNAVAILABLE_OK
 ANY_STATE: Final = UNAVAILABLE | Flag.TRANSITIONING_OK
+# About a drive, whatever is in it; a unit attention waits for another command (MMC-6 6.6, 6.7).
+DRIVE: Final = RWE | SMALL | Flag.SKIP_UA | Flag.NO_MEDIUM_OK
 WHILE_BUSY: Final = Flag.FORMATTING_OK | Flag.SANITIZING_OK
 
 AT_6: Final = blocks_at((1, 3), (4, 1))
@@ -282,6 +284,14 @@ EXTENSIONS: Final[tuple[Opcode, ...]] = (
     opcode(0xA3, "REPORT TIMESTAMP", "D", IN, sa=0x0F, at=bytes_at(6, 4), flags=RWE,
            execute="report_timestamp", usage="a3 0f 00000000 ffffffff 00 04", timeout=10,
            extension=True),
+    opcode(0x46, "GET CONFIGURATION", "R", IN, at=bytes_at(7, 2), flags=DRIVE,
+           execute="get_configuration", extension=True),
+    opcode(0x4A, "GET EVENT STATUS NOTIFICATION", "R", IN, at=bytes_at(7, 2), flags=DRIVE,
+           execute="get_event_status_notification", extension=True),
+    opcode(0x51, "READ DISC INFORMATION", "R", IN, at=bytes_at(7, 2), flags=W,
+           execute="read_disc_information", extension=True),
+    opcode(0xBD, "MECHANISM STATUS", "R", IN, at=bytes_at(8, 2), flags=W | Flag.NO_MEDIUM_OK,
+           execute="mechanism_status", extension=True),
     # Where there are others with the same operation code, this one has its service action, too.
     opcode(0x83, "EXTENDED COPY", "D", OUT, at=bytes_at(10, 4), checks=(Check(1, 0xFF, bit=0),),
            execute="invalid_service_action", extension=True),

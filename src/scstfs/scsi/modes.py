@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from scstfs.scsi.control import ControlValues, PageControl, check_control_page, control_page
+from scstfs.scsi.mmc import capabilities_page
 from scstfs.scsi.opcodes import DeviceType
 from scstfs.scsi.sense import (
     INVALID_FIELD_IN_CDB,
@@ -261,10 +262,11 @@ class ModePages:
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """The size of a device, in blocks, and of a block, in bytes."""
+    """The size of a device, in blocks, and of a block, in bytes; `locked` keeps its medium in."""
 
     blocks: int
     block_size: int
+    locked: bool = False
 
     def descriptor(self) -> bytes:
         """Return the short LBA mode parameter block descriptor; a size too large is FFFFFFFFh."""
@@ -313,5 +315,6 @@ _PAGES: Final[Mapping[int, _Builder]] = {
 }
 
 _CD_ROM_PAGES: Final[Mapping[int, _Builder]] = {
-    code: _PAGES[code] for code in (0x01, _CONTROL, 0x1C)
+    **{code: _PAGES[code] for code in (0x01, _CONTROL, 0x1C)},
+    0x2A: lambda _, control, geometry: _unchangeable(capabilities_page(geometry.locked), control),
 }

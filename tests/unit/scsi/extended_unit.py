@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scstfs.scsi import logs, provisioning, sbc, sense, spc, tokens, xcopy
+from scstfs.scsi import logs, mmc, provisioning, sbc, sense, spc, tokens, xcopy
 from scstfs.scsi.cdb import Decoded
 from scstfs.scsi.sense import CheckCondition
 from scstfs.scsi.status import Status, TaskStatus
@@ -77,3 +77,16 @@ class ExtendedUnit(RecordedUnit):
         raise tokens.unknown_list_identifier()
 
     do_receive_rod_token_information = do_receive_copy_status_lid4
+
+    def do_get_configuration(self, cdb: bytes, decoded: Decoded, data: bytes) -> bytes:
+        return mmc.get_configuration(cdb, self.unit.blocks)
+
+    def do_get_event_status_notification(self, cdb: bytes, decoded: Decoded, data: bytes) -> bytes:
+        event = mmc.MediaEvent.NO_CHANGE if mmc.wants_media_event(cdb) else None
+        return mmc.event_status(event, present=not self.empty)
+
+    def do_mechanism_status(self, cdb: bytes, decoded: Decoded, data: bytes) -> bytes:
+        return mmc.mechanism_status()
+
+    def do_read_disc_information(self, cdb: bytes, decoded: Decoded, data: bytes) -> bytes:
+        return mmc.read_disc_information(cdb)

@@ -33,13 +33,35 @@ def test_header_and_block_descriptor() -> None:
     assert six[4:12] == bytes.fromhex("ffffffff 00001000")
 
 
-def test_a_cd_rom_has_fewer_pages_and_no_dpofua() -> None:
+def test_a_cd_rom_has_other_pages_and_no_dpofua() -> None:
     pages = ModePages(device_type=DeviceType.CD_ROM)
     cdb = bytes((SENSE_6, 8, 0x3F, 0, 255, 0))
     data = pages.sense(cdb, Geometry(1536, 2048), read_only=True)
-    assert data[:4] == bytes.fromhex("27 05 80 00")
+    assert data[:4] == bytes.fromhex("3d 05 80 00")
     assert data[4:].hex().startswith("010ac001")
-    assert len(data) == 40
+    assert len(data) == 62
+    codes = []
+    offset = 4
+    while offset < len(data):
+        codes.append(data[offset] & 0x3F)
+        offset += 2 + data[offset + 1]
+    assert codes == [0x01, 0x0A, 0x1C, 0x2A]
+
+
+@pytest.mark.parametrize(
+    ("page_control", "locked", "expected"),
+    [
+        (0x00, False, "2a14 1b00 1000 2100 2c19 0000 0800 2c19 000000000000"),
+        (0x00, True, "2a14 1b00 1000 2300 2c19 0000 0800 2c19 000000000000"),
+        (0x80, False, "2a14 1b00 1000 2100 2c19 0000 0800 2c19 000000000000"),
+        (0x40, True, "2a14 0000 0000 0000 0000 0000 0000 0000 000000000000"),
+    ],
+)
+def test_what_the_drive_can_do(page_control: int, locked: bool, expected: str) -> None:
+    pages = ModePages(device_type=DeviceType.CD_ROM)
+    cdb = bytes((SENSE_6, 8, page_control | 0x2A, 0, 255, 0))
+    data = pages.sense(cdb, Geometry(1536, 2048, locked=locked), read_only=True)
+    assert data[4:] == bytes.fromhex(expected)
 
 
 @pytest.mark.parametrize(
