@@ -16,6 +16,8 @@ PYTHON ?= $(firstword $(foreach python,/usr/bin/python3 python3,$(shell \
 # pyfuse3 is compiled here.
 RUN_PACKAGES := python3-venv python3-dev gcc pkg-config libfuse3-dev fuse3 libsgutils2-1.46-2
 TEST_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra sg3-utils tree procps iproute2
+# A machine that boots from a target, and the disc that it boots.
+TEST_PACKAGES += qemu-system-x86 seabios ovmf ipxe-qemu xorriso binutils
 BENCH_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra tgt
 
 .PHONY: help run demo test lint type docs fuzz bench clean run-packages test-packages bench-packages

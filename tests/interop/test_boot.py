@@ -1,0 +1,84 @@
+"""A machine boots from a CD-ROM drive over iSCSI: QEMU, whose firmware runs iPXE."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.interop.boot_disc import make_disc
+from tests.interop.storage import TARGET, storage
+from tests.support.needs import lacking, need_programs
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+OVMF: Final = Path("/usr/share/OVMF")
+CODE, VARIABLES = OVMF / "OVMF_CODE_4M.fd", OVMF / "OVMF_VARS_4M.fd"
+ROMS: Final = Path("/usr/lib/ipxe/qemu")
+
+PATIENCE: Final = 60.0
+"""Seconds; a BIOS takes 6, UEFI 11, without hardware acceleration."""
+
+HOST: Final = "10.0.2.2"
+"""This machine, as machines on QEMU's user network see it."""
+
+BOOTED: Final = 33
+"""What the programs on the disc have QEMU exit with."""
+
+
+def bios(directory: Path) -> list[str]:
+    return ["-machine", "pc,graphics=off"]
+
+
+def uefi(directory: Path) -> list[str]:
+    if not (CODE.exists() and VARIABLES.exists()):
+        lacking("needs OVMF")
+    variables = directory / "variables"
+    shutil.copy(VARIABLES, variables)
+    flash = "if=pflash,format=raw"
+    drives = ("-drive", f"{flash},readonly=on,file={CODE}", "-drive", f"{flash},file={variables}")
+    return ["-machine", "q35", *drives]
+
+
+@pytest.mark.parametrize(
+    ("firmware", "message"), [(bios, "booted by a BIOS\n"), (uefi, "booted by UEFI\n")]
+)
+def test_a_machine_boots(
+    firmware: Callable[[Path], list[str]], message: str, tmp_path: Path
+) -> None:
+    need_programs("qemu-system-x86_64")
+    if not (ROMS / "pxe-e1000.rom").exists():
+        lacking("needs iPXE's ROMs for QEMU")
+    disc = tmp_path / "disc.iso"
+    make_disc(disc)
+    served_by_tftp = tmp_path / "tftp"
+    served_by_tftp.mkdir()
+    console, printed = tmp_path / "console", tmp_path / "printed"
+    with storage(tmp_path) as served:
+        served.add_device("vcdrom", "drive")
+        served.write("devices/drive/filename", str(disc))
+        served.add_target(TARGET, "drive")
+        port = served.portal.rpartition(":")[2]
+        script = f"#!ipxe\nsanboot iscsi:{HOST}::{port}:0:{TARGET}\n"
+        (served_by_tftp / "script").write_text(script)
+        done = subprocess.run(
+            (
+                *("qemu-system-x86_64", "-accel", "tcg", "-m", "256", "-nodefaults", "-no-reboot"),
+                *("-display", "none", "-serial", f"file:{console}", *firmware(tmp_path)),
+                *("-netdev", f"user,id=net,tftp={served_by_tftp},bootfile=script"),
+                *("-device", "e1000,netdev=net,bootindex=0"),
+                *("-chardev", f"file,id=printed,path={printed}"),
+                *("-device", "isa-debugcon,iobase=0xe9,chardev=printed"),
+                *("-device", "isa-debug-exit,iobase=0xf4,iosize=1"),
+            ),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        seen = console.read_text(errors="replace")
+        assert (done.returncode, printed.read_text()) == (BOOTED, message), done.stderr + seen
