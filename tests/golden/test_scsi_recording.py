@@ -49,6 +49,7 @@ CLEAN = "reads give zeros, not what a buffer happened to hold"
 
 #: Name of the command: whose answer differs, and why.
 DIFFERENCES: dict[str, tuple[frozenset[str], str]] = {
+    "request sense desc": (DISKS | LOADED, "comes in descriptor format, as was asked for"),
     "vpd 8f": (DISKS, SERVED),
     "vpd b0": (
         DISKS,

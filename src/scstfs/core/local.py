@@ -59,10 +59,9 @@ def _report_luns(cmd: Command) -> Answer:
 
 
 def _request_sense(cmd: Command) -> Answer:
-    tgt_dev, d_sense = cmd.tgt_dev, cmd.device.descriptor_sense
+    tgt_dev = cmd.tgt_dev
     if tgt_dev.unit_attentions and cmd.parsed.length:
-        stored = tgt_dev.take_unit_attention().encode(d_sense)
-        return primary.request_sense(cmd.cdb, stored, d_sense)
+        return primary.request_sense(cmd.cdb, tgt_dev.take_unit_attention())
     return cmd.device.execute(cmd)
 
 

@@ -10,7 +10,7 @@ from scstfs.scsi import lun as scsi_lun
 from scstfs.scsi import sense
 from scstfs.scsi.inquiry import no_unit_inquiry
 from scstfs.scsi.sense import CheckCondition
-from scstfs.scsi.spc import no_unit_request_sense
+from scstfs.scsi.spc import request_sense
 
 if TYPE_CHECKING:
     from scstfs.core.command import Command
@@ -31,7 +31,7 @@ def answer(cmd: Command) -> bytes:
     if cdb[0] == _INQUIRY and not cdb[1] & _EVPD:
         return no_unit_inquiry(int.from_bytes(cdb[3:5], "big"))
     if cdb[0] == _REQUEST_SENSE:
-        return no_unit_request_sense(cdb)[: cdb[4]]
+        return request_sense(cdb, sense.LUN_NOT_SUPPORTED)[: cdb[4]]
     if cdb[0] == _REPORT_LUNS:
         scsi_lun.check_report_luns(cdb, minimum=0)
         session = cmd.session

@@ -41,7 +41,7 @@ def test_unit_ready(device: VdiskDevice, cmd: Command) -> Answer:
 def request_sense(device: VdiskDevice, cmd: Command) -> Answer:
     """REQUEST SENSE with nothing stored: what the device is busy with, if anything."""
     current = NO_SENSE if device.busy is None else device.busy.condition
-    return primary.request_sense(cmd.cdb, None, device.descriptor_sense, current)
+    return primary.request_sense(cmd.cdb, current)
 
 
 def inquiry(device: VdiskDevice, cmd: Command) -> Answer:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from scstfs.scsi import inquiry, sense
+from scstfs.scsi import inquiry, sense, spc
 from scstfs.scsi.identity import Identity
 from scstfs.scsi.sense import NO_SENSE, CheckCondition, Sense, SenseKey
 from scstfs.scsi.unit import LogicalUnit, Port
@@ -58,7 +58,7 @@ def _inquiry(device: ScsiDevice, cmd: Command) -> Answer:
 
 
 def _request_sense(device: ScsiDevice, cmd: Command) -> Answer:
-    return NO_SENSE.encode()
+    return spc.request_sense(cmd.cdb, NO_SENSE)
 
 
 _COMMANDS: Final[Mapping[str, Callable[[ScsiDevice, Command], Answer]]] = MappingProxyType(

@@ -128,9 +128,11 @@ class Sense:
 
     def encode(self, descriptor: bool = False) -> bytes:
         """Return the sense data, in descriptor format if `descriptor` (D_SENSE) asks for it."""
-        if descriptor and not self.always_fixed:
-            return self._encode_descriptor()
-        return self._encode_fixed()
+        return self.encode_as(descriptor=descriptor and not self.always_fixed)
+
+    def encode_as(self, *, descriptor: bool) -> bytes:
+        """Return the sense data in descriptor format or else fixed format, whatever it is."""
+        return self._encode_descriptor() if descriptor else self._encode_fixed()
 
     def _encode_fixed(self) -> bytes:
         out = bytearray(FIXED_LENGTH)
@@ -181,13 +183,19 @@ class Sense:
 
 @dataclass(frozen=True, slots=True)
 class Received(Sense):
-    """What a device said, byte for byte; it stays in the format in which it came."""
+    """What a device said, byte for byte; it stays in the format in which it came if it may."""
 
     data: bytes = b""
 
     def encode(self, descriptor: bool = False) -> bytes:
         """Return the bytes that came."""
         return self.data
+
+    def encode_as(self, *, descriptor: bool) -> bytes:
+        """Return the bytes that came if they are in this format, else what of them is known."""
+        if (self.data[0] & 0x7F in _DESCRIPTOR_CODES) == descriptor:
+            return self.data
+        return Sense.encode_as(self, descriptor=descriptor)
 
 
 class CheckCondition(Exception):  # noqa: N818 - an outcome the standard names so
@@ -316,20 +324,6 @@ def received(data: bytes) -> Received | None:
     if found is None:
         return None
     return Received(found.key, found.asc, found.ascq, data=data)
-
-
-def convert(data: bytes, descriptor: bool) -> bytes:
-    """Return encoded sense in the format `descriptor` asks for.
-
-    As in SCST only key, ASC and ASCQ survive a change of format; sense that is in the right format
-    already, is no sense data or must stay fixed comes back unchanged.
-    """
-    if not data or (data[0] & 0x7F in _DESCRIPTOR_CODES) == descriptor:
-        return data
-    sense = decode(data)
-    if sense is None or (descriptor and sense.always_fixed):
-        return data
-    return Sense(sense.key, sense.asc, sense.ascq).encode(descriptor)
 
 
 def _decode_fixed(data: bytes) -> Sense:

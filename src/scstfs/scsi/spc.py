@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-from scstfs.scsi.sense import LUN_NOT_SUPPORTED, NO_SENSE, Sense, convert, invalid_field_in_cdb
+from scstfs.scsi.sense import Sense, invalid_field_in_cdb
 
 _DESC: Final = 0x01
 _RESERVE_10: Final = 0x56
@@ -17,23 +17,12 @@ _INFORMATION_LENGTHS: Final = {0: 64, 2: 256}
 _TIMESTAMP_LENGTH: Final = 10
 
 
-def request_sense(
-    cdb: bytes, stored: bytes | None, d_sense: bool, current: Sense = NO_SENSE
-) -> bytes:
+def request_sense(cdb: bytes, condition: Sense) -> bytes:
     """Return the data of REQUEST SENSE (SPC-4 6.39), to be cut.
 
-    `stored` is sense data kept, or a unit attention taken from the queue; it comes in the format
-    the CDB asks for.  Without it `current` is reported, and as in SCST that comes in the format of
-    the Control mode page (`d_sense`), whatever the CDB says.
+    `condition` comes in the format that the CDB asks for, whatever the Control mode page says.
     """
-    if stored:
-        return convert(stored, bool(cdb[1] & _DESC))
-    return current.encode(d_sense)
-
-
-def no_unit_request_sense(cdb: bytes) -> bytes:
-    """Return what REQUEST SENSE gets, with status GOOD, where there is no logical unit."""
-    return LUN_NOT_SUPPORTED.encode(bool(cdb[1] & _DESC))
+    return condition.encode_as(descriptor=bool(cdb[1] & _DESC))
 
 
 def check_reserve(cdb: bytes) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from scstfs.core.alua import DeviceGroup, GroupTarget, TargetGroup
+from scstfs.scsi import sense
 from scstfs.scsi.alua import AccessState
 from scstfs.scsi.status import Status
 from tests.support.copies import be
@@ -15,15 +16,25 @@ NOT_CONNECTED = 0x20
 
 
 @pytest.mark.parametrize("d_sense", [False, True])
-async def test_request_sense_with_nothing_to_say(system: System, d_sense: bool) -> None:
+@pytest.mark.parametrize("pending", [False, True])
+async def test_request_sense_comes_in_the_format_asked_for(
+    system: System, d_sense: bool, pending: bool
+) -> None:
     await system.add("vdisk_nullio", "disk")
     initiator = system.initiator()
     if d_sense:
         page = bytes(4) + b"\x0a\x0a\x24" + bytes(9)
         assert await initiator.execute(b"\x15\x10\0\0\x10\0", page) == GOOD
-    result = await initiator.execute(b"\x03\x01\0\0\xff\0", data_in=255)
-    expected = "7200000000000000" if d_sense else "700000000000000a00000000000000000000"
-    assert result.data.hex() == expected
+    found = []
+    for desc in (0, 1):
+        if pending:
+            initiator.session.tgt_devs[0].queue_unit_attention(sense.RESET)
+        result = await initiator.execute(bytes((0x03, desc, 0, 0, 255, 0)), data_in=255)
+        found.append(result.data.hex())
+    if pending:
+        assert found == ["700006000000000a00000000290000000000", "7206290000000000"]
+    else:
+        assert found == ["700000000000000a00000000000000000000", "7200000000000000"]
 
 
 async def test_mode_select_tells_the_others(system: System) -> None:

@@ -143,7 +143,7 @@ class RecordedUnit:
         return inquiry.inquiry(cdb, self.unit, self.port)
 
     def do_request_sense(self, cdb: bytes, decoded: Decoded, data: bytes) -> bytes:
-        return spc.request_sense(cdb, None, bool(self.modes.current.d_sense))
+        return spc.request_sense(cdb, sense.NO_SENSE)
 
     def do_report_luns(self, cdb: bytes, decoded: Decoded, data: bytes) -> bytes:
         lun.check_report_luns(cdb)

@@ -209,12 +209,13 @@ def test_saved_mode_parameters(text: str) -> None:
     assert (again.current, again.write_through) == (pages.current, pages.write_through)
 
 
-@given(st.binary(max_size=40))
-def test_sense_data(data: bytes) -> None:
-    decoded = sense.decode(data)
-    for descriptor in (False, True):
-        converted = sense.convert(data, descriptor)
-        assert (sense.decode(converted) is None) == (decoded is None)
+@given(st.binary(max_size=40), st.booleans())
+def test_sense_data(data: bytes, descriptor: bool) -> None:
+    said = sense.received(data)
+    if said is not None:
+        again = sense.decode(said.encode_as(descriptor=descriptor))
+        assert again is not None
+        assert again.triple == said.triple
 
 
 @given(st.binary(max_size=300))

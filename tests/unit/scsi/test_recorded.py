@@ -51,6 +51,9 @@ NULLIO_DATA = frozenset(
 )
 
 
+# Descriptor format, as the CDB says.
+DESC = frozenset(("request sense desc",))
+
 # Addresses in the form that was asked for; mode page 2Ah.
 CORRECTED_CD = frozenset(
     (
@@ -66,7 +69,11 @@ CORRECTED_CD = frozenset(
         "mode sense 10 llbaa",
     )
 )
-CORRECTED = {"null512": NULLIO_DATA, "cdfull": CORRECTED_CD}
+CORRECTED = dict.fromkeys(DEVICES, DESC) | {
+    "null512": DESC | NULLIO_DATA,
+    "cdempty": frozenset(),
+    "cdfull": DESC | CORRECTED_CD,
+}
 
 
 def device(name: str) -> RecordedUnit:
@@ -146,7 +153,7 @@ def differing(answers: dict[str, tuple[Answer, Answer]]) -> set[str]:
 @pytest.mark.parametrize("name", DEVICES)
 def test_every_recorded_answer(name: str) -> None:
     answers = replay(device(name), name)
-    assert differing(answers) == CORRECTED.get(name, set())
+    assert differing(answers) == CORRECTED[name]
     assert len(answers) == (146 if name == "null512" else 150)
 
 
@@ -183,4 +190,4 @@ def test_extensions_change_these_answers_and_no_others(name: str) -> None:
         plain.unit, plain.port, plain.modes, plain.read_only, plain.early_range, LUNS, True
     )
     different = differing(replay(extended, name))
-    assert different == EXTENDED_BY_NAME.get(name, EXTENDED) | CORRECTED.get(name, frozenset())
+    assert different == EXTENDED_BY_NAME.get(name, EXTENDED) | CORRECTED[name]

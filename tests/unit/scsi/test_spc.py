@@ -7,7 +7,6 @@ from scstfs.scsi.sense import CheckCondition, Progress, Sense, SenseKey
 from scstfs.scsi.spc import (
     TimestampOrigin,
     check_reserve,
-    no_unit_request_sense,
     receive_diagnostic_results,
     report_identifying_information,
     report_timestamp,
@@ -18,28 +17,34 @@ FIXED = bytes.fromhex("03 00 00 00 12 00")
 DESC = bytes.fromhex("03 01 00 00 12 00")
 
 
-def test_nothing_to_say_comes_in_the_format_of_the_device() -> None:
-    nothing = bytes.fromhex("70 00 00 00000000 0a 0000000000000000 0000")
-    assert request_sense(FIXED, None, d_sense=False) == nothing
-    assert request_sense(DESC, None, d_sense=False) == nothing
-    assert request_sense(FIXED, None, d_sense=True) == bytes.fromhex("7200000000000000")
-
-
-def test_stored_sense_comes_in_the_format_asked_for() -> None:
-    stored = sense.INQUIRY_DATA_CHANGED.encode()
-    assert request_sense(FIXED, stored, d_sense=False) == stored
-    assert request_sense(DESC, stored, d_sense=False) == bytes.fromhex("72063f0300000000")
-
-
-def test_progress() -> None:
-    formatting = Sense(SenseKey.NOT_READY, 4, 4, specific=Progress(0x1234))
-    data = request_sense(FIXED, None, False, formatting)
-    assert data[15:] == bytes.fromhex("801234")
-
-
-def test_no_logical_unit() -> None:
-    assert no_unit_request_sense(FIXED)[12] == 0x25
-    assert no_unit_request_sense(DESC) == bytes.fromhex("7205250000000000")
+@pytest.mark.parametrize(
+    ("condition", "fixed", "descriptor"),
+    [
+        (sense.NO_SENSE, "70 00 00 00000000 0a 00000000 0000 00 000000", "72 00 0000 000000 00"),
+        (
+            sense.INQUIRY_DATA_CHANGED,
+            "70 00 06 00000000 0a 00000000 3f03 00 000000",
+            "72 06 3f03 000000 00",
+        ),
+        # With CHECK CONDITION it is fixed whatever D_SENSE says; here it is known what is wanted.
+        (sense.RESET, "70 00 06 00000000 0a 00000000 2900 00 000000", "72 06 2900 000000 00"),
+        (
+            Sense(SenseKey.NOT_READY, 4, 4, specific=Progress(0x1234)),
+            "70 00 02 00000000 0a 00000000 0404 00 801234",
+            "72 02 0404 000000 08 02 06 0000 801234 00",
+        ),
+        (
+            sense.LUN_NOT_SUPPORTED,
+            "70 00 05 00000000 0a 00000000 2500 00 000000",
+            "72 05 2500 000000 00",
+        ),
+    ],
+)
+def test_sense_data_comes_in_the_format_asked_for(
+    condition: Sense, fixed: str, descriptor: str
+) -> None:
+    assert request_sense(FIXED, condition) == bytes.fromhex(fixed)
+    assert request_sense(DESC, condition) == bytes.fromhex(descriptor)
 
 
 def test_reserving_for_somebody_else() -> None:
