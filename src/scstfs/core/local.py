@@ -55,7 +55,7 @@ def _report_luns(cmd: Command) -> Answer:
     session = cmd.session
     session.luns_were_reported()
     luns = scsi_lun.report_luns_order(session.tgt_devs)
-    return scsi_lun.report_luns(luns, cmd.parsed.length, session.acg.addr_method)
+    return scsi_lun.report_luns(luns, session.acg.addr_method)
 
 
 def _request_sense(cmd: Command) -> Answer:

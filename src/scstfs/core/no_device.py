@@ -29,7 +29,7 @@ def answer(cmd: Command) -> bytes:
     _tell(cmd)
     cdb = cmd.cdb
     if cdb[0] == _INQUIRY and not cdb[1] & _EVPD:
-        return no_unit_inquiry(int.from_bytes(cdb[3:5], "big"))
+        return no_unit_inquiry()[: int.from_bytes(cdb[3:5], "big")]
     if cdb[0] == _REQUEST_SENSE:
         return request_sense(cdb, sense.LUN_NOT_SUPPORTED)[: cdb[4]]
     if cdb[0] == _REPORT_LUNS:
@@ -37,9 +37,8 @@ def answer(cmd: Command) -> bytes:
         session = cmd.session
         session.luns_were_reported()
         luns = scsi_lun.report_luns_order(session.tgt_devs)
-        length = int.from_bytes(cdb[6:10], "big")
-        # Eight bytes at least, whatever was asked for: as SCST does.
-        return scsi_lun.report_luns(luns, max(length, 8), session.acg.addr_method)
+        data = scsi_lun.report_luns(luns, session.acg.addr_method)
+        return data[: int.from_bytes(cdb[6:10], "big")]
     raise CheckCondition(sense.LUN_NOT_SUPPORTED)
 
 

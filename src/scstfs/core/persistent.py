@@ -168,25 +168,24 @@ class PersistentReservations:
     # Reading
 
     def read(self, cdb: bytes) -> bytes:
-        """Data of PERSISTENT RESERVE IN; raises CheckCondition."""
-        length = int.from_bytes(cdb[7:9], "big")
-        return _READERS[pr.check_in_action(cdb)](self, length)
+        """Data of PERSISTENT RESERVE IN, to be cut; raises CheckCondition."""
+        return _READERS[pr.check_in_action(cdb)](self)
 
-    def _read_keys(self, length: int) -> bytes:
-        return pr.read_keys(self.generation, (r.key for r in self.registrants), length)
+    def _read_keys(self) -> bytes:
+        return pr.read_keys(self.generation, (r.key for r in self.registrants))
 
-    def _read_reservation(self, length: int) -> bytes:
-        return pr.read_reservation(self.generation, self._described(), length)
+    def _read_reservation(self) -> bytes:
+        return pr.read_reservation(self.generation, self._described())
 
-    def _report_capabilities(self, length: int) -> bytes:
-        return pr.report_capabilities(self.aptpl, length)
+    def _report_capabilities(self) -> bytes:
+        return pr.report_capabilities(self.aptpl)
 
-    def _read_full_status(self, length: int) -> bytes:
+    def _read_full_status(self) -> bytes:
         descriptors = [
             Descriptor(r.transport_id, r.rel_tgt_id, r.key, self.is_holder(r))
             for r in self.registrants
         ]
-        return pr.read_full_status(self.generation, descriptors, self._described(), length)
+        return pr.read_full_status(self.generation, descriptors, self._described())
 
     def _described(self) -> Reservation | None:
         if self.reservation is None:
@@ -290,15 +289,13 @@ class PersistentReservations:
         self.device.refresh()
 
 
-_READERS: Final[Mapping[pr.InAction, Callable[[PersistentReservations, int], bytes]]] = (
-    MappingProxyType(
-        {
-            pr.InAction.READ_KEYS: PersistentReservations._read_keys,
-            pr.InAction.READ_RESERVATION: PersistentReservations._read_reservation,
-            pr.InAction.REPORT_CAPABILITIES: PersistentReservations._report_capabilities,
-            pr.InAction.READ_FULL_STATUS: PersistentReservations._read_full_status,
-        }
-    )
+_READERS: Final[Mapping[pr.InAction, Callable[[PersistentReservations], bytes]]] = MappingProxyType(
+    {
+        pr.InAction.READ_KEYS: PersistentReservations._read_keys,
+        pr.InAction.READ_RESERVATION: PersistentReservations._read_reservation,
+        pr.InAction.REPORT_CAPABILITIES: PersistentReservations._report_capabilities,
+        pr.InAction.READ_FULL_STATUS: PersistentReservations._read_full_status,
+    }
 )
 
 

@@ -217,8 +217,6 @@ class OpcodeTable:
 
     def _decode_extent(self, op: Opcode, cdb: bytes, block_shift: int) -> Decoded:
         extent = _EXTENTS[op.shape](op, cdb)
-        if op.most_length is not None and extent.length > op.most_length:
-            raise invalid_field_in_cdb(0)
         shift = self._shift(cdb, block_shift)
         length, data_length = extent.length, extent.data_length
         if op.shape is Shape.ATA:

@@ -126,7 +126,7 @@ COMMANDS: Final[tuple[Opcode, ...]] = (
     opcode(0x8F, "VERIFY(16)", "DWRO", at=AT_16, shape=Shape.VERIFY, flags=W,
            checks=(BYTCHK_1X,), protect=1,
            execute="verify", usage="8f f6 ffffffffffffffff ffffffff 00 04", timeout=60),
-    opcode(0x9E, "READ CAPACITY(16)", "D", IN, sa=0x10, at=bytes_at(10, 4), most=128,
+    opcode(0x9E, "READ CAPACITY(16)", "D", IN, sa=0x10, at=bytes_at(10, 4),
            flags=RWE | HEAD | ANY_STATE,
            execute="read_capacity_16", usage="9e 10 0000000000000000 ffffffff 00 04",
            timeout=10),

@@ -112,16 +112,14 @@ def _versions(unit: LogicalUnit, port: Port) -> list[int]:
     return versions
 
 
-def no_unit_inquiry(allocation_length: int) -> bytes:
-    """Return what INQUIRY without EVPD gets where there is no logical unit.
+def no_unit_inquiry() -> bytes:
+    """Return what INQUIRY without EVPD gets where there is no logical unit, to be cut.
 
     Peripheral qualifier 011b; everything else in the CDB is ignored.
     """
     out = bytearray(_NO_UNIT_LENGTH)
-    size = min(allocation_length or _NO_UNIT_LENGTH, _NO_UNIT_LENGTH)
     out[0] = _NO_UNIT
     out[2] = _SPC4
-    out[4] = (size - 4) & 0xFF
-    if size >= 16:
-        out[8:16] = _NO_UNIT_VENDOR
-    return bytes(out[:size])
+    out[4] = _NO_UNIT_LENGTH - 4
+    out[8:16] = _NO_UNIT_VENDOR
+    return bytes(out)

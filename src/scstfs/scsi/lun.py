@@ -12,7 +12,6 @@ MAX_LUN: Final = 0x3FFF
 LUN_LENGTH: Final = 8
 
 _SELECT_SUPPORTED: Final = (0x00, 0x02)
-_HEADER_LENGTH: Final = 8
 _HASH_SIZE: Final = 32
 
 
@@ -66,18 +65,7 @@ def check_report_luns(cdb: bytes, minimum: int = 16) -> None:
         raise invalid_field_in_cdb(6)
 
 
-def report_luns(
-    luns: Iterable[int],
-    allocation_length: int,
-    method: AddressMethod = AddressMethod.PERIPHERAL,
-) -> bytes:
-    """Return the REPORT LUNS parameter data for `luns`, in the order given.
-
-    At most `allocation_length` bytes come back, and the header counts every logical unit.  A
-    number there is no room for in full is zero, not a part of it.
-    """
-    packed = [pack_lun(lun, method) for lun in luns]
-    fits = max(0, allocation_length - _HEADER_LENGTH) // LUN_LENGTH
-    header = (len(packed) * LUN_LENGTH).to_bytes(4, "big") + bytes(_HEADER_LENGTH - 4)
-    total = min(allocation_length, _HEADER_LENGTH + len(packed) * LUN_LENGTH)
-    return (header + b"".join(packed[:fits])).ljust(total, b"\0")[:total]
+def report_luns(luns: Iterable[int], method: AddressMethod = AddressMethod.PERIPHERAL) -> bytes:
+    """Return the REPORT LUNS parameter data for `luns`, in the order given, to be cut."""
+    body = b"".join(pack_lun(lun, method) for lun in luns)
+    return len(body).to_bytes(4, "big") + bytes(4) + body

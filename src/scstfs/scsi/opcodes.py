@@ -237,7 +237,6 @@ class Opcode:
     shape: Shape
     fixed_length: int
     least_length: int
-    most_length: int | None
     flags: Flag
     flags_when: When | None
     checks: tuple[Check, ...]
@@ -267,7 +266,6 @@ def opcode(
     shape: Shape = Shape.PLAIN,
     fixed: int = 0,
     least: int = 0,
-    most: int | None = None,
     flags: Flag = NO_FLAGS,
     when: When | None = None,
     checks: Iterable[Check] = (),
@@ -278,7 +276,7 @@ def opcode(
     requires: Feature = Feature.NONE,
     extension: bool = False,
 ) -> Opcode:
-    """Return a row; `at` says where its fields are, `least` and `most` bound its length."""
+    """Return a row; `at` says where its fields are, and `least` what its length is at least."""
     where = at or _NO_FIELDS
     return Opcode(
         code=code,
@@ -292,7 +290,6 @@ def opcode(
         shape=shape,
         fixed_length=fixed,
         least_length=least,
-        most_length=most,
         flags=flags,
         flags_when=when,
         checks=tuple(checks),

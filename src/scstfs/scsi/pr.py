@@ -275,7 +275,6 @@ class Descriptor:
 
 
 _IN_ACTIONS: Final = frozenset(InAction)
-_SHORTEST: Final = 8
 _CAPABILITIES: Final = 0x1D  # CRH, SIP_C, ATP_C, PTPL_C
 _TYPE_MASK_VALID: Final = 0x80
 _ALLOW_COMMANDS: Final = 4 << 4
@@ -290,56 +289,36 @@ def check_in_action(cdb: bytes) -> InAction:
     return InAction(action)
 
 
-def read_keys(generation: int, keys: Iterable[int], allocation_length: int) -> bytes:
-    """Return the data of READ KEYS: whole keys as far as there is room, and the length of all."""
-    if allocation_length < _SHORTEST:
-        return b""
-    every = [key.to_bytes(8, "big") for key in keys]
-    shown = every[: (allocation_length - _SHORTEST) // 8]
-    return _head(generation, 8 * len(every)) + b"".join(shown)
+# The data of PERSISTENT RESERVE IN is to be cut at the allocation length, wherever that is.
 
 
-def read_reservation(
-    generation: int, reservation: Reservation | None, allocation_length: int
-) -> bytes:
-    """Return the data of READ RESERVATION, cut at `allocation_length`."""
-    if allocation_length < _SHORTEST:
-        return b""
+def read_keys(generation: int, keys: Iterable[int]) -> bytes:
+    """Return the data of READ KEYS."""
+    body = b"".join(key.to_bytes(8, "big") for key in keys)
+    return _head(generation, len(body)) + body
+
+
+def read_reservation(generation: int, reservation: Reservation | None) -> bytes:
+    """Return the data of READ RESERVATION."""
     if reservation is None:
         return _head(generation, 0)
     body = reservation.key.to_bytes(8, "big") + bytes(5)
     body += bytes((reservation.scope << 4 | reservation.type, 0, 0))
-    return (_head(generation, len(body)) + body)[:allocation_length]
+    return _head(generation, len(body)) + body
 
 
-def report_capabilities(aptpl: bool, allocation_length: int) -> bytes:
+def report_capabilities(aptpl: bool) -> bytes:
     """Return the data of REPORT CAPABILITIES; `aptpl` is whether registrations are kept on disk."""
-    if allocation_length < _SHORTEST:
-        return b""
     flags = _TYPE_MASK_VALID | _ALLOW_COMMANDS | (_APTPL if aptpl else 0)
     return bytes((0, 8, _CAPABILITIES, flags)) + _TYPE_MASK + bytes(2)
 
 
 def read_full_status(
-    generation: int,
-    descriptors: Iterable[Descriptor],
-    reservation: Reservation | None,
-    allocation_length: int,
+    generation: int, descriptors: Iterable[Descriptor], reservation: Reservation | None
 ) -> bytes:
-    """Return the data of READ FULL STATUS.
-
-    As in SCST a descriptor is left out also if it would just fit, and so are all after it.
-    """
-    if allocation_length < _SHORTEST:
-        return b""
-    room, size = allocation_length - _SHORTEST, 0
-    shown = []
-    for descriptor in descriptors:
-        record = _full_status(descriptor, reservation)
-        if room - size > len(record):
-            shown.append(record)
-        size += len(record)
-    return _head(generation, size) + b"".join(shown)
+    """Return the data of READ FULL STATUS."""
+    body = b"".join(_full_status(descriptor, reservation) for descriptor in descriptors)
+    return _head(generation, len(body)) + body
 
 
 def _full_status(descriptor: Descriptor, reservation: Reservation | None) -> bytes:

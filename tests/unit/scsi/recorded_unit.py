@@ -147,7 +147,7 @@ class RecordedUnit:
 
     def do_report_luns(self, cdb: bytes, decoded: Decoded, data: bytes) -> bytes:
         lun.check_report_luns(cdb)
-        return lun.report_luns(lun.report_luns_order(self.luns), decoded.length)
+        return lun.report_luns(lun.report_luns_order(self.luns))
 
     def do_mode_sense(self, cdb: bytes, decoded: Decoded, data: bytes) -> bytes:
         geometry = Geometry(self.unit.blocks, self.unit.block_size)
@@ -182,12 +182,11 @@ class RecordedUnit:
         return b""
 
     def do_persistent_reserve_in(self, cdb: bytes, decoded: Decoded, data: bytes) -> bytes:
-        length = decoded.length
         return {
-            pr.InAction.READ_KEYS: pr.read_keys(0, [], length),
-            pr.InAction.READ_RESERVATION: pr.read_reservation(0, None, length),
-            pr.InAction.REPORT_CAPABILITIES: pr.report_capabilities(False, length),
-            pr.InAction.READ_FULL_STATUS: pr.read_full_status(0, [], None, length),
+            pr.InAction.READ_KEYS: pr.read_keys(0, []),
+            pr.InAction.READ_RESERVATION: pr.read_reservation(0, None),
+            pr.InAction.REPORT_CAPABILITIES: pr.report_capabilities(False),
+            pr.InAction.READ_FULL_STATUS: pr.read_full_status(0, [], None),
         }[pr.check_in_action(cdb)]
 
     def do_persistent_reserve_out(self, cdb: bytes, decoded: Decoded, data: bytes) -> bytes:

@@ -98,15 +98,7 @@ def test_a_page_through_a_port_that_is_not_connected() -> None:
     assert page == bytes.fromhex("20 80 0008") + b"bcaef4ba"
 
 
-@pytest.mark.parametrize(
-    ("room", "data"),
-    [
-        (255, "7f 00 06 00 20 000000" + "5343535420202020" + "00" * 20),
-        (36, "7f 00 06 00 20 000000" + "5343535420202020" + "00" * 20),
-        (15, "7f 00 06 00 0b 000000" + "00" * 7),  # no vendor
-        (4, "7f 00 06 00"),
-        (0, "7f 00 06 00 20 000000" + "5343535420202020" + "00" * 20),
-    ],
-)
-def test_no_logical_unit(room: int, data: str) -> None:
-    assert no_unit_inquiry(room) == bytes.fromhex(data)
+def test_no_logical_unit() -> None:
+    assert no_unit_inquiry() == bytes.fromhex(
+        "7f 00 06 00 20 000000" + "5343535420202020" + "00" * 20
+    )

@@ -54,26 +54,12 @@ def test_what_is_no_lun(data: str) -> None:
 
 
 def test_reporting() -> None:
-    assert report_luns([0, 1, 10], 256) == bytes.fromhex(
+    assert report_luns([0, 1, 10]) == bytes.fromhex(
         "00000018 00000000"  # 24 bytes of numbers
         "0000000000000000 0001000000000000 000a000000000000"
     )
-    assert report_luns([3], 256, FLAT)[8:10] == b"\x40\x03"
-    assert report_luns([], 256) == bytes(8)
-
-
-@pytest.mark.parametrize(
-    ("room", "expected"),
-    [
-        (16, "00000010 00000000 0000000000000000"),
-        (23, "00000010 00000000 0000000000000000 00000000000000"),  # no part of a number
-        (24, "00000010 00000000 0000000000000000 0001000000000000"),
-        (8, "00000010 00000000"),
-        (3, "000000"),
-    ],
-)
-def test_reporting_into_little_room(room: int, expected: str) -> None:
-    assert report_luns([0, 1], room) == bytes.fromhex(expected)
+    assert report_luns([3], FLAT)[8:10] == b"\x40\x03"
+    assert report_luns([]) == bytes(8)
 
 
 def test_order_is_that_of_a_hash_table() -> None:

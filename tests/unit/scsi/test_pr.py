@@ -181,37 +181,27 @@ def test_kinds() -> None:
     assert [kind for kind in PrType if kind.for_registrants] == [5, 6, 7, 8]
 
 
-@pytest.mark.parametrize(
-    ("room", "data"),
-    [
-        (256, "00000003 00000010 00000000000000a1 00000000000000b2"),
-        (23, "00000003 00000010 00000000000000a1"),
-        (8, "00000003 00000010"),
-        (7, ""),
-    ],
-)
-def test_keys(room: int, data: str) -> None:
-    assert pr.read_keys(3, [0xA1, 0xB2], room) == bytes.fromhex(data)
+def test_keys() -> None:
+    assert pr.read_keys(3, [0xA1, 0xB2]) == bytes.fromhex(
+        "00000003 00000010 00000000000000a1 00000000000000b2"
+    )
 
 
 def test_reservation() -> None:
     held = Reservation(PrType.WRITE_EXCLUSIVE, 0xB2)
-    assert pr.read_reservation(1, held, 256) == bytes.fromhex(
+    assert pr.read_reservation(1, held) == bytes.fromhex(
         "00000001 00000010 00000000000000b2 00000000 00 01 0000"
     )
     everybody = Reservation(PrType.WRITE_EXCLUSIVE_ALL_REGISTRANTS)
-    assert pr.read_reservation(3, everybody, 256) == bytes.fromhex(
+    assert pr.read_reservation(3, everybody) == bytes.fromhex(
         "00000003 00000010 0000000000000000 00000000 00 07 0000"
     )
-    assert pr.read_reservation(1, None, 256) == bytes.fromhex("00000001 00000000")
-    assert pr.read_reservation(1, held, 12) == bytes.fromhex("00000001 00000010 00000000")
-    assert pr.read_reservation(1, held, 7) == b""
+    assert pr.read_reservation(1, None) == bytes.fromhex("00000001 00000000")
 
 
 def test_capabilities() -> None:
-    assert pr.report_capabilities(False, 256) == bytes.fromhex("0008 1d c0 ea01 0000")
-    assert pr.report_capabilities(True, 256) == bytes.fromhex("0008 1d c1 ea01 0000")
-    assert pr.report_capabilities(True, 7) == b""
+    assert pr.report_capabilities(False) == bytes.fromhex("0008 1d c0 ea01 0000")
+    assert pr.report_capabilities(True) == bytes.fromhex("0008 1d c1 ea01 0000")
 
 
 # As recorded: two registrants, all of them holders.
@@ -225,22 +215,9 @@ ALL = Reservation(PrType.WRITE_EXCLUSIVE_ALL_REGISTRANTS)
 
 
 def test_full_status() -> None:
-    assert pr.read_full_status(3, BOTH, ALL, 256) == FULL
-    none_held = pr.read_full_status(3, BOTH[:1], None, 256)
+    assert pr.read_full_status(3, BOTH, ALL) == FULL
+    none_held = pr.read_full_status(3, BOTH[:1], None)
     assert none_held[20:22] == b"\0\0"
-
-
-@pytest.mark.parametrize(
-    ("room", "records"),
-    [(len(FULL) + 1, 2), (len(FULL), 1), (8 + 53, 1), (8 + 52, 0), (8, 0)],
-)
-def test_full_status_leaves_out_what_just_fits(room: int, records: int) -> None:
-    data = pr.read_full_status(3, BOTH, ALL, room)
-    assert data == FULL[: 8 + 52 * records]
-
-
-def test_full_status_in_no_room() -> None:
-    assert pr.read_full_status(3, BOTH, ALL, 7) == b""
 
 
 def test_in_actions() -> None:
