@@ -114,8 +114,6 @@ def _persistent_reserve_in(cmd: Command) -> Answer:
 
 def _persistent_reserve_out(cmd: Command) -> Answer:
     _check_pr_allowed(cmd)
-    if not cmd.parsed.length:
-        return b""
     reservations = cmd.device.pr
     before = reservations.snapshot()
     effects = persistent_out.perform(reservations, cmd.tgt_dev, cmd.cdb, bytes(cmd.data))

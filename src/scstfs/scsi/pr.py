@@ -148,7 +148,6 @@ class PrOut:
     unreg: bool
     rel_tgt_id: int
     _data: bytes
-    _length: int
 
     def refuse_spec_i_pt(self) -> None:
         """Refuse SPEC_I_PT, as REGISTER does for who is registered already."""
@@ -163,9 +162,7 @@ class PrOut:
         """
         if not self.spec_i_pt:
             return []
-        end = _EXTRA + _number(self._data, _EXTRA_LENGTH, 4)
-        if end > min(self._length, len(self._data)):
-            raise CheckCondition(PARAMETER_LIST_LENGTH_ERROR)
+        end = len(self._data)
         found = []
         offset = _EXTRA
         while offset < end:
@@ -185,7 +182,7 @@ class PrOut:
         """Return the new holder of REGISTER AND MOVE; raises CheckCondition if it is cut off."""
         data = self._data[_BASIC_LENGTH:].ljust(COMMON_LENGTH, b"\0")
         length = transport_id_length(data)
-        if length + _BASIC_LENGTH > self._length:
+        if length + _BASIC_LENGTH > len(self._data):
             raise CheckCondition(INVALID_FIELD_IN_PARAMETER_LIST)
         return received(data[:length].ljust(length, b"\0"))
 
@@ -197,11 +194,9 @@ class PrOut:
 def decode_out(cdb: bytes, data: bytes) -> PrOut:
     """Decode PERSISTENT RESERVE OUT; raises CheckCondition.
 
-    To be called for a nexus that is registered, or for actions that register, and not if the
-    parameter list length is zero: then the answer is GOOD, and there is nothing to do.
+    To be called for a nexus that is registered, or for actions that register.
     """
     action, scope, kind = cdb[1] & 0x1F, cdb[2] >> 4, cdb[2] & 0x0F
-    length = int.from_bytes(cdb[5:9], "big")
     head = data[:_EXTRA].ljust(_EXTRA, b"\0")
     if action not in _ANY_SCOPE and scope != SCOPE_LOGICAL_UNIT:
         raise invalid_field_in_cdb(2, 4)
@@ -212,6 +207,9 @@ def decode_out(cdb: bytes, data: bytes) -> PrOut:
             raise invalid_field_in_parameter_list(20, 2)
     if action not in _ACTIONS:
         raise invalid_field_in_cdb(1, 0)
+    length = int.from_bytes(cdb[5:9], "big")
+    if len(data) < length:
+        raise CheckCondition(PARAMETER_LIST_LENGTH_ERROR)
     move = action == _OTHER_LAYOUT
     if move:
         _check_move(head, length)
@@ -228,14 +226,15 @@ def decode_out(cdb: bytes, data: bytes) -> PrOut:
         all_tg_pt=not move and bool(head[20] & _ALL_TG_PT),
         unreg=move and bool(head[17] & _MOVE_UNREG),
         rel_tgt_id=_number(head, 18, 2) if move else 0,
-        _data=bytes(data),
-        _length=length,
+        _data=bytes(data[:length]),
     )
 
 
 def _check_basic(action: OutAction, kind: int, head: bytes, length: int) -> None:
-    longer = action is OutAction.REGISTER and head[20] & _SPEC_I_PT
-    if length != _BASIC_LENGTH and not longer:
+    wanted = _BASIC_LENGTH
+    if action is OutAction.REGISTER and head[20] & _SPEC_I_PT:
+        wanted = _EXTRA + _number(head, _EXTRA_LENGTH, 4)
+    if length != wanted:
         raise CheckCondition(PARAMETER_LIST_LENGTH_ERROR)
     if action is OutAction.RESERVE and kind not in _TYPES:
         raise invalid_field_in_cdb(2, 0)
@@ -245,6 +244,8 @@ def _check_basic(action: OutAction, kind: int, head: bytes, length: int) -> None
 
 def _check_move(head: bytes, length: int) -> None:
     size = _number(head, 20, 4)
+    if length < _BASIC_LENGTH:
+        raise CheckCondition(PARAMETER_LIST_LENGTH_ERROR)
     if size + _BASIC_LENGTH > length:
         raise CheckCondition(INVALID_FIELD_IN_PARAMETER_LIST)
     if size < COMMON_LENGTH:

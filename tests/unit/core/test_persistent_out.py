@@ -30,6 +30,7 @@ from tests.support.reservations import (
     EA_AR,
     EA_RO,
     IGNORE,
+    MOVE,
     PREEMPT,
     PREEMPT_AND_ABORT,
     REGISTER,
@@ -80,9 +81,20 @@ async def test_faulty_commands(
     assert nexuses.disk.pr.generation == 1
 
 
-async def test_no_parameter_list_is_nothing_to_do(nexuses: Nexuses) -> None:
-    (one,) = await nexuses.add(0)
-    assert await one.execute(pr_out(RESERVE, WE, length=0)[0]) == GOOD
+@pytest.mark.parametrize("action", range(8))
+async def test_a_parameter_list_has_one_length(nexuses: Nexuses, action: int) -> None:
+    (one,) = await nexuses.add(A)
+    before = nexuses.disk.pr.save_state()
+    for length in (0, 1, 8, 23, 25, 28, 48):
+        cdb, data = pr_out(action, WE, key=A, new=B, length=length)
+        refused = await one.execute(cdb, data.ljust(length, b"\0")[:length])
+        # Of REGISTER AND MOVE that is the length of the TransportID.
+        wrong = BAD_LIST if action == MOVE and length >= 24 else BAD_LENGTH
+        assert outcome(refused) == wrong
+    # As it is announced, but the initiator has no more than this to send.
+    cdb, data = pr_out(action, WE, key=A, new=B)
+    assert outcome(await one.execute(cdb, data[:16])) == BAD_LENGTH
+    assert nexuses.disk.pr.save_state() == before
 
 
 @pytest.mark.parametrize("of_own", [True, False])

@@ -47,6 +47,11 @@ def test_preempt() -> None:
         (out_cdb(0, length=8), bytes(8), "1a0000 000000"),
         (out_cdb(6, length=28), basic() + bytes(4), "1a0000 000000"),
         (out_cdb(3, length=23), basic(), "1a0000 000000"),
+        (out_cdb(0, length=0), b"", "1a0000 000000"),
+        (out_cdb(7, length=0), b"", "1a0000 000000"),
+        (out_cdb(7, length=23), bytes(23), "1a0000 000000"),
+        (out_cdb(6), basic()[:23], "1a0000 000000"),  # less came than was announced
+        (out_cdb(7, length=48), bytes(47), "1a0000 000000"),
         # scope
         (out_cdb(1, 0x11), basic(), "240000 cc0002"),
         (out_cdb(7, 0x11), basic(), "240000 cc0002"),
@@ -93,18 +98,24 @@ def test_specified_ports() -> None:
     assert refusal(refused) == "260000 8b0014"
 
 
-@pytest.mark.parametrize(
-    ("request_", "sense"),
-    [
-        (specified(A, claim=200), "1a0000 000000"),  # list longer than the data
-        (specified(A, claim=len(A.data) - 1), "260000 800018"),  # port longer than the list
-    ],
-)
-def test_bad_lists_of_ports(request_: tuple[bytes, bytes], sense: str) -> None:
-    request = pr.decode_out(*request_)
+@pytest.mark.parametrize("claim", [200, len(A.data) - 1, 0])
+def test_a_list_of_ports_that_is_not_as_long_as_it_says(claim: int) -> None:
+    with pytest.raises(CheckCondition) as refused:
+        pr.decode_out(*specified(A, claim=claim))
+    assert refusal(refused) == "1a0000 000000"
+
+
+def test_ports_without_a_list() -> None:
+    with pytest.raises(CheckCondition) as refused:
+        pr.decode_out(out_cdb(0), basic(flags=0x08))
+    assert refusal(refused) == "1a0000 000000"
+
+
+def test_a_port_that_is_longer_than_the_list() -> None:
+    request = pr.decode_out(*specified(A, TransportId(b"\x45\x00\x00\xff" + bytes(24))))
     with pytest.raises(CheckCondition) as refused:
         request.transport_ids()
-    assert refusal(refused) == sense
+    assert refusal(refused) == "260000 800018"
 
 
 def move(port: bytes, claim: int | None = None, flags: int = 0x03) -> tuple[bytes, bytes]:
