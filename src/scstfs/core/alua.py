@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from scstfs.observable import ObservableDict
 from scstfs.scsi import sense
-from scstfs.scsi.alua import AccessState, TargetPortGroup
+from scstfs.scsi.alua import AccessState, StatusCode, TargetPortGroup
 
 if TYPE_CHECKING:
     from scstfs.core.device import Device
@@ -50,6 +50,8 @@ class TargetGroup:
         self.group_id = 0
         self.preferred = False
         self.state = AccessState.ACTIVE
+        #: Before any change, too, it is as in SCST, which has no other.
+        self.status_code = StatusCode.IMPLICIT
         self.targets: ObservableDict[str, GroupTarget] = ObservableDict()
 
     def forget(self, target: Target) -> None:
@@ -103,6 +105,8 @@ class TargetGroup:
             return
         log.info("ALUA state of %s/%s is now %s", self.device_group.name, self.name, state.name)
         self.state = state
+        explicit = asked_by is not None
+        self.status_code = StatusCode.SET_TARGET_PORT_GROUPS if explicit else StatusCode.IMPLICIT
         for device in self._concerned():
             device.access_state_changed(state)
         for tgt_dev in self.tgt_devs():
@@ -125,6 +129,7 @@ class TargetGroup:
             state=self.state,
             preferred=self.preferred,
             ports=tuple(entry.rel_tgt_id for entry in self.targets.values()),
+            status_code=self.status_code,
         )
 
 

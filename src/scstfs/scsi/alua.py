@@ -59,6 +59,13 @@ def connected(state: AccessState) -> bool:
     return state not in (AccessState.UNAVAILABLE, AccessState.OFFLINE)
 
 
+class StatusCode(enum.IntEnum):
+    """What changed an access state last (SPC-4 table 292)."""
+
+    SET_TARGET_PORT_GROUPS = 0x01
+    IMPLICIT = 0x02
+
+
 @dataclass(frozen=True, slots=True)
 class TargetPortGroup:
     """A target port group as reported; `ports` are relative target port identifiers."""
@@ -67,12 +74,12 @@ class TargetPortGroup:
     state: AccessState
     preferred: bool = False
     ports: tuple[int, ...] = ()
+    status_code: StatusCode = StatusCode.IMPLICIT
 
 
 _PREFERRED: Final = 0x80
 # Active, non-optimized, standby, unavailable, offline and transitioning; not LBA dependent.
 _SUPPORTED_STATES: Final = 0xCF
-_STATUS_IMPLICIT: Final = 0x02
 _EXTENDED_HEADER: Final = bytes((0x10, 0, 0, 0))
 _LENGTH_ONLY: Final = 0
 _EXTENDED: Final = 1
@@ -96,7 +103,7 @@ def report_target_port_groups(cdb: bytes, groups: Sequence[TargetPortGroup]) -> 
 def _group_descriptor(group: TargetPortGroup) -> bytes:
     state = (_PREFERRED if group.preferred else 0) | group.state
     head = bytes((state, _SUPPORTED_STATES)) + group.group_id.to_bytes(2, "big")
-    head += bytes((0, _STATUS_IMPLICIT, 0, len(group.ports) & 0xFF))
+    head += bytes((0, group.status_code, 0, len(group.ports) & 0xFF))
     return head + b"".join(port.to_bytes(4, "big") for port in group.ports)
 
 

@@ -251,6 +251,25 @@ async def test_all_states_are_set_or_none(pair: Pair, change: tuple[int, AccessS
     assert pair.pending() == [[], [], []]
 
 
+async def test_it_is_told_who_changed_a_state(pair: Pair) -> None:
+    async def status_codes() -> list[int]:
+        pair.one.clear_unit_attentions()
+        cdb = bytes.fromhex("a30a00000000000001000000")
+        data = (await pair.one.execute(cdb, data_in=256)).data
+        # Two descriptors with a port each.
+        return [data[4 + 5], data[4 + 12 + 5]]
+
+    assert await status_codes() == [2, 2]
+    await pair.one.execute(*set_groups((1, AccessState.STANDBY), (2, AccessState.ACTIVE)))
+    # The second one was active already.
+    assert await status_codes() == [1, 2]
+    pair.groups[1].set_state(AccessState.TRANSITIONING)
+    pair.groups[1].set_state(AccessState.NONOPTIMIZED)
+    assert await status_codes() == [1, 2]
+    pair.groups[0].set_state(AccessState.ACTIVE)
+    assert await status_codes() == [2, 2]
+
+
 async def test_a_group_in_transition_is_left_alone(pair: Pair) -> None:
     pair.groups[1].set_state(AccessState.TRANSITIONING)
     command = set_groups((1, AccessState.STANDBY), (2, AccessState.ACTIVE))
