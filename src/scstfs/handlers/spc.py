@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -17,7 +17,7 @@ from scstfs.scsi import logs as log_pages
 from scstfs.scsi import spc as primary
 from scstfs.scsi.alua import connected
 from scstfs.scsi.logs import ProvisioningUse
-from scstfs.scsi.modes import Selection, SetCache, SetControl
+from scstfs.scsi.modes import Step
 from scstfs.scsi.sense import NO_SENSE, CheckCondition, invalid_field_in_cdb
 from scstfs.scsi.spc import TimestampOrigin
 from scstfs.scsi.unit import Port
@@ -73,25 +73,23 @@ def mode_sense(device: VdiskDevice, cmd: Command) -> Answer:
 
 
 def mode_select(device: VdiskDevice, cmd: Command) -> Answer:
-    """MODE SELECT (6) and (10): one page after the other, saved ones durably."""
-    selection = device.modes.select(cmd.cdb, bytes(cmd.data))
-    return _Select(device, cmd, selection).proceed()
+    """MODE SELECT (6) and (10): all pages or none, saved ones durably."""
+    return _Select(device, cmd, device.modes.select(cmd.cdb, bytes(cmd.data))).proceed()
 
 
 class _Select:
     """A MODE SELECT on its way through its pages, each of which may have to be saved."""
 
-    def __init__(self, device: VdiskDevice, cmd: Command, selection: Selection) -> None:
+    def __init__(self, device: VdiskDevice, cmd: Command, steps: Sequence[Step]) -> None:
         self._device = device
         self._cmd = cmd
-        self._error = selection.error
-        self._steps = list(selection.steps)
+        self._steps = steps
         self._before = device.modes.values()
 
     def proceed(self) -> Answer:
         """Take all steps; a job if one of them has to be saved."""
         modes = self._device.modes
-        saves: list[SetControl | SetCache] = [step for step in self._steps if modes.apply(step)]
+        saves = [step for step in self._steps if modes.apply(step)]
         if not saves:
             return self._end()
         save = partial(self._device.scst.state.save_modes, self._device.name)
@@ -112,8 +110,6 @@ class _Select:
     def _end(self) -> Data:
         device = self._device
         device.refresh()
-        if self._error is not None:
-            raise self._error
         for tgt_dev in device.tgt_devs:
             if tgt_dev is not self._cmd.tgt_dev:
                 tgt_dev.queue_unit_attention(sense.MODE_PARAMETERS_CHANGED)

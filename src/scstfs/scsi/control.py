@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from scstfs.scsi.sense import CheckCondition, invalid_field_in_parameter_list
+from scstfs.scsi.sense import invalid_field_in_parameter_list
 
 _PAGE: Final = bytes.fromhex("0a0a 0000000000000000024b")
 _PS: Final = 0x80
@@ -93,15 +93,14 @@ def control_page(state: ControlState, page_control: PageControl) -> bytes:
     return bytes(page)
 
 
-def check_control_page(page: bytes, offset: int, task_set: int) -> CheckCondition | None:
-    """Return what is wrong with a page that stands at `offset` of a parameter list, or None.
+def check_control_page(page: bytes, offset: int, task_set: int) -> None:
+    """Check a page that stands at `offset` of a parameter list; raises CheckCondition.
 
     TST must be what it is: it cannot be changed.
     """
     if page[2] >> 5 != task_set:
-        return invalid_field_in_parameter_list(offset + 2, 5)
+        raise invalid_field_in_parameter_list(offset + 2, 5)
     if page[3] >> 4 > 1:
-        return invalid_field_in_parameter_list(offset + 3, 4)
+        raise invalid_field_in_parameter_list(offset + 3, 4)
     if page[3] >> 1 & 3 == QErr.RESERVED:
-        return invalid_field_in_parameter_list(offset + 3, 1)
-    return None
+        raise invalid_field_in_parameter_list(offset + 3, 1)

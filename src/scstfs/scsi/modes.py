@@ -2,14 +2,15 @@
 
 `ModePages` is the state of one device: current, default and saved values.  It is changed in steps
 that the caller takes, because a change may need a file reopened or written, and must be undone if
-that fails.  Answers are byte for byte SCST's, including where SCST is not what SPC-4 says.
+that fails.  Answers are byte for byte SCST's, including where SCST is not what SPC-4 says, but that
+a parameter list may have several pages and is taken as a whole or not at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from scstfs.scsi.control import ControlValues, PageControl, check_control_page, control_page
 from scstfs.scsi.mmc import capabilities_page
@@ -29,6 +30,7 @@ _DBD: Final = 0x08
 _PF: Final = 0x10
 _SP: Final = 0x01
 _PS: Final = 0x80
+_SPF: Final = 0x40
 _WRITE_PROTECTED: Final = 0x80
 _DPOFUA: Final = 0x10
 _ALL_PAGES: Final = 0x3F
@@ -66,16 +68,8 @@ class SetCache:
     save: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What a MODE SELECT parameter list asks for.
-
-    The steps are to be taken in order, and then `error`, if any, is the answer: SCST takes what
-    precedes a mistake, and goes on after one inside the control page.
-    """
-
-    steps: tuple[SetControl | SetCache, ...] = ()
-    error: CheckCondition | None = None
+#: What a MODE SELECT asks for.
+Step: TypeAlias = SetControl | SetCache
 
 
 @dataclass(slots=True)
@@ -145,82 +139,68 @@ class ModePages:
             page[2] |= 0 if through else _WCE
         return bytes(page)
 
-    def select(self, cdb: bytes, data: bytes) -> Selection:
-        """Return what a MODE SELECT (6) or (10) parameter list asks for; changes nothing.
+    def select(self, cdb: bytes, data: bytes) -> list[Step]:
+        """Return the steps that a MODE SELECT (6) or (10) parameter list asks for, in order.
 
-        `data` is as long as the parameter list length, which may be zero.
+        Nothing has changed yet; raises CheckCondition where any of it is wrong.  `data` is as long
+        as the parameter list length, which may be zero.
         """
         if self.cluster_mode:
-            return Selection(error=CheckCondition(INVALID_FIELD_IN_CDB))
+            raise CheckCondition(INVALID_FIELD_IN_CDB)
         if not data:
-            return Selection()
+            return []
         if not cdb[1] & _PF:
-            return Selection(error=invalid_field_in_cdb(1))
+            raise invalid_field_in_cdb(1)
         # The header ends with the block descriptor length.
         offset, size = (4, 1) if cdb[0] == _MODE_SELECT_6 else (8, 2)
         if len(data) < offset:
-            return Selection(error=CheckCondition(PARAMETER_LIST_LENGTH_ERROR))
+            raise CheckCondition(PARAMETER_LIST_LENGTH_ERROR)
         descriptors = int.from_bytes(data[offset - size : offset], "big")
         if descriptors not in (0, 8):
-            return Selection(error=invalid_field_in_parameter_list(offset - 1))
-        return self._select_pages(data, offset + descriptors, save=bool(cdb[1] & _SP))
+            raise invalid_field_in_parameter_list(offset - 1)
+        if len(data) < offset + descriptors:
+            raise CheckCondition(PARAMETER_LIST_LENGTH_ERROR)
+        save = bool(cdb[1] & _SP)
+        return list(self._steps(data, offset + descriptors, save))
 
-    def _select_pages(self, data: bytes, offset: int, save: bool) -> Selection:
-        steps: list[SetControl | SetCache] = []
-        error: CheckCondition | None = None
-        while len(data) > offset + 2:
-            code, length = data[offset] & 0x3F, data[offset + 1]
-            found = self._check_page(data, offset)
-            if found is not None:
-                error = error or found
-                break
-            if code == _CACHING:
-                found = self._check_cache_save(save)
-                if found is None:
-                    steps.append(SetCache(not data[offset + 2] & _WCE, save))
-                error = error or found
-                break
-            values, found = self._control_values(data[offset : offset + 12], offset, save)
-            if values is not None:
-                steps.append(SetControl(values, save))
-            error = error or found
-            # SCST forgets the two bytes of the page header.
-            offset += length
-        return Selection(tuple(steps), error)
+    def _steps(self, data: bytes, offset: int, save: bool) -> Iterator[Step]:
+        while offset < len(data):
+            self._check_page(data, offset)
+            length = data[offset + 1]
+            if data[offset] == _CACHING:
+                if save and (self.nv_cache or not self.saving):
+                    raise invalid_field_in_cdb(1, 0)
+                yield SetCache(not data[offset + 2] & _WCE, save)
+            else:
+                if save and not self.saving:
+                    raise invalid_field_in_cdb(2, 1)
+                page = data[offset : offset + 2 + length]
+                check_control_page(page, offset, self.task_set)
+                yield SetControl(ControlValues.of_page(page), save)
+            offset += 2 + length
 
-    def _check_page(self, data: bytes, offset: int) -> CheckCondition | None:
-        """Return what is wrong with a page that makes the rest of the list unreadable."""
-        code, length = data[offset] & 0x3F, data[offset + 1]
-        if data[offset] & _PS:
-            return invalid_field_in_parameter_list(offset, 7)
+    def _check_page(self, data: bytes, offset: int) -> None:
+        """Raise CheckCondition unless a page that can be set stands there as a whole."""
+        head = data[offset]
+        if head & _PS:
+            raise invalid_field_in_parameter_list(offset, 7)
+        if head & _SPF:
+            raise invalid_field_in_parameter_list(offset, 6)
         lengths = {_CONTROL: _CONTROL_LENGTH}
         if self.device_type != DeviceType.CD_ROM:
             lengths[_CACHING] = _CACHING_LENGTH
-        if code not in lengths:
-            return invalid_field_in_parameter_list(offset, 0)
-        if length != lengths[code]:
-            return invalid_field_in_parameter_list(offset + 1)
+        if head not in lengths:
+            raise invalid_field_in_parameter_list(offset, 0)
+        if len(data) < offset + 2:
+            raise CheckCondition(PARAMETER_LIST_LENGTH_ERROR)
+        length = data[offset + 1]
+        if length != lengths[head]:
+            raise invalid_field_in_parameter_list(offset + 1)
         if len(data) < offset + 2 + length:
             # SCST goes on with what the buffer held behind the list.
-            return CheckCondition(PARAMETER_LIST_LENGTH_ERROR)
-        return None
+            raise CheckCondition(PARAMETER_LIST_LENGTH_ERROR)
 
-    def _check_cache_save(self, save: bool) -> CheckCondition | None:
-        if save and (self.nv_cache or not self.saving):
-            return invalid_field_in_cdb(1, 0)
-        return None
-
-    def _control_values(
-        self, page: bytes, offset: int, save: bool
-    ) -> tuple[ControlValues | None, CheckCondition | None]:
-        if save and not self.saving:
-            return None, invalid_field_in_cdb(2, 1)
-        found = check_control_page(page, offset, self.task_set)
-        if found is not None:
-            return None, found
-        return ControlValues.of_page(page), None
-
-    def apply(self, step: SetControl | SetCache) -> bool:
+    def apply(self, step: Step) -> bool:
         """Take a step; returns whether the saved parameters are to be written now.
 
         If a step fails elsewhere, put the old values back with `revert`; when saved parameters have
@@ -243,7 +223,7 @@ class ModePages:
         """Put back the current values got from `values`."""
         self.current, self.write_through = values
 
-    def keep(self, step: SetControl | SetCache) -> None:
+    def keep(self, step: Step) -> None:
         """Make the values of `step` the saved ones: they have been written.
 
         A reset may have made other values the current ones meanwhile.

@@ -241,15 +241,16 @@ async def test_a_reset_takes_saved_mode_parameters(system: System) -> None:
 # Saved mode pages
 
 
-async def test_saved_mode_pages_are_there_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("together", [False, True])
+async def test_saved_mode_pages_are_there_again(tmp_path: Path, together: bool) -> None:
+    control, cache = b"\x0a\x0a\x24\0\0\x40" + bytes(6), b"\x08\x12" + bytes(18)
     async with target(tmp_path) as system:
         await system.add_disk("disk")
-        control = bytes(4) + b"\x0a\x0a\x24\0\0\x40" + bytes(6)
-        cache = bytes(4) + b"\x08\x12" + bytes(18)
         initiator = system.initiator()
-        for length, page in ((16, control), (24, cache)):
-            command = bytes((0x15, 0x11, 0, 0, length, 0))
-            assert await initiator.execute(command, page) == GOOD
+        for pages in [control + cache] if together else [control, cache]:
+            data = bytes(8) + pages
+            command = bytes((0x55, 0x11, 0, 0, 0, 0, 0, 0, len(data), 0))
+            assert await initiator.execute(command, data) == GOOD
     saved = (tmp_path / "state" / "vdev_mode_pages" / "disk").read_bytes()
     # QUEUE_ALG is 0 in the page, and 1 by default.
     assert saved == b"disk\nTAS=1\nD_SENSE=1\nQUEUE_ALG=0\nWRITE_THROUGH=1\n"

@@ -154,12 +154,9 @@ class RecordedUnit:
         return self.modes.sense(cdb, geometry, self.read_only)
 
     def do_mode_select(self, cdb: bytes, decoded: Decoded, data: bytes) -> bytes:
-        selection = self.modes.select(cdb, data)
-        for step in selection.steps:
+        for step in self.modes.select(cdb, data):
             if self.modes.apply(step):
                 self.modes.keep(step)
-        if selection.error is not None:
-            raise selection.error
         return b""
 
     def do_read_capacity_10(self, cdb: bytes, decoded: Decoded, data: bytes) -> bytes:

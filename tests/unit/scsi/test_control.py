@@ -6,6 +6,7 @@ import pytest
 
 from scstfs.scsi.control import ControlValues, PageControl, check_control_page, control_page
 from scstfs.scsi.modes import ModePages
+from scstfs.scsi.sense import CheckCondition
 
 FIELDS = (
     # value, byte of the page, its contents
@@ -30,11 +31,12 @@ def test_each_field(values: ControlValues, byte: int, contents: int) -> None:
 def test_task_set() -> None:
     assert control_page(ModePages(task_set=0), PageControl.CURRENT)[2] == 0
     page = control_page(ModePages(task_set=0), PageControl.CURRENT)
-    assert check_control_page(page, 4, 0) is None
-    assert check_control_page(page, 4, 1) is not None
+    check_control_page(page, 4, 0)
+    with pytest.raises(CheckCondition):
+        check_control_page(page, 4, 1)
 
 
 def test_a_page_sent_back_is_accepted() -> None:
     for values, _, _ in FIELDS:
         page = control_page(ModePages(current=replace(values)), PageControl.CURRENT)
-        assert check_control_page(page, 4, 1) is None
+        check_control_page(page, 4, 1)

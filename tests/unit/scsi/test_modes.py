@@ -16,8 +16,7 @@ def sense_6(pages: ModePages, page: int, flags: int = 8, subpage: int = 0) -> st
     return pages.sense(cdb, DISK, read_only=False)[4:].hex()
 
 
-def refusal(refused: CheckCondition | None) -> str:
-    assert refused is not None
+def refusal(refused: CheckCondition) -> str:
     return refused.sense.encode()[12:].hex(" ", 3)
 
 
@@ -124,13 +123,15 @@ WRONG_TST = "0a0a 0410 00000000 00000000"
 
 def select(pages: ModePages, body: str, flags: int = 0x10, header: str = "00000000") -> str:
     """Take the steps of a MODE SELECT(6); returns what it answered."""
-    selection = pages.select(
-        bytes((0x15, flags, 0, 0, 0, 0)), bytes.fromhex(header) + bytes.fromhex(body)
-    )
-    for step in selection.steps:
+    cdb = bytes((0x15, flags, 0, 0, 0, 0))
+    try:
+        steps = pages.select(cdb, bytes.fromhex(header) + bytes.fromhex(body))
+    except CheckCondition as refused:
+        return refusal(refused)
+    for step in steps:
         if pages.apply(step):
             pages.keep(step)
-    return "" if selection.error is None else refusal(selection.error)
+    return ""
 
 
 def test_switching_the_cache() -> None:
@@ -166,9 +167,8 @@ def test_a_block_descriptor_is_skipped() -> None:
 def test_the_long_form() -> None:
     pages = ModePages()
     data = bytes.fromhex("0000 00 00 00 00 0000" + D_SENSE)
-    selection = pages.select(bytes.fromhex("55 10 0000000000 0014 00"), data)
-    assert selection.steps == (SetControl(ControlValues(d_sense=1), save=False),)
-    assert selection.error is None
+    steps = pages.select(bytes.fromhex("55 10 0000000000 0014 00"), data)
+    assert steps == [SetControl(ControlValues(d_sense=1), save=False)]
 
 
 @pytest.mark.parametrize(
@@ -178,6 +178,7 @@ def test_the_long_form() -> None:
         (CACHE_ON, 0x10, "00000004", "260000 800003"),  # block descriptor length
         ("8812" + CACHE_ON[5:], 0x10, "00000000", "260000 8f0004"),  # PS
         ("0811" + CACHE_ON[5:], 0x10, "00000000", "260000 800005"),  # page length
+        ("4a0a" + D_SENSE[5:], 0x10, "00000000", "260000 8e0004"),  # a subpage
         ("0a0b" + D_SENSE[5:], 0x10, "00000000", "260000 800005"),
         ("3902ffff", 0x10, "00000000", "260000 880004"),  # no such page
         (WRONG_TST, 0x10, "00000000", "260000 8d0006"),
@@ -191,7 +192,9 @@ def test_refusing(body: str, flags: int, header: str, sense: str) -> None:
     assert (pages.current, pages.write_through) == (ControlValues(), False)
 
 
-@pytest.mark.parametrize("body", [D_SENSE[:7], D_SENSE[:-2], CACHE_OFF[:7], CACHE_OFF[:-2]])
+@pytest.mark.parametrize(
+    "body", ["0a", "08", D_SENSE[:4], D_SENSE[:7], D_SENSE[:-2], CACHE_OFF[:7], CACHE_OFF[:-2]]
+)
 def test_a_page_that_the_list_cuts_off(body: str) -> None:
     pages = ModePages()
     assert select(pages, body) == "1a0000 000000"
@@ -202,8 +205,13 @@ def test_a_page_that_the_list_cuts_off(body: str) -> None:
     ("cdb", "size"), [("15 10 0000 03 00", 3), ("55 10 0000000000 0007 00", 7)]
 )
 def test_a_header_that_the_list_cuts_off(cdb: str, size: int) -> None:
-    error = ModePages().select(bytes.fromhex(cdb), bytes(size)).error
-    assert refusal(error) == "1a0000 000000"
+    with pytest.raises(CheckCondition) as refused:
+        ModePages().select(bytes.fromhex(cdb), bytes(size))
+    assert refusal(refused.value) == "1a0000 000000"
+
+
+def test_a_block_descriptor_that_the_list_cuts_off() -> None:
+    assert select(ModePages(), "00020000000002", header="00000008") == "1a0000 000000"
 
 
 def test_refusing_to_save() -> None:
@@ -219,24 +227,52 @@ def test_in_a_cluster_nothing_can_be_set() -> None:
 
 def test_nothing_is_good() -> None:
     pages = ModePages()
-    assert pages.select(bytes((0x15, 0, 0, 0, 0, 0)), b"").error is None
+    assert pages.select(bytes((0x15, 0, 0, 0, 0, 0)), b"") == []
     assert select(pages, "") == ""
 
 
-def test_what_precedes_a_mistake_is_done() -> None:
+@pytest.mark.parametrize("bodies", [(D_SENSE, CACHE_OFF), (CACHE_OFF, D_SENSE)])
+@pytest.mark.parametrize("flags", [0x10, 0x11])
+def test_several_pages(bodies: tuple[str, str], flags: int) -> None:
     pages = ModePages()
-    # Two bytes are missing from the step to the next page: it is read from the last two bytes.
-    assert select(pages, D_SENSE + CACHE_OFF) == "260000 88000e"
+    assert select(pages, "".join(bodies), flags) == ""
     assert pages.current.d_sense
-    assert not pages.write_through
-
-
-def test_a_mistake_in_the_control_page_does_not_end_the_list() -> None:
-    pages = ModePages()
-    # Bytes 10 and 11 of the bad control page are the beginning of a caching page.
-    body = "0a0a 0410 00000000 0000" + CACHE_OFF
-    assert select(pages, body) == "260000 8d0006"
     assert pages.write_through
+    assert pages.saved.d_sense == pages.saved_write_through == flags & 1
+
+
+def test_several_pages_in_the_long_form() -> None:
+    steps = ModePages().select(
+        bytes.fromhex("55 10 0000000000 0030 00"),
+        bytes.fromhex("0000 00 00 00 00 0008 0002000000000200" + CACHE_OFF + D_SENSE),
+    )
+    assert steps == [
+        SetCache(write_through=True, save=False),
+        SetControl(ControlValues(d_sense=1), save=False),
+    ]
+
+
+def test_the_last_one_of_a_page_counts() -> None:
+    pages = ModePages()
+    assert select(pages, CACHE_OFF + CACHE_ON + CACHE_OFF) == ""
+    assert pages.write_through
+
+
+@pytest.mark.parametrize(
+    ("body", "sense"),
+    [
+        (D_SENSE + "8812" + CACHE_OFF[5:], "260000 8f0010"),
+        (CACHE_OFF + WRONG_TST, "260000 8d001a"),
+        (WRONG_TST + CACHE_OFF, "260000 8d0006"),
+        (CACHE_OFF + "3902ffff", "260000 880018"),
+        (CACHE_OFF + D_SENSE[:-2], "1a0000 000000"),
+        (CACHE_OFF + "0a", "1a0000 000000"),
+    ],
+)
+def test_a_mistake_anywhere_and_nothing_is_done(body: str, sense: str) -> None:
+    pages = ModePages()
+    assert select(pages, body) == sense
+    assert (pages.current, pages.write_through) == (ControlValues(), False)
 
 
 def test_taking_back() -> None:
