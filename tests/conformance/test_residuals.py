@@ -29,6 +29,23 @@ def test_of_a_read_that_expects_nothing(initiator: Initiator) -> None:
     assert (task.status, task.residual, task.data) == (0, 4096, b"")
 
 
+@pytest.mark.parametrize(
+    "cdb",
+    [
+        "080000000800",
+        READ_8_BLOCKS,
+        "a80000000000000000080000",
+        "88000000000000000000000000080000",
+    ],
+)
+def test_of_a_read_with_neither_r_nor_w(initiator: Initiator, cdb: str) -> None:
+    """It expects no data, and gets none: all of it is overflow."""
+    task = initiator.command(cdb)
+    assert (task.status, task.residual, task.data) == (0, 4096, b"")
+    beyond = initiator.command("2800ffffffff00000800")
+    assert (beyond.status, beyond.residual) == (2, 0)
+
+
 @pytest.mark.parametrize(("length", "residual"), [(4096, 0), (8192, -4096)])
 def test_of_writes(initiator: Initiator, length: int, residual: int) -> None:
     task = initiator.command(WRITE_8_BLOCKS, data_out=bytes(length))

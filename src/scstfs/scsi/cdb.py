@@ -80,7 +80,7 @@ class Decoded:
                 return self._as_expected(expected, length)
         if self.control & _LINK:
             raise invalid_field_in_cdb(self.op.cdb_length - 1, 0)
-        if self.op.execute == "read" and expected is Direction.OUT:
+        if self.op.execute == "read" and expected in (Direction.OUT, Direction.NONE):
             # Nowhere to send the data; that is what residuals are for.  SCST refuses it.
             length = 0
         elif self.direction is not expected and not self._may_differ(expected, length):

@@ -91,9 +91,13 @@ class IscsiCommand(Command):
         task, decoded = self.task, self.decoded
         if task.reads:
             return task.expected - len(self.data_in)
-        if decoded is None or not task.writes:
-            return task.expected if task.writes else 0
-        return task.expected - decoded.length
+        if task.writes:
+            return task.expected - (0 if decoded is None else decoded.length)
+        is_read = decoded is not None and decoded.op.direction is Direction.IN
+        if is_read and self.status is Status.GOOD:
+            # Of a READ that announces no data.
+            return -self.parsed.data_length
+        return 0
 
 
 def _give_back(connection: Answers, buffer: Buffer) -> None:
