@@ -62,6 +62,12 @@ def test_abort_task_ends_a_task_without_an_answer(initiator: Initiator) -> None:
     initiator.answer_r2t(task, task.r2ts[0])
     initiator.ping()
     assert not task.done
+    # It has not been answered, and may be aborted again.
+    assert initiator.task_management(ABORT_TASK, task=task) == COMPLETE
+
+
+def test_abort_task_of_a_command_that_was_answered(initiator: Initiator) -> None:
+    task = initiator.command("000000000000")
     assert initiator.task_management(ABORT_TASK, task=task) == NO_TASK
 
 

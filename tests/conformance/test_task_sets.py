@@ -216,6 +216,24 @@ def test_what_falls_into_a_black_hole(
         assert initiator.command(read(0), expect=512).data == expected
 
 
+def test_what_fell_into_a_black_hole_can_be_aborted(live: LiveTarget) -> None:
+    """Linux takes anything but "function complete" for a failed abort, and resets the target."""
+    with live.log_in() as initiator:
+        answered = initiator.command(READY)
+        live.write(f"{THIS}/black_hole", "1\n")
+        swallowed = [initiator.issue(READY), initiator.issue(read(0), expect=512)]
+        initiator.ping()
+        for task in swallowed:
+            assert initiator.task_management(ABORT_TASK, task=task) == COMPLETE
+            assert not task.done
+        live.write(f"{THIS}/black_hole", "0\n")
+        last = initiator.command(READY)
+        assert [
+            initiator.task_management(ABORT_TASK, task=task)
+            for task in (answered, *swallowed, last)
+        ] == [NO_TASK, COMPLETE, COMPLETE, NO_TASK]
+
+
 def test_a_black_hole_takes_no_more_than_it_is_given(live: LiveTarget) -> None:
     """What it swallows does not fill the command window or the task set."""
     with live.log_in() as initiator:

@@ -12,6 +12,7 @@ from scstfs.iscsi.negotiate import SessionParameters
 from scstfs.iscsi.serial import add, less
 from scstfs.iscsi.task import Answer, Task
 from scstfs.iscsi.transmit import CHUNK_DATA, Referred, Transmitter
+from scstfs.iscsi.unanswered import Unanswered
 
 _MASK: Final = 0xFFFFFFFF
 _NO_INFORMATION: Final = bytes(3)
@@ -36,6 +37,7 @@ class Answers:
         self.exp_cmd_sn = cmd_sn
         self.stat_sn = stat_sn
         self.tasks: dict[int, Task] = {}
+        self.unanswered = Unanswered()
         self.queue_depth = queue_depth
         #: Set once the connection is to be closed after what is queued has been sent: from then
         #: on nothing more is queued.
@@ -126,6 +128,7 @@ class Answers:
     def end_silently(self, task: Task) -> None:
         """End ``task`` without any answer: it was aborted."""
         before = self.max_cmd_sn
+        self.unanswered.add(task)
         self.forget(task)
         self._window_news |= self.max_cmd_sn != before
         if not self._in_batch():

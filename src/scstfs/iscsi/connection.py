@@ -228,6 +228,7 @@ class Connection(Commands):
     def skip(self, cmd_sn: int) -> None:
         """A command in the window counts as received and will be ignored: it was aborted."""
         self._forget_held(cmd_sn)
+        self.unanswered.add_missing(cmd_sn)
         if cmd_sn == self.exp_cmd_sn:
             self._advance()
         else:
@@ -241,7 +242,9 @@ class Connection(Commands):
         for early in [number for number in self._held if less(number, cmd_sn)]:
             self._forget_held(early)
         self._skipped = {number for number in self._skipped if not less(number, cmd_sn)}
-        self.exp_cmd_sn = cmd_sn
+        while self.exp_cmd_sn != cmd_sn:
+            self.unanswered.add_missing(self.exp_cmd_sn)
+            self.exp_cmd_sn = add(self.exp_cmd_sn)
         while self.exp_cmd_sn in self._skipped:
             self._skipped.discard(self.exp_cmd_sn)
             self.exp_cmd_sn = add(self.exp_cmd_sn)

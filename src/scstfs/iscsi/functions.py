@@ -156,6 +156,8 @@ class Functions:
             return TaskResponse.FUNCTION_REJECTED
         if request.function == TaskFunction.QUERY_TASK:
             return TaskResponse.FUNCTION_COMPLETE
+        if self._was_never_answered(pdu):
+            return None
         connection = self._connection
         in_window = within(pdu.ref_cmd_sn, connection.exp_cmd_sn, connection.max_cmd_sn)
         if not in_window or not less(pdu.ref_cmd_sn, request.cmd_sn):
@@ -163,6 +165,13 @@ class Functions:
         # Not received yet: it counts as received, and is ignored should it still come.
         connection.skip(pdu.ref_cmd_sn)
         return TaskResponse.FUNCTION_COMPLETE
+
+    def _was_never_answered(self, pdu: TaskManagementRequest) -> bool:
+        """The task is over, and the initiator has not been told: as good as aborted now."""
+        unanswered, tag = self._connection.unanswered, pdu.referenced_task_tag
+        if unanswered.has(tag, pdu.ref_cmd_sn, self._connection.exp_cmd_sn):
+            return True
+        return pdu.ref_cmd_sn == pdu.cmd_sn and unanswered.has_immediate(tag)
 
     def _affected(self, request: TaskManagement) -> list[Task]:
         """The tasks of this session that a function puts an end to."""
@@ -191,6 +200,7 @@ class Functions:
         for task in self._affected(pending.request):
             if task.postponed is not None:
                 # No answer may follow the response.
+                self._connection.unanswered.add(task)
                 self._connection.forget(task)
         self._connection.host.task_management(pending.request)
 

@@ -163,6 +163,70 @@ def test_aborting_the_command_that_is_due_lets_the_others_go_on(engine: Engine) 
     assert response(engine.one()) == COMPLETE
 
 
+def abort(engine: Engine, ref: int, ref_cmd_sn: int) -> int:
+    """The answer to ABORT TASK."""
+    cmd_sn = engine.connection.exp_cmd_sn
+    engine.feed(function(ABORT, cmd_sn=cmd_sn, ref=ref, ref_cmd_sn=ref_cmd_sn, immediate=True))
+    return response(engine.one())
+
+
+def test_abort_of_what_was_never_answered(engine: Engine) -> None:
+    engine.host.on_function = completing(engine)
+    for number in (1, 2, 3):
+        engine.feed(command(number, cmd_sn=number))
+    engine.host.end_silently(engine.host.begun[0])
+    engine.host.finish(2)
+    engine.out()
+    assert abort(engine, 1, 1) == COMPLETE
+    assert abort(engine, 2, 2) == NO_TASK
+    assert abort(engine, 3, 3) == COMPLETE
+    # It is not answered by being aborted.
+    assert [abort(engine, number, number) for number in (1, 2, 3)] == [COMPLETE, NO_TASK, COMPLETE]
+    # Another command's number or tag.
+    assert [abort(engine, 1, 3), abort(engine, 3, 1), abort(engine, 9, 1)] == [NO_TASK] * 3
+    # The host decides whether it answers.
+    assert [request.task for request in engine.host.functions].count(None) == 3
+
+
+def test_abort_of_an_immediate_command_that_was_never_answered(engine: Engine) -> None:
+    engine.host.on_function = completing(engine)
+    engine.feed(command(7, cmd_sn=1, immediate=True), command(8, cmd_sn=1, immediate=True))
+    engine.host.end_silently(engine.host.begun[0])
+    engine.host.finish(8)
+    engine.out()
+    assert abort(engine, 7, 1) == COMPLETE
+    assert abort(engine, 8, 1) == NO_TASK
+
+
+def test_abort_of_what_never_came(engine: Engine) -> None:
+    """Neither did what was aborted before it came, nor what a reset did not wait for."""
+    engine.host.on_function = completing(engine)
+    engine.feed(function(ABORT, cmd_sn=2, ref=9, ref_cmd_sn=1, immediate=True))
+    assert response(engine.one()) == COMPLETE
+    engine.feed(function(WARM, cmd_sn=4, immediate=True))
+    assert response(engine.one()) == COMPLETE
+    assert engine.connection.exp_cmd_sn == 4
+    engine.feed(command(4, cmd_sn=4))
+    engine.host.finish(4)
+    engine.out()
+    assert [abort(engine, 9, number) for number in (1, 2, 3)] == [COMPLETE] * 3
+    assert [abort(engine, 4, 4), abort(engine, 9, 0)] == [NO_TASK] * 2
+
+
+@pytest.mark.parametrize(("later", "expected"), [(2047, COMPLETE), (2048, NO_TASK)])
+def test_for_how_long_it_is_known_what_was_never_answered(
+    engine: Engine, later: int, expected: int
+) -> None:
+    engine.host.on_function = completing(engine)
+    engine.feed(command(1, cmd_sn=1))
+    engine.host.end_silently(engine.host.begun[0])
+    for number in range(2, 2 + later):
+        engine.feed(command(number, cmd_sn=number))
+        engine.host.finish(number)
+    engine.out()
+    assert abort(engine, 1, 1) == expected
+
+
 def test_query_of_an_unknown_task(engine: Engine) -> None:
     """RFC 7144 6.4.2; a command that is still on the way is not harmed."""
     engine.feed(function(QUERY, cmd_sn=1, ref=9, ref_cmd_sn=1))
