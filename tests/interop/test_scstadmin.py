@@ -164,6 +164,22 @@ def test_a_configuration_comes_back(admin: Scstadmin, tmp_path: Path) -> None:
     assert words - {line.strip() for line in first.splitlines()} == set()
 
 
+def test_read_only_luns_of_the_copy_manager_come_back(admin: Scstadmin, tmp_path: Path) -> None:
+    disk, saved = tmp_path / "disk", tmp_path / "saved.conf"
+    disk.write_bytes(bytes(1 << 20))
+    admin.served.add_device("vcdrom", "empty")
+    admin.served.add_device("vcdrom", "full")
+    admin.served.write("devices/full/filename", str(disk))
+    admin.served.add_disk(disk, "read_only=1")
+    admin.served.add_device("vdisk_nullio", "null")
+    admin("-write_config", str(saved))
+    assert saved.read_text().count("read_only 1") == 4
+    admin("-clear_config", "-force")
+    admin("-config", str(saved))
+    luns = "targets/copy_manager/copy_manager_tgt/luns"
+    assert [admin.served.read(f"{luns}/{lun}/read_only") for lun in range(4)] == list("1110")
+
+
 TARGET: Final = "iqn.2006-10.net.vlnb:tgt"
 OPERATIONS: Final = (
     "-open_dev d1 -handler vdisk_nullio -attributes size_mb=10",

@@ -31,7 +31,7 @@ INQUIRY_LENGTH: Final = 4096
 
 
 class CopyManagerTarget(Target):
-    """The one target; it has no groups and no read-only LUNs."""
+    """The one target; it has no groups, and read-only LUNs only of devices that are read-only."""
 
     carries_protection = True
 
@@ -42,8 +42,9 @@ class CopyManagerTarget(Target):
     def check_lun(self, device: Device, *, read_only: bool) -> None:
         """See Target."""
         super().check_lun(device, read_only=read_only)
-        if read_only or device.read_only:
-            raise invalid("Copy Manager does not support read only devices")
+        # Those it makes by itself show that they are read-only, and so does a saved configuration.
+        if read_only and not device.read_only:
+            raise invalid("Copy Manager does not support read only LUNs")
 
     def lun_added(self, acg_dev: AcgDev) -> None:
         """See Target."""

@@ -66,12 +66,16 @@ async def test_each_identification_is_counted(everything: Whole) -> None:
     assert counter.cmds == 2
 
 
-async def test_read_only_devices_are_taken_but_not_by_hand(everything: Whole) -> None:
+async def test_only_read_only_devices_have_read_only_luns(everything: Whole) -> None:
     target = everything.copy_manager.target
     await everything.add_null("a", parameters="read_only=1")
-    assert list(target.default_acg.luns) == [0]
+    await everything.add_null("b")
+    assert list(target.default_acg.luns) == [0, 1]
+    for read_only in (False, True):
+        target.check_lun(everything.scst.devices["a"], read_only=read_only)
+    target.check_lun(everything.scst.devices["b"], read_only=False)
     with pytest.raises(SysfsError):
-        target.check_lun(everything.scst.devices["a"], read_only=False)
+        target.check_lun(everything.scst.devices["b"], read_only=True)
     with pytest.raises(SysfsError):
         target.check_group("G")
 

@@ -30,6 +30,23 @@ async def test_groups_and_read_only_luns_are_refused(everything: Whole) -> None:
     assert everything.names(f"{TARGET}/luns") == ["0", "mgmt"]
 
 
+@pytest.mark.parametrize("parameter", ["", " read_only=1"])
+async def test_a_lun_of_a_read_only_device_can_be_made_again(
+    everything: Whole, tmp_path: Path, parameter: str
+) -> None:
+    (tmp_path / "disk").write_bytes(bytes(512))
+    await everything.write(
+        "handlers/vdisk_fileio/mgmt", f"add_device disk filename={tmp_path / 'disk'};read_only=1\n"
+    )
+    await everything.write("handlers/vcdrom/mgmt", "add_device drive\n")
+    for lun, name in enumerate(("disk", "drive")):
+        assert everything.read(f"{TARGET}/luns/{lun}/read_only") == "1\n[key]\n"
+        await everything.write(f"{TARGET}/luns/mgmt", f"del {lun}\n")
+        await everything.write(f"{TARGET}/luns/mgmt", f"add {name} {lun}{parameter}\n")
+        await everything.write(f"{TARGET}/luns/mgmt", f"replace {name} {lun}{parameter}\n")
+        assert everything.read(f"{TARGET}/luns/{lun}/read_only") == "1\n[key]\n"
+
+
 async def test_the_session_can_not_be_closed_and_there_is_no_mgmt(everything: Whole) -> None:
     assert "force_close" not in everything.names(SESSION)
     assert "mgmt" not in everything.names("targets/copy_manager")
