@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class BlockDevice:
         """Ranges can be given back."""
         return self._limit("discard_max_bytes") > 0
 
-    @property
+    @functools.cached_property
     def discards_to_zeros(self) -> bool:
         """What is given back by a punched hole is known to read as zeros, and to be given back.
 

@@ -297,8 +297,10 @@ class FileStore:
         if first == end:
             self._write_zeros(offset, length)
             return
-        self._write_zeros(offset, first - offset)
-        self._write_zeros(end, offset + length - end)
+        if first > offset:
+            self._write_zeros(offset, first - offset)
+        if end < offset + length:
+            self._write_zeros(end, offset + length - end)
         try:
             syscalls.punch_hole(self.fd, first, end - first)
         except OSError as error:
@@ -320,7 +322,7 @@ class FileStore:
             self._write_zeros(offset, length)
 
     def _write_zeros(self, offset: int, length: int) -> None:
-        zeros = memoryview(mmap.mmap(-1, max(1, min(length, ALIGNED))))
+        zeros = memoryview(mmap.mmap(-1, min(length, ALIGNED)))
         while length:
             part = zeros[:length]
             self.write(offset, part)

@@ -107,6 +107,7 @@ class Commands(Answers):
             immediate=bool(opcode & IMMEDIATE),
         )
         self.tasks[itt] = task
+        self.unanswered.begins(task)
         if writes:
             task.transfer = Transfer(
                 first_burst=min(self.parameters.first_burst_length, expected),

@@ -1,7 +1,7 @@
 """Commands of a session that ended without an answer, for who asks for them (RFC 7143 11.6.1).
 
-An initiator that gives up waiting aborts the command.  It must not hear that there is none: that
-is what it hears of a command whose answer is on its way, and then it waits for it in vain.
+An initiator that gives up waiting aborts the command.  "Task does not exist" is what it hears of a
+command whose answer is on its way; of one that will never be answered it is a failure to abort it.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ class Unanswered:
         self._records[cmd_sn, itt] = None
         if len(self._records) > REMEMBERED:
             del self._records[next(iter(self._records))]
+
+    def begins(self, task: Task) -> None:
+        """The tag of ``task`` means another command from now on; most have a CmdSN besides."""
+        if task.immediate:
+            self._records.pop((None, task.itt), None)
 
     def has(self, itt: int, cmd_sn: int, exp_cmd_sn: int) -> bool:
         """The command with this tag and CmdSN is one; ``exp_cmd_sn`` is the CmdSN due now."""

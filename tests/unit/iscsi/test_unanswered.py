@@ -50,6 +50,10 @@ def test_an_immediate_command_has_no_number() -> None:
     assert unanswered.has_immediate(7)
     assert not unanswered.has(7, 5, 6)
     assert not unanswered.has_immediate(8)
+    unanswered.begins(a_task(7, 6))
+    assert unanswered.has_immediate(7)
+    unanswered.begins(a_task(7, 6, immediate=True))
+    assert not unanswered.has_immediate(7)
 
 
 @pytest.mark.parametrize("first", [0, 0xFFFFFF00, 0x7FFFFFFF])
