@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -46,11 +47,12 @@ def make_image(path: Path) -> None:
             file.write(os.urandom(MIB))
 
 
-def qemu_img(*argv: str) -> None:
+def qemu_img(*argv: str) -> str:
     done = subprocess.run(
         ("qemu-img", *argv), capture_output=True, text=True, timeout=50, check=False
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("kind", [a_file, a_block_device])
@@ -73,3 +75,24 @@ def test_zeros_take_no_space(
         qemu_img("compare", "-f", "raw", "-F", "raw", str(image), lun)
         assert disk.stat().st_blocks * 512 < (len(WRITTEN) + 1) * MIB
     assert disk.read_bytes() == image.read_bytes()
+
+
+def test_holes_are_known_to_be_zeros(tmp_path: Path) -> None:
+    """GET LBA STATUS and LBPRZ together: who copies the disk need not read them."""
+    need_programs("qemu-img")
+    disk = tmp_path / "disk"
+    with storage(tmp_path) as served, a_file(served, disk) as name:
+        served.add_target(TARGET, name)
+        for place in WRITTEN:
+            with disk.open("r+b") as file:
+                file.seek(place * MIB)
+                file.write(os.urandom(MIB))
+        extents = json.loads(qemu_img("map", "--output=json", "-f", "raw", served.url()))
+    found = [(e["start"] // MIB, e["length"] // MIB, e["data"], e["zero"]) for e in extents]
+    assert found == [
+        (0, 1, True, False),
+        (1, 16, False, True),
+        (17, 2, True, False),
+        (19, 44, False, True),
+        (63, 1, True, False),
+    ]
