@@ -26,7 +26,7 @@ from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi.sense import decode
 from scstfs.scsi.status import Status
 from scstfs.scsi.transport_id import Protocol as TransportProtocol
-from tests.support import reservations
+from tests.support import reservations, verdicts
 from tests.support.model_nexuses import BLOCK, BLOCKS, Answer, Full, ModelNexuses, Nexus
 from tests.support.model_reservations import ModelReservations, Request
 from tests.support.reservations import (
@@ -121,6 +121,7 @@ class World:
             assert (result.status, result.triple) == (Status.CHECK_CONDITION, expected.sense)
 
     def compare(self) -> None:
+        verdicts.check(self.system.scst)
         model = self.model
         for nexus, luns in model.nexuses.items():
             one = self.sessions[nexus]

@@ -38,6 +38,7 @@ from scstfs.scsi.status import Status
 from scstfs.scsi.transport_id import Protocol, TransportId
 from scstfs.scsi.unit import SAS_TRANSPORT
 from scstfs.sysfs.mgmt import Parameter
+from tests.support import verdicts
 
 DISK_SIZE = 1 << 20
 
@@ -304,6 +305,7 @@ async def target(
         system = System(scst, directory, copies)
         try:
             yield system
+            verdicts.check(scst)
         finally:
             for name in list(scst.devices):
                 devices.unregister(scst, scst.devices[name])

@@ -357,6 +357,7 @@ class VdiskDevice(Device):
             raise CheckCondition(sense.MEDIUM_NOT_PRESENT)
         if self.medium_changed and not flags & Flag.SKIP_UA:
             self.medium_changed = False
+            self.refresh()
             raise CheckCondition(sense.MEDIUM_CHANGED)
         if not self.kind.checks_range_early:
             self.require_range(cmd.parsed)
@@ -422,6 +423,7 @@ class VdiskDevice(Device):
         """A logical unit reset: saved mode pages, medium removal allowed."""
         self.modes.reset()
         self.prevented_by.clear()
+        self.refresh()
 
     def nexus_ended(self, tgt_dev: TgtDev) -> None:
         """Who is gone does not prevent the removal of the medium any longer."""

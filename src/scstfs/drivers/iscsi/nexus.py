@@ -208,6 +208,7 @@ class Nexus:
             if tgt_dev.commands:
                 tgt_dev.queue_unit_attention(sense.CLEARED_BY_TRANSPORT)
         was_reinstating, self.core.reinstating = self.core.reinstating, True
+        self.core.refresh()
         self.adopt(login, wire)
         tasks.nexus_loss(self.core, self._nothing if was_reinstating else self.go_on)
 

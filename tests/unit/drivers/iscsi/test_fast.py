@@ -259,6 +259,7 @@ async def test_the_limit_of_commands_holds(system: System) -> None:
     one = Fast(system)
     device = one.session.tgt_devs[0].device
     device.max_tgt_dev_commands = 0
+    device.refresh()
     one.feed(command(1, READ_10, expect=1024))
     assert one.left
 
