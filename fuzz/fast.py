@@ -18,6 +18,8 @@ from fuzz.fast_events import EVENTS, TARGET, Rig
 from fuzz.fast_script import Script
 from fuzz.memory import DIRECTORY
 from fuzz.source import Source
+from scstfs.core.gated import EPOCH
+from scstfs.core.quick import CLOSED
 from scstfs.iscsi.connection import Connection
 from scstfs.iscsi.errors import ProtocolError
 from scstfs.sysfs.errors import SysfsError
@@ -86,8 +88,8 @@ async def _configure(everything: Whole, script: Script) -> None:
 
 def _close_fast_path(rig: Rig) -> None:
     """Every nexus is told that its READs and WRITEs have to pass the gates."""
-    vars(rig.device)["fast_paths"] = lambda tgt_dev: (None, None)
-    rig.device.refresh()
+    vars(rig.device)["decide"] = lambda tgt_dev: CLOSED
+    EPOCH.advance()
 
 
 async def _play(rig: Rig, source: Source, sent: list[bytes]) -> None:

@@ -185,15 +185,13 @@ class Rig:
         """Somebody wants to hear of writes."""
         watcher: Callable[[Claim], None] = lambda claim: None  # noqa: E731
         self._watchers.append(watcher)
-        self.device.tasks.watchers.append(watcher)
-        self.device.refresh()
+        self.device.tasks.watch(watcher)
 
     def unwatch(self) -> None:
         """Nobody wants to hear of writes."""
         for watcher in self._watchers:
-            self.device.tasks.watchers.remove(watcher)
+            self.device.tasks.unwatch(watcher)
         self._watchers.clear()
-        self.device.refresh()
 
     def reset_unit(self) -> None:
         """LOGICAL UNIT RESET by the other initiator."""

@@ -130,8 +130,8 @@ class World:
             }
             assert [e and e.triple for e in one.events] == model.events[nexus]
             for lun, tgt_dev in one.session.tgt_devs.items():
-                assert (tgt_dev.fast_read is not None) is model.passes(nexus, lun, "W")
-                assert (tgt_dev.fast_write is not None) is model.passes(nexus, lun, "")
+                assert (tgt_dev.quick.read is not None) is model.passes(nexus, lun, "W")
+                assert (tgt_dev.quick.write is not None) is model.passes(nexus, lun, "")
         for disk, file, unit in zip(self.disks, self.files, model.units, strict=True):
             assert file.read_bytes() == unit.content
             state, held = disk.pr, unit.reservations

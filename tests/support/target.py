@@ -214,7 +214,6 @@ class Initiator:
         for tgt_dev in self.session.tgt_devs.values():
             while tgt_dev.unit_attentions:
                 tgt_dev.take_unit_attention()
-            tgt_dev.refresh()
 
     async def end(self) -> None:
         """Log out."""

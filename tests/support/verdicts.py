@@ -1,33 +1,27 @@
-"""The guard of the fast path: what is stored about a nexus is what it would be found to be now.
+"""The guard of the quick way: what was decided about a nexus is what would be decided now.
 
-Whether READ and WRITE of a nexus may pass the gates is decided in advance.  A decision that was not
-made again when it should have been lets commands pass that must not, or keeps them on the slow way
-for ever; no answer shows the latter.
+Whether READ and WRITE of a nexus may pass the gates is decided in advance, for an epoch.  A change
+that begins no epoch lets commands pass that must not, or keeps them on the slow way for ever; no
+answer shows the latter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
+from scstfs.core.gated import EPOCH
+from scstfs.core.quick import CLOSED, FastPath
 from scstfs.core.scst import Scst
-from scstfs.core.session import FastPath, Session
 
 
 def check(scst: Scst) -> None:
-    """Decide again for every nexus, and compare."""
-    check_sessions(scst.sessions())
-
-
-def check_sessions(sessions: Iterable[Session]) -> None:
-    """Decide again for every nexus of these sessions, and compare."""
-    for session in sessions:
-        for tgt_dev in session.tgt_devs.values():
-            stored = tgt_dev.fast_read, tgt_dev.fast_write
-            now = tgt_dev.device.fast_paths(tgt_dev)
-            where = f"LUN {tgt_dev.lun} of {session.name}"
-            assert [_bound(path) for path in stored] == [_bound(path) for path in now], where
-        for tgt_dev in session.former:
-            assert (tgt_dev.fast_read, tgt_dev.fast_write) == (None, None)
+    """Decide again for every nexus, and compare; then have all decided that is not."""
+    for session in scst.sessions():
+        for tgt_dev in session.all_tgt_devs():
+            if tgt_dev._epoch is EPOCH.now:
+                now = tgt_dev.device.decide(tgt_dev)
+                where = f"LUN {tgt_dev.lun} of {session.name}"
+                assert [*map(_bound, tgt_dev._quick)] == [*map(_bound, now)], where
+            decided = tgt_dev.quick
+            assert not (tgt_dev.is_gone and decided != CLOSED)
 
 
 def _bound(path: FastPath | None) -> object:

@@ -61,7 +61,6 @@ def disconnect(tgt_dev: TgtDev) -> None:
     device, session = tgt_dev.device, tgt_dev.session
     session.detach(tgt_dev)
     device.tgt_devs.remove(tgt_dev)
-    tgt_dev.fast_read = tgt_dev.fast_write = None
     tgt_dev.is_gone = True
     _send_back(tgt_dev)
     if tgt_dev.commands:
@@ -69,7 +68,6 @@ def disconnect(tgt_dev: TgtDev) -> None:
         tasks.when_ended(list(tgt_dev.commands), lambda: session.former.pop(tgt_dev))
     if device.reserved_by is session:
         device.reserved_by = None
-        device.refresh()
     device.pr.unbind(tgt_dev)
     device.nexus_ended(tgt_dev)
     device.release_pool(tgt_dev)
@@ -183,7 +181,6 @@ def enter(session: Session) -> None:
     session.target.sessions[session.name] = session
     for acg_dev in session.acg.luns.values():
         connect(session, acg_dev)
-    session.refresh()
 
 
 def leave(session: Session) -> None:
@@ -221,7 +218,6 @@ def _reassign(session: Session, acg: Acg) -> list[TgtDev]:
     for lun, tgt_dev in kept.items():
         tgt_dev.acg_dev = acg.luns[lun]
     new = [connect(session, acg_dev) for lun, acg_dev in acg.luns.items() if lun not in kept]
-    session.refresh()
     if gone or new:
         session.report_luns_changed()
     for appeared in new:

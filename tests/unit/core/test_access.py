@@ -16,8 +16,8 @@ async def test_a_lun_that_is_there_is_not_overwritten(system: System) -> None:
     with pytest.raises(SysfsError, match="virt_lun 0 already exists"):
         access.add_lun(acg, second, 0, read_only=False)
     assert (acg.luns[0], initiator.session.tgt_devs[0]) == before
-    assert [acg_dev.lun for acg_dev in first.acg_devs if acg_dev.acg is acg] == [0]
-    assert [acg_dev.lun for acg_dev in second.acg_devs if acg_dev.acg is acg] == [1]
+    assert [acg_dev.lun for acg_dev in first.exports.values() if acg_dev.acg is acg] == [0]
+    assert [acg_dev.lun for acg_dev in second.exports.values() if acg_dev.acg is acg] == [1]
 
 
 async def test_a_lun_that_the_target_refuses_is_neither_added_nor_replaced(

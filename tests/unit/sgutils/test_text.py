@@ -75,7 +75,6 @@ async def test_what_initiators_are_told_can_be_traced(
         await initiator.execute(b"\x12\0\x80\0\xff\0", data_in=255)
         assert "Illegal Request" not in caplog.text
         system.scst.trace.flags |= system.scst.trace.bit("scsi")
-        system.scst.refresh()
         await initiator.execute(b"\x12\0\x80\0\xff\0", data_in=255)
         await initiator.execute(bytes(6), lun=7)
     assert (

@@ -208,7 +208,6 @@ class Nexus:
             if tgt_dev.commands:
                 tgt_dev.queue_unit_attention(sense.CLEARED_BY_TRANSPORT)
         was_reinstating, self.core.reinstating = self.core.reinstating, True
-        self.core.refresh()
         self.adopt(login, wire)
         tasks.nexus_loss(self.core, self._nothing if was_reinstating else self.go_on)
 
@@ -220,7 +219,6 @@ class Nexus:
         """Everything that had to end before this session could begin has ended."""
         self._predecessor = None
         self.core.reinstating = False
-        self.core.refresh()
         postponed, self.core.postponed = self.core.postponed, []
         for cmd in postponed:
             execute.run(cmd)

@@ -53,12 +53,12 @@ async def test_nothing_passes_the_gates_before_the_old_connection_s_commands_hav
     other = nexus.core.tgt_devs[0]
     assert not nexus.core.executes
     assert not other.unit_attentions
-    assert (other.fast_read, other.fast_write) == (None, None)
+    assert (other.quick.read, other.quick.write) == (None, None)
     verdicts.check(everything.scst)
     store.resume("flush")
     while not nexus.core.executes:
         await everything.scst.runtime.run_blocking(lambda: None)
-    assert other.fast_read is not None
+    assert other.quick.read is not None
 
 
 async def test_a_session_begins_when_the_one_whose_place_it_takes_has_ended(
