@@ -20,6 +20,7 @@ from scstfs.scsi.opcodes import Flag
 from scstfs.scsi.provisioning import unmap_extents
 from scstfs.scsi.sense import CheckCondition, SenseKey, decode
 from scstfs.scsi.status import Status
+from tests.support import verdicts
 from tests.support.target import Result, System, TestCommand, target
 
 BLOCK, BLOCKS = 512, 64
@@ -158,7 +159,9 @@ async def play(kind: str, sequence: Sequence[tuple[bytes, bytes | int | None]]) 
                     while device.busy is not None:
                         await trio.lowlevel.checkpoint()
                 # NACA leaves an auto contingent allegiance; the next command is to be looked at.
+                verdicts.check(system.scst)
                 tasks.clear_aca(initiator.session.tgt_devs[0], lambda: None)
+                verdicts.check(system.scst)
                 after = file.read_bytes()
                 assert len(after) == len(before)
                 changed = {

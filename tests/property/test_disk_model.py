@@ -13,7 +13,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support import copies
+from tests.support import copies, verdicts
 from tests.support.copies import Segment, be
 from tests.support.model_disk import (
     BLOCK,
@@ -440,6 +440,7 @@ async def play(sequence: Sequence[Operation], parameters: dict[str, object]) -> 
             for operation in sequence:
                 await operation.run(world)
                 world.compare()
+                verdicts.check(system.scst)
 
 
 @pytest.mark.slow

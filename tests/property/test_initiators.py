@@ -26,7 +26,7 @@ from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi.sense import decode
 from scstfs.scsi.status import Status
 from scstfs.scsi.transport_id import Protocol as TransportProtocol
-from tests.support import reservations
+from tests.support import reservations, verdicts
 from tests.support.model_nexuses import BLOCK, BLOCKS, Answer, Full, ModelNexuses, Nexus
 from tests.support.model_reservations import ModelReservations, Request
 from tests.support.reservations import (
@@ -121,6 +121,7 @@ class World:
             assert (result.status, result.triple) == (Status.CHECK_CONDITION, expected.sense)
 
     def compare(self) -> None:
+        verdicts.check(self.system.scst)
         model = self.model
         for nexus, luns in model.nexuses.items():
             one = self.sessions[nexus]
@@ -129,8 +130,8 @@ class World:
             }
             assert [e and e.triple for e in one.events] == model.events[nexus]
             for lun, tgt_dev in one.session.tgt_devs.items():
-                assert (tgt_dev.fast_read is not None) is model.passes(nexus, lun, "W")
-                assert (tgt_dev.fast_write is not None) is model.passes(nexus, lun, "")
+                assert (tgt_dev.quick.read is not None) is model.passes(nexus, lun, "W")
+                assert (tgt_dev.quick.write is not None) is model.passes(nexus, lun, "")
         for disk, file, unit in zip(self.disks, self.files, model.units, strict=True):
             assert file.read_bytes() == unit.content
             state, held = disk.pr, unit.reservations

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from scstfs.drivers.iscsi.accounts import AttributeFile
 from scstfs.sysfs.errors import SysfsError
 from scstfs.sysfs.node import Node, NodeKind
+from tests.support import verdicts
 from tests.support.recordings import Record
 from tests.support.replay import follow, snapshot
 from tests.support.sessions import close_session, open_session
@@ -258,6 +259,7 @@ async def random_commands(sequence: Sequence[Step], directory: Path) -> None:
         before = settled_part(everything)
         for step in sequence:
             accepted = await take(everything, step)
+            verdicts.check(everything.scst)
             after = settled_part(everything)
             if not accepted:
                 assert after == before, step
@@ -271,6 +273,7 @@ async def make_and_delete(sequence: Sequence[Step], directory: Path) -> None:
         await prepare(everything)
         for step in sequence:
             await take(everything, step)
+            verdicts.check(everything.scst)
         check_everything(everything)
         await delete_everything(everything)
         assert settled_part(everything) == empty

@@ -30,15 +30,22 @@ class FakeStore:
         self.errors: dict[str, OSError] = {}
         self.closed = False
         self._held: dict[str, threading.Event] = {}
+        #: Kernel ids of the threads that wait, and in which method.
+        self.held_up: dict[int, str] = {}
         #: Called in the worker thread when it comes to a method, before it may go on.
         self.arrived: Callable[[str], None] = lambda name: None
 
     def pause(self, name: str) -> None:
         """Let worker threads wait in method ``name``."""
-        self._held[name] = threading.Event()
+        self._held.setdefault(name, threading.Event())
 
     def resume(self, name: str) -> None:
-        self._held.pop(name).set()
+        """Let them go on, if there are any."""
+        held = self._held.pop(name, None)
+        if held is not None:
+            for thread in [thread for thread, where in self.held_up.items() if where == name]:
+                del self.held_up[thread]
+            held.set()
 
     def _enter(self, name: str, *arguments: object) -> None:
         self.calls.append((name, *arguments))
@@ -46,6 +53,7 @@ class FakeStore:
         self.arrived(name)
         held = self._held.get(name)
         if held is not None:
+            self.held_up[threading.get_native_id()] = name
             assert held.wait(5)
         if name in self.errors:
             raise self.errors[name]

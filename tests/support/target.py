@@ -38,6 +38,7 @@ from scstfs.scsi.status import Status
 from scstfs.scsi.transport_id import Protocol, TransportId
 from scstfs.scsi.unit import SAS_TRANSPORT
 from scstfs.sysfs.mgmt import Parameter
+from tests.support import verdicts
 
 DISK_SIZE = 1 << 20
 
@@ -213,7 +214,6 @@ class Initiator:
         for tgt_dev in self.session.tgt_devs.values():
             while tgt_dev.unit_attentions:
                 tgt_dev.take_unit_attention()
-            tgt_dev.refresh()
 
     async def end(self) -> None:
         """Log out."""
@@ -304,6 +304,7 @@ async def target(
         system = System(scst, directory, copies)
         try:
             yield system
+            verdicts.check(scst)
         finally:
             for name in list(scst.devices):
                 devices.unregister(scst, scst.devices[name])

@@ -14,6 +14,7 @@ from scstfs.core import execute
 from scstfs.core.device import DevHandler
 from scstfs.core.runtime import TrioRuntime
 from scstfs.core.scst import Scst
+from scstfs.drivers import copying
 from scstfs.drivers.copy_manager import CopyManager
 from scstfs.drivers.iscsi.config import IscsiDriver, NotLive
 from scstfs.drivers.local import LocalDriver
@@ -24,6 +25,7 @@ from scstfs.persist.state import StateDirectory
 from scstfs.sysfs.errors import SysfsError
 from scstfs.sysfs.node import Tree
 from scstfs.sysfs.text import decode, encode
+from tests.support import verdicts
 from tests.support.machine import CPUS
 
 FIRST_HOST = 2
@@ -43,9 +45,12 @@ class NoIsns(NotLive):
 class Whole:
     """Everything, with the few verbs that tests need."""
 
-    def __init__(self, scst: Scst) -> None:
+    def __init__(self, scst: Scst, directory: Path) -> None:
         self.scst = scst
+        #: Where its state is kept.
+        self.directory = directory
         self.copy_manager = CopyManager(scst)
+        copying.install(scst)
         self.iscsi = IscsiDriver(scst, NoIsns())
         self.local = LocalDriver(scst, first_host=FIRST_HOST)
         handlers: list[DevHandler] = [*vdisk_handlers(), *pass_through_handlers()]
@@ -132,5 +137,7 @@ async def whole(state: Path, cpus: int = CPUS) -> AsyncIterator[Whole]:
     async with trio.open_nursery() as nursery:
         directory = StateDirectory(state)
         directory.prepare()
-        yield Whole(Scst(TrioRuntime(nursery), directory, execute.start, cpus=cpus))
+        everything = Whole(Scst(TrioRuntime(nursery), directory, execute.start, cpus=cpus), state)
+        yield everything
+        verdicts.check(everything.scst)
         nursery.cancel_scope.cancel()

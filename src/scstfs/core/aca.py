@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from scstfs.core.command import TaskAttribute
+from scstfs.core.gated import Gated
 from scstfs.scsi import sense
 from scstfs.scsi.pr import OutAction
 from scstfs.scsi.sense import CheckCondition
@@ -28,9 +29,10 @@ _PERSISTENT_RESERVE_OUT: Final = 0x5F
 class Aca:
     """The condition of one task set, if there is one."""
 
+    #: The nexus whose command failed; None while there is no condition.
+    faulted: Gated[TgtDev | None] = Gated(None)
+
     def __init__(self) -> None:
-        #: The nexus whose command failed; None while there is no condition.
-        self.faulted: TgtDev | None = None
         #: The command with the ACA attribute that is under way.
         self.command: Command | None = None
         #: What may not complete, and what may not start, with how each goes on.
@@ -85,7 +87,6 @@ class Aca:
                 return
         if cmd.naca:
             self.faulted = cmd.tgt_dev
-            cmd.device.refresh()
 
     def ended(self, cmd: Command) -> None:
         """``cmd`` is over: if it had the ACA attribute, the next one may come."""
@@ -97,7 +98,6 @@ class Aca:
         faulted, self.faulted, self.command = self.faulted, None, None
         if faulted is None:
             return
-        faulted.device.refresh()
         # Each may establish the condition again, and is kept again then.
         waiting = (*self._answered.values(), *self._deferred.values())
         self._answered, self._deferred = {}, {}

@@ -10,6 +10,7 @@ start: it is sent back with BUSY, so that the initiator asks again and finds wha
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from scstfs.core.command import Phase
 from scstfs.core.session import Session, TgtDev
 from scstfs.core.target import Acg, AcgDev
 from scstfs.scsi import sense
+from scstfs.sysfs.errors import SysfsError
 
 if TYPE_CHECKING:
     from scstfs.core.device import Device
@@ -59,7 +61,6 @@ def disconnect(tgt_dev: TgtDev) -> None:
     device, session = tgt_dev.device, tgt_dev.session
     session.detach(tgt_dev)
     device.tgt_devs.remove(tgt_dev)
-    tgt_dev.fast_read = tgt_dev.fast_write = None
     tgt_dev.is_gone = True
     _send_back(tgt_dev)
     if tgt_dev.commands:
@@ -67,7 +68,6 @@ def disconnect(tgt_dev: TgtDev) -> None:
         tasks.when_ended(list(tgt_dev.commands), lambda: session.former.pop(tgt_dev))
     if device.reserved_by is session:
         device.reserved_by = None
-        device.refresh()
     device.pr.unbind(tgt_dev)
     device.nexus_ended(tgt_dev)
     device.release_pool(tgt_dev)
@@ -98,17 +98,32 @@ def when_retired(tgt_devs: Iterable[TgtDev], call: Callable[[], None]) -> None:
 
 
 def add_lun(
-    acg: Acg, device: Device, lun: int, *, read_only: bool, tell: bool = True
+    acg: Acg, device: Device, lun: int, *, read_only: bool, tell: bool = True, ask: bool = True
 ) -> list[TgtDev]:
-    """Add a LUN to a group and to the sessions that use it; returns their new nexuses."""
+    """Add a LUN to a group and to the sessions that use it; returns their new nexuses.
+
+    The target has a say in it (``check_lun``, ``lun_added``), unless the LUN is its own idea:
+    ``ask`` is False then.  Raises SysfsError: EEXIST for a LUN that is there, or as ``check_lun``.
+    """
+    if lun in acg.luns:
+        raise SysfsError(errno.EEXIST, f"virt_lun {lun} already exists in {acg.name}")
+    if ask:
+        acg.target.check_lun(device, read_only=read_only)
+    new = _add_lun(acg, device, lun, read_only=read_only)
+    if tell:
+        report_luns_changed(acg)
+    if ask:
+        acg.target.lun_added(acg.luns[lun])
+    return new
+
+
+def _add_lun(acg: Acg, device: Device, lun: int, *, read_only: bool) -> list[TgtDev]:
     acg_dev = AcgDev(acg, device, lun, read_only=read_only)
     acg.luns[lun] = acg_dev
     device.exports[acg_dev.export] = acg_dev
     connected = [connect(session, acg_dev) for session in acg.sessions]
     new = [tgt_dev for tgt_dev in connected if tgt_dev is not None]
     log.info("%s: LUN %d is %s%s", acg.name, lun, device.name, " (read-only)" if read_only else "")
-    if tell:
-        report_luns_changed(acg)
     return new
 
 
@@ -127,16 +142,18 @@ def replace_lun(acg: Acg, device: Device, lun: int, *, read_only: bool, tell: bo
     """Put ``device`` behind a LUN; returns the nexuses that ended.
 
     Where the LUN exists its sessions are told that INQUIRY data changed (if ``tell``), where it
-    does not it is added.
+    does not it is added.  Raises what the target's ``check_lun`` raises.
     """
     old = acg.luns.get(lun)
     if old is None:
         add_lun(acg, device, lun, read_only=read_only)
         return []
+    acg.target.check_lun(device, read_only=read_only)
     gone = remove_lun(old)
-    for tgt_dev in add_lun(acg, device, lun, read_only=read_only, tell=False):
+    for tgt_dev in _add_lun(acg, device, lun, read_only=read_only):
         if tell:
             tgt_dev.session.report(tgt_dev, sense.INQUIRY_DATA_CHANGED)
+    acg.target.lun_added(acg.luns[lun])
     return gone
 
 
@@ -164,7 +181,6 @@ def enter(session: Session) -> None:
     session.target.sessions[session.name] = session
     for acg_dev in session.acg.luns.values():
         connect(session, acg_dev)
-    session.refresh()
 
 
 def leave(session: Session) -> None:
@@ -202,7 +218,6 @@ def _reassign(session: Session, acg: Acg) -> list[TgtDev]:
     for lun, tgt_dev in kept.items():
         tgt_dev.acg_dev = acg.luns[lun]
     new = [connect(session, acg_dev) for lun, acg_dev in acg.luns.items() if lun not in kept]
-    session.refresh()
     if gone or new:
         session.report_luns_changed()
     for appeared in new:

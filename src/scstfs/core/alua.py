@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from scstfs.core.gated import Gated, GatedDict
 from scstfs.observable import ObservableDict
 from scstfs.scsi import sense
 from scstfs.scsi.alua import AccessState, StatusCode, TargetPortGroup
@@ -28,7 +29,7 @@ class GroupTarget:
 
     def __init__(self, name: str, target: Target | None) -> None:
         self.name = name
-        self.target = target
+        self.target: Final = target
         self._rel_tgt_id = 0
 
     @property
@@ -44,15 +45,16 @@ class GroupTarget:
 class TargetGroup:
     """Target ports that share one access state for the devices of the device group."""
 
+    state: Gated[AccessState] = Gated(AccessState.ACTIVE)
+
     def __init__(self, device_group: DeviceGroup, name: str) -> None:
         self.device_group = device_group
         self.name = name
         self.group_id = 0
         self.preferred = False
-        self.state = AccessState.ACTIVE
         #: Before any change, too, it is as in SCST, which has no other.
         self.status_code = StatusCode.IMPLICIT
-        self.targets: ObservableDict[str, GroupTarget] = ObservableDict()
+        self.targets: Final[GatedDict[str, GroupTarget]] = GatedDict()
 
     def forget(self, target: Target) -> None:
         """``target`` is deleted; a target of its name on another node stays."""
@@ -112,7 +114,6 @@ class TargetGroup:
         for tgt_dev in self.tgt_devs():
             if state is not AccessState.TRANSITIONING and tgt_dev is not asked_by:
                 tgt_dev.session.report(tgt_dev, sense.ALUA_STATE_CHANGED)
-            tgt_dev.refresh()
 
     def set_preferred(self, preferred: bool) -> None:
         """Set the PREF bit and tell the initiators when it changed."""
@@ -139,8 +140,26 @@ class DeviceGroup:
     def __init__(self, scst: Scst, name: str) -> None:
         self.scst = scst
         self.name = name
+        #: Changed by ``add`` and ``remove`` only.
         self.devices: ObservableDict[Device, None] = ObservableDict()
-        self.target_groups: ObservableDict[str, TargetGroup] = ObservableDict()
+        self.target_groups: Final[GatedDict[str, TargetGroup]] = GatedDict()
+
+    def add(self, device: Device) -> None:
+        """Take a device in, which must be in no group."""
+        assert device.group is None
+        device.group = self
+        self.devices[device] = None
+
+    def remove(self, device: Device) -> None:
+        """Let a device of the group go."""
+        del self.devices[device]
+        device.group = None
+
+    def delete(self) -> None:
+        """The group is gone, and its devices are in none."""
+        del self.scst.device_groups[self.name]
+        for device in list(self.devices):
+            self.remove(device)
 
     def find_by_target(self, target: Target) -> TargetGroup | None:
         """The target group that ``target`` is in."""
@@ -157,8 +176,3 @@ class DeviceGroup:
     def find_by_id(self, group_id: int) -> TargetGroup | None:
         """The target group with this identifier."""
         return next((g for g in self.target_groups.values() if g.group_id == group_id), None)
-
-    def refresh(self) -> None:
-        """Recompute the fast path of everything that the group's states gate."""
-        for device in self.devices:
-            device.refresh()

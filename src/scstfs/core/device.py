@@ -14,7 +14,9 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from scstfs.core.aca import Aca
+from scstfs.core.gated import Gated
 from scstfs.core.persistent import PersistentReservations
+from scstfs.core.quick import CLOSED, Quick
 from scstfs.core.taskset import TaskSet
 from scstfs.core.threads import WorkerPool
 from scstfs.observable import Observable, ObservableDict
@@ -25,10 +27,11 @@ from scstfs.scsi.sense import CheckCondition, Sense
 from scstfs.scsi.status import Status, TaskStatus
 
 if TYPE_CHECKING:
+    from scstfs.core.alua import DeviceGroup
     from scstfs.core.blocks import Blocks
     from scstfs.core.command import Command
     from scstfs.core.scst import Scst
-    from scstfs.core.session import FastPath, Session, TgtDev
+    from scstfs.core.session import Session, TgtDev
     from scstfs.core.target import AcgDev
     from scstfs.core.trace import TraceLog
     from scstfs.scsi.alua import AccessState
@@ -127,14 +130,18 @@ class Device:
     """A logical unit; subclasses execute commands."""
 
     #: log2 of the block size in bytes; 0 where the device has no blocks.
-    block_shift = 0
+    block_shift: Gated[int] = Gated(0)
+    reserved_by: Gated[Session | None] = Gated(None)
+    max_tgt_dev_commands: Gated[int] = Gated(0)
+    #: The ALUA device group that it is in.
+    group: Gated[DeviceGroup | None] = Gated(None)
     #: The copy manager takes a LUN of the device as soon as it appears.
     in_copy_manager = False
 
     def __init__(self, scst: Scst, name: str, kind: DeviceType) -> None:
-        self.scst = scst
+        self.scst: Final = scst
         self.name = name
-        self.type = kind
+        self.type: Final = kind
         self.handler: DevHandler | None = None
         self.read_only = False
         self.tgt_devs: list[TgtDev] = []
@@ -143,12 +150,10 @@ class Device:
         self._last_export = 0
         #: Tells that attributes of the device's directory may have come or gone.
         self.rows = Observable()
-        self.tasks = TaskSet(scst.start_command, scst.activity.arrivals)
+        self.tasks: Final = TaskSet(scst.start_command, scst.activity.arrivals)
         #: Of all nexuses together (TST=0).
         self.aca = Aca()
-        self.reserved_by: Session | None = None
-        self.pr = PersistentReservations(self)
-        self.max_tgt_dev_commands = 0
+        self.pr: Final = PersistentReservations(self)
         self.threads_num = 0
         self.threads_pool_type = ThreadsPoolType.PER_INITIATOR
         self.numa_node_id = -1
@@ -267,12 +272,15 @@ class Device:
         """The device has protection information (SBC-4 4.21), which not every target can carry."""
         return False
 
-    def fast_paths(self, tgt_dev: TgtDev) -> tuple[FastPath | None, FastPath | None]:
-        """Functions that READ and WRITE without passing the gates, where none would look."""
-        return None, None
+    def decide(self, tgt_dev: TgtDev) -> Quick:
+        """What READ and WRITE of a nexus may use, where no gate would look at them.
+
+        All that this looks at is Gated or Final (``core.gated``).
+        """
+        return CLOSED
 
     def lend(self, lba: int, blocks: int) -> Loan | None:
-        """Blocks that can be sent straight from a file, where ``fast_paths`` has a READ."""
+        """Blocks that can be sent straight from a file, where ``decide`` gives a READ."""
         return None
 
     def reset(self) -> None:
@@ -301,11 +309,6 @@ class Device:
         number = self._last_export
         self._last_export += 1
         return number
-
-    def refresh(self) -> None:
-        """Recompute the fast path of every nexus."""
-        for tgt_dev in self.tgt_devs:
-            tgt_dev.refresh()
 
     def assign_pool(self, tgt_dev: TgtDev) -> None:
         """Give a nexus worker threads, according to the ``threads_*`` attributes."""

@@ -81,9 +81,8 @@ def unregister(scst: Scst, device: Device) -> list[TgtDev]:
 
     The device is closed when the commands that run have ended.
     """
-    group = scst.device_group_of(device)
-    if group is not None:
-        del group.devices[device]
+    if device.group is not None:
+        device.group.remove(device)
     del scst.devices[device.name]
     if device.handler is not None:
         del scst.devices_of(device.handler)[device.name]

@@ -1,7 +1,8 @@
 """What may keep a command from being executed, in SCST's order.
 
 Each gate either lets the command pass or raises the status it ends with.  ``clear_paths`` answers
-the same questions in advance, for READ and WRITE of one nexus.
+the same questions in advance, for READ and WRITE of one nexus: all that it looks at is Gated or
+Final (``core.gated``).
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ def clear_paths(tgt_dev: TgtDev) -> tuple[bool, bool]:
     device, session = tgt_dev.device, tgt_dev.session
     scst = device.scst
     if (
-        tgt_dev.unit_attentions
+        tgt_dev.is_gone
+        or tgt_dev.unit_attentions
         or tgt_dev.aca.faulted is not None
         or not session.executes
         or alua.refusal(tgt_dev.access_state, _READ) is not None

@@ -91,7 +91,6 @@ def _release(cmd: Command) -> Answer:
 
 def _hold(device: Device, holder: Session | None) -> None:
     device.reserved_by = holder
-    device.refresh()
 
 
 def _is_compatible(cmd: Command) -> bool:
@@ -172,14 +171,14 @@ def _clear_aca(cmd: Command, victim: TgtDev) -> None:
 
 
 def _report_target_port_groups(cmd: Command) -> Answer:
-    group = cmd.device.scst.device_group_of(cmd.device)
+    group = cmd.device.group
     groups = [] if group is None else [g.describe() for g in group.target_groups.values()]
     return alua.report_target_port_groups(cmd.cdb, groups)
 
 
 def _set_target_port_groups(cmd: Command) -> Answer:
     alua.check_set_target_port_groups(cmd.device.explicit_alua)
-    group = cmd.device.scst.device_group_of(cmd.device)
+    group = cmd.device.group
     changes = []
     for change in alua.set_target_port_groups(bytes(cmd.data)):
         target_group = group.find_by_id(change.group_id) if group is not None else None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from scstfs.core.gated import Gated
 from scstfs.persist.reservations import SavedRegistrant, SavedReservations
 from scstfs.scsi import pr
 from scstfs.scsi.opcodes import Flag
@@ -59,13 +60,14 @@ class Snapshot:
 class PersistentReservations:
     """Registrations and the reservation of one device."""
 
+    #: The single holder; None without a reservation and where all registrants hold it.
+    holder: Gated[Registrant | None] = Gated(None)
+    reservation: Gated[Reservation | None] = Gated(None)
+
     def __init__(self, device: Device) -> None:
         self.device = device
         #: In order of registration.
         self.registrants: list[Registrant] = []
-        #: The single holder; None without a reservation and where all registrants hold it.
-        self.holder: Registrant | None = None
-        self.reservation: Reservation | None = None
         self.aptpl = False
         self.generation = 0
         self.file: ReservationsFile | None = None
@@ -156,8 +158,6 @@ class PersistentReservations:
             return
         tgt_dev.registrant = registrant.tgt_dev = None
         self._bind_to_any(registrant)
-        if registrant.tgt_dev is not None:
-            registrant.tgt_dev.refresh()
 
     def _bind_to_any(self, registrant: Registrant) -> None:
         for tgt_dev in self.device.tgt_devs:
@@ -286,7 +286,6 @@ class PersistentReservations:
                 self._bind_to_any(registrant)
         self.holder, self.reservation = snapshot.holder, snapshot.reservation
         self.aptpl, self.generation = snapshot.aptpl, snapshot.generation
-        self.device.refresh()
 
 
 _READERS: Final[Mapping[pr.InAction, Callable[[PersistentReservations], bytes]]] = MappingProxyType(

@@ -94,7 +94,6 @@ def perform(
     device.scst.trace.event(
         "pr", "%s: %s on device %s", tgt_dev.session.name, request.action.name, device.name
     )
-    device.refresh()
     return command.effects
 
 
@@ -162,15 +161,15 @@ def _expand(
 
 def _all_target_ports(state: PersistentReservations, transport_id: TransportId) -> list[int]:
     """Relative identifiers of every port that the initiator's protocol can reach."""
-    scst = state.device.scst
+    device = state.device
     local = [
         target.rel_tgt_id
-        for target in scst.targets()
+        for target in device.scst.targets()
         if target.driver.protocol == transport_id.protocol
         and target.rel_tgt_id
         and not target.forward_dst
     ]
-    group = scst.device_group_of(state.device)
+    group = device.group
     remote = [
         entry.rel_tgt_id
         for target_group in (group.target_groups.values() if group is not None else ())

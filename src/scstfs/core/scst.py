@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from scstfs.core import trace
 from scstfs.core.buffers import BufferPool
+from scstfs.core.gated import Gated
 from scstfs.core.runtime import Runtime
 from scstfs.core.taskset import Activity
 from scstfs.core.threads import Completions, WorkerPool
@@ -16,7 +17,7 @@ from scstfs.core.trace import TraceLog
 from scstfs.observable import ObservableDict
 
 if TYPE_CHECKING:
-    from scstfs.core.alua import DeviceGroup, TargetGroup
+    from scstfs.core.alua import DeviceGroup
     from scstfs.core.command import Command
     from scstfs.core.device import Answer, DevHandler, Device
     from scstfs.core.session import Session
@@ -46,6 +47,8 @@ class Scst:
     kept.
     """
 
+    measure_latency: Gated[bool] = Gated(False)
+
     def __init__(
         self,
         runtime: Runtime,
@@ -66,7 +69,7 @@ class Scst:
         self.threads = WorkerPool("scst", self.default_threads, completions)
         self.buffers = BufferPool("sgv")
         self.activity = Activity()
-        self.trace = TraceLog("scst", "", trace.CORE)
+        self.trace: Final = TraceLog("scst", "", trace.CORE)
 
         self.devices: ObservableDict[str, Device] = ObservableDict()
         self.handlers: dict[str, DevHandler] = {}
@@ -85,7 +88,6 @@ class Scst:
         self.cluster_name = ""
         self.force_global_sgv_pool = False
         self.max_tasklet_cmd = 10
-        self.measure_latency = False
         self.poll_us = 0
         self._next_rel_tgt_id = 1
 
@@ -108,15 +110,6 @@ class Scst:
     def find_target(self, name: str) -> Target | None:
         """The first target called ``name``, whatever its driver."""
         return next((target for target in self.targets() if target.name == name), None)
-
-    def device_group_of(self, device: Device) -> DeviceGroup | None:
-        """The ALUA device group that ``device`` is in; there is at most one."""
-        return next((g for g in self.device_groups.values() if device in g.devices), None)
-
-    def target_group_of(self, device: Device, target: Target) -> TargetGroup | None:
-        """The ALUA target group through which ``target`` reaches ``device``."""
-        group = self.device_group_of(device)
-        return group.find_by_target(target) if group is not None else None
 
     def device_changed(self, device: Device) -> None:
         """The identification of ``device`` changed."""
@@ -144,8 +137,3 @@ class Scst:
             if self.rel_tgt_id_is_free(candidate):
                 return candidate
         raise OverflowError("no relative target port identifier is free")
-
-    def refresh(self) -> None:
-        """Recompute the fast path of every session: a global gate changed."""
-        for session in self.sessions():
-            session.refresh()

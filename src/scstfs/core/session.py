@@ -4,22 +4,21 @@ A session belongs to one access control group at a time and has a tgt_dev for ev
 group.  A tgt_dev keeps what SAM ties to the nexus: pending unit attentions, the persistent
 reservation registration, commands that are under way.
 
-It also holds the *fast path*: ``fast_read`` and ``fast_write`` are functions that move the blocks
-of a READ or WRITE at once, or decline by returning False without having changed anything.  They
-are None while any gate would have to look at the command; ``refresh`` decides, and everything that
-could change the decision calls it.  Whoever calls them sees that ``has_room``, and counts.
+It also has the decision whether READ and WRITE may take the quick way (``core.quick``), made when
+it is first wanted in an epoch (``core.gated``).
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol
 
 from scstfs.core.aca import Aca
 from scstfs.core.counters import SessionCounters
+from scstfs.core.gated import EPOCH, Gated
 from scstfs.core.latency import LatencyStatistics
+from scstfs.core.quick import CLOSED, Quick
 from scstfs.core.unit_attention import UnitAttention, UnitAttentionQueue
 from scstfs.observable import ObservableDict
 from scstfs.scsi import lun as scsi_lun
@@ -35,10 +34,6 @@ if TYPE_CHECKING:
     from scstfs.core.persistent import Registrant
     from scstfs.core.target import Acg, AcgDev, Target
     from scstfs.core.threads import WorkerPool
-
-#: ``(lba, blocks, buffer) -> done``; see the module's text.
-FastPath: TypeAlias = Callable[[int, int, memoryview], bool]
-
 
 #: Types of devices on which a changed set of LUNs is reported.
 _TOLD_OF_LUNS: Final = frozenset(
@@ -92,31 +87,43 @@ class PendingFunction:
 class TgtDev:
     """One LUN as one session sees it."""
 
+    aca: Gated[Aca] = Gated()
+    registrant: Gated[Registrant | None] = Gated(None)
+    #: Taken away from its session: what has not started yet must not start any more.
+    is_gone: Gated[bool] = Gated(False)
+
     def __init__(self, session: Session, acg_dev: AcgDev) -> None:
-        self.session = session
+        self.session: Final = session
         self.acg_dev = acg_dev
-        self.device: Device = acg_dev.device
+        self.device: Final[Device] = acg_dev.device
         self.lun: int = acg_dev.lun
-        self.read_only = acg_dev.read_only or self.device.read_only
-        self.unit_attentions = UnitAttentionQueue()
+        self.read_only: Final = acg_dev.read_only or self.device.read_only
+        self.unit_attentions: Final = UnitAttentionQueue()
         self.aca = Aca() if self.device.separate_task_sets else self.device.aca
-        #: Taken away from its session: what has not started yet must not start any more.
-        self.is_gone = False
-        self.registrant: Registrant | None = None
         #: Commands that are under way: waiting for data, for their turn or for the back end.
         self.commands: dict[Command, None] = {}
         #: Worker threads for this nexus's blocking work.
         self.pool: WorkerPool = self.device.scst.threads
         #: How many nexuses of the device were there when the pool was made; -1 for a shared pool.
         self.thread_index = -1
-        self.fast_read: FastPath | None = None
-        self.fast_write: FastPath | None = None
+        #: What was decided last, and in which epoch.
+        self._quick = CLOSED
+        self._epoch: object = None
+
+    @property
+    def quick(self) -> Quick:
+        """What READ and WRITE may use as things stand: until anything else has run."""
+        now = EPOCH.now
+        if self._epoch is not now:
+            self._quick, self._epoch = self.device.decide(self), now
+        return self._quick
 
     @property
     def access_state(self) -> AccessState:
         """ALUA state of the target port group through which the nexus reaches the device."""
-        group = self.device.scst.target_group_of(self.device, self.session.target)
-        return AccessState.ACTIVE if group is None else group.state
+        group = self.device.group
+        target_group = None if group is None else group.find_by_target(self.session.target)
+        return AccessState.ACTIVE if target_group is None else target_group.state
 
     @property
     def former(self) -> list[TgtDev]:
@@ -137,7 +144,6 @@ class TgtDev:
     ) -> None:
         """Make the next command of this nexus report ``condition``."""
         self.unit_attentions.add(UnitAttention(condition, session_wide), at_head=at_head)
-        self.fast_read = self.fast_write = None
 
     def take_unit_attention(self) -> Sense:
         """Remove the oldest condition; a session-wide one is removed from every LUN."""
@@ -145,8 +151,6 @@ class TgtDev:
         if condition.session_wide:
             for tgt_dev in self.session.tgt_devs.values():
                 tgt_dev.unit_attentions.discard(condition.sense)
-                tgt_dev.refresh()
-        self.refresh()
         return condition.sense
 
     @property
@@ -154,13 +158,13 @@ class TgtDev:
         """The device takes one more command of this nexus (``max_tgt_dev_commands``)."""
         return len(self.commands) < self.device.max_tgt_dev_commands
 
-    def refresh(self) -> None:
-        """Decide again whether READ and WRITE may bypass the gates."""
-        self.fast_read, self.fast_write = self.device.fast_paths(self)
-
 
 class Session:
     """One initiator port's session with one target."""
+
+    acg: Gated[Acg] = Gated()
+    #: The session that this one takes over from is still being closed.
+    reinstating: Gated[bool] = Gated(False)
 
     def __init__(
         self,
@@ -171,7 +175,7 @@ class Session:
         transport: Transport,
         transport_id: TransportId | None,
     ) -> None:
-        self.target = target
+        self.target: Final = target
         self.acg = acg
         self.initiator_name = initiator_name
         #: Directory name in the tree: unique in the target, ``_1`` … added where needed.
@@ -190,8 +194,6 @@ class Session:
         self.command_count = 0
         #: Task management functions under way; drivers add them and take them away.
         self.pending_functions: list[PendingFunction] = []
-        #: The session that this one takes over from is still being closed.
-        self.reinstating = False
         self.postponed: list[Command] = []
         #: Level of the transport protocol that the session agreed on, where INQUIRY has to tell
         #: it: what is added to the version descriptor of the protocol (RFC 7144 4.2).
@@ -242,11 +244,6 @@ class Session:
             del self.tgt_devs[tgt_dev.lun]
         self._by_field.clear()
 
-    def refresh(self) -> None:
-        """Recompute the fast path of every LUN."""
-        for tgt_dev in self.tgt_devs.values():
-            tgt_dev.refresh()
-
     def report(self, tgt_dev: TgtDev, condition: Sense) -> None:
         """Tell the initiator of ``condition``: by an asynchronous event, else a unit attention."""
         if self.state is not SessionState.READY:
@@ -273,5 +270,4 @@ class Session:
     def luns_were_reported(self) -> None:
         """REPORT LUNS has told the initiator all there is about its LUNs."""
         for tgt_dev in self.tgt_devs.values():
-            if tgt_dev.unit_attentions.discard(sense.REPORTED_LUNS_CHANGED):
-                tgt_dev.refresh()
+            tgt_dev.unit_attentions.discard(sense.REPORTED_LUNS_CHANGED)

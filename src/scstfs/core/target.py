@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
 from scstfs import patterns
+from scstfs.core.gated import Gated
 from scstfs.observable import ObservableDict
 from scstfs.scsi.lun import AddressMethod
 from scstfs.sysfs.errors import invalid
@@ -59,6 +60,8 @@ class AcgDev:
 class Acg:
     """An access control group: a LUN set and, but for the default one, who may see it."""
 
+    black_hole: Gated[BlackHole] = Gated(BlackHole.NONE)
+
     def __init__(self, target: Target, name: str, cpus: int) -> None:
         self.target = target
         self.name = name
@@ -68,7 +71,6 @@ class Acg:
         self.sessions: dict[Session, None] = {}
         self.addr_method: AddressMethod = target.driver.addr_method
         self.io_grouping: IoGrouping | int = IoGrouping.AUTO
-        self.black_hole = BlackHole.NONE
         self.cpu_mask = (1 << cpus) - 1
         self.per_sess_dedicated_tgt_threads = False
 
@@ -113,6 +115,9 @@ class TargetDriver(Protocol):
 class Target:
     """A SCSI target port (``targets/DRIVER/NAME``)."""
 
+    #: Whoever forwards commands to this target has looked at reservations already.
+    forward_dst: Gated[bool] = Gated(False)
+
     def __init__(self, driver: TargetDriver, name: str, cpus: int) -> None:
         self.driver = driver
         self.name = name
@@ -120,7 +125,6 @@ class Target:
         self.comment = ""
         self.aen_disabled = False
         self.forward_src = False
-        self.forward_dst = False
         self.sg_tablesize = 65535
         #: Version descriptors of INQUIRY: the SCSI transport protocol and what is below it.
         self.scsi_transport_version = driver.scsi_transport_version

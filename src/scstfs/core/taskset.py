@@ -24,6 +24,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from scstfs.core.gated import Gated
+
 if TYPE_CHECKING:
     from scstfs.core.command import Command
 
@@ -130,6 +132,9 @@ class Hold:
 class TaskSet:
     """The commands of one device that run or wait."""
 
+    #: Called with every claim to write before it takes effect.
+    watchers: Gated[tuple[Callable[[Claim], None], ...]] = Gated(())
+
     def __init__(
         self, start: Callable[[Command], None], arrivals: Iterator[int] | None = None
     ) -> None:
@@ -141,7 +146,7 @@ class TaskSet:
         self.external_blocks = 0
         #: Requests to block that still wait for commands to end (``block``'s second number).
         self.pending_blocks = 0
-        #: True while new commands can not simply start; the fast path looks at this alone.
+        #: True while new commands can not simply start; the quick way looks at this alone.
         self.gated = False
         self._arrivals = itertools.count(1) if arrivals is None else arrivals
         self._suspended = False
@@ -153,8 +158,6 @@ class TaskSet:
         self._claimed = 0
         #: In order of arrival, the number of which comes first.
         self._waiting: list[tuple[int, Command]] = []
-        #: Called with every claim to write before it takes effect.
-        self.watchers: list[Callable[[Claim], None]] = []
         self._idle_calls: list[tuple[bool, Callable[[], None]]] = []
         #: Where copies wait that need something here.
         self._dependents: dict[TaskSet, None] = {}
@@ -221,9 +224,17 @@ class TaskSet:
         self.pump()
         return True
 
+    def watch(self, watcher: Callable[[Claim], None]) -> None:
+        """Tell ``watcher`` of writes from now on."""
+        self.watchers = (*self.watchers, watcher)
+
+    def unwatch(self, watcher: Callable[[Claim], None]) -> None:
+        """Tell ``watcher`` no more."""
+        self.watchers = tuple(other for other in self.watchers if other != watcher)
+
     def announce(self, claim: Claim) -> None:
         """Tell the watchers that blocks are about to be written."""
-        for watcher in tuple(self.watchers):
+        for watcher in self.watchers:
             watcher(claim)
 
     # What is no command

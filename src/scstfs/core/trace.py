@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from scstfs.core.gated import Gated
+
 #: Common categories in the order in which ``trace_level`` prints them.
 COMMON: Final[Mapping[str, int]] = MappingProxyType(
     {
@@ -61,14 +63,15 @@ DEFAULT: Final = COMMON["out_of_mem"] | COMMON["pid"] | COMMON["special"] | COMM
 class TraceLog:
     """The trace categories of one module, and the logger that its events go to."""
 
+    flags: Gated[int] = Gated(DEFAULT)
+
     def __init__(
         self, name: str, help_tokens: str, own: Mapping[str, int] = MappingProxyType({})
     ) -> None:
         self.name = name
         #: What the usage text adds to the common tokens, e.g. ``, order``.
         self.help_tokens = help_tokens
-        self._own = own
-        self.flags = DEFAULT
+        self._own: Final = own
         self._log = logging.getLogger(f"scstfs.trace.{name}")
 
     def bit(self, token: str) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from scstfs.core.gated import Gated
 from scstfs.scsi.sense import Sense
 
 
@@ -24,10 +25,7 @@ class UnitAttention:
 class UnitAttentionQueue:
     """The pending conditions of one nexus, oldest first."""
 
-    __slots__ = ("_queue",)
-
-    def __init__(self) -> None:
-        self._queue: list[UnitAttention] = []
+    _queue: Gated[tuple[UnitAttention, ...]] = Gated(())
 
     def __bool__(self) -> bool:
         return bool(self._queue)
@@ -39,14 +37,14 @@ class UnitAttentionQueue:
         """Queue ``condition`` unless an equal one is pending."""
         if any(pending.sense == condition.sense for pending in self._queue):
             return
-        self._queue.insert(0 if at_head else len(self._queue), condition)
+        self._queue = (condition, *self._queue) if at_head else (*self._queue, condition)
 
     def take(self) -> UnitAttention:
         """Remove and return the oldest condition."""
-        return self._queue.pop(0)
+        oldest, *others = self._queue
+        self._queue = tuple(others)
+        return oldest
 
-    def discard(self, sense: Sense) -> bool:
-        """Forget a pending condition with this sense; returns whether there was one."""
-        before = len(self._queue)
-        self._queue = [pending for pending in self._queue if pending.sense != sense]
-        return len(self._queue) < before
+    def discard(self, sense: Sense) -> None:
+        """Forget a pending condition with this sense, if there is one."""
+        self._queue = tuple(pending for pending in self._queue if pending.sense != sense)

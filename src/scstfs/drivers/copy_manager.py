@@ -116,7 +116,7 @@ class CopyManager:
         if lun is None:
             log.warning("%s: no LUN is left for %s", TARGET_NAME, device.name)
             return
-        access.add_lun(self._acg, device, lun, read_only=False, tell=False)
+        access.add_lun(self._acg, device, lun, read_only=False, tell=False, ask=False)
         _count_inquiry(self.target.session)
 
     def device_changed(self, device: Device) -> None:

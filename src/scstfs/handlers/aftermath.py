@@ -37,7 +37,7 @@ def _inquiry(device: ScsiDevice, cmd: Command, data: memoryview) -> None:
     if not cmd.cdb[1] & _EVPD or cmd.cdb[2] != _DEVICE_IDENTIFICATION or len(data) < 4:
         return
     target = cmd.session.target
-    group = device.scst.device_group_of(device)
+    group = device.group
     entry = None if group is None else group.find_entry(target.name)
     values = {
         _RELATIVE_TARGET_PORT: target.rel_tgt_id,

@@ -75,7 +75,6 @@ class LongOperation:
         device = self.device
         device.busy = self
         device.tasks.announce(EVERYTHING)
-        device.refresh()
         if not immediate:
             self._command = cmd
             # Not "executing": the command can be aborted although this goes on.
@@ -98,7 +97,6 @@ class LongOperation:
         if error is not None and not isinstance(error, Stopped):
             log.error("%s: %s failed: %s", device.name, self._name, error)
         reported = self._ended(error)
-        device.refresh()
         if self._command is not None:
             execute.resume(self._command, lambda: _outcome(reported))
         device.tasks.release(self._hold)

@@ -72,7 +72,6 @@ def sanitize_exit_failure_mode(device: VdiskDevice, cmd: Command) -> Answer:
     if device.sanitize_failed is False:
         raise invalid_field_in_cdb(1, 4)
     device.sanitize_failed = None
-    device.refresh()
     return b""
 
 

@@ -121,7 +121,6 @@ class ScsiDevice(Device):
         self.configure_threads(
             0 if handler is None else handler.threads_num, self.threads_pool_type
         )
-        self.refresh()
         if handler is None:
             # Who takes a device away wants to have it.
             await settled(self._close_link)
@@ -186,7 +185,6 @@ class ScsiDevice(Device):
         self.block_size = size
         is_power_of_two = size.bit_count() == 1
         self.block_shift = size.bit_length() - 1 if is_power_of_two else 0
-        self.refresh()
 
     def learn(self, findings: Findings, known: Sense | None = None) -> None:
         """Take over what became known of the device.
@@ -198,7 +196,6 @@ class ScsiDevice(Device):
         for condition in findings.unit_attentions:
             if known is None or condition.triple != known.triple:
                 self.spread(condition, told=None)
-        self.refresh()
 
     @property
     def descriptor_sense(self) -> bool:
@@ -263,7 +260,7 @@ class ScsiDevice(Device):
     def _is_passed(self, cmd: Command, op: Opcode) -> bool:
         """The command, which we could execute ourselves, is the device's all the same."""
         if op.execute == "report_target_port_groups":
-            return self.scst.device_group_of(self) is None
+            return self.group is None
         return cmd.session.target.forward_src and op.execute in _FORWARDED
 
     def check_range(self, decoded: Decoded) -> None:
@@ -316,7 +313,6 @@ class ScsiDevice(Device):
             self.reserved_by = self._reserved_for = None
         plain = Sense(condition.key, condition.asc, condition.ascq)
         self.tell_others(told if told is not None and told.abort is None else None, plain)
-        self.refresh()
 
     def tell_others(self, told: Command | None, condition: Sense) -> None:
         """Queue a unit attention for every nexus but the one of ``told``."""

@@ -51,7 +51,7 @@ def inquiry(device: VdiskDevice, cmd: Command) -> Answer:
 
 def _port(device: VdiskDevice, cmd: Command) -> Port:
     target = cmd.session.target
-    device_group = device.scst.device_group_of(device)
+    device_group = device.group
     # By name, as SCST does here: an entry made before the target was may stand for another node's.
     entry = None if device_group is None else device_group.find_entry(target.name)
     group = None if entry is None else entry[0]
@@ -102,14 +102,12 @@ class _Select:
         def failed(error: BaseException) -> Answer:
             log.error("%s: can not save mode pages: %s", self._device.name, error)
             modes.revert(self._before)
-            self._device.refresh()
             raise CheckCondition(sense.INTERNAL_TARGET_FAILURE) from error
 
         return Job(partial(save, mode_text.encode(modes)), then, failed)
 
     def _end(self) -> Data:
         device = self._device
-        device.refresh()
         for tgt_dev in device.tgt_devs:
             if tgt_dev is not self._cmd.tgt_dev:
                 tgt_dev.queue_unit_attention(sense.MODE_PARAMETERS_CHANGED)

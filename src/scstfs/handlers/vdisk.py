@@ -15,7 +15,9 @@ from scstfs.core import gates
 from scstfs.core.blocks import Blocks
 from scstfs.core.command import Command
 from scstfs.core.device import Answer, Device, Loan
-from scstfs.core.session import FastPath, TgtDev
+from scstfs.core.gated import Gated
+from scstfs.core.quick import CLOSED, FastPath, Quick
+from scstfs.core.session import TgtDev
 from scstfs.core.taskset import EVERYTHING
 from scstfs.handlers import atomic, errors, media, protection
 from scstfs.handlers.identity import IdentityAttributes
@@ -74,10 +76,27 @@ def token_limits(block_size: int) -> TokenLimits:
     )
 
 
+class _ModePages(ModePages):
+    """Mode pages of which gates look at some values."""
+
+    current: Gated[ControlValues] = Gated()
+    write_through: Gated[bool] = Gated()
+
+
 class VdiskDevice(Device):
     """A virtual device of one of the four handlers."""
 
     in_copy_manager = True
+    store: Gated[Store | None] = Gated(None)
+    #: Bytes, as initiators see it; the tail that fills no block is out of their reach.
+    size: Gated[int] = Gated()
+    thin: Gated[bool] = Gated(False)
+    expl_alua: Gated[bool] = Gated(False)
+    medium_changed: Gated[bool] = Gated(False)
+    #: What keeps the device busy (FORMAT UNIT, SANITIZE), if anything does.
+    busy: Gated[LongOperation | None] = Gated(None)
+    #: A SANITIZE failed; the value says whether EXIT FAILURE MODE ends that state.
+    sanitize_failed: Gated[bool | None] = Gated(None)
 
     def __init__(self, scst: Scst, handler: VdiskHandler, name: str, settings: Settings) -> None:
         super().__init__(scst, name, handler.type)
@@ -88,41 +107,33 @@ class VdiskDevice(Device):
         self.identity = IdentityAttributes(name, scst.setup_id, handler.vendor)
         if settings.t10_dev_id is not None:
             self.identity.set("t10_dev_id", encode(settings.t10_dev_id))
-        self.store: Store | None = None
+        self._nv_cache: Final = settings.nv_cache
         self.undo = scst.state.undo_log(name)
-        #: Bytes, as initiators see it; the tail that fills no block is out of their reach.
         self.size = settings.size
         self.active = settings.active
         self.reopening: media.Reopening | None = None
         #: The store has been open at least once: size and thin provisioning are known.
         self.examined = False
-        self.thin = False
         self._thin_limits = ThinLimits(0)
         self.read_zero = False
         self.opt_trans_len = DEFAULT_OPT_TRANS_LEN
         self.opt_trans_len_set = False
-        self.expl_alua = False
         self.prevented_by: set[TgtDev] = set()
-        self.medium_changed = False
         #: What has happened to the medium of a vcdrom since a nexus asked (MMC-6 6.7).
         self.media_events: dict[TgtDev, MediaEvent] = {}
         #: Why a flush failed that nobody waited for; the system tells it just once.
         self.flush_error: BaseException | None = None
-        #: What keeps the device busy (FORMAT UNIT, SANITIZE), if anything does.
-        self.busy: LongOperation | None = None
-        #: A SANITIZE failed; the value says whether EXIT FAILURE MODE ends that state.
-        self.sanitize_failed: bool | None = None
         self.block_shift = settings.block_shift
         self.threads_num = handler.threads_num
         self.max_tgt_dev_commands = handler.max_tgt_dev_commands
         self.numa_node_id = settings.numa_node_id
         self.cluster_mode = settings.cluster_mode
-        self.modes = self._new_mode_pages()
+        self.modes: Final = self._new_mode_pages()
 
-    def _new_mode_pages(self) -> ModePages:
+    def _new_mode_pages(self) -> _ModePages:
         settings = self.settings
         control = ControlValues()
-        return ModePages(
+        return _ModePages(
             device_type=self.type,
             task_set=settings.tst,
             saving=self.scst.state.can_save_modes,
@@ -145,12 +156,12 @@ class VdiskDevice(Device):
     @property
     def writes_through(self) -> bool:
         """Writes are durable when they are done: by the cache setting in force."""
-        return self.modes.write_through and not self.settings.nv_cache
+        return self.modes.write_through and not self._nv_cache
 
     @property
     def flushes(self) -> bool:
         """SYNCHRONIZE CACHE has something to do."""
-        return self.kind.flushes and not self.settings.nv_cache
+        return self.kind.flushes and not self._nv_cache
 
     def flush_of(self, store: Store) -> Callable[[], None]:
         """What makes durable all that was written to ``store``; for a worker thread.
@@ -206,7 +217,6 @@ class VdiskDevice(Device):
         elif self.examined:
             # Until then it is what the device was told at its creation.
             self.size = 0
-        self.refresh()
 
     def reopen(self, store: Store | None) -> None:
         """Put a store in place again; the size stays what it was, if it was known."""
@@ -217,7 +227,6 @@ class VdiskDevice(Device):
         self.store = store
         store.size = self.size
         self._examine(store)
-        self.refresh()
 
     def close_store(self) -> None:
         """Close what is behind the device; nothing else changes.
@@ -228,7 +237,6 @@ class VdiskDevice(Device):
         if store is not None:
             self.tasks.announce(EVERYTHING)
             self.tasks.when_idle(store.close, background_too=True)
-            self.refresh()
 
     def _examine(self, store: Store) -> None:
         self.examined = True
@@ -390,17 +398,17 @@ class VdiskDevice(Device):
             raise CheckCondition(sense.SANITIZE_FAILED)
         return StoreBlocks(self.need_store(), self.thin, self.writes_through)
 
-    def fast_paths(self, tgt_dev: TgtDev) -> tuple[FastPath | None, FastPath | None]:
-        """READ and WRITE straight to the store, where no gate would look at them."""
+    def decide(self, tgt_dev: TgtDev) -> Quick:
+        """See Device: READ and WRITE go straight to the store."""
         store = self.store
         reads, writes = gates.clear_paths(tgt_dev)
         occupied = self.busy is not None or self.sanitize_failed is not None
         if store is None or self.medium_changed or occupied:
-            return None, None
+            return CLOSED
         writes = writes and not (self.writes_through or self.tasks.watchers)
         read = self._fast(store.try_read) if reads else None
         write = self._fast(store.try_write) if writes else None
-        return read, write
+        return Quick(read, write)
 
     def _fast(self, attempt: Callable[[int, memoryview], bool]) -> FastPath:
         # Everything that does not change while the function is in use is bound here.
@@ -480,7 +488,6 @@ class VdiskDevice(Device):
         self.size = size
         if self.store is not None:
             self.store.size = size
-        self.refresh()
 
     def report_capacity_changed(self) -> None:
         """CAPACITY DATA HAS CHANGED to everybody, for disks."""

@@ -23,6 +23,15 @@ class Portal(NamedTuple):
     address: str
     port: int
 
+    @classmethod
+    def of_socket(cls, name: tuple[str, int]) -> Portal:
+        """The portal that a socket's name is, without the scope of a link-local address.
+
+        The scope means nothing at the other end (RFC 4007 6).  The name of an IPv6 socket has more
+        parts.
+        """
+        return cls(name[0].partition("%")[0], name[1])
+
     def __str__(self) -> str:
         """What it is called in the log."""
         host = f"[{self.address}]" if ":" in self.address else self.address

@@ -131,7 +131,6 @@ def _add_target(group: TargetGroup, name: str) -> None:
     require_free(TARGET_GROUP, group, name)
     target = group.device_group.scst.find_target(name)
     group.targets[name] = GroupTarget(name, target)
-    group.device_group.refresh()
 
 
 def _delete_target(group: TargetGroup, name: str) -> None:
@@ -140,7 +139,6 @@ def _delete_target(group: TargetGroup, name: str) -> None:
         raise invalid(f"Target {name} not found")
     owner, entry = found
     del owner.targets[entry.name]
-    group.device_group.refresh()
 
 
 # Target groups
@@ -260,7 +258,6 @@ def _add_target_group(group: DeviceGroup, name: str) -> None:
 def _delete_target_group(group: DeviceGroup, name: str) -> None:
     if group.target_groups.pop(name, None) is None:
         raise invalid(f"Target group {name} not found")
-    group.refresh()
 
 
 _TARGET_GROUPS: Final[DirType[DeviceGroup]] = DirType(
@@ -289,21 +286,19 @@ def _add_device(group: DeviceGroup, name: str) -> None:
     scst = group.scst
     device = scst.devices.get(name)
     # SCST looks for the name in all groups before it looks for the device.
-    if device is not None and scst.device_group_of(device) is not None:
+    if device is not None and device.group is not None:
         raise SysfsError(errno.EEXIST, f"Device {name} is in a device group already")
     if device is None:
         raise invalid(f"Device {name} not found")
     require_free(_GROUP_DEVICES, group, name)
-    group.devices[device] = None
-    device.refresh()
+    group.add(device)
 
 
 def _delete_device(group: DeviceGroup, name: str) -> None:
     device = group.scst.devices.get(name)
     if device is None or device not in group.devices:
         raise invalid(f"Device {name} is not in group {group.name}")
-    del group.devices[device]
-    device.refresh()
+    group.remove(device)
 
 
 def _device(group: DeviceGroup, name: str) -> paths.Path | None:
@@ -352,13 +347,12 @@ async def _delete(scst: Scst, name: str) -> None:
     group = scst.device_groups.get(name)
     if group is None:
         raise invalid(f"Device group {name} not found")
-    target_groups = list(group.target_groups.values())
-    for target_group in target_groups:
+    for target_group in group.target_groups.values():
         target_group.set_state(AccessState.ACTIVE)
-    del scst.device_groups[name]
-    group.refresh()
-    for target_group in target_groups:
-        await settled(target_group.when_reopened)
+    devices = list(group.devices)
+    group.delete()
+    for device in devices:
+        await settled(device.when_reopened)
 
 
 DEVICE_GROUPS: Final[DirType[Scst]] = DirType(

@@ -104,7 +104,6 @@ def _default_commands(device: Device) -> int:
 
 def _set_max_commands(device: Device, number: int) -> None:
     device.max_tgt_dev_commands = int32(number)
-    device.refresh()
 
 
 def _set_numa_node(device: Device, number: int) -> None:

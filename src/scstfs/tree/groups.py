@@ -70,8 +70,6 @@ def _set_grouping(acg: Acg, grouping: IoGrouping | int) -> None:
 
 def _set_black_hole(acg: Acg, black_hole: BlackHole) -> None:
     acg.black_hole = black_hole
-    for session in acg.sessions:
-        session.refresh()
 
 
 def _is_new_mask(acg: Acg, data: bytes) -> bool:

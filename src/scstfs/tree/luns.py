@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, NamedTuple
@@ -17,7 +16,7 @@ from scstfs.core.waiting import retired
 from scstfs.scsi.lun import MAX_LUN
 from scstfs.sysfs.attr import Attr, raw
 from scstfs.sysfs.directory import DirType, Each, Link
-from scstfs.sysfs.errors import SysfsError, invalid
+from scstfs.sysfs.errors import invalid
 from scstfs.sysfs.mgmt import Command, Lexer, parse
 from scstfs.sysfs.numbers import kstrtoul
 from scstfs.sysfs.text import encode
@@ -95,18 +94,12 @@ def _parse_new(acg: Acg, arguments: Lexer) -> _NewLun:
 
 def _add(acg: Acg, arguments: Lexer) -> None:
     new = _parse_new(acg, arguments)
-    if new.lun in acg.luns:
-        raise SysfsError(errno.EEXIST, f"virt_lun {new.lun} already exists in {acg.name}")
-    acg.target.check_lun(new.device, read_only=new.read_only)
     access.add_lun(acg, new.device, new.lun, read_only=new.read_only)
-    acg.target.lun_added(acg.luns[new.lun])
 
 
 def _replace(tell: bool, acg: Acg, arguments: Lexer) -> Awaitable[None]:
     new = _parse_new(acg, arguments)
-    acg.target.check_lun(new.device, read_only=new.read_only)
     gone = access.replace_lun(acg, new.device, new.lun, read_only=new.read_only, tell=tell)
-    acg.target.lun_added(acg.luns[new.lun])
     return retired(gone)
 
 

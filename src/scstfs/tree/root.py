@@ -168,7 +168,6 @@ def _set_measure_latency(root: Root, value: bool) -> None:
         scst.measure_latency = value
         for session in scst.sessions():
             session.latency.clear()
-        scst.refresh()
 
 
 def _set_force_global_sgv_pool(root: Root, value: bool) -> None:
@@ -288,8 +287,7 @@ _ATTRIBUTES: Final[tuple[Attr[Root, Any], ...]] = (
         refuses="EINVAL: anything else; EBUSY: commands do not end in time",
         effect="commands wait while execution is suspended",
     ),
-    # Commands that are traced can not take the fast path.
-    trace.trace_level(lambda root: root.scst.trace, lambda root: root.scst.refresh()),
+    trace.trace_level(lambda root: root.scst.trace),
     Attr(
         name="force_global_sgv_pool",
         mode=0o644,

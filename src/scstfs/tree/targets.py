@@ -55,8 +55,6 @@ def _set_forward_src(target: Target, value: bool) -> None:
 
 def _set_forward_dst(target: Target, value: int) -> None:
     target.forward_dst = bool(value)
-    for session in target.sessions.values():
-        session.refresh()
 
 
 def _set_aen_disabled(target: Target, value: int) -> None:

@@ -63,13 +63,13 @@ REFUSED_WITH = {
 def group_of(system: System, disk: VdiskDevice, *targets: Target, number: int = 1) -> TargetGroup:
     """A target group with these targets in a device group with the disk."""
     group = system.scst.device_groups.setdefault("dg", DeviceGroup(system.scst, "dg"))
-    group.devices[disk] = None
+    if disk.group is None:
+        group.add(disk)
     target_group = TargetGroup(group, f"tg{number}")
     target_group.group_id = number
     for one in targets:
         target_group.targets[one.name] = GroupTarget(one.name, one)
     group.target_groups[target_group.name] = target_group
-    group.refresh()
     return target_group
 
 
@@ -118,14 +118,14 @@ async def test_the_fast_paths_know(system: System, disk: VdiskDevice, state: Acc
     one = system.initiator()
     group = group_of(system, disk, system.target)
     (nexus,) = one.session.tgt_devs.values()
-    assert nexus.fast_read is not None
+    assert nexus.quick.read is not None
     group.set_state(state)
     one.clear_unit_attentions()
-    assert nexus.fast_read is None
-    assert nexus.fast_write is None
+    assert nexus.quick.read is None
+    assert nexus.quick.write is None
     group.set_state(AccessState.NONOPTIMIZED)
     one.clear_unit_attentions()
-    assert nexus.fast_read is not None
+    assert nexus.quick.read is not None
 
 
 async def test_each_port_has_its_own_state(system: System, disk: VdiskDevice) -> None:

@@ -39,7 +39,7 @@ async def test_who_is_fenced_stays_fenced(system: System, kind: int, shared: boo
         expected = GOOD if may_write else CONFLICT
         assert await one.execute(WRITE, BLOCK) == expected
         # Nor does the fast path let it through.
-        assert (one.session.tgt_devs[0].fast_write is not None) is may_write
+        assert (one.session.tgt_devs[0].quick.write is not None) is may_write
 
 
 @pytest.mark.logs("can not be used .* taking .*disk.1")

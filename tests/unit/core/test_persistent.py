@@ -269,8 +269,8 @@ async def test_rollback(system: System, disk: VdiskDevice) -> None:
     assert disk.pr.generation == 1
     assert a.session.tgt_devs[0].registrant is disk.pr.registrants[0]
     assert b.session.tgt_devs[0].registrant is None
-    assert b.session.tgt_devs[0].fast_write is None
-    assert a.session.tgt_devs[0].fast_write is not None
+    assert b.session.tgt_devs[0].quick.write is None
+    assert a.session.tgt_devs[0].quick.write is not None
 
 
 async def test_rollback_after_sessions_came_and_went(system: System, disk: VdiskDevice) -> None:

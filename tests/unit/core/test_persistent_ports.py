@@ -66,7 +66,7 @@ async def test_ports_of_the_other_node(
 ) -> None:
     scst = disk.scst
     group = scst.device_groups["dg"] = DeviceGroup(scst, "dg")
-    group.devices[disk] = None
+    group.add(disk)
     there = group.target_groups["tg"] = TargetGroup(group, "tg")
     for name, rel_tgt_id in (("remote1", 11), ("remote2", 12), ("unnumbered", 0)):
         there.targets[name] = GroupTarget(name, None)

@@ -235,14 +235,14 @@ async def test_how_a_reservation_ends(system: System, how: str) -> None:
     await passer_by.end()
     conflict = await other.execute(write, bytes(512))
     assert conflict.status is Status.RESERVATION_CONFLICT
-    assert other.session.tgt_devs[0].fast_write is None
+    assert other.session.tgt_devs[0].quick.write is None
     if how == "release":
         assert await holder.execute(bytes.fromhex("170000000000")) == GOOD
     elif how == "end":
         await holder.end()
     else:
         access.remove_lun(acg.luns[0])
-    assert other.session.tgt_devs[0].fast_write is not None
+    assert other.session.tgt_devs[0].quick.write is not None
     assert await other.execute(write, bytes(512)) == GOOD
 
 
@@ -355,7 +355,7 @@ async def test_the_fast_paths_know(system: System, kind: int | None) -> None:
     nexuses = [i.session.tgt_devs[0] for i in (three.holder, three.registrant, three.other)]
 
     def fast() -> list[tuple[bool, bool]]:
-        return [(n.fast_read is not None, n.fast_write is not None) for n in nexuses]
+        return [(n.quick.read is not None, n.quick.write is not None) for n in nexuses]
 
     both, neither, reads = (True, True), (False, False), (True, False)
     assert fast() == [both] * 3
@@ -382,8 +382,7 @@ async def test_forwarded_commands_are_not_checked(system: System) -> None:
     one, other = system.initiator("one"), system.initiator("other")
     await one.execute(RESERVE_6)
     system.target.forward_dst = True
-    system.scst.refresh()
     assert await other.execute(WRITE, BLOCK) == GOOD
-    assert other.session.tgt_devs[0].fast_write is not None
+    assert other.session.tgt_devs[0].quick.write is not None
     # But it can not take what somebody has.
     assert (await other.execute(RESERVE_6)).status is Status.RESERVATION_CONFLICT

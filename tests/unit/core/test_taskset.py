@@ -253,7 +253,7 @@ def test_a_hold_counts_as_a_command(machine: Machine, tasks: TaskSet) -> None:
 
 def test_watchers_hear_of_writes(tasks: TaskSet) -> None:
     heard: list[Claim] = []
-    tasks.watchers.append(heard.append)
+    tasks.watch(heard.append)
     tasks.announce(EVERYTHING)
     assert heard == [EVERYTHING]
 

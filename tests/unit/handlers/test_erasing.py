@@ -142,7 +142,7 @@ async def test_others_are_told_how_far_it_got(
     initiator = system.initiator()
     await start_erasing(initiator, store, monkeypatch)
     tgt_dev = initiator.session.tgt_devs[0]
-    assert (tgt_dev.fast_read, tgt_dev.fast_write) == (None, None)
+    assert (tgt_dev.quick.read, tgt_dev.quick.write) == (None, None)
     for command in (TEST_UNIT_READY, b"\x16" + bytes(5), b"\x1e" + bytes(5)):
         result = await initiator.execute(command)
         assert result.triple == SANITIZING
@@ -156,7 +156,7 @@ async def test_others_are_told_how_far_it_got(
     store.resume("zero")
     await until_idle(device)
     assert await initiator.execute(TEST_UNIT_READY) == GOOD
-    assert tgt_dev.fast_read is not None
+    assert tgt_dev.quick.read is not None
     assert not any(store.content)
 
 
@@ -246,7 +246,7 @@ async def failed(system: System, action: int) -> tuple[Initiator, FakeStore]:
     store.errors["zero"] = OSError(errno.EIO, "broken")
     assert (await initiator.execute(sanitize(action))).triple == FAILED
     assert (await initiator.execute(TEST_UNIT_READY)).triple == FAILED
-    assert initiator.session.tgt_devs[0].fast_read is None
+    assert initiator.session.tgt_devs[0].quick.read is None
     del store.errors["zero"]
     return initiator, store
 

@@ -567,8 +567,8 @@ async def test_who_wants_the_blocks_of_an_atomic_command_waits(
     atomic = one.start(cdb, data)
     tgt_dev = two.session.tgt_devs[0]
     assert device.tasks.gated
-    assert tgt_dev.fast_write is not None
-    assert not tgt_dev.fast_write(9, 1, memoryview(DATA)), "the fast path looks at the gate"
+    assert tgt_dev.quick.write is not None
+    assert not tgt_dev.quick.write(9, 1, memoryview(DATA)), "the fast path looks at the gate"
     reader = two.start(read16(1, 1), data_in=BLOCK)
     elsewhere = await two.start(read16(2, 1), data_in=BLOCK).wait()
     assert elsewhere.status is Status.GOOD

@@ -59,7 +59,7 @@ async def test_software_write_protection(system: System) -> None:
     initiator = system.initiator()
     page = bytes(4) + b"\x0a\x0a\x20\x10\x08" + bytes(7)
     assert await initiator.execute(b"\x15\x10\0\0\x10\0", page) == GOOD
-    assert initiator.session.tgt_devs[0].fast_write is None
+    assert initiator.session.tgt_devs[0].quick.write is None
     result = await initiator.execute(b"\x2a" + bytes(7) + b"\x01\0", bytes(512))
     assert result.triple == (0x7, 0x27, 0x00)
 
@@ -145,7 +145,7 @@ async def test_send_diagnostic_is_always_good(system: System) -> None:
 async def test_inquiry_knows_target_groups_by_the_name_of_the_target(system: System) -> None:
     device = await system.add_disk("disk")
     group = system.scst.device_groups["dg"] = DeviceGroup(system.scst, "dg")
-    group.devices[device] = None
+    group.add(device)
     target_group = group.target_groups["tg"] = TargetGroup(group, "tg")
     # The entry is older than the target, so that it stands for one of another node.
     target_group.targets[system.target.name] = GroupTarget(system.target.name, None)

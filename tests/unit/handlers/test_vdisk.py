@@ -26,7 +26,7 @@ SELECT_D_SENSE = b"\x15\x11\0\0\x10\0", bytes(4) + b"\x0a\x0a\x24" + bytes(9)
 
 def fast_write(system: System, initiator_number: int = 0) -> object:
     tgt_dev = next(iter(system.scst.devices.values())).tgt_devs[initiator_number]
-    return tgt_dev.fast_write
+    return tgt_dev.quick.write
 
 
 # The store
@@ -96,8 +96,8 @@ async def test_the_fast_path_moves_blocks(system: System) -> None:
     await system.add_disk("disk")
     initiator = system.initiator()
     tgt_dev = initiator.session.tgt_devs[0]
-    assert tgt_dev.fast_write is not None
-    assert tgt_dev.fast_write(3, 1, memoryview(DATA))
+    assert tgt_dev.quick.write is not None
+    assert tgt_dev.quick.write(3, 1, memoryview(DATA))
     assert (system.directory / "disk").read_bytes()[3 * BLOCK : 4 * BLOCK] == DATA
 
 
@@ -106,31 +106,30 @@ async def test_the_fast_path_knows_the_end(system: System, where: tuple[int, int
     await system.add_disk("disk", size=1 << 20)
     tgt_dev = system.initiator().session.tgt_devs[0]
     lba, blocks = where
-    assert tgt_dev.fast_write is not None
-    assert tgt_dev.fast_read is not None
+    assert tgt_dev.quick.write is not None
+    assert tgt_dev.quick.read is not None
     buffer = memoryview(bytearray(blocks * BLOCK))
-    assert not tgt_dev.fast_write(lba, blocks, buffer)
-    assert not tgt_dev.fast_read(lba, blocks, buffer)
+    assert not tgt_dev.quick.write(lba, blocks, buffer)
+    assert not tgt_dev.quick.read(lba, blocks, buffer)
 
 
 @pytest.mark.parametrize("gate", ["block", "freeze"])
 async def test_the_fast_path_is_closed_while_nothing_may_start(system: System, gate: str) -> None:
     device = await system.add_disk("disk")
     tgt_dev = system.initiator().session.tgt_devs[0]
-    assert tgt_dev.fast_read is not None
+    assert tgt_dev.quick.read is not None
     getattr(device.tasks, gate)()
-    assert not tgt_dev.fast_read(0, 1, memoryview(bytearray(BLOCK)))
+    assert not tgt_dev.quick.read(0, 1, memoryview(bytearray(BLOCK)))
 
 
 async def test_watched_writes_do_not_take_the_fast_path(system: System) -> None:
     device = await system.add_disk("disk")
     initiator = system.initiator()
     heard: list[Claim] = []
-    device.tasks.watchers.append(heard.append)
-    device.refresh()
+    device.tasks.watch(heard.append)
     tgt_dev = initiator.session.tgt_devs[0]
-    assert tgt_dev.fast_write is None
-    assert tgt_dev.fast_read is not None
+    assert tgt_dev.quick.write is None
+    assert tgt_dev.quick.read is not None
     assert await initiator.execute(WRITE, DATA) == GOOD
     assert [(claim.start, claim.end) for claim in heard] == [(0, 1)]
     await initiator.execute(READ, data_in=BLOCK)
@@ -141,8 +140,8 @@ async def test_watched_writes_do_not_take_the_fast_path(system: System) -> None:
 async def test_who_has_no_fast_writes(system: System, parameters: dict[str, int]) -> None:
     await system.add_disk("disk", **parameters)
     tgt_dev = system.initiator().session.tgt_devs[0]
-    assert tgt_dev.fast_write is None
-    assert tgt_dev.fast_read is not None
+    assert tgt_dev.quick.write is None
+    assert tgt_dev.quick.read is not None
 
 
 # What it looks like
@@ -183,7 +182,7 @@ async def test_a_new_size_is_reported_and_changes_what_was_there(system: System)
     device = await system.add("vdisk_nullio", "disk", size_mb=1)
     initiator = system.initiator()
     heard: list[Claim] = []
-    device.tasks.watchers.append(heard.append)
+    device.tasks.watch(heard.append)
     device.set_size(2 << 20)
     assert heard
     assert device.blocks == 4096

@@ -58,7 +58,7 @@ def test_send_targets(value: str, own: str | None, pairs: list[tuple[str, str]])
         ("127.0.0.1", ["0.0.0.0"], ["127.0.0.1"]),
         ("127.0.0.1", ["127.0.0.1", "127.0.0.2"], ["127.0.0.1", "127.0.0.2"]),
         ("10.0.0.1", ["127.0.0.1"], []),
-        ("10.0.0.1", ["fe80::1%eth0"], []),
+        ("10.0.0.1", ["fe80::1"], []),
     ],
 )
 def test_portals_for_a_name_server(own: str, listeners: list[str], registered: list[str]) -> None:
@@ -71,7 +71,7 @@ def test_all_is_for_discovery_sessions() -> None:
         send_targets("All", "iqn.a:one", targets)
 
 
-INTERFACES = ["127.0.0.1", "10.0.0.1", "10.0.1.1", "::1", "fd00::1", "fe80::1%eth0"]
+INTERFACES = ["127.0.0.1", "10.0.0.1", "10.0.1.1", "::1", "fd00::1", "fe80::1"]
 
 PORTALS = [
     # own portal, listeners, link_local, expected
@@ -86,11 +86,25 @@ PORTALS = [
     ),
     ("10.0.0.1", [("10.0.0.1", 3260), ("127.0.0.1", 3260)], True, ["10.0.0.1:3260"]),
     ("10.0.0.1", [("0.0.0.0", 3260), ("::", 3260)], True, ["10.0.0.1:3260", "10.0.1.1:3260"]),
-    ("fd00::1", [("::", 3260)], True, ["[fd00::1]:3260", "[fe80::1%eth0]:3260"]),
+    ("fd00::1", [("::", 3260)], True, ["[fd00::1]:3260", "[fe80::1]:3260"]),
     ("fd00::1", [("::", 3260)], False, ["[fd00::1]:3260"]),
-    ("fe80::1%eth0", [("::", 3260)], False, ["[fd00::1]:3260"]),
+    ("fe80::1", [("::", 3260)], False, ["[fd00::1]:3260"]),
+    ("fe80::1", [("::", 3260)], True, ["[fe80::1]:3260", "[fd00::1]:3260"]),
+    ("fe80::1", [("fe80::1", 3260)], True, ["[fe80::1]:3260"]),
     ("10.0.0.1", [("0.0.0.0", 3260), ("10.0.1.1", 3260)], True, ["10.0.0.1:3260", "10.0.1.1:3260"]),
 ]
+
+
+@pytest.mark.parametrize(
+    ("name", "portal"),
+    [
+        (("192.0.2.1", 3260), Portal("192.0.2.1", 3260)),
+        (("2001:db8::1", 3260, 0, 0), Portal("2001:db8::1", 3260)),
+        (("fe80::1%eth0", 3260, 0, 2), Portal("fe80::1", 3260)),
+    ],
+)
+def test_the_portal_of_a_socket_has_no_scope(name: tuple[str, int], portal: Portal) -> None:
+    assert Portal.of_socket(name) == portal
 
 
 @pytest.mark.parametrize(("own", "listeners", "link_local", "expected"), PORTALS)

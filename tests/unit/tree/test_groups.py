@@ -76,12 +76,12 @@ async def test_a_black_hole_swallows_commands_of_sessions_that_are_there(target:
     session, _ = open_session(target.iscsi.targets["iqn.t"], "iqn.me")
     tgt_dev = session.tgt_devs[0]
     tgt_dev.take_unit_attention()
-    assert tgt_dev.fast_read is not None
+    assert tgt_dev.quick.read is not None
     await target.write(f"{TARGET}/black_hole", "1\n")
     assert session.acg.black_hole is BlackHole.COMMANDS
-    assert tgt_dev.fast_read is None
+    assert tgt_dev.quick.read is None
     await target.write(f"{TARGET}/black_hole", "0\n")
-    assert tgt_dev.fast_read is not None
+    assert tgt_dev.quick.read is not None
 
 
 async def test_threads_move_to_other_cpus(target: Whole, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,9 +107,8 @@ async def test_forwarded_commands_do_not_look_at_reservations(target: Whole) -> 
     tgt_dev = other.tgt_devs[0]
     tgt_dev.take_unit_attention()
     tgt_dev.device.reserved_by = holder
-    tgt_dev.device.refresh()
-    assert tgt_dev.fast_read is None
+    assert tgt_dev.quick.read is None
     await target.write(f"{TARGET}/forward_dst", "1\n")
-    assert tgt_dev.fast_read is not None
+    assert tgt_dev.quick.read is not None
     await target.write(f"{TARGET}/forward_dst", "0\n")
-    assert tgt_dev.fast_read is None
+    assert tgt_dev.quick.read is None

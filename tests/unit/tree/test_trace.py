@@ -88,11 +88,11 @@ async def test_tracing_commands_takes_them_off_the_fast_path(everything: Whole) 
     session = open_session(everything.local.targets["t"], "me")
     assert (await session.execute(0, bytes(6))).status == 2
     tgt_dev = session.session.tgt_devs[0]
-    assert tgt_dev.fast_read is not None
+    assert tgt_dev.quick.read is not None
     await everything.write("trace_level", "add scsi\n")
-    assert tgt_dev.fast_read is None
+    assert tgt_dev.quick.read is None
     await everything.write("trace_level", "default\n")
-    assert tgt_dev.fast_read is not None
+    assert tgt_dev.quick.read is not None
 
 
 async def test_commands_under_way_have_a_line_each(everything: Whole) -> None:

@@ -3,7 +3,7 @@
 One loop takes the commands that stand at the front of what a connection has received, moves their
 blocks and lays out their answers.  It stops before the first command that anybody else would have
 to look at: one that is not a READ or WRITE in the ordinary form, one that a gate would look at
-(``TgtDev.fast_read`` is None then), one whose blocks are not in memory.  That one goes the general
+(``TgtDev.quick`` says so), one whose blocks are not in memory.  That one goes the general
 way, for which nothing has happened to it yet.
 
 What is looked up for every command is bound to local names, and layouts are packed and unpacked in
@@ -104,7 +104,7 @@ def answer(
             if found is None or not found.has_room:
                 break
             tgt_dev = found
-            read, write, device = tgt_dev.fast_read, tgt_dev.fast_write, tgt_dev.device
+            (read, write), device = tgt_dev.quick, tgt_dev.device
             lend, shift, known = device.lend, device.block_shift, lun
         byte1, lba, blocks, control = entry.unpack(received, start + _CDB_AT)
         if byte1 & entry.protect_mask or control:
@@ -258,7 +258,7 @@ def complete(cmd: Command) -> bool:
     decoded = cmd.decoded
     if decoded is None or cmd.is_over or cmd.attribute is not TaskAttribute.SIMPLE:
         return False
-    entry, write = RW.get(cmd.cdb[0]), cmd.tgt_dev.fast_write
+    entry, write = RW.get(cmd.cdb[0]), cmd.tgt_dev.quick.write
     if write is None or entry is None or not entry.writes or cmd.cdb[1] & entry.fua_mask:
         return False
     length, lba = decoded.length, decoded.lba

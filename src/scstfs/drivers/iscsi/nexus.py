@@ -219,7 +219,6 @@ class Nexus:
         """Everything that had to end before this session could begin has ended."""
         self._predecessor = None
         self.core.reinstating = False
-        self.core.refresh()
         postponed, self.core.postponed = self.core.postponed, []
         for cmd in postponed:
             execute.run(cmd)

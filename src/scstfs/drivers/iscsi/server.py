@@ -96,18 +96,13 @@ class Server:
 
     async def run(self, listeners: Sequence[socket.socket]) -> None:
         """Accept connections on non-blocking ``listeners`` and serve them, until cancelled."""
-        self._listeners = [_portal(sock.getsockname()) for sock in listeners]
+        self._listeners = [Portal.of_socket(sock.getsockname()) for sock in listeners]
         self._decide_to_accept()
         async with trio.open_nursery() as nursery:
             for listener in listeners:
                 nursery.start_soon(self._accept, listener, nursery)
             nursery.start_soon(self._tick)
             nursery.start_soon(self.isns.run)
-
-    @property
-    def portals(self) -> list[Portal]:
-        """Where connections are accepted."""
-        return self._listeners
 
     def _registered_portals(self, own: str) -> list[Portal]:
         return registered_portals(own, self._listeners, _interface_addresses())
@@ -377,11 +372,6 @@ class Server:
 
 def _access_name(target: IscsiTarget, initiator: str, address: str) -> str:
     return f"{initiator}#{address}" if target.per_portal_acl else initiator
-
-
-def _portal(name: tuple[str, int]) -> Portal:
-    """A socket's name as a portal."""
-    return Portal(name[0], name[1])
 
 
 def _interface_addresses() -> list[str]:

@@ -119,8 +119,8 @@ class Wire:
         self._writer = trio.lowlevel.ParkingLot()
         self._pump = trio.lowlevel.ParkingLot()
         self._turns = 0
-        self.peer = _portal(sock.getpeername())
-        self.local = _portal(sock.getsockname())
+        self.peer = Portal.of_socket(sock.getpeername())
+        self.local = Portal.of_socket(sock.getsockname())
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for level, option, value in _KEEPALIVE:
@@ -329,8 +329,3 @@ class Wire:
             await self.take_turn()
         while not has_room():
             await self._pump.park()
-
-
-def _portal(name: tuple[str, int]) -> Portal:
-    """A socket's name; that of an IPv6 socket has more parts, and the scope is no address."""
-    return Portal(name[0].partition("%")[0], name[1])

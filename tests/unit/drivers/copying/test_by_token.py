@@ -242,12 +242,12 @@ async def test_the_fast_path_is_closed_only_while_there_are_tokens(
 ) -> None:
     initiator = system.initiator()
     tgt_dev = initiator.session.tgt_devs[0]
-    assert tgt_dev.fast_write is not None
+    assert tgt_dev.quick.write is not None
     await token_of(initiator)
-    assert tgt_dev.fast_write is None
-    assert initiator.session.tgt_devs[1].fast_write is not None
+    assert tgt_dev.quick.write is None
+    assert initiator.session.tgt_devs[1].quick.write is not None
     assert await initiator.execute(WRITE, bytes(BLOCK)) == GOOD
-    assert tgt_dev.fast_write is not None
+    assert tgt_dev.quick.write is not None
 
 
 async def test_tokens_nobody_uses_expire(
@@ -266,7 +266,7 @@ async def test_tokens_nobody_uses_expire(
     await trio.testing.wait_all_tasks_blocked()
     result = await write_using_token(initiator, token, [(0, 8)], lun=1)
     assert result.triple == EXPIRED
-    assert initiator.session.tgt_devs[0].fast_write is not None
+    assert initiator.session.tgt_devs[0].quick.write is not None
 
 
 @pytest.mark.parametrize("how", ["close", "resize", "delete"])

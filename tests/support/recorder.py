@@ -1,0 +1,99 @@
+"""What is read of the product's objects meanwhile, and whether it is declared (``core.gated``)."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import enum
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from types import MemberDescriptorType
+from typing import Any
+from unittest import mock
+
+from scstfs.core.gated import Gated, GatedDict
+
+
+def _is_immutable(cls: type) -> bool:
+    parameters = getattr(cls, "__dataclass_params__", None)
+    return (
+        issubclass(cls, tuple | enum.Enum | BaseException)
+        or (dataclasses.is_dataclass(cls) and bool(parameters and parameters.frozen))
+        or getattr(cls, "_is_protocol", False)
+    )
+
+
+def _classes() -> list[type]:
+    """The product's classes whose objects change."""
+    found: dict[type, None] = {}
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith("scstfs."):
+            found |= {
+                value: None
+                for value in vars(module).values()
+                if isinstance(value, type) and value.__module__ == name
+            }
+    return [cls for cls in found if not _is_immutable(cls) and not issubclass(cls, property)]
+
+
+@cache
+def _finals(cls: type) -> frozenset[str]:
+    """The attributes that the class itself says are Final: mypy sees to it that they stay."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+    except OSError:
+        return frozenset()
+    return frozenset(
+        node.target.attr if isinstance(node.target, ast.Attribute) else ast.unparse(node.target)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AnnAssign) and "Final" in ast.unparse(node.annotation)
+    )
+
+
+class Recorder:
+    """Notes reads of what is neither Gated nor Final, as CLASS.ATTRIBUTE."""
+
+    def __init__(self) -> None:
+        self.undeclared: set[str] = set()
+        #: All that was read of objects, declared or not.
+        self.read: set[str] = set()
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Note what is read inside."""
+        with ExitStack() as stack:
+            for cls in _classes():
+                stack.enter_context(
+                    mock.patch.object(cls, "__getattribute__", self._hook(cls), create=True)
+                )
+            yield
+
+    def _hook(self, cls: type) -> Callable[[object, str], object]:
+        original: Any = cls.__getattribute__
+
+        def get(obj: object, name: str) -> object:
+            value: object = original(obj, name)
+            if not name.startswith(("__", "_gated_")):
+                self._note(obj, name, value)
+            return value
+
+        return get
+
+    def _note(self, obj: object, name: str, value: object) -> None:
+        found = inspect.getattr_static(type(obj), name, None)
+        if isinstance(found, Gated):
+            is_declared = True
+        elif found is not None and not isinstance(found, MemberDescriptorType):
+            # A method, a property, a constant of the class.
+            return
+        else:
+            is_declared = any(name in _finals(cls) for cls in type(obj).__mro__[:-1])
+        label = f"{type(obj).__name__}.{name}"
+        self.read.add(label)
+        is_open = isinstance(value, dict | list | set | bytearray)
+        if not is_declared or (is_open and not isinstance(value, GatedDict)):
+            self.undeclared.add(label)

@@ -1,0 +1,31 @@
+"""The guard of the quick way: what was decided about a nexus is what would be decided now.
+
+Whether READ and WRITE of a nexus may pass the gates is decided in advance, for an epoch.  A change
+that begins no epoch lets commands pass that must not, or keeps them on the slow way for ever; no
+answer shows the latter.
+"""
+
+from __future__ import annotations
+
+from scstfs.core.gated import EPOCH
+from scstfs.core.quick import CLOSED, FastPath
+from scstfs.core.scst import Scst
+
+
+def check(scst: Scst) -> None:
+    """Decide again for every nexus, and compare; then have all decided that is not."""
+    for session in scst.sessions():
+        for tgt_dev in session.all_tgt_devs():
+            if tgt_dev._epoch is EPOCH.now:
+                now = tgt_dev.device.decide(tgt_dev)
+                where = f"LUN {tgt_dev.lun} of {session.name}"
+                assert [*map(_bound, tgt_dev._quick)] == [*map(_bound, now)], where
+            decided = tgt_dev.quick
+            assert not (tgt_dev.is_gone and decided != CLOSED)
+
+
+def _bound(path: FastPath | None) -> object:
+    """What a fast path works on: None for one that is closed."""
+    if path is None:
+        return None
+    return [cell.cell_contents for cell in getattr(path, "__closure__", None) or ()]
