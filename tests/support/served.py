@@ -29,6 +29,7 @@ _RESET_PEAK = "5"
 
 
 SETTLE_SECONDS = 10.0
+STEADY_LOOKS = 15
 
 
 def isid_of(number: int) -> bytes:
@@ -105,9 +106,12 @@ class Served(Mounted):
     def settled_descriptors(self, expected: int | None = None) -> int:
         """`descriptors` once all sessions have ended, and as many as expected are left."""
         deadline = time.monotonic() + SETTLE_SECONDS
-        while self.sessions() or self.descriptors != (expected or self.descriptors):
-            if time.monotonic() > deadline:
-                break
+        steady, seen = 0, -1
+        # A session is gone before its socket is.
+        while steady < STEADY_LOOKS and time.monotonic() < deadline:
+            now = self.descriptors
+            is_steady = now == (expected or seen) and not self.sessions()
+            steady, seen = steady + 1 if is_steady else 0, now
             time.sleep(0.02)
         return self.descriptors
 
