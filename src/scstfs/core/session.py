@@ -96,6 +96,7 @@ class TgtDev:
         self.session: Final = session
         self.acg_dev = acg_dev
         self.device: Final[Device] = acg_dev.device
+        self._tasks: Final = self.device.tasks
         self.lun: int = acg_dev.lun
         self.read_only: Final = acg_dev.read_only or self.device.read_only
         self.unit_attentions: Final = UnitAttentionQueue()
@@ -117,6 +118,14 @@ class TgtDev:
         if self._epoch is not now:
             self._quick, self._epoch = self.device.decide(self), now
         return self._quick
+
+    @property
+    def available(self) -> Quick:
+        """``quick``, unless one more command would have to wait for its turn, or for room."""
+        quick = self._quick if self._epoch is EPOCH.now else self.quick
+        if self._tasks.gated or len(self.commands) >= quick.limit:
+            return CLOSED
+        return quick
 
     @property
     def access_state(self) -> AccessState:

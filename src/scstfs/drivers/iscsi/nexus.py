@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from scstfs.core import access, execute, tasks
-from scstfs.core.buffers import MAX_POOLED, Buffer
+from scstfs.core.buffers import Buffer
 from scstfs.core.ending import finish
 from scstfs.core.session import Session, SessionState
 from scstfs.drivers.iscsi import fast, management
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from scstfs.drivers.iscsi.wire import Wire
     from scstfs.iscsi.admission import LoginResult
     from scstfs.iscsi.answers import Answers
+    from scstfs.scsi.cdb import Decoded
 
 log = logging.getLogger(__name__)
 
@@ -272,24 +273,17 @@ class Nexus:
         )
 
     def _begin_write(
-        self, tgt_dev: TgtDev, itt: int, lun: bytes, cdb: bytes, flags: int, data: memoryview
+        self, tgt_dev: TgtDev, decoded: Decoded, itt: int, lun: bytes, flags: int, data: memoryview
     ) -> bool:
-        """Begin a WRITE that the fast path will complete, and ask for the rest of its data."""
-        connection, device = self.connection, tgt_dev.device
-        try:
-            decoded = device.opcodes.decode(cdb, device.block_shift)
-        except CheckCondition:
-            return False
-        length = decoded.length
-        if connection is None or decoded.lba is None or length > MAX_POOLED:
-            return False
-        if decoded.lba + (length >> device.block_shift) > device.blocks:
+        """Begin a WRITE of which only ``data`` has come, and ask for the rest."""
+        connection, length = self.connection, decoded.length
+        if connection is None:
             return False
         task = Task(
             connection,
             itt=itt,
             lun=lun,
-            cdb=cdb,
+            cdb=decoded.cdb,
             attribute=flags & codes.COMMAND_ATTRIBUTE_MASK,
             reads=False,
             writes=True,
@@ -326,8 +320,6 @@ class Nexus:
         cmd = self._command_of(task)
         if task.transfer is not None:
             cmd.data = task.transfer.buffer
-            if fast.complete(cmd):
-                return
         execute.run(cmd)
 
     def refuse(self, task: Task, fault: TaskFault) -> None:
