@@ -69,7 +69,8 @@ class Nexus:
         self.tsih = tsih
         self.connection: Connection | None = None
         self._exp_cmd_sn = login.exp_cmd_sn
-        self._view = LiveConnection(self)
+        #: The connection as the tree shows it, while there is one.
+        self._view: LiveConnection | None = None
         #: The session that takes this one's place as soon as this one has ended, and the one
         #: whose place this one takes.
         self._successor: Nexus | None = None
@@ -86,15 +87,19 @@ class Nexus:
         )
         self.core.transport_level = login.parameters.protocol_level
         access.enter(self.core)
-        self._trace("mgmt", "is open")
 
     def __str__(self) -> str:
         """What the log says of it."""
-        return f"session {self.core.name} of {self.target.name}"
+        return str(self.core)
 
-    def _trace(self, category: str, event: str, *details: object) -> None:
-        """Trace what happens to the session or its connection."""
-        self.target.iscsi_driver.trace.event(category, f"%s {event}", self, *details)
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """See ``scstfs.log.Subject``."""
+        return self.core.log_fields
+
+    def _trace(self, event: str, *details: object) -> None:
+        """Trace what happens to the connection."""
+        self.target.iscsi_driver.trace.event("conn", f"%s {event}", self, *details)
 
     # Life
 
@@ -134,7 +139,7 @@ class Nexus:
     @property
     def connections(self) -> Mapping[str, ConnectionView]:
         """The connection under the initiator's address, unless it is gone."""
-        if self.connection is None:
+        if self._view is None:
             return {}
         return {shown(self.wire.peer.address): self._view}
 
@@ -162,7 +167,7 @@ class Nexus:
         """Full-feature phase begins."""
         self.connection = connection
         self._view = LiveConnection(self)
-        self._trace("conn", "has connection %d from %s", self.cid, self.wire.peer)
+        self._trace("has connection %d from %s", self.cid, self.wire.peer)
         self.core.state = SessionState.READY
 
     def connection_ended(self, wire: Wire) -> None:
@@ -175,12 +180,12 @@ class Nexus:
         if not self.is_open:
             return
         self.core.state = SessionState.CLOSING
-        self._trace("mgmt", "is being closed")
         self._drop_connection("the session ends")
         tasks.nexus_loss(self.core, self._ended)
 
     def _ended(self) -> None:
         access.leave(self.core)
+        self.core.transport = _NOBODY
         self.server.forget(self)
         successor, self._successor = self._successor, None
         predecessor, self._predecessor = self._predecessor, None
@@ -227,10 +232,10 @@ class Nexus:
     def _drop_connection(self, why: str) -> None:
         self.wire.close(why)
         if self.connection is not None:
-            self._trace("conn", "loses connection %d: %s", self.cid, self.wire.reason or why)
+            self._trace("loses connection %d: %s", self.cid, self.wire.reason or why)
             self._exp_cmd_sn = self.connection.exp_cmd_sn
             self.connection.drop()
-            self.connection = None
+            self.connection = self._view = None
 
     def disconnect(self, why: str) -> None:
         """Close the connection from this side, without a word as SCST does."""
@@ -371,6 +376,20 @@ class Nexus:
 
     def logout(self) -> None:
         """The connection is closed when the answer has been sent, and the session with it."""
+
+
+class _Nobody:
+    """The transport of a session that has ended: without a cycle its memory is free at once."""
+
+    def report_aen(self, lun: bytes, sense_data: bytes) -> bool:
+        """See ``scstfs.core.session.Transport``."""
+        return False
+
+    def close(self) -> None:
+        """See ``scstfs.core.session.Transport``."""
+
+
+_NOBODY: Final = _Nobody()
 
 
 class _TextNegotiation:
