@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
@@ -34,9 +34,6 @@ log = logging.getLogger(__name__)
 #: For what any peer can provoke as often as it likes.
 _incidents: Final = RateLimited(log)
 
-#: A login's requests fit in here, one at a time (bytes).
-_LOGIN_BUFFER: Final = 2 * MAX_SEGMENT
-
 #: Logins that are sent elsewhere, as configured: no incident.
 _REDIRECTIONS: Final = frozenset(
     {LoginStatus.TARGET_MOVED_TEMPORARILY, LoginStatus.TARGET_MOVED_PERMANENTLY}
@@ -49,8 +46,10 @@ async def serve(server: Server, wire: Wire) -> None:
     """Serve one connection until it ends; raises nothing but Cancelled from outside."""
     admission = Admission(server, wire)
     try:
-        with wire.scope, _guarded(wire):
-            result, rest = await _log_in(server, wire, admission)
+        with wire.scope:
+            result, rest = None, b""
+            with _guarded(wire):
+                result, rest = await _log_in(server, wire, admission)
             # Another login may have taken the session's place while the answer was being sent.
             if result is not None and not wire.scope.cancel_called:
                 await _full_feature(server, wire, admission.nexus, result, rest)
@@ -79,9 +78,10 @@ def _guarded(wire: Wire) -> Iterator[None]:
 
 async def _log_in(server: Server, wire: Wire, admission: Admission) -> tuple[_Result | None, bytes]:
     """The login phase; returns its result and what has arrived behind it."""
-    rx, trace = Receiver(MAX_SEGMENT, _LOGIN_BUFFER), server.driver.trace
+    rx, trace = Receiver(MAX_SEGMENT, server.chunks), server.driver.trace
     login = Login(admission, random=secrets.token_bytes, now=trio.current_time())
-    with server.in_lobby(wire):
+    with server.in_lobby(wire), ExitStack() as stack:
+        stack.callback(rx.release)
         step = None
         with trio.move_on_at(login.deadline):
             while step is None or not step.close:
@@ -125,7 +125,7 @@ async def _full_feature(
 ) -> None:
     parameters = result.parameters
     host = DiscoverySession(server, wire, result) if nexus is None else nexus
-    rx = Receiver(parameters.max_recv_data_segment_length)
+    rx = Receiver(parameters.max_recv_data_segment_length, server.chunks)
     for side in (rx, wire.tx):
         side.header_digest = parameters.has_header_digest
         side.data_digest = parameters.has_data_digest
@@ -146,19 +146,17 @@ async def _full_feature(
     host.start(connection)
     log.info("%s: %s", wire.peer, host)
     try:
-        with server.watching(wire, connection, host):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(wire.write)
-                # Guarded in here, so that what is raised does not arrive as a group.
-                with _guarded(wire):
-                    await _pump(server, wire, connection, host)
-                nursery.cancel_scope.cancel()
+        with _guarded(wire):
+            server.watch(wire, connection, host)
+            await _pump(server, wire, connection, host)
     finally:
+        server.unwatch(wire)
         log.info("%s: connection of %s ended: %s", wire.peer, host, wire.reason)
         host.connection_ended(wire)
         # Not left to the collector of cycles: strangers come quicker than it does.
-        for side in (rx, wire.tx):
-            side.release()
+        rx.release()
+        wire.stop_writing()
+        wire.tx.clear()
 
 
 async def _pump(

@@ -69,7 +69,8 @@ class Nexus:
         self.tsih = tsih
         self.connection: Connection | None = None
         self._exp_cmd_sn = login.exp_cmd_sn
-        self._view = LiveConnection(self)
+        #: The connection as the tree shows it, while there is one.
+        self._view: LiveConnection | None = None
         #: The session that takes this one's place as soon as this one has ended, and the one
         #: whose place this one takes.
         self._successor: Nexus | None = None
@@ -134,7 +135,7 @@ class Nexus:
     @property
     def connections(self) -> Mapping[str, ConnectionView]:
         """The connection under the initiator's address, unless it is gone."""
-        if self.connection is None:
+        if self._view is None:
             return {}
         return {shown(self.wire.peer.address): self._view}
 
@@ -181,6 +182,7 @@ class Nexus:
 
     def _ended(self) -> None:
         access.leave(self.core)
+        self.core.transport = _NOBODY
         self.server.forget(self)
         successor, self._successor = self._successor, None
         predecessor, self._predecessor = self._predecessor, None
@@ -230,7 +232,7 @@ class Nexus:
             self._trace("conn", "loses connection %d: %s", self.cid, self.wire.reason or why)
             self._exp_cmd_sn = self.connection.exp_cmd_sn
             self.connection.drop()
-            self.connection = None
+            self.connection = self._view = None
 
     def disconnect(self, why: str) -> None:
         """Close the connection from this side, without a word as SCST does."""
@@ -371,6 +373,20 @@ class Nexus:
 
     def logout(self) -> None:
         """The connection is closed when the answer has been sent, and the session with it."""
+
+
+class _Nobody:
+    """The transport of a session that has ended: without a cycle its memory is free at once."""
+
+    def report_aen(self, lun: bytes, sense_data: bytes) -> bool:
+        """See ``scstfs.core.session.Transport``."""
+        return False
+
+    def close(self) -> None:
+        """See ``scstfs.core.session.Transport``."""
+
+
+_NOBODY: Final = _Nobody()
 
 
 class _TextNegotiation:

@@ -25,11 +25,13 @@ from scstfs.drivers.iscsi.isns.client import IsnsClient
 from scstfs.drivers.iscsi.nexus import Nexus
 from scstfs.drivers.iscsi.wire import Flusher, Wire
 from scstfs.iscsi import acl
+from scstfs.iscsi.chunks import Chunks
 from scstfs.iscsi.codes import AsyncEvent, LoginStatus
 from scstfs.iscsi.discovery import Portal, TargetRecord, advertised_portals, registered_portals
 from scstfs.iscsi.errors import LoginRefused
 from scstfs.iscsi.watchdog import Limits, Watchdog
 from scstfs.log import RateLimited
+from scstfs.memory import Trimmer
 
 if TYPE_CHECKING:
     from scstfs.core.scst import Scst
@@ -75,6 +77,8 @@ class Server:
         self.scst = scst
         self.driver = driver
         self.flusher = Flusher(scst.runtime.wake)
+        #: Memory for what connections receive and send.
+        self.chunks = Chunks()
         scst.completions.before = self.flusher.hold
         scst.completions.after = self.flusher.release
         self._hosts = HostFiles() if hosts is None else hosts
@@ -88,6 +92,7 @@ class Server:
         self._listeners: list[Portal] = []
         self._suspended = False
         self._may_accept = trio.Event()
+        self._trimmer = Trimmer()
         self._tsih = 0
         self._session_ended = trio.Event()
         self.isns = IsnsClient(driver, self._registered_portals)
@@ -143,16 +148,19 @@ class Server:
                         _incidents.warning("can not accept connections: %s", error.strerror)
                         await trio.sleep(_SCARCE_PAUSE)
                     break
-                nursery.start_soon(self._serve, sock)
+                nursery.start_soon(self._serve, sock, nursery)
 
-    async def _serve(self, sock: socket.socket) -> None:
+    async def _serve(self, sock: socket.socket, nursery: trio.Nursery) -> None:
         with sock:
             try:
-                wire = Wire(sock, self.flusher)
+                wire = Wire(sock, self.flusher, self.chunks, nursery.start_soon)
             except OSError:
                 # The peer has gone already.
                 return
-            await connect.serve(self, wire)
+            try:
+                await connect.serve(self, wire)
+            finally:
+                self._trimmer.gone()
 
     @contextmanager
     def in_lobby(self, wire: Wire) -> Iterator[None]:
@@ -339,19 +347,19 @@ class Server:
 
     # Timers
 
-    @contextmanager
-    def watching(self, wire: Wire, connection: Connection, owner: _Watched) -> Iterator[None]:
-        """Watch a connection in full-feature phase."""
+    def watch(self, wire: Wire, connection: Connection, owner: _Watched) -> None:
+        """Watch a connection in full-feature phase, until ``unwatch``."""
         self._watched[wire] = Watchdog(connection, trio.current_time()), owner
         pdu_trace.follow(self.driver.trace, owner, connection)
-        try:
-            yield
-        finally:
-            del self._watched[wire]
+
+    def unwatch(self, wire: Wire) -> None:
+        """The connection has ended."""
+        self._watched.pop(wire, None)
 
     async def _tick(self) -> None:
         while True:
             await trio.sleep(TICK)
+            self._trimmer.tick()
             now = trio.current_time()
             for wire, (watchdog, owner) in list(self._watched.items()):
                 try:
