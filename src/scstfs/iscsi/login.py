@@ -401,8 +401,11 @@ class Login(Generic[TargetT]):
     def _choose_method(self, offered: str) -> str:
         if self._method:
             raise ProtocolError("AuthMethod is negotiated twice")
+        methods = parse_list(offered)
+        if methods is None:
+            raise ProtocolError(f"AuthMethod={offered!a} lists an empty value")
         self._method = CHAP if self._credentials.required else NONE
-        if self._method not in parse_list(offered):
+        if self._method not in methods:
             raise LoginRefused(
                 LoginStatus.AUTHENTICATION_FAILURE,
                 f"no acceptable authentication in AuthMethod={offered!a}",
