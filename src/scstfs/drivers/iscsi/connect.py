@@ -14,7 +14,7 @@ from scstfs.drivers.iscsi import pdu_trace
 from scstfs.drivers.iscsi.admit import Admission
 from scstfs.drivers.iscsi.discovery import DiscoverySession
 from scstfs.drivers.iscsi.nexus import Nexus
-from scstfs.drivers.iscsi.wire import Wire
+from scstfs.drivers.iscsi.wire import CLOSED_BY_PEER, Wire, lost
 from scstfs.iscsi import pdu
 from scstfs.iscsi.admission import LoginResult
 from scstfs.iscsi.codes import LoginStatus
@@ -71,7 +71,7 @@ def _guarded(wire: Wire) -> Iterator[None]:
         wire.reason = wire.reason or fault.why
         _incidents.warning("%s: connection dropped: %s", wire.peer, fault.why)
     except OSError as error:
-        wire.reason = wire.reason or str(error)
+        wire.reason = wire.reason or lost(error)
     except Exception:
         wire.fail()
 
@@ -144,7 +144,7 @@ async def _full_feature(
     if rest:
         rx.feed(rest)
     host.start(connection)
-    log.info("%s: %s", wire.peer, host)
+    log.info("%s: logged in: %s", wire.peer, host)
     try:
         with _guarded(wire):
             server.watch(wire, connection, host)
@@ -189,5 +189,5 @@ async def _pump(
             continue
         is_idle = not connection.under_way()
         if await wire.receive(rx, poll_seconds, is_idle=is_idle) == 0:
-            wire.reason = wire.reason or "closed by the initiator"
+            wire.reason = wire.reason or CLOSED_BY_PEER
             return

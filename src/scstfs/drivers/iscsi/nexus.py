@@ -87,15 +87,14 @@ class Nexus:
         )
         self.core.transport_level = login.parameters.protocol_level
         access.enter(self.core)
-        self._trace("mgmt", "is open")
 
     def __str__(self) -> str:
         """What the log says of it."""
         return f"session {self.core.name} of {self.target.name}"
 
-    def _trace(self, category: str, event: str, *details: object) -> None:
-        """Trace what happens to the session or its connection."""
-        self.target.iscsi_driver.trace.event(category, f"%s {event}", self, *details)
+    def _trace(self, event: str, *details: object) -> None:
+        """Trace what happens to the connection."""
+        self.target.iscsi_driver.trace.event("conn", f"%s {event}", self, *details)
 
     # Life
 
@@ -163,7 +162,7 @@ class Nexus:
         """Full-feature phase begins."""
         self.connection = connection
         self._view = LiveConnection(self)
-        self._trace("conn", "has connection %d from %s", self.cid, self.wire.peer)
+        self._trace("has connection %d from %s", self.cid, self.wire.peer)
         self.core.state = SessionState.READY
 
     def connection_ended(self, wire: Wire) -> None:
@@ -176,7 +175,6 @@ class Nexus:
         if not self.is_open:
             return
         self.core.state = SessionState.CLOSING
-        self._trace("mgmt", "is being closed")
         self._drop_connection("the session ends")
         tasks.nexus_loss(self.core, self._ended)
 
@@ -229,7 +227,7 @@ class Nexus:
     def _drop_connection(self, why: str) -> None:
         self.wire.close(why)
         if self.connection is not None:
-            self._trace("conn", "loses connection %d: %s", self.cid, self.wire.reason or why)
+            self._trace("loses connection %d: %s", self.cid, self.wire.reason or why)
             self._exp_cmd_sn = self.connection.exp_cmd_sn
             self.connection.drop()
             self.connection = self._view = None

@@ -19,6 +19,7 @@ from typing import Final, TypeAlias
 
 import trio
 
+from scstfs.errors import reason
 from scstfs.iscsi.chunks import Chunks
 from scstfs.iscsi.discovery import Portal
 from scstfs.iscsi.receive import Receiver
@@ -50,6 +51,11 @@ LITTLE: Final = 16 * 1024
 _SELECTABLE: Final = 1024
 #: Where the peer may need this very CPU, looking on would keep it from sending.
 _HAS_CPU_TO_SPARE: Final = len(os.sched_getaffinity(0)) > 1
+
+#: Why a connection ended, in the usual case.
+CLOSED_BY_PEER: Final = "closed by the initiator"
+#: Some close with a reset, for instance because of data that they do not read any more.
+_CLOSED: Final = frozenset({errno.ECONNRESET, errno.EPIPE})
 
 #: How long (seconds) a peer may take to close its side, and what it may still send (bytes).
 _LINGER: Final = 1.0
@@ -181,7 +187,7 @@ class Wire:
             except BlockingIOError:
                 sent, wanted = 0, 1
             except OSError as error:
-                self.close(f"sending failed: {error.strerror}")
+                self.close(lost(error))
                 return
             tx.sent(sent)
             if sent < wanted:
@@ -375,3 +381,8 @@ class Wire:
             await self.take_turn()
         while not has_room():
             await self._pump.park()
+
+
+def lost(error: OSError) -> str:
+    """Why a connection whose socket fails has ended; for the log."""
+    return CLOSED_BY_PEER if error.errno in _CLOSED else reason(error)
