@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import struct
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.daemon.harness import PATIENCE
 from tests.daemon.target import (
     BLOCK,
     CHUNK,
@@ -29,6 +26,7 @@ from tests.support.iscsi_login import ISID
 from tests.support.iscsi_wire import ASYNC
 from tests.support.namespace import in_namespace
 from tests.support.needs import need_mounts
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -63,14 +61,6 @@ def test_the_memory_of_a_large_command_is_given_back_at_its_end(tmp_path: Path) 
             assert resident(daemon) < before + 2 * LENGTH
 
     in_namespace(body)
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    """Poll, since what is given back in a quiet moment is given back a little later."""
-    end = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def use(initiator: Initiator) -> None:

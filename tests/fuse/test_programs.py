@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,17 +15,9 @@ import pytest
 
 from tests.support.mounted import Mounted
 from tests.support.needs import need_programs
+from tests.support.waiting import wait_until
 
 NOBODY = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --"
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """Ask until it is so; every question is a round trip to the daemon, so this is no busy loop."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError
-        os.sched_yield()
 
 
 def in_thread(action: Callable[[], object]) -> threading.Thread:

@@ -1,7 +1,7 @@
 """The live part of the iSCSI driver: accepting connections, and the sessions that exist.
 
-Connections are accepted while the driver is enabled and logins are not suspended; otherwise they
-wait in the listening sockets' queues, as with SCST.  A connection is one task (and a writer that
+Connections are accepted while the driver is enabled; otherwise they wait in the listening sockets'
+queues, as with SCST.  A connection is one task (and a writer that
 sleeps); whatever goes wrong in it costs that connection and nothing else.
 """
 
@@ -90,7 +90,9 @@ class Server:
         self._watched: dict[Wire, tuple[Watchdog, _Watched]] = {}
         self._lobby: dict[Wire, None] = {}
         self._listeners: list[Portal] = []
-        self._suspended = False
+        #: Logins are answered with Service Unavailable (SIGUSR1).
+        self.is_suspended = False
+        self._closing = False
         self._may_accept = trio.Event()
         self._trimmer = Trimmer()
         self._tsih = 0
@@ -113,23 +115,21 @@ class Server:
         return registered_portals(own, self._listeners, _interface_addresses())
 
     def _decide_to_accept(self) -> None:
-        may = self.driver.enabled and not self._suspended
+        may = self.driver.enabled and not self._closing
         if may:
             self._may_accept.set()
         elif self._may_accept.is_set():
             self._may_accept = trio.Event()
 
     def suspend_logins(self) -> None:
-        """Accept no more connections (SIGUSR1)."""
+        """Let nobody log in any more (SIGUSR1)."""
         log.info("logins are suspended")
-        self._suspended = True
-        self._decide_to_accept()
+        self.is_suspended = True
 
     def resume_logins(self) -> None:
-        """Accept connections again (SIGUSR2)."""
+        """Let initiators log in again (SIGUSR2)."""
         log.info("logins are resumed")
-        self._suspended = False
-        self._decide_to_accept()
+        self.is_suspended = False
 
     async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
         while True:
@@ -231,7 +231,7 @@ class Server:
 
     async def close(self) -> None:
         """Close all sessions in good order: who does not log out when asked to is dropped."""
-        self._suspended = True
+        self._closing = True
         self._decide_to_accept()
         deadline = trio.current_time() + LOGOUT_SECONDS
         self._request_logout()
