@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
+from scstfs import log
 from scstfs.core import quick
 from scstfs.core.aca import Aca
 from scstfs.core.gated import Gated
@@ -165,6 +166,15 @@ class Device:
     def blocks(self) -> int:
         """Logical blocks that can be addressed."""
         return 0
+
+    def __str__(self) -> str:
+        """What the log calls it."""
+        return self.name
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """See ``scstfs.log.Subject``."""
+        return log.device_fields(self.name)
 
     # What the control mode page says; devices without mode pages keep these values.
 

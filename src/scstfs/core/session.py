@@ -14,6 +14,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from scstfs import log
 from scstfs.core.aca import Aca
 from scstfs.core.counters import SessionCounters
 from scstfs.core.gated import EPOCH, Gated
@@ -207,6 +208,15 @@ class Session:
         #: Level of the transport protocol that the session agreed on, where INQUIRY has to tell
         #: it: what is added to the version descriptor of the protocol (RFC 7144 4.2).
         self.transport_level = 0
+
+    def __str__(self) -> str:
+        """What the log calls it."""
+        return f"session {self.name} of {self.target.name}"
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """See ``scstfs.log.Subject``."""
+        return self.target.log_fields | log.initiator_fields(self.initiator_name)
 
     @property
     def scsi_transport_version(self) -> int:

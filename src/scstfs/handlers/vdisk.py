@@ -333,7 +333,7 @@ class VdiskDevice(Device):
         """Take over saved mode pages; runs in a worker thread."""
         text = self.scst.state.load_modes(self.name)
         if not mode_text.decode(self.modes, text):
-            log.warning("%s: saved mode parameters are understood in part only", self.name)
+            log.warning("%s: saved mode parameters are understood in part only", self)
 
     # Executing
 

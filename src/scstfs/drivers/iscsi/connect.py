@@ -24,7 +24,7 @@ from scstfs.iscsi.login import Login, Step
 from scstfs.iscsi.receive import Receiver
 from scstfs.iscsi.text import MAX_SEGMENT, shown
 from scstfs.iscsi.traced import RECEIVED, SENT
-from scstfs.log import RateLimited
+from scstfs.log import RateLimited, Subject, initiator_fields
 
 if TYPE_CHECKING:
     from scstfs.drivers.iscsi.config import IscsiTarget
@@ -63,13 +63,13 @@ async def serve(server: Server, wire: Wire) -> None:
 
 
 @contextmanager
-def _guarded(wire: Wire) -> Iterator[None]:
+def _guarded(wire: Wire, whose: object = "login") -> Iterator[None]:
     """Whatever goes wrong with a connection is the end of that connection only."""
     try:
         yield
     except ProtocolError as fault:
         wire.reason = wire.reason or fault.why
-        _incidents.warning("%s: connection dropped: %s", wire.peer, fault.why)
+        _incidents.warning("%s: %s: connection dropped: %s", wire.peer, whose, fault.why)
     except OSError as error:
         wire.reason = wire.reason or lost(error)
     except Exception:
@@ -108,8 +108,10 @@ async def _log_in(server: Server, wire: Wire, admission: Admission) -> tuple[_Re
         return None, b""
 
 
-def _name(login: Login[IscsiTarget]) -> str:
-    return shown(login.initiator) if login.initiator else "somebody"
+def _name(login: Login[IscsiTarget]) -> Subject:
+    if not login.initiator:
+        return Subject("somebody")
+    return Subject(shown(login.initiator), initiator_fields(login.initiator))
 
 
 def _log_refusal(wire: Wire, login: Login[IscsiTarget], step: Step[IscsiTarget]) -> None:
@@ -146,7 +148,7 @@ async def _full_feature(
     host.start(connection)
     log.info("%s: logged in: %s", wire.peer, host)
     try:
-        with _guarded(wire):
+        with _guarded(wire, host):
             server.watch(wire, connection, host)
             await _pump(server, wire, connection, host)
     finally:

@@ -90,7 +90,12 @@ class Nexus:
 
     def __str__(self) -> str:
         """What the log says of it."""
-        return f"session {self.core.name} of {self.target.name}"
+        return str(self.core)
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """See ``scstfs.log.Subject``."""
+        return self.core.log_fields
 
     def _trace(self, event: str, *details: object) -> None:
         """Trace what happens to the connection."""

@@ -372,7 +372,7 @@ class Server:
     def _look_after(wire: Wire, watchdog: Watchdog, owner: _Watched, now: float) -> None:
         reason = watchdog.check(now, owner.limits)
         if reason is not None:
-            _incidents.warning("%s: %s", wire.peer, reason)
+            _incidents.warning("%s: %s: %s", wire.peer, owner, reason)
             owner.disconnect(reason)
         else:
             wire.flush()
