@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from scstfs import __version__, daemon, mountpoint, system
+from scstfs import __version__, background, daemon, mountpoint, system
 from scstfs import log as logs
 from scstfs.daemon import Config
 from scstfs.errors import ExitStatus, UsageError
@@ -46,11 +47,11 @@ def _path(text: str) -> str:
     """Refuse what would mean the working directory, such as a variable that is not set."""
     if not text:
         raise argparse.ArgumentTypeError("must not be empty")
-    return text
+    return os.path.abspath(text)
 
 
 def _optional_path(text: str) -> Path | None:
-    return Path(text) if text else None
+    return Path(text).absolute() if text else None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,9 +67,9 @@ def parser() -> argparse.ArgumentParser:
 
     mount = commands.add_parser(
         "mount",
-        help="mount the tree and serve initiators, in the foreground",
+        help="mount the tree and serve initiators",
         description=textwrap.fill(
-            "Mount the tree and serve initiators, in the foreground. SIGTERM, SIGINT and SIGHUP "
+            "Mount the tree and serve initiators. SIGTERM, SIGINT and SIGHUP "
             "close all sessions and unmount; SIGUSR1 suspends logins, SIGUSR2 resumes them."
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -106,8 +107,13 @@ def parser() -> argparse.ArgumentParser:
         type=_portal,
         action="append",
         default=[],
-        help="where to listen, may be repeated, e.g. 192.0.2.1:3260 or [::1]:3260 "
+        help="where to listen, may be repeated, e.g. 192.0.2.1:3260, [::1]:3260 or *:3260 "
         "(default: all addresses, port 3260)",
+    )
+    mount.add_argument(
+        "--background",
+        action="store_true",
+        help="go on in the background when everything is up, and log to the journal or to syslog",
     )
     mount.add_argument(
         "--pid-file",
@@ -117,21 +123,31 @@ def parser() -> argparse.ArgumentParser:
         help="keep the daemon's process number here; '' for nowhere (default: %(default)s)",
     )
     mount.set_defaults(run=_mount)
-    umount.set_defaults(run=_umount)
+    umount.set_defaults(run=_umount, background=False)
     return top
 
 
-def _mount(arguments: argparse.Namespace, output: logs.Log) -> None:
+def _mount(
+    arguments: argparse.Namespace, output: logs.Log, waiting: background.Background | None
+) -> None:
     config = Config(
         mountpoint=arguments.mountpoint,
         state_dir=Path(arguments.state_dir),
         portals=tuple(arguments.portals),
         pid_file=arguments.pid_file,
     )
-    daemon.run(config, output.announce)
+
+    def announce(text: str) -> None:
+        output.announce(text)
+        if waiting is not None:
+            waiting.ready()
+
+    daemon.run(config, announce)
 
 
-def _umount(arguments: argparse.Namespace, output: logs.Log) -> None:
+def _umount(
+    arguments: argparse.Namespace, output: logs.Log, _waiting: background.Background | None
+) -> None:
     if not mountpoint.clean(arguments.mountpoint):
         output.announce(f"nothing to clean up at {arguments.mountpoint}")
 
@@ -150,9 +166,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser().parse_args(argv)
     except UsageError as error:
         return _complain(error)
-    output = logs.setup(logs.LEVELS[arguments.log_level])
+    waiting = background.detach() if arguments.background else None
+    setup = logs.setup if waiting is None else logs.setup_for_background
+    output = setup(logs.LEVELS[arguments.log_level])
     try:
-        arguments.run(arguments, output)
+        arguments.run(arguments, output, waiting)
     except UsageError as error:
         output.close()
         return _complain(error)
