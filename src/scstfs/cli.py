@@ -1,8 +1,9 @@
-"""The command line: `scstfs mount`, `scstfs umount`, `scstfs --version`."""
+"""The command line: `scstfs mount`, `scstfs umount`, `scstfs why`, `scstfs --version`."""
 
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -14,8 +15,9 @@ from typing import Final, NoReturn
 from scstfs import __version__, background, daemon, mountpoint, system
 from scstfs import log as logs
 from scstfs.daemon import Config
-from scstfs.errors import ExitStatus, UsageError
+from scstfs.errors import ExitStatus, UsageError, reason
 from scstfs.portals import Portal
+from scstfs.sysfs.refusals import XATTR
 
 log: Final = logging.getLogger(__name__)
 
@@ -122,6 +124,14 @@ def parser() -> argparse.ArgumentParser:
         default=_DEFAULTS.pid_file,
         help="keep the daemon's process number here; '' for nowhere (default: %(default)s)",
     )
+    why = commands.add_parser(
+        "why",
+        help="tell why a command was refused",
+        description="Tell why the last refused command that was written to a file of the tree, for "
+        "instance to a mgmt file, was refused.",
+    )
+    why.add_argument("file", metavar="FILE", type=_path)
+    why.set_defaults(run=_why, background=False, log_level="info")
     mount.set_defaults(run=_mount)
     umount.set_defaults(run=_umount, background=False)
     return top
@@ -150,6 +160,19 @@ def _umount(
 ) -> None:
     if not mountpoint.clean(arguments.mountpoint):
         output.announce(f"nothing to clean up at {arguments.mountpoint}")
+
+
+def _why(
+    arguments: argparse.Namespace, _output: logs.Log, _waiting: background.Background | None
+) -> None:
+    try:
+        print(os.getxattr(arguments.file, XATTR).decode(errors="backslashreplace"))
+    except OSError as error:
+        if error.errno == errno.ENODATA:
+            print("no command was refused")
+            return
+        message = f"cannot ask {arguments.file}: {reason(error)}"
+        raise UsageError(ExitStatus.USAGE, message) from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

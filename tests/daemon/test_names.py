@@ -16,7 +16,7 @@ from scstfs import journal
 from scstfs.errors import ExitStatus
 from scstfs.mounts import MountFlag, mount
 from tests.daemon.harness import ENVIRONMENT, PATIENCE, SCST_TGT, Daemon
-from tests.daemon.target import TARGET, export, make_disk
+from tests.daemon.target import TARGET, export, make_disk, manage
 from tests.support.initiator import Initiator
 from tests.support.iscsi_login import NAME
 from tests.support.namespace import in_namespace
@@ -173,5 +173,46 @@ def test_in_the_foreground_it_logs_to_stderr(tmp_path: Path) -> None:
             check_found(daemon.pid)
             daemon.send_signal(signal.SIGTERM)
             assert daemon.wait(PATIENCE) == 0
+
+    in_namespace(body)
+
+
+def why(file: str) -> tuple[int, str, str]:
+    """Ask `scstfs why`; its exit status and what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "scstfs", "why", file],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_why_a_command_was_refused_is_told_without_a_log(tmp_path: Path) -> None:
+    def body() -> None:
+        with Daemon(tmp_path, behaviour=None).ready() as daemon:
+            mgmt = f"{SCST_TGT}/handlers/vdisk_fileio/mgmt"
+            assert why(mgmt) == (0, "no command was refused\n", "")
+            with pytest.raises(FileNotFoundError):
+                manage("handlers/vdisk_fileio/mgmt", f"add_device disk filename={tmp_path}/none")
+            with pytest.raises(OSError, match="Invalid argument"):
+                manage("targets/iscsi/mgmt", "add_target x y=z")
+            status, told, _ = why(mgmt)
+            assert status == 0
+            assert told.startswith("ENOENT: ")
+            assert f"{tmp_path}/none" in told
+            assert os.getxattr(mgmt, "user.scst.last_error").decode() == told.rstrip("\n")
+            assert why(f"{SCST_TGT}/targets/iscsi/mgmt")[1].startswith("EINVAL: ")
+            # The same is in the log, and programs that copy files see nothing of it.
+            assert told.rstrip("\n") in daemon.log
+            assert os.listxattr(mgmt) == []
+            assert why(f"{SCST_TGT}/nothing") == (
+                ExitStatus.USAGE,
+                "",
+                f"scstfs: cannot ask {SCST_TGT}/nothing: No such file or directory\n",
+            )
+            assert daemon.stop()[0] == 0
 
     in_namespace(body)

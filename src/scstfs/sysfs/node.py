@@ -17,6 +17,7 @@ from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import DIRECTORY_MODE, LINK_MODE, DirType, link_text
 from scstfs.sysfs.entry import Change, Found
 from scstfs.sysfs.errors import SysfsError, removed
+from scstfs.sysfs.refusals import Refusals
 from scstfs.sysfs.result import ManagementResult
 from scstfs.sysfs.text import PAGE_SIZE, cut_at_nul, kobject_name
 
@@ -186,6 +187,13 @@ class Node:
         An empty write succeeds and does nothing. ENODEV when the object is gone, EIO when the
         attribute has no store; any other errno is from `Attr.parse`, `admit` or `store`.
         """
+        try:
+            return await self._write(data)
+        except SysfsError as refusal:
+            self.tree.refusals.note(self.path, refusal)
+            raise
+
+    async def _write(self, data: bytes) -> int:
         attr = self.attr
         self._require_alive()
         page = data[:PAGE_SIZE]
@@ -210,11 +218,12 @@ class Node:
 class Tree:
     """A root directory type applied to a root object."""
 
-    __slots__ = ("result", "root")
+    __slots__ = ("refusals", "result", "root")
 
     def __init__(self, dirtype: DirType[T], obj: T, result: ManagementResult | None = None) -> None:
         """*result* is where queued attributes leave their outcome; a new one by default."""
         self.result = ManagementResult() if result is None else result
+        self.refusals = Refusals()
         self.root = Node(self, None, "", Found(dirtype, obj))
 
     def resolve(self, path: str) -> Node:
