@@ -61,7 +61,11 @@ def take_name() -> None:
     Some of them look at the command line, others at the name of the thread that is the process's,
     which must be the calling one.
     """
-    setproctitle.setproctitle(" ".join((PROCESS_NAME, "scstfs", *sys.argv[1:])))
+    program, *arguments = sys.argv
+    # Some end it by the path that they started it by (pkill -f).
+    is_named = os.path.basename(program) == PROCESS_NAME
+    words = (program, *arguments) if is_named else (PROCESS_NAME, "scstfs", *arguments)
+    setproctitle.setproctitle(" ".join(words))
     setproctitle.setthreadtitle(PROCESS_NAME)
 
 
