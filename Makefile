@@ -13,8 +13,9 @@ PYTHON ?= $(firstword $(foreach python,/usr/bin/python3 python3,$(shell \
     $(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
     && echo $(python))))
 
-# pyfuse3 is compiled here.
-RUN_PACKAGES := python3-venv python3-dev gcc pkg-config libfuse3-dev fuse3 libsgutils2-1.46-2
+# Names that all releases have: of a library whose own package has its version in the name, it is
+# the package for development. pyfuse3 is compiled here.
+RUN_PACKAGES := python3-venv python3-dev gcc pkg-config libfuse3-dev fuse3 libsgutils2-dev
 TEST_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra sg3-utils tree procps iproute2
 # A machine that boots from a target, and the disc that it boots.
 TEST_PACKAGES += qemu-system-x86 seabios ovmf ipxe-qemu xorriso binutils
