@@ -21,6 +21,10 @@ TEST_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra sg3-utils tree procps 
 TEST_PACKAGES += qemu-system-x86 seabios ovmf ipxe-qemu xorriso binutils
 BENCH_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra tgt
 
+# A module's tests share what it starts, so they stay together. The order is that of the names: many
+# short modules are at the end, so that all processes end at about the same time.
+TEST_EVERYTHING := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+
 .PHONY: help run demo test lint type docs fuzz bench clean run-packages test-packages bench-packages
 
 help: ## show this list
@@ -34,7 +38,7 @@ demo: $(RUN_READY) test-packages ## run the README's example in a private name s
 	@exec $(VENV)/bin/python contrib/demo.py $(ARGS)
 
 test: lint type test-packages ## check everything (options for pytest: ARGS='-k mount')
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest $(or $(ARGS),$(TEST_EVERYTHING))
 
 lint: $(DEV_READY) ## check style and formatting
 	$(VENV)/bin/ruff check
