@@ -1,0 +1,190 @@
+"""From the tree to a configuration: SysfsRules III, "Algorithm to convert current SCST
+configuration to config file".
+
+No driver, handler or device is known by name. An object that goes away meanwhile is left out.
+"""
+
+from __future__ import annotations
+
+import enum
+import stat
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from scstfs.admin import attributes
+from scstfs.admin.attributes import SESSION_NAME, Attribute
+from scstfs.admin.configuration import Item, Setting, empty
+from scstfs.admin.files import Files
+from scstfs.admin.kinds import (
+    ALUA,
+    DEVICE,
+    DEVICE_GROUP,
+    DRIVER,
+    GROUP,
+    GROUP_DEVICE,
+    GROUP_TARGET,
+    HANDLER,
+    HARDWARE,
+    HW_TARGET,
+    INITIATOR,
+    LUN,
+    TARGET,
+    TARGET_GROUP,
+)
+
+_NO_TARGETS: Final = frozenset({"module"})
+
+
+class _Reads(enum.Enum):
+    """Which attributes are read."""
+
+    NONE = "none"
+    SAVED = "those that a saved configuration may need"
+    ALL = "all"
+
+
+class _Walk:
+    """One walk over the tree."""
+
+    def __init__(self, files: Files, reads: _Reads) -> None:
+        self.files = files
+        self._reads = reads
+
+    def take(self, item: Item) -> None:
+        """Read the attributes of an item."""
+        if self._reads is not _Reads.NONE:
+            wanted = attributes.saved(item.parameters) if self._reads is _Reads.SAVED else None
+            item.take_live(attributes.read(self.files, item.kind, item.path, wanted))
+
+    def named(self, names: Callable[[], Iterable[str]]) -> list[str]:
+        """Names; none when they cannot be read."""
+        try:
+            return list(names())
+        except OSError:
+            return []
+
+    def parameters(self, mgmt: str) -> tuple[str, ...]:
+        if self._reads is _Reads.NONE:
+            return ()
+        return tuple(self.named(lambda: attributes.parameters(self.files, mgmt)))
+
+    def root(self) -> Item:
+        root = empty()
+        self.take(root)
+        for name in self.files.directories("handlers"):
+            self.handler(root.add(HANDLER, name))
+        for name in self.files.directories("targets"):
+            self.driver(root.add(DRIVER, name))
+        self.take(root.add(ALUA, ""))
+        for name in self.files.directories("device_groups"):
+            self.device_group(root.add(DEVICE_GROUP, name))
+        return root
+
+    def handler(self, handler: Item) -> None:
+        self.take(handler)
+        entries = self.files.entries(handler.path)
+        parameters = self.parameters(f"{handler.path}/mgmt")
+        for name in [name for name, kind in entries.items() if kind == stat.S_IFLNK]:
+            link = self.files.link(f"{handler.path}/{name}")
+            if link.endswith(f"/devices/{name}"):
+                device = handler.add(DEVICE, name)
+                device.parameters = parameters
+                self.take(device)
+
+    def driver(self, driver: Item) -> None:
+        mgmt = f"{driver.path}/mgmt"
+        parameters = self.parameters(mgmt)
+        dynamic: tuple[str, ...] = ()
+        if self._reads is not _Reads.NONE:
+            found = self.named(lambda: attributes.driver_attributes(self.files, mgmt))
+            driver.dynamic = tuple(found)
+            dynamic = tuple(self.named(lambda: attributes.target_attributes(self.files, mgmt)))
+        self.take(driver)
+        for name in self.files.directories(driver.path):
+            if name not in _NO_TARGETS:
+                target = driver.add(TARGET, name)
+                target.parameters, target.dynamic = parameters, dynamic
+                self.target(target)
+
+    def target(self, target: Item) -> None:
+        self.take(target)
+        take_sessions(self.files, target)
+        hardware = target.live.get(HARDWARE)
+        if hardware is not None and hardware.value == "1":
+            target.settings[HW_TARGET] = Setting([])
+        self.luns(target)
+        for name in self.files.directories(f"{target.path}/ini_groups"):
+            self.group(target.add(GROUP, name))
+
+    def group(self, group: Item) -> None:
+        self.take(group)
+        self.luns(group)
+        for name in initiators(self.files, group.path):
+            group.add(INITIATOR, name)
+
+    def luns(self, item: Item) -> None:
+        listing = f"{item.path}/luns"
+        parameters = self.parameters(f"{listing}/mgmt")
+        for number, device in lun_devices(self.files, listing).items():
+            lun = item.add(LUN, number)
+            lun.device = device
+            lun.parameters = parameters
+            self.take(lun)
+
+    def device_group(self, group: Item) -> None:
+        self.take(group)
+        for name in links_and_directories(self.files, f"{group.path}/devices"):
+            group.add(GROUP_DEVICE, name)
+        for name in self.files.directories(f"{group.path}/target_groups"):
+            target_group = group.add(TARGET_GROUP, name)
+            self.take(target_group)
+            for target_name, kind in self.files.entries(target_group.path).items():
+                if kind == stat.S_IFREG:
+                    continue
+                target = target_group.add(GROUP_TARGET, target_name)
+                if kind == stat.S_IFDIR:
+                    self.take(target)
+
+
+def walk(files: Files, *, every_attribute: bool = False) -> Item:
+    """The present configuration; with *every_attribute* also what need not be saved.
+
+    Raises OSError when there is no tree.
+    """
+    return _Walk(files, _Reads.ALL if every_attribute else _Reads.SAVED).root()
+
+
+def structure(files: Files) -> Item:
+    """What there is, without attributes. Raises OSError when there is no tree."""
+    return _Walk(files, _Reads.NONE).root()
+
+
+def initiators(files: Files, group: str) -> list[str]:
+    """The names of a group's initiators. Raises OSError."""
+    return [name for name in files.entries(f"{group}/initiators") if name != attributes.MGMT]
+
+
+def lun_devices(files: Files, listing: str) -> dict[str, str]:
+    """The LUNs in a directory, each with the device behind it. Raises OSError."""
+    devices = {}
+    for number in files.directories(listing):
+        path = f"{listing}/{number}"
+        for name, kind in files.entries(path).items():
+            if kind == stat.S_IFLNK:
+                devices[number] = files.link(f"{path}/{name}").rpartition("/")[2]
+    return devices
+
+
+def links_and_directories(files: Files, listing: str) -> list[str]:
+    """The names of what is no file. Raises OSError."""
+    return [name for name, kind in files.entries(listing).items() if kind != stat.S_IFREG]
+
+
+def take_sessions(files: Files, target: Item) -> None:
+    """Where sessions are made by commands, their names are part of the configuration."""
+    if SESSION_NAME in target.parameters:
+        names = list(files.entries(f"{target.path}/sessions"))
+        if names:
+            keys = {str(number): name for number, name in enumerate(names)}
+            target.live[SESSION_NAME] = Attribute(keys=keys)
+            target.settings[SESSION_NAME] = Setting(names)
