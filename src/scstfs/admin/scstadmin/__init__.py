@@ -10,6 +10,6 @@ need not know the difference; where Perl goes through a hash in any order, names
 - `settings`: attributes that are set, one row for each kind of object.
 - `lists`: the options that only look.
 - `changes`: the options that change one thing.
-- `check`, `configure`: the options that take a file.
+- `check`, `configure`, `device_groups`, `clear`: the options about all of it; `present` helps them.
 - `program`: all of it together.
 """

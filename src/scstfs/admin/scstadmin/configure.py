@@ -1,75 +1,38 @@
-"""The options of scstadmin that make the tree what a file says, or clear it."""
+"""-config: make the tree what a file says."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
-from scstfs.admin import kinds, tree
+from scstfs.admin import kinds
 from scstfs.admin.attributes import Attributes
 from scstfs.admin.configuration import Item
 from scstfs.admin.kinds import (
     ALUA,
     DEVICE,
-    DEVICE_GROUP,
     DRIVER,
     ENABLED,
     GROUP,
-    GROUP_DEVICE,
-    GROUP_TARGET,
     HANDLER,
-    HARDWARE,
     HW_TARGET,
     INITIATOR,
     LUN,
     TARGET,
-    TARGET_GROUP,
 )
-from scstfs.admin.scstadmin.actions import Actions, Values, names
+from scstfs.admin.scstadmin.actions import Actions, names
 from scstfs.admin.scstadmin.changes import add_initiator
 from scstfs.admin.scstadmin.check import COPY_MANAGER
 from scstfs.admin.scstadmin.commands import parameters
-from scstfs.admin.scstadmin.errors import Code, Stop, Unavailable, fatal
+from scstfs.admin.scstadmin.device_groups import DeviceGroups
+from scstfs.admin.scstadmin.errors import Code, Unavailable, fatal
 from scstfs.admin.scstadmin.library import Names, number
-
-
-def values_of(item: Item) -> dict[str, str | list[str]]:
-    """The settings of an item, to be set. Ends the program when one of them is none."""
-    values: dict[str, str | list[str]] = {}
-    for name, setting in item.settings.items():
-        if not setting.values:
-            values[name] = ""
-        elif len(setting.values) > 1:
-            values[name] = setting.values
-        elif setting.nested:
-            raise fatal(
-                f"Invalid configuration encountered. Attribute '{name}' has an invalid value."
-            )
-        else:
-            values[name] = setting.values[0]
-    return values
-
-
-def split(values: Values, known: Collection[str]) -> tuple[dict[str, str], Values]:
-    """Parameters of the command that makes something, and what is set when it is made."""
-    made = {n: v if isinstance(v, str) else v[0] for n, v in values.items() if n in known}
-    return made, {name: value for name, value in values.items() if name not in known}
-
-
-def differs(wanted: Mapping[str, str], live: Attributes, known: Collection[str]) -> bool:
-    """Something was made with other parameters than are wanted now."""
-    for name, value in wanted.items():
-        attribute = live.get(name)
-        present = None
-        if attribute is not None and name in known:
-            present = attribute.keys.get("0") if attribute.is_key else attribute.value
-        if present is None and not number(value):
-            continue
-        if present != value:
-            return True
-    return any(
-        attribute.is_key and name in known and name not in wanted
-        for name, attribute in live.items()
-    )
+from scstfs.admin.scstadmin.present import (
+    differs,
+    is_virtual,
+    split,
+    values_of,
+    working_configuration,
+)
 
 
 class Configure:
@@ -106,7 +69,7 @@ class Configure:
             changes += self._driver(self.wanted.of(DRIVER)[name])
         for alua in self.wanted.of(ALUA).values():
             changes += self.actions.set_attributes(ALUA, names(), values_of(alua))
-        changes += self._device_groups()
+        changes += DeviceGroups(self.actions, self.wanted, self.current, force=self.force).apply()
         changes += self._enable_targets()
         changes += self._enable_drivers()
         changes += self.actions.set_attributes(kinds.ROOT, names(), values_of(self.wanted))
@@ -183,11 +146,16 @@ class Configure:
     def _remove_assignments(self) -> int:
         changes = 0
         for driver, current_driver in self.current.of(DRIVER).items():
-            wanted_driver = self.wanted.item(DRIVER, driver)
+            # What is there and is not wanted counts as wanted, but empty, from here on: drivers,
+            # and targets that have groups.
+            wanted_driver = self.wanted.item(DRIVER, driver) or self.wanted.add(DRIVER, driver)
             for target, current in current_driver.of(TARGET).items():
-                wanted = wanted_driver and wanted_driver.item(TARGET, target)
+                wanted = wanted_driver.item(TARGET, target)
                 known = names(driver=driver, target=target)
                 changes += self._remove_luns(known, current, wanted)
+                if current.of(GROUP):
+                    wanted = wanted or wanted_driver.add(TARGET, target)
+                    wanted.items.setdefault(GROUP, {})
                 for group, current_group in current.of(GROUP).items():
                     wanted_group = wanted and wanted.item(GROUP, group)
                     in_group = names(known, group=group)
@@ -248,7 +216,7 @@ class Configure:
         name = driver.name
         if self.current.item(DRIVER, name) is None:
             self.actions.end_with(f"Target driver '{name}' is not loaded or available.")
-        changes = self._targets(name, driver.of(TARGET)) if TARGET in driver.items else 0
+        changes = self._targets(name, driver.of(TARGET))
         values = {n: v for n, v in values_of(driver).items() if n != ENABLED}
         if values:
             known = names(driver=name)
@@ -265,7 +233,7 @@ class Configure:
             if target in wanted:
                 continue
             known = names(driver=driver, target=target)
-            if self.force and self._is_virtual(driver, target):
+            if self.force and is_virtual(self.actions, driver, target):
                 self.actions.end_with(self._ended("remove_target", known))
                 changes += 1
             else:
@@ -281,9 +249,6 @@ class Configure:
 
     def _ended(self, command: str, known: Names) -> str | None:
         return self.actions.tried(command, known).text
-
-    def _is_virtual(self, driver: str, target: str) -> bool:
-        return is_virtual(self.actions, driver, target)
 
     def _target(self, driver: str, target: Item, possible: list[str], makes: bool) -> int:
         name = target.name
@@ -309,7 +274,7 @@ class Configure:
                 self.actions.end_with(ended.text)
                 changes += ended is Code.DONE
         rest = {n: v for n, v in values.items() if n != ENABLED}
-        if self._is_virtual(driver, name):
+        if is_virtual(self.actions, driver, name):
             rest = {n: v for n, v in rest.items() if n not in possible}
         changes += self.actions.set_dynamic(TARGET, known, rest, self.force)
         current = self._current_targets(driver).get(name)
@@ -333,7 +298,8 @@ class Configure:
                     "has multiple devices assigned."
                 )
             if lun.device:
-                made, _ = split(values := values_of(lun), values)
+                values = values_of(lun)
+                made, _ = split(values, values)
                 known = names(holder, lun=at, device=lun.device, parameters=parameters(made))
                 self._add_lun(known)
                 changes += 1
@@ -426,195 +392,6 @@ class Configure:
             return None
         return found[ENABLED].value if ENABLED in found else None
 
-    # --- device groups ---------------------------------------------------------------------------
-
-    def _device_groups(self) -> int:
-        changes = 0
-        for name, current in self.current.of(DEVICE_GROUP).items():
-            changes += self._remove_from_group(name, current)
-        for name in sorted(self.wanted.of(DEVICE_GROUP)):
-            changes += self._device_group(self.wanted.of(DEVICE_GROUP)[name])
-        return changes
-
-    def _gone(self, command: str, known: Names, what: str) -> int:
-        """Remove something that is not wanted, or tell that it stays."""
-        if self.force:
-            self.actions.do(command, known)
-            return 1
-        self.out(f"\t-> {what} is not in configuration. Use -force to remove.\n")
-        return 0
-
-    def _remove_from_group(self, name: str, current: Item) -> int:
-        known = names(device_group=name)
-        wanted = self.wanted.item(DEVICE_GROUP, name)
-        if wanted is None:
-            return self._gone("remove_device_group", known, f"Device Group '{name}'")
-        changes = 0
-        for device in current.of(GROUP_DEVICE):
-            if device not in wanted.of(GROUP_DEVICE):
-                what = f"Device '{device}' within device group '{name}'"
-                if self.force:
-                    self._refuse_used(name)
-                changes += self._gone("remove_group_device", names(known, device=device), what)
-        for group, current_group in current.of(TARGET_GROUP).items():
-            wanted_group = wanted.item(TARGET_GROUP, group)
-            in_group = names(known, target_group=group)
-            if wanted_group is None:
-                what = f"Target Group '{name}/{group}'"
-                changes += self._gone("remove_target_group", in_group, what)
-                continue
-            for target in current_group.of(GROUP_TARGET):
-                if target not in wanted_group.of(GROUP_TARGET):
-                    what = f"Target '{name}/{group}/{target}'"
-                    known_target = names(in_group, group_target=target)
-                    changes += self._gone("remove_group_target", known_target, what)
-        return changes
-
-    def _refuse_used(self, group: str) -> None:
-        """A device does not leave a group with targets, not even with -force."""
-        used = False
-        for target_group in self.library.target_groups(group):
-            targets = self.library.group_targets(group, target_group)
-            if targets:
-                used = True
-                width = max(7, *map(len, targets))
-                rows = "".join(f"\t{target}\n" for target in targets)
-                self.out(f"\n\tTargets\n\t{'-' * width}\n{rows}")
-        if used:
-            raise fatal("Device may still be in use, aborting. Use -force to override.")
-
-    def _device_group(self, wanted: Item) -> int:
-        known = names(device_group=wanted.name)
-        current = self.current.item(DEVICE_GROUP, wanted.name)
-        changes = 0
-        if current is None:
-            self.actions.do("add_device_group", known)
-            changes += 1
-        for device in sorted(wanted.of(GROUP_DEVICE)):
-            if current is None or device not in current.of(GROUP_DEVICE):
-                self.actions.do("add_group_device", names(known, device=device))
-                changes += 1
-        for name in sorted(wanted.of(TARGET_GROUP)):
-            current_group = None if current is None else current.item(TARGET_GROUP, name)
-            in_group = names(known, target_group=name)
-            changes += self._target_group(in_group, wanted.of(TARGET_GROUP)[name], current_group)
-        values = values_of(wanted)
-        if values:
-            changes += self.actions.set_attributes(DEVICE_GROUP, known, values)
-        return changes
-
-    def _target_group(self, known: Names, wanted: Item, current: Item | None) -> int:
-        changes = 0
-        if current is None:
-            self.actions.do("add_target_group", known)
-            changes += 1
-        for name, target in wanted.of(GROUP_TARGET).items():
-            in_group = names(known, group_target=name)
-            if current is None or name not in current.of(GROUP_TARGET):
-                self.actions.do("add_group_target", in_group)
-                changes += 1
-            values = values_of(target)
-            if values:
-                changes += self.actions.set_attributes(GROUP_TARGET, in_group, values)
-        values = values_of(wanted)
-        if values:
-            changes += self.actions.set_attributes(TARGET_GROUP, known, values)
-        return changes
-
 
 def _groups_of_initiators(groups: Mapping[str, Item]) -> dict[str, str]:
     return {initiator: name for name, group in groups.items() for initiator in group.of(INITIATOR)}
-
-
-def is_virtual(actions: Actions, driver: str, target: str) -> bool:
-    """A target was made by a command, and can be removed by one."""
-    if not actions.library.takes_targets(driver):
-        return False
-    try:
-        found = actions.library.attributes(TARGET, names(driver=driver, target=target))
-    except Unavailable:
-        return True
-    return HARDWARE not in found or found[HARDWARE].value != "1"
-
-
-def clear(actions: Actions, current: Item) -> Code:
-    """Remove everything that can be removed, and disable the rest."""
-    library, out = actions.library, actions.terminal.out
-    out("-> Clearing running configuration.\n")
-    for name in sorted(current.of(DEVICE_GROUP)):
-        group, known = current.of(DEVICE_GROUP)[name], names(device_group=name)
-        for target_group in sorted(group.of(TARGET_GROUP)):
-            actions.do("remove_target_group", names(known, target_group=target_group))
-        for device in group.of(GROUP_DEVICE):
-            actions.do("remove_group_device", names(known, device=device))
-        actions.do("remove_device_group", known)
-    for driver in sorted(current.of(DRIVER)):
-        targets = current.of(DRIVER)[driver].of(TARGET)
-        for name in sorted(targets):
-            _clear_target(actions, targets[name], names(driver=driver, target=name))
-        if library.takes_targets(driver):
-            _clear_dynamic(actions, driver)
-    for handler in sorted(current.of(HANDLER)):
-        for device in current.of(HANDLER)[handler].of(DEVICE):
-            actions.close_device(names(handler=handler, device=device), True)
-    library.files.forget()
-    for driver in library.drivers():
-        for name in library.targets(driver):
-            actions.enable(driver, name, "0")
-        if ENABLED in library.attributes(DRIVER, names(driver=driver)):
-            actions.set_dynamic(DRIVER, names(driver=driver), {ENABLED: "0"})
-    out("\t-> Configuration cleared.\n")
-    return Code.DONE
-
-
-def _clear_target(actions: Actions, target: Item, known: Names) -> None:
-    for group in sorted(target.of(GROUP)):
-        in_group = names(known, group=group)
-        actions.do("clear_initiators", in_group)
-        actions.do("clear_luns", in_group)
-        actions.do("remove_group", in_group)
-    actions.do("clear_luns", known)
-    if is_virtual(actions, known["driver"], known["target"]):
-        actions.warn(actions.tried("remove_target", known).text)
-
-
-def _clear_dynamic(actions: Actions, driver: str) -> None:
-    actions.terminal.out(f"\t-> Removing all dynamic attributes from driver '{driver}': ")
-    known = names(driver=driver)
-    dynamic = actions.library.dynamic(DRIVER, driver)
-    for attribute, found in actions.library.attributes(DRIVER, known).items():
-        if attribute in dynamic:
-            for value in found.keys.values():
-                code = actions.execute(
-                    "remove_driver_attribute", names(known, attribute=attribute, value=value)
-                )
-                actions.end_with(code.text)
-    actions.terminal.out("done.\n")
-
-
-def working_configuration(actions: Actions, force: bool) -> Item:
-    """Look at the tree, without attributes, and say so.
-
-    Ends the program when an initiator is in several groups of a target, unless *force* is given.
-    """
-    out = actions.terminal.out
-    out("\nCollecting current configuration: ")
-    actions.library.files.forget()
-    try:
-        current = tree.structure(actions.library.files)
-    except OSError as error:
-        raise fatal(f"Unable to read directory '{error.filename}': {error.strerror}") from None
-    out("done.\n\n")
-    for driver in current.of(DRIVER).values():
-        for target in driver.of(TARGET).values():
-            seen = set()
-            for group in target.of(GROUP).values():
-                for initiator in group.of(INITIATOR):
-                    if initiator in seen and not force:
-                        raise Stop(
-                            f"\t-> FATAL: Initiator '{initiator}' belongs to more than one "
-                            f"groups for driver/target '{driver.name}/target', aborting. "
-                            "Use -force to override.\n"
-                        )
-                    seen.add(initiator)
-    return current

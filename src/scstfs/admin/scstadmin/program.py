@@ -17,13 +17,15 @@ from scstfs.admin.scstadmin import options
 from scstfs.admin.scstadmin.actions import Actions, Terminal, names
 from scstfs.admin.scstadmin.changes import Changes
 from scstfs.admin.scstadmin.check import Check
-from scstfs.admin.scstadmin.configure import Configure, clear, working_configuration
+from scstfs.admin.scstadmin.clear import clear
+from scstfs.admin.scstadmin.configure import Configure
 from scstfs.admin.scstadmin.dump import dumped
 from scstfs.admin.scstadmin.errors import BadOption, Code, Stop, Unavailable, fatal
 from scstfs.admin.scstadmin.library import Library
 from scstfs.admin.scstadmin.lip import issue_lip
 from scstfs.admin.scstadmin.lists import Lists
 from scstfs.admin.scstadmin.options import DEFAULT_CONFIG, Arguments, Role
+from scstfs.admin.scstadmin.present import working_configuration
 from scstfs.admin.scstadmin.usage import USAGE, VERSION
 
 TREE: Final = "SCSTFS_TREE"
