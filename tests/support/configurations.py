@@ -61,7 +61,7 @@ _DISK: Final[Choices] = {"expl_alua": ("1",), "lb_per_pb_exp": ("0",)}
 _NULL: Final[Choices] = {"size": ("10485760", "20971520"), "read_zero": ("1",), "dummy": ("1",)}
 _TARGET: Final[Choices] = {
     "MaxBurstLength": ("524288", "262144"),
-    "HeaderDigest": ("CRC32C,None", "CRC32C"),
+    "HeaderDigest": ("None,CRC32C", "CRC32C"),
     "InitialR2T": ("Yes",),
     "QueuedCommands": ("64", "8"),
     "NopInInterval": ("0", "10"),
@@ -132,8 +132,15 @@ class _Maker:
         device.settings["filename"] = Setting([str(path)])
         self.set(device, _MADE_DISK, 0.2)
         self.set(device, _DISK, 0.2)
-        if {"nv_cache", "write_through"} <= device.settings.keys():
-            del device.settings["nv_cache"]
+        # What does not go together is refused.
+        for one, other in (
+            ("nv_cache", "write_through"),
+            ("read_only", "nv_cache"),
+            ("read_only", "write_through"),
+            ("read_only", "thin_provisioned"),
+        ):
+            if {one, other} <= device.settings.keys():
+                del device.settings[other]
 
     def null(self, device: Item) -> None:
         self.set(device, _NULL, 0.5)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from scstfs.admin import kinds
-from scstfs.admin.files import Files
+from scstfs.admin.files import Reader
 from scstfs.admin.kinds import Kind
 
 MGMT: Final = "mgmt"
@@ -27,6 +27,8 @@ _NUMBERED: Final = re.compile(r"([^\d]+)(\d+)")
 _PARAMETERS: Final = "The following parameters available:"
 _DRIVER_ATTRIBUTES: Final = "The following target driver attributes available:"
 _TARGET_ATTRIBUTES: Final = "The following target attributes available:"
+_HANDLER_ATTRIBUTES: Final = "The following device driver attributes available:"
+_DEVICE_ATTRIBUTES: Final = "The following device attributes available:"
 
 
 @dataclass(slots=True)
@@ -38,6 +40,7 @@ class Attribute:
         value: the text of one that need not be saved; None when it cannot be read.
         keys: the text of each instance that must be saved, by its number.
         files: the file of each instance, likewise.
+        private: only its owner may read it.
         choices: the words that trace_level takes; None for all other attributes.
         structure: how wide SCST's program takes a value to be that it does not print, because it
             is no text.
@@ -47,6 +50,7 @@ class Attribute:
     value: str | None = None
     keys: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    private: bool = False
     choices: list[str] | None = None
     structure: int = 0
 
@@ -106,7 +110,7 @@ _RULES: Final[Mapping[Kind, _Rules]] = {
 
 
 def read(
-    files: Files,
+    files: Reader,
     kind: Kind,
     directory: str,
     wanted: Callable[[str, bool], bool] | None = None,
@@ -134,7 +138,7 @@ def read(
 
 
 def _read_file(
-    files: Files, kind: Kind, found: Attributes, path: str, name: str, static: bool
+    files: Reader, kind: Kind, found: Attributes, path: str, name: str, static: bool
 ) -> None:
     if not files.is_readable(path):
         found[name] = Attribute()
@@ -147,6 +151,7 @@ def _read_file(
             name, number = numbered[1], numbered[2]
         attribute = found.setdefault(name, Attribute())
         attribute.static = static
+        attribute.private = files.is_private(path)
         attribute.keys[number] = text.value
         attribute.files[number] = path
         return
@@ -174,7 +179,7 @@ def _trace_levels(text: str) -> list[str]:
 # --- what a mgmt file says of itself ---------------------------------------------------------
 
 
-def _named(files: Files, mgmt: str, announcement: str) -> list[str]:
+def _named(files: Reader, mgmt: str, announcement: str) -> list[str]:
     names = ""
     for line in files.text(mgmt).raw.splitlines():
         if line.startswith(announcement):
@@ -182,19 +187,29 @@ def _named(files: Files, mgmt: str, announcement: str) -> list[str]:
     return [name.strip() for name in names.split(",")] if names else []
 
 
-def parameters(files: Files, mgmt: str) -> list[str]:
+def parameters(files: Reader, mgmt: str) -> list[str]:
     """Parameters of the command that makes something. Raises OSError."""
     return _named(files, mgmt, _PARAMETERS)
 
 
-def driver_attributes(files: Files, mgmt: str) -> list[str]:
+def driver_attributes(files: Reader, mgmt: str) -> list[str]:
     """Attributes that can be added to the driver itself. Raises OSError."""
     return _named(files, mgmt, _DRIVER_ATTRIBUTES)
 
 
-def target_attributes(files: Files, mgmt: str) -> list[str]:
+def target_attributes(files: Reader, mgmt: str) -> list[str]:
     """Attributes that can be added to a target. Raises OSError."""
     return _named(files, mgmt, _TARGET_ATTRIBUTES)
+
+
+def handler_attributes(files: Reader, mgmt: str) -> list[str]:
+    """Attributes that can be added to a handler itself. Raises OSError."""
+    return _named(files, mgmt, _HANDLER_ATTRIBUTES)
+
+
+def device_attributes(files: Reader, mgmt: str) -> list[str]:
+    """Attributes that can be added to a device. Raises OSError."""
+    return _named(files, mgmt, _DEVICE_ATTRIBUTES)
 
 
 def saved(parameter_names: Collection[str] = ()) -> Callable[[str, bool], bool]:

@@ -10,7 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from scstfs.admin.attributes import Attribute, Attributes
-from scstfs.admin.kinds import DEVICE, ENABLED, HANDLER, HARDWARE, LUN, ROOT, Kind
+from scstfs.admin.kinds import (
+    DEVICE,
+    ENABLED,
+    HANDLER,
+    HARDWARE,
+    LUN,
+    ROOT,
+    Kind,
+)
 
 
 @dataclass(slots=True)
@@ -44,6 +52,10 @@ class Item:
         live: all attributes that were read from the tree.
         parameters: what the command that makes it takes; only when it is from the tree.
         dynamic: attributes that commands add and delete, likewise.
+        makes, gives: the same of its targets or devices.
+        hardware: a target that is there without a command (SysfsRules III, "How to distinguish
+            hardware and virtual targets"), or a driver that has no other ones; only when it is
+            from the tree.
     """
 
     kind: Kind
@@ -57,6 +69,9 @@ class Item:
     live: Attributes = field(default_factory=dict)
     parameters: tuple[str, ...] = ()
     dynamic: tuple[str, ...] = ()
+    makes: tuple[str, ...] = ()
+    gives: tuple[str, ...] = ()
+    hardware: bool = False
 
     def __repr__(self) -> str:
         """``<device devices/disk1>``."""
@@ -97,6 +112,11 @@ class Item:
     def mgmt(self) -> str:
         """The file that takes commands about it."""
         return self.kind.mgmt.format(parent="" if self.parent is None else self.parent.path)
+
+    @property
+    def is_internal(self) -> bool:
+        """A target that cannot even be enabled: its driver looks after its LUNs itself."""
+        return self.hardware and ENABLED not in self.live
 
     def take_live(self, attributes: Attributes) -> None:
         """Take attributes of the tree, and of them what is to be saved as settings."""

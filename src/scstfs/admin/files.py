@@ -10,8 +10,8 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable
-from typing import Final, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from scstfs.admin.kinds import KEY_MARK
 
@@ -45,6 +45,31 @@ class Text(NamedTuple):
         """Take it apart."""
         value, _, rest = raw.partition("\n")
         return cls(raw, value, KEY_MARK in rest.partition("\n")[0])
+
+
+class Reader(Protocol):
+    """What the walk over a tree needs to see of it; see `Files`."""
+
+    def entries(self, directory: str) -> Mapping[str, int]:
+        """The names in a directory with their file types."""
+
+    def directories(self, directory: str) -> list[str]:
+        """The names that are directories."""
+
+    def is_writable(self, name: str) -> bool:
+        """Its owner may write to it."""
+
+    def is_readable(self, name: str) -> bool:
+        """Its owner may read it."""
+
+    def is_private(self, name: str) -> bool:
+        """Only its owner may read it."""
+
+    def text(self, name: str) -> Text:
+        """What an attribute holds."""
+
+    def link(self, name: str) -> str:
+        """The text of a symbolic link."""
 
 
 class _Directory:
@@ -115,6 +140,10 @@ class Files:
     def is_readable(self, name: str) -> bool:
         """Its owner may read it, by the mode."""
         return bool(self.mode(name) & stat.S_IRUSR)
+
+    def is_private(self, name: str) -> bool:
+        """Only its owner may read it, by the mode: it holds a secret."""
+        return not self.mode(name) & (stat.S_IRGRP | stat.S_IROTH)
 
     def read(self, name: str) -> str:
         """All that an attribute holds, read now."""

@@ -4,7 +4,7 @@ A row says how the thing is called in scst.conf, where it is in the tree, and wh
 it and take it away, all of it from SysfsRules. Reading and writing files, walking the tree, and
 planning changes work on these rows; no driver, handler or device is known by name.
 
-In templates ``{parent}`` is the path of the item that holds it, ``{owner}`` the name of that item,
+In templates ``{path}`` is the path of the item, ``{parent}`` that of the item that holds it,
 ``{name}`` its own name, and ``{device}`` the device of a LUN.
 """
 
@@ -22,13 +22,13 @@ class Kind:
         name: for messages.
         keyword: in scst.conf; empty for the configuration as a whole.
         path: template of its directory (or link, or file) below the root of the tree.
-        parent: template of the directory that lists these things.
+        listing: template of the directory that lists these things.
         mgmt: template of the file that takes the commands; empty where there is none, because the
             thing is there or not without anybody asking for it.
         add, remove: templates of the commands.
         parameters: `add` takes parameters, which the mgmt file names.
-        dynamic: template of the commands that add and delete attributes, without their first
-            word's "add" or "del" and without attribute and value.
+        dynamic: templates of the file and of the command with which attributes are added and
+            deleted; ``{verb}`` is add or del. Empty where there is no such command.
         children: what it holds.
     """
 
@@ -40,6 +40,7 @@ class Kind:
     add: str = ""
     remove: str = ""
     parameters: bool = False
+    dynamic: tuple[str, str] = ("", "")
     children: tuple[Kind, ...] = ()
 
     def __repr__(self) -> str:
@@ -85,10 +86,16 @@ TARGET: Final = Kind(
     add="add_target {name}",
     remove="del_target {name}",
     parameters=True,
+    dynamic=("{parent}/mgmt", "{verb}_target_attribute {name} {attribute} {value}"),
     children=(LUN, GROUP),
 )
 DRIVER: Final = Kind(
-    "target driver", "TARGET_DRIVER", "targets/{name}", listing="targets", children=(TARGET,)
+    "target driver",
+    "TARGET_DRIVER",
+    "targets/{name}",
+    listing="targets",
+    dynamic=("{path}/mgmt", "{verb}_attribute {attribute} {value}"),
+    children=(TARGET,),
 )
 DEVICE: Final = Kind(
     "device",
@@ -99,9 +106,15 @@ DEVICE: Final = Kind(
     add="add_device {name}",
     remove="del_device {name}",
     parameters=True,
+    dynamic=("{parent}/mgmt", "{verb}_device_attribute {name} {attribute} {value}"),
 )
 HANDLER: Final = Kind(
-    "handler", "HANDLER", "handlers/{name}", listing="handlers", children=(DEVICE,)
+    "handler",
+    "HANDLER",
+    "handlers/{name}",
+    listing="handlers",
+    dynamic=("{path}/mgmt", "{verb}_attribute {attribute} {value}"),
+    children=(DEVICE,),
 )
 GROUP_TARGET: Final = Kind(
     "target group target",

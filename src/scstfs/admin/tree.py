@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import enum
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from scstfs.admin import attributes
 from scstfs.admin.attributes import SESSION_NAME, Attribute
 from scstfs.admin.configuration import Item, Setting, empty
-from scstfs.admin.files import Files
+from scstfs.admin.files import Reader
 from scstfs.admin.kinds import (
     ALUA,
     DEVICE,
@@ -46,7 +46,7 @@ class _Reads(enum.Enum):
 class _Walk:
     """One walk over the tree."""
 
-    def __init__(self, files: Files, reads: _Reads) -> None:
+    def __init__(self, files: Reader, reads: _Reads) -> None:
         self.files = files
         self._reads = reads
 
@@ -56,17 +56,14 @@ class _Walk:
             wanted = attributes.saved(item.parameters) if self._reads is _Reads.SAVED else None
             item.take_live(attributes.read(self.files, item.kind, item.path, wanted))
 
-    def named(self, names: Callable[[], Iterable[str]]) -> list[str]:
-        """Names; none when they cannot be read."""
-        try:
-            return list(names())
-        except OSError:
-            return []
-
-    def parameters(self, mgmt: str) -> tuple[str, ...]:
+    def said(self, look: Callable[[Reader, str], list[str]], mgmt: str) -> tuple[str, ...]:
+        """What a mgmt file says of itself; nothing where there is none, or nobody asks."""
         if self._reads is _Reads.NONE:
             return ()
-        return tuple(self.named(lambda: attributes.parameters(self.files, mgmt)))
+        try:
+            return tuple(look(self.files, mgmt))
+        except OSError:
+            return ()
 
     def root(self) -> Item:
         root = empty()
@@ -81,29 +78,31 @@ class _Walk:
         return root
 
     def handler(self, handler: Item) -> None:
+        mgmt = f"{handler.path}/mgmt"
+        handler.makes = self.said(attributes.parameters, mgmt)
+        handler.dynamic = self.said(attributes.handler_attributes, mgmt)
+        handler.gives = self.said(attributes.device_attributes, mgmt)
         self.take(handler)
         entries = self.files.entries(handler.path)
-        parameters = self.parameters(f"{handler.path}/mgmt")
         for name in [name for name, kind in entries.items() if kind == stat.S_IFLNK]:
             link = self.files.link(f"{handler.path}/{name}")
             if link.endswith(f"/devices/{name}"):
                 device = handler.add(DEVICE, name)
-                device.parameters = parameters
+                device.parameters, device.dynamic = handler.makes, handler.gives
                 self.take(device)
 
     def driver(self, driver: Item) -> None:
         mgmt = f"{driver.path}/mgmt"
-        parameters = self.parameters(mgmt)
-        dynamic: tuple[str, ...] = ()
-        if self._reads is not _Reads.NONE:
-            found = self.named(lambda: attributes.driver_attributes(self.files, mgmt))
-            driver.dynamic = tuple(found)
-            dynamic = tuple(self.named(lambda: attributes.target_attributes(self.files, mgmt)))
+        driver.makes = self.said(attributes.parameters, mgmt)
+        driver.dynamic = self.said(attributes.driver_attributes, mgmt)
+        driver.gives = self.said(attributes.target_attributes, mgmt)
         self.take(driver)
+        driver.hardware = attributes.MGMT not in self.files.entries(driver.path)
         for name in self.files.directories(driver.path):
             if name not in _NO_TARGETS:
                 target = driver.add(TARGET, name)
-                target.parameters, target.dynamic = parameters, dynamic
+                target.parameters, target.dynamic = driver.makes, driver.gives
+                target.hardware = driver.hardware
                 self.target(target)
 
     def target(self, target: Item) -> None:
@@ -111,6 +110,7 @@ class _Walk:
         take_sessions(self.files, target)
         hardware = target.live.get(HARDWARE)
         if hardware is not None and hardware.value == "1":
+            target.hardware = True
             target.settings[HW_TARGET] = Setting([])
         self.luns(target)
         for name in self.files.directories(f"{target.path}/ini_groups"):
@@ -124,7 +124,7 @@ class _Walk:
 
     def luns(self, item: Item) -> None:
         listing = f"{item.path}/luns"
-        parameters = self.parameters(f"{listing}/mgmt")
+        parameters = self.said(attributes.parameters, f"{listing}/mgmt")
         for number, device in lun_devices(self.files, listing).items():
             lun = item.add(LUN, number)
             lun.device = device
@@ -146,7 +146,7 @@ class _Walk:
                     self.take(target)
 
 
-def walk(files: Files, *, every_attribute: bool = False) -> Item:
+def walk(files: Reader, *, every_attribute: bool = False) -> Item:
     """The present configuration; with *every_attribute* also what need not be saved.
 
     Raises OSError when there is no tree.
@@ -154,17 +154,17 @@ def walk(files: Files, *, every_attribute: bool = False) -> Item:
     return _Walk(files, _Reads.ALL if every_attribute else _Reads.SAVED).root()
 
 
-def structure(files: Files) -> Item:
+def structure(files: Reader) -> Item:
     """What there is, without attributes. Raises OSError when there is no tree."""
     return _Walk(files, _Reads.NONE).root()
 
 
-def initiators(files: Files, group: str) -> list[str]:
+def initiators(files: Reader, group: str) -> list[str]:
     """The names of a group's initiators. Raises OSError."""
     return [name for name in files.entries(f"{group}/initiators") if name != attributes.MGMT]
 
 
-def lun_devices(files: Files, listing: str) -> dict[str, str]:
+def lun_devices(files: Reader, listing: str) -> dict[str, str]:
     """The LUNs in a directory, each with the device behind it. Raises OSError."""
     devices = {}
     for number in files.directories(listing):
@@ -175,12 +175,12 @@ def lun_devices(files: Files, listing: str) -> dict[str, str]:
     return devices
 
 
-def links_and_directories(files: Files, listing: str) -> list[str]:
+def links_and_directories(files: Reader, listing: str) -> list[str]:
     """The names of what is no file. Raises OSError."""
     return [name for name, kind in files.entries(listing).items() if kind != stat.S_IFREG]
 
 
-def take_sessions(files: Files, target: Item) -> None:
+def take_sessions(files: Reader, target: Item) -> None:
     """Where sessions are made by commands, their names are part of the configuration."""
     if SESSION_NAME in target.parameters:
         names = list(files.entries(f"{target.path}/sessions"))
