@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from scstfs.admin import syntax
@@ -184,18 +184,21 @@ class _Writer:
         parts = [self.leaf(root, "") + "\n"]
         parts += [self.handler(handler) for handler in self.items(root, HANDLER)]
         parts += [self.driver(driver) for driver in self.items(root, DRIVER)]
-        for alua in self.items(root, ALUA):
-            inside = self.leaf(alua, "\t")
-            parts.append(f"ALUA {{\n{inside}}}\n\n" if inside else "")
+        parts += [self.alua(alua) for alua in self.items(root, ALUA)]
         parts += [self.device_group(group) for group in self.items(root, DEVICE_GROUP)]
         return "".join(parts)
 
+    def alua(self, alua: Item) -> str:
+        inside = self.leaf(alua, "\t")
+        return f"ALUA {{\n{inside}}}\n\n" if inside else ""
+
+    def device(self, device: Item) -> str:
+        inside = _ends_once(self.spaced(device, "\t\t"))
+        head = f"\tDEVICE {self._name(device.name)}"
+        return f"{head} {{\n{inside}\t}}\n\n" if inside else f"{head}\n"
+
     def handler(self, handler: Item) -> str:
-        devices = ""
-        for device in self.items(handler, DEVICE):
-            inside = _ends_once(self.spaced(device, "\t\t"))
-            devices += f"\tDEVICE {self._name(device.name)}"
-            devices += f" {{\n{inside}\t}}\n\n" if inside else "\n"
+        devices = "".join(self.device(device) for device in self.items(handler, DEVICE))
         others = self.others(handler, "\t")
         inside = self.settings(handler, "\t") + _ends_once(devices)
         inside += f"\t{NO_KEYS}\n{others}" if others else ""
@@ -245,12 +248,14 @@ class _Writer:
 
     def target_group(self, group: Item) -> str:
         inside = self.spaced(group, "\t\t")
-        for target in self.items(group, GROUP_TARGET):
-            attributes = self.leaf(target, "\t\t\t")
-            inside += f"\t\tTARGET {self._name(target.name)}"
-            inside += f" {{\n{attributes}\t\t}}\n" if attributes else "\n"
+        inside += "".join(self.group_target(each) for each in self.items(group, GROUP_TARGET))
         head = f"\tTARGET_GROUP {self._name(group.name)}"
         return f"{head} {{\n{_one_line_less(inside)}\t}}\n\n" if inside else f"{head}\n"
+
+    def group_target(self, target: Item) -> str:
+        inside = self.leaf(target, "\t\t\t")
+        head = f"\t\tTARGET {self._name(target.name)}"
+        return f"{head} {{\n{inside}\t\t}}\n" if inside else f"{head}\n"
 
 
 def _number(name: str) -> int:
@@ -266,6 +271,31 @@ def _ends_once(text: str) -> str:
 def _one_line_less(text: str) -> str:
     """Without one empty line at the end."""
     return text[:-1] if text.endswith("\n\n") else text
+
+
+def render_item(item: Item) -> str:
+    """The text of one item, as it stands in a file."""
+    writer = _Writer(complete=True, no_keys=False)
+    renders: Mapping[Kind, Callable[[Item], str]] = {
+        HANDLER: writer.handler,
+        DEVICE: writer.device,
+        DRIVER: writer.driver,
+        TARGET: writer.target,
+        LUN: lambda lun: writer.lun(lun, "\t" * (3 if in_group(lun) else 2), ""),
+        GROUP: writer.group,
+        INITIATOR: lambda initiator: f"\t\t\tINITIATOR {syntax.quote(initiator.name)}\n",
+        ALUA: writer.alua,
+        DEVICE_GROUP: writer.device_group,
+        GROUP_DEVICE: lambda device: f"\tDEVICE {syntax.quote(device.name)}\n",
+        TARGET_GROUP: writer.target_group,
+        GROUP_TARGET: writer.group_target,
+    }
+    return renders[item.kind](item).rstrip("\n") + "\n"
+
+
+def in_group(lun: Item) -> bool:
+    """A LUN of a group, not of a target."""
+    return lun.parent is not None and lun.parent.kind is GROUP
 
 
 def render(configuration: Item, *, complete: bool = True, no_keys: bool = False) -> str:

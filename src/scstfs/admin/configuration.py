@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from scstfs.admin.attributes import Attribute, Attributes
 from scstfs.admin.kinds import (
     DEVICE,
+    DRIVER,
     ENABLED,
     HANDLER,
     HARDWARE,
     LUN,
     ROOT,
+    TARGET,
     Kind,
 )
 
@@ -153,6 +155,18 @@ def _is_worth_telling(name: str, attribute: Attribute, parameters: tuple[str, ..
 def empty() -> Item:
     """A configuration that holds nothing."""
     return Item(ROOT)
+
+
+def without_internal(configuration: Item) -> Item:
+    """Take out what drivers look after themselves (`Item.is_internal`); returns the same item."""
+    for driver in configuration.of(DRIVER).values():
+        targets = driver.of(TARGET)
+        for name, target in list(targets.items()):
+            if target.is_internal:
+                target.items.pop(LUN, None)
+                if not target.settings and not any(target.items.values()):
+                    del targets[name]
+    return configuration
 
 
 def devices(configuration: Item) -> dict[str, Item]:

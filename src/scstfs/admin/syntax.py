@@ -49,12 +49,14 @@ class Statement(NamedTuple):
         words: one to three.
         line, column: of the first word, both counted from 1.
         block: the statements in braces; None where there are no braces.
+        end: line of the last word, or of the closing brace.
     """
 
     words: tuple[str, ...]
     line: int
     column: int
     block: tuple[Statement, ...] | None = None
+    end: int = 0
 
 
 class Problem(NamedTuple):
@@ -139,22 +141,23 @@ class _Parser:
     def _complain(self, token: _Token, message: str) -> None:
         self.problems.append(Problem(token.line, token.column, message))
 
-    def _add(self, words: list[_Token], block: tuple[Statement, ...] | None) -> None:
+    def _add(self, words: list[_Token], block: tuple[Statement, ...] | None, end: int = 0) -> None:
         if len(words) > MOST_WORDS:
             self._complain(words[MOST_WORDS], "too many words; quote a value that has blanks")
         first = words[0]
         kept = tuple(word.text for word in words[:MOST_WORDS])
-        self._blocks[-1].statements.append(Statement(kept, first.line, first.column, block))
+        statement = Statement(kept, first.line, first.column, block, end or first.line)
+        self._blocks[-1].statements.append(statement)
 
     def _end_line(self) -> None:
         if self._words:
             self._add(self._words, None)
             self._words = []
 
-    def _end_block(self) -> None:
+    def _end_block(self, end: int = 0) -> None:
         block = self._blocks.pop()
         if block.words:
-            self._add(block.words, tuple(block.statements))
+            self._add(block.words, tuple(block.statements), end)
         elif block.opened is not None:
             self._complain(block.opened, "block belongs to nothing; its name goes on the same line")
 
@@ -163,7 +166,7 @@ class _Parser:
         if len(self._blocks) == 1:
             self._complain(token, "closing brace too many; all that follows is ignored")
             return False
-        self._end_block()
+        self._end_block(token.line)
         return True
 
 
