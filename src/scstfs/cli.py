@@ -1,4 +1,7 @@
-"""The command line: `scstfs mount`, `scstfs umount`, `scstfs --version`."""
+"""The command line: `scstfs mount`, `scstfs umount`, `scstfs --version`, and what `admin` adds.
+
+The daemon is imported when it is started: the other commands must not wait for that.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,27 @@ import argparse
 import logging
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from scstfs import __version__, daemon, mountpoint, system
+from scstfs import __version__, system
 from scstfs import log as logs
-from scstfs.daemon import Config
+from scstfs.admin import cli as admin
+from scstfs.admin.mistakes import Kind, Mistake
 from scstfs.errors import ExitStatus, UsageError
+from scstfs.options import Config
 from scstfs.portals import Portal
 
 log: Final = logging.getLogger(__name__)
 
 _PROGRAM: Final = "scstfs"
 _DEFAULTS: Final = Config()
+_STATUS: Final[Mapping[Kind, ExitStatus]] = {
+    Kind.USAGE: ExitStatus.USAGE,
+    Kind.CONFIG: ExitStatus.CONFIG,
+    Kind.NO_TREE: ExitStatus.NO_TREE,
+}
 
 
 def exit_status_help() -> str:
@@ -118,10 +128,13 @@ def parser() -> argparse.ArgumentParser:
     )
     mount.set_defaults(run=_mount)
     umount.set_defaults(run=_umount)
+    admin.add_commands(commands)
     return top
 
 
 def _mount(arguments: argparse.Namespace, output: logs.Log) -> None:
+    from scstfs import daemon
+
     config = Config(
         mountpoint=arguments.mountpoint,
         state_dir=Path(arguments.state_dir),
@@ -132,6 +145,8 @@ def _mount(arguments: argparse.Namespace, output: logs.Log) -> None:
 
 
 def _umount(arguments: argparse.Namespace, output: logs.Log) -> None:
+    from scstfs import mountpoint
+
     if not mountpoint.clean(arguments.mountpoint):
         output.announce(f"nothing to clean up at {arguments.mountpoint}")
 
@@ -150,6 +165,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser().parse_args(argv)
     except UsageError as error:
         return _complain(error)
+    if "client" in arguments:
+        return _client(arguments)
     output = logs.setup(logs.LEVELS[arguments.log_level])
     try:
         arguments.run(arguments, output)
@@ -161,6 +178,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         output.close()
         return ExitStatus.BUG
     output.close()
+    return ExitStatus.OK
+
+
+def _client(arguments: argparse.Namespace) -> ExitStatus:
+    """Run a command that only looks at the tree or writes to it."""
+    try:
+        arguments.client(arguments)
+        sys.stdout.flush()
+    except Mistake as mistake:
+        for message in mistake.messages:
+            print(f"{_PROGRAM}: {message}", file=sys.stderr)
+        return _STATUS[mistake.kind]
+    except BrokenPipeError:  # whoever read the output has seen enough
+        system.discard_standard_output()
+    except KeyboardInterrupt:
+        return ExitStatus.INTERRUPTED
     return ExitStatus.OK
 
 

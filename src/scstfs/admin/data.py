@@ -43,7 +43,7 @@ _LISTED: Final = frozenset({INITIATOR, GROUP_DEVICE})
 
 
 def as_data(item: Item) -> dict[str, Any]:
-    """What an item holds. Values are strings, or lists of strings for instances of one attribute."""
+    """What an item holds. Values are strings, or lists for instances of one attribute."""
     found: dict[str, Any] = {}
     if item.kind is LUN:
         found["device"] = item.device
