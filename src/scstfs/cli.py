@@ -18,7 +18,7 @@ from scstfs import log as logs
 from scstfs.admin import cli as admin
 from scstfs.admin.mistakes import Kind, Mistake
 from scstfs.errors import ExitStatus, UsageError
-from scstfs.options import Config
+from scstfs.options import Config, Resume
 from scstfs.portals import Portal
 
 log: Final = logging.getLogger(__name__)
@@ -126,6 +126,21 @@ def parser() -> argparse.ArgumentParser:
         default=_DEFAULTS.pid_file,
         help="keep the daemon's process number here; '' for nowhere (default: %(default)s)",
     )
+    mount.add_argument(
+        "--config",
+        metavar="FILE",
+        type=_path,
+        help="apply this configuration before initiators are served; with a - in front of its "
+        "name the file may be missing",
+    )
+    mount.add_argument(
+        "--resume",
+        choices=tuple(Resume),
+        type=Resume,
+        default=_DEFAULTS.resume,
+        help="go on with what ran before: after a crash (auto), also after a clean end (always), "
+        "or never; FILE is not looked at then (default: %(default)s)",
+    )
     mount.set_defaults(run=_mount)
     umount.set_defaults(run=_umount)
     admin.add_commands(commands)
@@ -140,6 +155,8 @@ def _mount(arguments: argparse.Namespace, output: logs.Log) -> None:
         state_dir=Path(arguments.state_dir),
         portals=tuple(arguments.portals),
         pid_file=arguments.pid_file,
+        config=arguments.config,
+        resume=arguments.resume,
     )
     daemon.run(config, output.announce)
 
@@ -198,5 +215,6 @@ def _client(arguments: argparse.Namespace) -> ExitStatus:
 
 
 def _complain(error: UsageError) -> ExitStatus:
-    print(f"{_PROGRAM}: {error.message}", file=sys.stderr)
+    for line in error.message.splitlines():
+        print(f"{_PROGRAM}: {line}", file=sys.stderr)
     return error.status

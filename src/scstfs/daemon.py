@@ -185,4 +185,4 @@ async def _close_sessions(service: Service, watch: SignalWatch) -> None:
 
 def build_service(config: Config) -> contextlib.AbstractAsyncContextManager[Service]:
     """Put the target together; leaving the context releases what it holds."""
-    return target_service(config.state_dir)
+    return target_service(config)

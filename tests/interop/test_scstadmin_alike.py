@@ -39,8 +39,7 @@ class Side:
         self.admin = admin
         self.directory = directory
         for number in (1, 2, 3):
-            with (directory / f"d{number}").open("wb") as file:
-                file.truncate(MIB)
+            (directory / f"d{number}").write_bytes(bytes(MIB))
         for file in DATA.glob("*.conf"):
             text = file.read_text().replace("@/", f"{directory}/")
             (directory / file.name).write_text(text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from scstfs.admin import attributes
@@ -65,19 +65,21 @@ class _Walk:
         except OSError:
             return ()
 
-    def root(self) -> Item:
+    def root(self) -> Iterator[Item | None]:
+        """The configuration; before it nothing, again and again, so that others can go on."""
         root = empty()
         self.take(root)
         for name in self.files.directories("handlers"):
-            self.handler(root.add(HANDLER, name))
+            yield from self.handler(root.add(HANDLER, name))
         for name in self.files.directories("targets"):
-            self.driver(root.add(DRIVER, name))
+            yield from self.driver(root.add(DRIVER, name))
         self.take(root.add(ALUA, ""))
         for name in self.files.directories("device_groups"):
             self.device_group(root.add(DEVICE_GROUP, name))
-        return root
+            yield None
+        yield root
 
-    def handler(self, handler: Item) -> None:
+    def handler(self, handler: Item) -> Iterator[None]:
         mgmt = f"{handler.path}/mgmt"
         handler.makes = self.said(attributes.parameters, mgmt)
         handler.dynamic = self.said(attributes.handler_attributes, mgmt)
@@ -90,8 +92,9 @@ class _Walk:
                 device = handler.add(DEVICE, name)
                 device.parameters, device.dynamic = handler.makes, handler.gives
                 self.take(device)
+                yield None
 
-    def driver(self, driver: Item) -> None:
+    def driver(self, driver: Item) -> Iterator[None]:
         mgmt = f"{driver.path}/mgmt"
         driver.makes = self.said(attributes.parameters, mgmt)
         driver.dynamic = self.said(attributes.driver_attributes, mgmt)
@@ -104,6 +107,7 @@ class _Walk:
                 target.parameters, target.dynamic = driver.makes, driver.gives
                 target.hardware = driver.hardware
                 self.target(target)
+                yield None
 
     def target(self, target: Item) -> None:
         self.take(target)
@@ -151,12 +155,21 @@ def walk(files: Reader, *, every_attribute: bool = False) -> Item:
 
     Raises OSError when there is no tree.
     """
-    return _Walk(files, _Reads.ALL if every_attribute else _Reads.SAVED).root()
+    return _end(_Walk(files, _Reads.ALL if every_attribute else _Reads.SAVED).root())
+
+
+def gradually(files: Reader) -> Iterator[Item | None]:
+    """The same walk in small pieces: gives None after each, and the configuration at the end."""
+    return _Walk(files, _Reads.SAVED).root()
+
+
+def _end(walk: Iterator[Item | None]) -> Item:
+    return next(item for item in walk if item is not None)
 
 
 def structure(files: Reader) -> Item:
     """What there is, without attributes. Raises OSError when there is no tree."""
-    return _Walk(files, _Reads.NONE).root()
+    return _end(_Walk(files, _Reads.NONE).root())
 
 
 def initiators(files: Reader, group: str) -> list[str]:
