@@ -96,13 +96,13 @@ async def _configure(service: TargetService, config: Config) -> Keeper:
         config.resume is Resume.AUTO and running.is_unclean
     )
     try:
-        kept = running.load() if resumes else None
-        if kept is not None:
-            await resume(service.tree, kept)
+        made = running.load() if resumes else None
+        if made is not None:
+            await resume(service.tree, made)
         elif config.config is not None:
-            await load(service.tree, bare, config.config)
+            made = await load(service.tree, bare, config.config)
         keeper = Keeper(service.tree, bare, running)
-        await keeper.start()
+        await keeper.start(made or [])
     except OSError as error:
         raise _unusable(config.state_dir, error) from error
     except DamagedCommands as error:

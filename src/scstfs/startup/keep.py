@@ -52,9 +52,9 @@ class Keeper:
         """A command cannot be repeated as it was: the file has to be made anew."""
         self._failed = False
 
-    async def start(self) -> None:
-        """Begin with what the tree is now. Raises OSError."""
-        await self._replace(commands(self._bare, trees.walk(NodeFiles(self._tree))))
+    async def start(self, made: list[Command]) -> None:
+        """Begin with the commands that lead to what the tree is now. Raises OSError."""
+        await self._replace(made)
         self._tree.written = self.written
 
     async def stop(self) -> None:
@@ -70,9 +70,8 @@ class Keeper:
         """A command was executed; returns when it is kept."""
         if not _configures(node):
             return
-        parent = node.parent
-        if parent is not None and not parent.dirtype.is_fixed(node.name):
-            # The number in the name of an instance is another one when it is made again.
+        if node.attr.numbered:
+            # The number may be another one when the object is made again.
             self._stale = True
         self._waiting.append((node.path, decode(data[:PAGE_SIZE])))
         self._count += 1

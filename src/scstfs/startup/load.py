@@ -14,7 +14,7 @@ from scstfs.admin.describe import describe, refusal
 from scstfs.admin.kinds import DEVICE, GROUP_DEVICE, LUN
 from scstfs.admin.mistakes import at
 from scstfs.admin.plan import Impossible, plan
-from scstfs.admin.steps import Step, Write
+from scstfs.admin.steps import Plan, Step, Write
 from scstfs.errors import ExitStatus, UsageError, reason
 from scstfs.persist.running import Command
 from scstfs.startup.nodes import NodeFiles, write
@@ -33,14 +33,15 @@ def look(tree: Tree) -> Item:
 
 def commands(bare: Item, configuration: Item) -> list[Command]:
     """The commands that lead to a configuration from *bare*, a tree without any."""
-    return [
-        (step.action.path, step.action.data)
-        for step in plan(bare, configuration).steps
-        if isinstance(step.action, Write)
-    ]
+    return _commands(plan(bare, configuration))
 
 
-async def load(tree: Tree, bare: Item, name: str) -> None:
+def _commands(made: Plan) -> list[Command]:
+    actions = (step.action for step in made.steps)
+    return [(action.path, action.data) for action in actions if isinstance(action, Write)]
+
+
+async def load(tree: Tree, bare: Item, name: str) -> list[Command]:
     """Apply a configuration file to a tree without any configuration.
 
     Args:
@@ -48,7 +49,8 @@ async def load(tree: Tree, bare: Item, name: str) -> None:
         bare: what `look` says of it.
         name: of the file; with `OPTIONAL` in front it may be missing.
 
-    Raises UsageError with a line for each mistake; the tree must not be used then.
+    Returns the commands that this took. Raises UsageError with a line for each mistake; the tree
+    must not be used then.
     """
     path = name.removeprefix(OPTIONAL)
     try:
@@ -56,7 +58,7 @@ async def load(tree: Tree, bare: Item, name: str) -> None:
     except FileNotFoundError as error:
         if path != name:
             log.info("there is no %s: starting without a configuration", path)
-            return
+            return []
         raise _mistakes([f"{path}: {reason(error)}"]) from error
     except OSError as error:
         raise _mistakes([f"{path}: {reason(error)}"]) from error
@@ -77,6 +79,7 @@ async def load(tree: Tree, bare: Item, name: str) -> None:
     if refused:
         raise _mistakes(refused)
     log.info("%s is loaded", path)
+    return _commands(made)
 
 
 async def resume(tree: Tree, kept: Iterable[Command]) -> None:
