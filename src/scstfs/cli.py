@@ -1,4 +1,7 @@
-"""The command line: `scstfs mount`, `scstfs umount`, `scstfs why`, `scstfs --version`."""
+"""The command line: `scstfs mount`, `umount`, `why`, `--version`, and what `admin` adds.
+
+The daemon is imported when it is started: the other commands must not wait for that.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,16 @@ import logging
 import os
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from scstfs import __version__, background, daemon, mountpoint, system
+from scstfs import __version__, background, system
 from scstfs import log as logs
-from scstfs.daemon import Config
+from scstfs.admin import cli as admin
+from scstfs.admin.mistakes import Kind, Mistake
 from scstfs.errors import ExitStatus, UsageError, reason
+from scstfs.options import Config, Resume
 from scstfs.portals import Portal
 from scstfs.sysfs.refusals import XATTR
 
@@ -23,6 +28,11 @@ log: Final = logging.getLogger(__name__)
 
 _PROGRAM: Final = "scstfs"
 _DEFAULTS: Final = Config()
+_STATUS: Final[Mapping[Kind, ExitStatus]] = {
+    Kind.USAGE: ExitStatus.USAGE,
+    Kind.CONFIG: ExitStatus.CONFIG,
+    Kind.NO_TREE: ExitStatus.NO_TREE,
+}
 
 
 def exit_status_help() -> str:
@@ -124,6 +134,21 @@ def parser() -> argparse.ArgumentParser:
         default=_DEFAULTS.pid_file,
         help="keep the daemon's process number here; '' for nowhere (default: %(default)s)",
     )
+    mount.add_argument(
+        "--config",
+        metavar="FILE",
+        type=_path,
+        help="apply this configuration before initiators are served; with a - in front of its "
+        "name the file may be missing",
+    )
+    mount.add_argument(
+        "--resume",
+        choices=tuple(Resume),
+        type=Resume,
+        default=_DEFAULTS.resume,
+        help="go on with what ran before: after a crash (auto), also after a clean end (always), "
+        "or never; FILE is not looked at then (default: %(default)s)",
+    )
     why = commands.add_parser(
         "why",
         help="tell why a command was refused",
@@ -134,17 +159,22 @@ def parser() -> argparse.ArgumentParser:
     why.set_defaults(run=_why, background=False, log_level="info")
     mount.set_defaults(run=_mount)
     umount.set_defaults(run=_umount, background=False)
+    admin.add_commands(commands)
     return top
 
 
 def _mount(
     arguments: argparse.Namespace, output: logs.Log, waiting: background.Background | None
 ) -> None:
+    from scstfs import daemon
+
     config = Config(
         mountpoint=arguments.mountpoint,
         state_dir=Path(arguments.state_dir),
         portals=tuple(arguments.portals),
         pid_file=arguments.pid_file,
+        config=arguments.config,
+        resume=arguments.resume,
     )
 
     def announce(text: str) -> None:
@@ -158,6 +188,8 @@ def _mount(
 def _umount(
     arguments: argparse.Namespace, output: logs.Log, _waiting: background.Background | None
 ) -> None:
+    from scstfs import mountpoint
+
     if not mountpoint.clean(arguments.mountpoint):
         output.announce(f"nothing to clean up at {arguments.mountpoint}")
 
@@ -189,6 +221,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser().parse_args(argv)
     except UsageError as error:
         return _complain(error)
+    if "client" in arguments:
+        return _client(arguments)
     waiting = background.detach() if arguments.background else None
     setup = logs.setup if waiting is None else logs.setup_for_background
     output = setup(logs.LEVELS[arguments.log_level])
@@ -205,6 +239,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return ExitStatus.OK
 
 
+def _client(arguments: argparse.Namespace) -> ExitStatus:
+    """Run a command that only looks at the tree or writes to it."""
+    try:
+        arguments.client(arguments)
+        sys.stdout.flush()
+    except Mistake as mistake:
+        for message in mistake.messages:
+            print(f"{_PROGRAM}: {message}", file=sys.stderr)
+        return _STATUS[mistake.kind]
+    except BrokenPipeError:  # whoever read the output has seen enough
+        system.discard_standard_output()
+    except KeyboardInterrupt:
+        return ExitStatus.INTERRUPTED
+    return ExitStatus.OK
+
+
 def _complain(error: UsageError) -> ExitStatus:
-    print(f"{_PROGRAM}: {error.message}", file=sys.stderr)
+    for line in error.message.splitlines():
+        print(f"{_PROGRAM}: {line}", file=sys.stderr)
     return error.status

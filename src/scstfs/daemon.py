@@ -13,8 +13,6 @@ import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence, Set
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol, TypeAlias, TypeVarTuple, Unpack
 
 import pyfuse3
@@ -24,7 +22,7 @@ from scstfs import mountpoint, portals, system
 from scstfs.errors import ExitStatus, UsageError
 from scstfs.mountpoint import MountPoint
 from scstfs.notify import Notifier
-from scstfs.portals import Portal
+from scstfs.options import Config
 from scstfs.service import target_service
 from scstfs.signals import SignalWatch
 
@@ -35,18 +33,6 @@ STOP_SECONDS: Final = 4.5
 
 # Of these, so many may pass with initiators that do not let go of their sessions.
 _CLOSE_SECONDS: Final = 3.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """What the command line says."""
-
-    mountpoint: str = "/sys/kernel/scst_tgt"
-    state_dir: Path = Path("/var/lib/scst")
-    portals: tuple[Portal, ...] = ()
-    """Where to listen; nothing stands for all addresses."""
-    pid_file: Path | None = Path("/run/iscsi-scstd.pid")
-    """That of SCST's iSCSI daemon, for scripts that signal it; None for no file."""
 
 
 class Service(Protocol):
@@ -200,4 +186,4 @@ async def _close_sessions(service: Service, watch: SignalWatch) -> None:
 
 def build_service(config: Config) -> contextlib.AbstractAsyncContextManager[Service]:
     """Put the target together; leaving the context releases what it holds."""
-    return target_service(config.state_dir)
+    return target_service(config)

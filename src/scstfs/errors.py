@@ -33,6 +33,10 @@ class ExitStatus(enum.IntEnum):
     MOUNTPOINT = 8, "the mount point is not a usable directory"
     STATE_DIR = 9, "the state directory is not writable, or in use by another scstfs"
     PID_FILE = 10, "the pid file cannot be written, or belongs to a running daemon"
+    CONFIG = 11, "a configuration is wrong or was refused; nothing was changed"
+    NO_TREE = 12, "no SCST runs where it was looked for"
+    RESUME = 13, "what ran before cannot be resumed, for instance because a disk is missing"
+    INTERRUPTED = 130, "interrupted; what was begun is undone"
 
 
 class UsageError(Exception):

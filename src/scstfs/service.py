@@ -27,7 +27,11 @@ from scstfs.handlers.kinds import vdisk_handlers
 from scstfs.handlers.passthrough import ScsiBus, pass_through_handlers
 from scstfs.handlers.uevents import watch_scsi_devices
 from scstfs.layout import LAYOUT
+from scstfs.options import Config, Resume
+from scstfs.persist.running import DamagedCommands, RunningFile
 from scstfs.persist.state import StateDirectory
+from scstfs.startup.keep import Keeper
+from scstfs.startup.load import load, look, resume
 
 log: Final = logging.getLogger(__name__)
 
@@ -78,21 +82,50 @@ class TargetService:
         self.server.resume_logins()
 
 
-@contextlib.asynccontextmanager
-async def target_service(state_dir: Path) -> AsyncIterator[TargetService]:
-    """A service whose reservations and mode pages are kept below ``state_dir``.
+def _unusable(state_dir: Path, error: OSError) -> UsageError:
+    where = error.filename or state_dir
+    message = f"cannot use the state directory {state_dir}: {where}: {reason(error)}"
+    return UsageError(ExitStatus.STATE_DIR, message)
 
-    Raises UsageError where that can not be used.
+
+async def _configure(service: TargetService, config: Config) -> Keeper:
+    """Bring the tree to what ran before, or to a file, and keep it from then on."""
+    bare = look(service.tree)
+    running = RunningFile(config.state_dir)
+    resumes = config.resume is Resume.ALWAYS or (
+        config.resume is Resume.AUTO and running.is_unclean
+    )
+    try:
+        made = running.load() if resumes else None
+        if made is not None:
+            await resume(service.tree, made)
+        elif config.config is not None:
+            made = await load(service.tree, bare, config.config)
+        keeper = Keeper(service.tree, bare, running)
+        await keeper.start(made or [])
+    except OSError as error:
+        raise _unusable(config.state_dir, error) from error
+    except DamagedCommands as error:
+        message = f"{error}; see --resume never"
+        raise UsageError(ExitStatus.RESUME, message) from error
+    return keeper
+
+
+@contextlib.asynccontextmanager
+async def target_service(config: Config) -> AsyncIterator[TargetService]:
+    """A service that is configured, and whose state is kept below ``config.state_dir``.
+
+    Raises UsageError where that cannot be used, or the configuration cannot be loaded.
     """
-    state = StateDirectory(state_dir)
+    state = StateDirectory(config.state_dir)
     try:
         state.prepare()
     except OSError as error:
-        where = error.filename or state_dir
-        message = f"cannot use the state directory {state_dir}: {where}: {reason(error)}"
-        raise UsageError(ExitStatus.STATE_DIR, message) from error
+        raise _unusable(config.state_dir, error) from error
     async with trio.open_nursery() as nursery:
         service = TargetService(Scst(TrioRuntime(nursery), state, execute.start))
         await service.scsi_bus.rescan()
+        keeper = await _configure(service, config)
         yield service
+        await keeper.stop()
         nursery.cancel_scope.cancel()

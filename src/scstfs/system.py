@@ -40,6 +40,13 @@ def open_standard_streams() -> None:
         sys.stderr = os.fdopen(_STDERR, "w", closefd=False)
 
 
+def discard_standard_output() -> None:
+    """Let nothing more go to standard output, not even what is still buffered at the end."""
+    fd = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(fd, _STDOUT)
+    os.close(fd)
+
+
 def check_privileges() -> None:
     """Refuse to go on where mounting cannot work.
 

@@ -36,7 +36,7 @@ _CONFIGURATION = (
 
 
 def start(directory: Path) -> Mounted:
-    """A daemon with a disk that can hold reservations, and nothing in it."""
+    """A daemon with a disk that can hold reservations; after a kill with that which it had."""
     mountpoint = directory / "scst_tgt"
     mountpoint.mkdir(exist_ok=True)
     places = {
@@ -47,8 +47,9 @@ def start(directory: Path) -> Mounted:
     options = [f"--{option}={path}" for option, path in places.items()]
     argv = (sys.executable, "-m", "scstfs", "mount", "--portal", "127.0.0.1:0", *options)
     running = Mounted(argv, mountpoint, ready=": ready: ")
-    for name, text in _CONFIGURATION:
-        running.write(name, text)
+    if not (running.path / _DIRECTORY).exists():
+        for name, text in _CONFIGURATION:
+            running.write(name, text)
     return running
 
 

@@ -19,7 +19,7 @@ import pyfuse3
 import trio
 
 from scstfs import cli, daemon
-from scstfs.daemon import Config
+from scstfs.options import Config
 
 log = logging.getLogger("scstfs.toy")
 

@@ -1,7 +1,8 @@
 """SCST's own management program, scstadmin, on the mount: unmodified, from a copy of its sources.
 
 The environment variable SCSTADMIN names the copy: SCST's sources or what is in their directory
-``scstadmin/scstadmin.sysfs``. Without it the tests are skipped.
+``scstadmin/scstadmin.sysfs``. Without it the tests are skipped. Ours can take its place, in front
+of SCST's tests, too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Final
 import pytest
 
 from tests.interop.storage import SCST_TGT, Storage, storage
+from tests.support.mounted import REPOSITORY
 from tests.support.needs import lacking, need_programs
 
 _SECONDS: Final = 280
@@ -39,6 +41,17 @@ for number, place in enumerate(places):
 """
 _PLACES: Final = ("/dev", "/tmp", "/var/lib")
 
+PERL: Final = "perl"
+OURS: Final = "ours"
+PROGRAMS: Final = (PERL, OURS)
+
+_OURS: Final = f"""#!{sys.executable}
+import sys
+sys.path.insert(0, {str(REPOSITORY / "src")!r})
+from scstfs.admin.scstadmin.program import main
+sys.exit(main())
+"""
+
 _CHECK: Final = re.compile(r"^(not )?ok (\d+)", re.MULTILINE)
 _PLAN: Final = re.compile(r"^1\.\.(\d+)$", re.MULTILINE)
 
@@ -55,19 +68,25 @@ def sources() -> Path:
 
 
 class Scstadmin:
-    """scstadmin beside a daemon of its own."""
+    """scstadmin beside a daemon of its own; SCST's program or ours."""
 
-    def __init__(self, served: Storage, directory: Path) -> None:
+    def __init__(self, served: Storage, directory: Path, program: str) -> None:
         self.served = served
         self._sources = directory / "scstadmin.sysfs"
+        self._program = self._sources / "scstadmin"
+        self._theirs = self._program.rename(self._sources / "theirs")
+        self._program.write_text(_OURS)
+        self._program.chmod(0o755)
+        if program == PERL:
+            self._theirs = self._theirs.rename(self._program)
         self._library = self._sources / "scst-1.0.0" / "lib"
         # Its tests are written for GNU awk, and Debian's awk is another one.
         self._programs = directory / "bin"
         self._programs.mkdir()
         (self._programs / "awk").symlink_to(shutil.which("gawk") or "")
 
-    def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        """Run a program where the tree is mounted."""
+    def run(self, *argv: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a program where the tree is mounted; it reads *answer*."""
         environment = {
             **os.environ,
             "LC_ALL": "C",
@@ -76,17 +95,26 @@ class Scstadmin:
         }
         return subprocess.run(
             self.served.running.argv_inside(*argv),
-            stdin=subprocess.DEVNULL,
+            input=answer,
             capture_output=True,
             text=True,
+            errors="surrogateescape",
             env=environment,
             timeout=_SECONDS,
             check=False,
         )
 
+    def theirs(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """Run SCST's program, even where ours is in its place."""
+        return self.run("perl", str(self._theirs), *options)
+
+    def ask(self, *options: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+        """Run scstadmin."""
+        return self.run(str(self._program), *options, answer=answer)
+
     def __call__(self, *options: str) -> str:
         """Run scstadmin, which must succeed; return what it printed."""
-        done = self.run("perl", str(self._sources / "scstadmin"), "-noprompt", *options)
+        done = self.ask("-noprompt", *options)
         assert done.returncode == 0, f"{options}\n{done.stdout}{done.stderr}"
         return done.stdout
 
@@ -105,7 +133,7 @@ class Scstadmin:
 
 
 @contextmanager
-def scstadmin(directory: Path) -> Iterator[Scstadmin]:
+def scstadmin(directory: Path, program: str = PERL) -> Iterator[Scstadmin]:
     """A daemon on the usual mount point, and scstadmin beside it."""
     original = sources()
     need_programs("perl", "gawk", "diff", "nsenter")
@@ -113,5 +141,5 @@ def scstadmin(directory: Path) -> Iterator[Scstadmin]:
     with storage(directory, mountpoint=SCST_TGT) as served:
         argv = [sys.executable, "-c", _PRIVATE]
         argv += [str(directory / "state"), str(directory / "places"), *_PLACES]
-        subprocess.run(served.running.argv_inside(*argv), check=True, cwd=Path(__file__).parents[2])
-        yield Scstadmin(served, directory)
+        subprocess.run(served.running.argv_inside(*argv), check=True, cwd=REPOSITORY)
+        yield Scstadmin(served, directory, program)

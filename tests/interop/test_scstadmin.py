@@ -1,4 +1,4 @@
-"""scstadmin does with this tree what it does with the kernel's."""
+"""scstadmin does with this tree what it does with the kernel's: SCST's program, and ours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from tests.interop.scstadmin import Scstadmin, scstadmin
+from tests.interop.scstadmin import PROGRAMS, Scstadmin, scstadmin
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -38,9 +38,9 @@ SUITE: Final = {
 """Its own tests: how many checks each has, and those that fail with the reason."""
 
 
-@pytest.fixture
-def admin(tmp_path: Path) -> Iterator[Scstadmin]:
-    with scstadmin(tmp_path) as admin:
+@pytest.fixture(params=PROGRAMS)
+def admin(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scstadmin]:
+    with scstadmin(tmp_path, request.param) as admin:
         yield admin
 
 

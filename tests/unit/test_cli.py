@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from scstfs import __version__, cli, daemon, mountpoint
-from scstfs.daemon import Announce, Config
+from scstfs.daemon import Announce
 from scstfs.errors import ExitStatus, UsageError
+from scstfs.options import Config
 from scstfs.portals import Portal
 
 README = Path(__file__).parents[2] / "README.md"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from scstfs import cli
-from scstfs.daemon import Config
 from scstfs.errors import ExitStatus
+from scstfs.options import Config
 
 UNIT = Path(__file__).parents[2] / "contrib" / "systemd" / "scst.service"
 

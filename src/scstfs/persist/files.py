@@ -34,8 +34,8 @@ def read(path: Path, limit: int) -> bytes | None:
     return b"".join(parts)
 
 
-def write(path: Path, data: bytes) -> None:
-    """Make ``data`` the contents of ``path``, durably.
+def write(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Make ``data`` the contents of ``path``, durably; ``mode`` are the permissions of the file.
 
     When this raises OSError the file is the old one, but for one case: it could be put in place
     and then not be made certain that it stays.
@@ -43,7 +43,7 @@ def write(path: Path, data: bytes) -> None:
     path = _place(path)
     new = path.with_name(path.name + ".new")
     try:
-        _fill(new, data)
+        _fill(new, data, mode)
         os.replace(new, path)
     except OSError:
         with contextlib.suppress(OSError):
@@ -100,8 +100,8 @@ def overwrite(fd: int, data: bytes) -> None:
         offset += written
 
 
-def _fill(path: Path, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+def _fill(path: Path, data: bytes, mode: int) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         overwrite(fd, data)
         os.fsync(fd)

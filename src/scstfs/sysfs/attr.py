@@ -66,6 +66,7 @@ class Attr(Entry[T_contra], Generic[T_contra, V]):
         queued: the outcome of `store` goes to ``last_sysfs_mgmt_res``.
         visible: whether the object has this file at all.
         follows: what tells that `visible` may have changed; None where it never does.
+        numbered: of several such files of one object, which are called apart by a number.
         parameter: it can also be given to add_device or add_target.
         since: first SCST release that has it.
         reads, accepts, refuses, key_when, effect: prose for the documentation of the tree: what a
@@ -85,6 +86,7 @@ class Attr(Entry[T_contra], Generic[T_contra, V]):
     queued: bool = False
     visible: Callable[[T_contra], bool] = always
     follows: Callable[[T_contra], Observable] | None = None
+    numbered: bool = False
     parameter: bool = False
     since: str = "3.10"
     reads: str = ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import errno
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import nullcontext
 from typing import Any, Final, TypeVar, final
 
@@ -208,6 +208,8 @@ class Node:
                 outcome = store(self.obj, value)
                 if outcome is not None:
                     await outcome
+            if self.tree.written is not None:
+                await self.tree.written(self, page)
         return len(page)
 
     def _require_alive(self) -> None:
@@ -218,12 +220,14 @@ class Node:
 class Tree:
     """A root directory type applied to a root object."""
 
-    __slots__ = ("refusals", "result", "root")
+    __slots__ = ("refusals", "result", "root", "written")
 
     def __init__(self, dirtype: DirType[T], obj: T, result: ManagementResult | None = None) -> None:
         """*result* is where queued attributes leave their outcome; a new one by default."""
         self.result = ManagementResult() if result is None else result
         self.refusals = Refusals()
+        self.written: Callable[[Node, bytes], Awaitable[None]] | None = None
+        """Called after each write that took effect, before that is told to the writer."""
         self.root = Node(self, None, "", Found(dirtype, obj))
 
     def resolve(self, path: str) -> Node:

@@ -39,6 +39,7 @@ def _numbered(
         render=daemon_value,
         parse=bytes,
         store=_replace,
+        numbered=True,
         parameter=name != commands.ALLOWED_PORTAL,
         since="2.0",
         reads=reads,

@@ -1,0 +1,252 @@
+"""Executes a plan: all of it, or nothing.
+
+Each step that was done goes into a journal with what undoes it. When a step is refused the journal
+is undone in reverse. Some refusals only say that something must be out of the way first: then the
+plan is made again with what was learned (`plan.Options`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import time
+from collections.abc import Callable
+from typing import Final
+
+from scstfs.admin import tree
+from scstfs.admin.configuration import Item
+from scstfs.admin.describe import describe, refusal
+from scstfs.admin.files import Files
+from scstfs.admin.kinds import DEVICE, ENABLED, TARGET
+from scstfs.admin.plan import Options, plan
+from scstfs.admin.steps import Action, CloseSessions, Phase, Plan, Reset, Step, Verb, Write
+
+FORCE_CLOSE: Final = "force_close"
+
+CLOSE_SECONDS: Final = 30.0
+"""How long sessions may take to end that were told to."""
+
+_POLL_SECONDS: Final = 0.02
+_MOST_ATTEMPTS: Final = 30
+
+_IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.EBUSY, errno.EBADSLT, errno.ENOSPC})
+"""Refusals that may be because of something that is going to be removed."""
+
+Progress = Callable[[int, int, Step], None]
+"""Called before each step: how many were done, how many there are, the step."""
+
+
+class Refused(Exception):  # noqa: N818 - a decision of the tree
+    """A step was refused.
+
+    Attributes:
+        step: which.
+        error: why.
+    """
+
+    def __init__(self, step: Step, error: OSError) -> None:
+        super().__init__(f"{describe(step)}: {error.strerror}")
+        self.step = step
+        self.error = error
+
+
+class Failed(Exception):  # noqa: N818 - it tells about the configuration
+    """The configuration could not be applied, and the tree is what it was.
+
+    Attributes:
+        line: of the file, 0 when it is none of its lines.
+        message: what was refused and why.
+        left: what could not be undone; empty but for very bad luck.
+    """
+
+    def __init__(self, line: int, message: str, left: list[str]) -> None:
+        super().__init__(message)
+        self.line = line
+        self.message = message
+        self.left = left
+
+
+class NotReset(OSError):  # noqa: N818 - it tells about the attribute
+    """No value takes the mark of a key attribute away."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EINVAL, "its default is not known")
+
+
+class Executor:
+    """Does steps, and undoes them."""
+
+    def __init__(self, files: Files, progress: Progress | None = None) -> None:
+        self.files = files
+        self._progress = progress or (lambda *_: None)
+
+    def run(self, steps: list[Step]) -> list[str]:
+        """Do all steps. Raises Refused, when one is refused and all before it were undone.
+
+        Returns what could not be undone, with the exception's notes being the place for it then.
+        """
+        done: list[Step] = []
+        for number, step in enumerate(steps):
+            self._progress(number, len(steps), step)
+            try:
+                self.perform(step.action)
+            except OSError as error:
+                if not isinstance(step.action, Write):
+                    done.append(step)  # it may have been done in part
+                refused = Refused(step, error)
+                for left in self.undo(done):
+                    refused.add_note(left)
+                raise refused from error
+            except BaseException:
+                self.undo([*done, step])
+                raise
+            done.append(step)
+        return []
+
+    def undo(self, done: list[Step]) -> list[str]:
+        """Undo steps, the last one first; returns what that was refused."""
+        left = []
+        for step in reversed(done):
+            for action in step.undo:
+                try:
+                    self.perform(action)
+                except OSError as error:
+                    left.append(f"{describe(step)} could not be undone: {error.strerror}")
+        return left
+
+    def perform(self, action: Action) -> None:
+        """Do one action. Raises OSError."""
+        if isinstance(action, Write):
+            self.files.write(action.path, action.data)
+        elif isinstance(action, Reset):
+            self._reset(action)
+        else:
+            self._close_sessions(action)
+
+    def _reset(self, reset: Reset) -> None:
+        if any(self._takes_mark_away(reset.path, value) for value in reset.candidates):
+            return
+        if reset.scratch is None:
+            raise NotReset
+        add, directory, remove = reset.scratch
+        self.files.write(add.path, add.data)
+        try:
+            name = reset.path.rpartition("/")[2]
+            default = self.files.text(f"{directory}/{name}")
+        finally:
+            try:
+                self.files.write(remove.path, remove.data)
+            except OSError:  # nothing of this may stay
+                self.files.write(remove.path, remove.data)
+        # What is marked in a new object is so always, and there is nothing to take away.
+        if not default.key and not self._takes_mark_away(reset.path, default.value):
+            raise NotReset
+
+    def _takes_mark_away(self, path: str, value: str) -> bool:
+        try:
+            self.files.write(path, f"{value}\n")
+        except OSError:
+            return False
+        return not self.files.text(path).key
+
+    def _close_sessions(self, close: CloseSessions) -> None:
+        where = f"{close.target}/sessions"
+        deadline = time.monotonic() + CLOSE_SECONDS
+        while True:
+            self.files.forget(close.target)
+            try:
+                sessions = self.files.directories(where)
+            except FileNotFoundError:
+                return
+            if not sessions:
+                return
+            if time.monotonic() > deadline:
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+            for session in sessions:
+                try:
+                    self.files.write(f"{where}/{session}/{FORCE_CLOSE}", "1\n")
+                except OSError:
+                    continue  # it has none, or has just ended
+            time.sleep(_POLL_SECONDS)
+
+
+def learn(refused: Refused, options: Options, steps: list[Step]) -> Options | None:
+    """What to do otherwise because of a refusal; None when there is nothing."""
+    step, number = refused.step, refused.error.errno
+    item = step.item
+    changes = step.verb in (Verb.SET, Verb.RESET) and step.phase in (Phase.CHANGE, Phase.MARKS)
+    if changes and item.kind is DEVICE and item.path not in options.replace:
+        is_parameter = step.attribute in item.parameters
+        if is_parameter or step.verb is Verb.RESET or number == errno.EEXIST:
+            return dataclasses.replace(options, replace=options.replace | {item.path})
+    if changes and item.kind is TARGET and step.attribute != ENABLED:
+        live = item.live.get(ENABLED)
+        if live is not None and live.value != "0" and item.path not in options.disable:
+            return dataclasses.replace(options, disable=options.disable | {item.path})
+    removes = any(each.phase >= Phase.OLD_TARGETS and each.verb is Verb.REMOVE for each in steps)
+    if number in _IN_THE_WAY and removes and not options.removals_first:
+        return dataclasses.replace(options, removals_first=True)
+    return None
+
+
+def apply(current: Item, wanted: Item, files: Files, progress: Progress | None = None) -> Plan:
+    """Make the tree what is wanted, or leave it as it is.
+
+    Args:
+        current: the tree as it is.
+        wanted: as it shall be.
+        files: the tree.
+        progress: called before each step.
+
+    Returns the plan that was executed. Raises Failed; plan.Impossible.
+    """
+    options = Options()
+    executor = Executor(files, progress)
+    for _ in range(_MOST_ATTEMPTS):
+        made = plan(current, wanted, options)
+        try:
+            executor.run(made.steps)
+        except Refused as refused:
+            learned = learn(refused, options, made.steps)
+            left = list(getattr(refused, "__notes__", []))
+            left += _restore(executor, current)
+            if learned is None or left:
+                line, message = refusal(refused.step, refused.error)
+                raise Failed(line, message, left) from refused
+            options = learned
+        else:
+            return made
+    raise Failed(0, "every way to do it was refused", [])
+
+
+def _restore(executor: Executor, before: Item) -> list[str]:
+    """What undoing leaves other than it was: marks of attributes that have their value back.
+
+    A device that nobody uses is made anew for that; otherwise the mark stays, and does no harm.
+    """
+    executor.files.forget()
+    now = tree.walk(executor.files)
+    steps = plan(now, before).steps
+    if not steps or any(_disturbs(executor.files, step) for step in steps):
+        return []
+    try:
+        executor.run(steps)
+    except Refused as refused:
+        return [f"{refused} (to have all as it was)"]
+    return []
+
+
+def _disturbs(files: Files, step: Step) -> bool:
+    """A step that initiators would notice."""
+    if step.verb is not Verb.REMOVE:
+        return False
+    if step.item.kind is not DEVICE:
+        return True
+    exported = f"{step.item.path}/exported"
+    for name in files.entries(exported):
+        target = files.link(f"{exported}/{name}").partition("/targets/")[2].split("/")[:2]
+        where = "targets/" + "/".join(target)
+        if files.exists(f"targets/{target[0]}/mgmt") and files.directories(f"{where}/sessions"):
+            return True
+    return False

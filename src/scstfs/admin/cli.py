@@ -1,0 +1,139 @@
+"""`scstfs config`: the command line of configurations.
+
+What the subcommands need is imported when one of them runs, so that others start fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, Final
+
+from scstfs.admin.files import SCST_TGT
+
+DEFAULT_FILE: Final = "/etc/scst.conf"
+
+Add = Callable[..., argparse.ArgumentParser]
+
+
+def add_commands(commands: Any) -> None:
+    """Add what this package has to the program's subcommands (of argparse)."""
+    config = commands.add_parser(
+        "config",
+        help="show, check, compare, apply and save configurations",
+        description="Show, check, compare, apply and save configurations (scst.conf(5)).",
+    )
+    kinds = config.add_subparsers(metavar="COMMAND", required=True, dest="config_command")
+    _show(kinds.add_parser)
+    _check(kinds.add_parser)
+    _diff(kinds.add_parser)
+    _apply(kinds.add_parser)
+    _save(kinds.add_parser)
+    _edit(kinds.add_parser)
+
+
+def add_tree(parser: argparse.ArgumentParser) -> None:
+    """The option that says where the tree is."""
+    parser.add_argument(
+        "--mountpoint",
+        metavar="DIR",
+        default=SCST_TGT,
+        help="where the tree is (default: %(default)s)",
+    )
+
+
+def _file(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?" if optional else None,
+        help="in the format of scst.conf; - is standard input" if not optional else "",
+    )
+
+
+def _secrets(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--show-secrets", action="store_true", help="print secrets, too, instead of asterisks"
+    )
+
+
+def _runs(parser: argparse.ArgumentParser, name: str) -> None:
+    def run(arguments: argparse.Namespace) -> None:
+        from scstfs.admin import config_commands
+
+        getattr(config_commands, name)(arguments)
+
+    parser.set_defaults(client=run)
+
+
+def _show(add: Add) -> None:
+    parser = add("show", help="print what runs", description="Print what runs, as scst.conf.")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("--all", action="store_true", help="also attributes that need not be saved")
+    _secrets(parser)
+    add_tree(parser)
+    _runs(parser, "show")
+
+
+def _check(add: Add) -> None:
+    parser = add(
+        "check",
+        help="find mistakes in a file",
+        description="Find mistakes in a file; where a tree runs, by what there is in it, too.",
+    )
+    _file(parser)
+    add_tree(parser)
+    _runs(parser, "check")
+
+
+def _diff(add: Add) -> None:
+    parser = add(
+        "diff",
+        help="print what a file would change",
+        description="Print what would change if a file were applied. Changes nothing.",
+    )
+    _file(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="as JSON")
+    form.add_argument("--commands", action="store_true", help="as shell commands")
+    _secrets(parser)
+    add_tree(parser)
+    _runs(parser, "diff")
+
+
+def _apply(add: Add) -> None:
+    parser = add(
+        "apply",
+        help="make what runs what a file says",
+        description="Make what runs what a file says: all of it, or nothing.",
+    )
+    _file(parser)
+    parser.add_argument("--dry-run", action="store_true", help="only print what would change")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    _secrets(parser)
+    add_tree(parser)
+    _runs(parser, "apply")
+
+
+def _save(add: Add) -> None:
+    parser = add(
+        "save",
+        help="put what runs into a file",
+        description="Put what runs into a file, atomically. Comments and the order of a file that "
+        "is there are kept where that is possible.",
+    )
+    _file(parser)
+    add_tree(parser)
+    _runs(parser, "save")
+
+
+def _edit(add: Add) -> None:
+    parser = add(
+        "edit",
+        help="change what runs, or a file, with an editor",
+        description="Open a file in $VISUAL or $EDITOR, check and apply the changes, then save "
+        "them. Without FILE it is what runs that is changed.",
+    )
+    _file(parser, optional=True)
+    add_tree(parser)
+    _runs(parser, "edit")

@@ -1,0 +1,242 @@
+"""What the subcommands of `scstfs config` do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Final
+
+from scstfs.admin import conf, data, describe, storing, tree
+from scstfs.admin.apply import Failed, Progress
+from scstfs.admin.apply import apply as apply_all
+from scstfs.admin.check import check as find_mistakes
+from scstfs.admin.conf import Parsed
+from scstfs.admin.configuration import Item, without_internal
+from scstfs.admin.files import Files
+from scstfs.admin.mistakes import Kind, Mistake, at, no_tree
+from scstfs.admin.plan import Impossible, plan
+from scstfs.admin.steps import Plan, Step
+
+_STANDARD_INPUT: Final = "-"
+_EDITOR: Final = "vi"
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text)
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def show(arguments: Namespace) -> None:
+    """Print what runs."""
+    files = Files(arguments.mountpoint)
+    try:
+        found = without_internal(tree.walk(files, every_attribute=arguments.all))
+    except OSError as error:
+        raise no_tree(files.root, error) from None
+    shown = found if arguments.show_secrets else data.without_secrets(found)
+    if arguments.json:
+        _print(json.dumps(data.as_data(shown), indent=2, ensure_ascii=False) + "\n")
+    else:
+        _print(conf.render(shown, no_keys=arguments.all).lstrip("\n"))
+
+
+def _read(name: str) -> Parsed:
+    if name == _STANDARD_INPUT:
+        return conf.parse(sys.stdin.read())
+    return storing.read(name)
+
+
+def _checked(name: str, parsed: Parsed, current: Item | None) -> None:
+    """Print warnings; raise Mistake with all errors."""
+    errors = []
+    for finding in find_mistakes(parsed, current):
+        text = f"{name}:{finding}" if finding.line else f"{name}: {finding}"
+        if finding.is_error:
+            errors.append(text)
+        else:
+            _warn(text)
+    if errors:
+        raise Mistake(Kind.CONFIG, *errors)
+
+
+def check(arguments: Namespace) -> None:
+    """Find mistakes in a file."""
+    parsed = _read(arguments.file)
+    try:
+        current: Item | None = tree.walk(Files(arguments.mountpoint))
+    except OSError:
+        _warn(f"no SCST runs at {arguments.mountpoint}: only what the file itself tells is checked")
+        current = None
+    _checked(arguments.file, parsed, current)
+    _print(f"{arguments.file}: no errors\n")
+
+
+def _planned(arguments: Namespace, files: Files) -> tuple[Item, Item, Plan]:
+    """What runs, what shall be, and the way."""
+    parsed = _read(arguments.file)
+    try:
+        current = tree.walk(files)
+    except OSError as error:
+        raise no_tree(files.root, error) from None
+    _checked(arguments.file, parsed, current)
+    try:
+        made = plan(current, parsed.configuration)
+    except Impossible as error:
+        raise Mistake(Kind.CONFIG, at(arguments.file, error.line, error.message)) from None
+    return current, parsed.configuration, made
+
+
+def _tell(made: Plan, arguments: Namespace) -> None:
+    for step in made.steps:
+        _print(describe.line(step, show_secrets=arguments.show_secrets) + "\n")
+    if not made.steps:
+        _print("nothing to do\n")
+
+
+def diff(arguments: Namespace) -> None:
+    """Print what a file would change."""
+    files = Files(arguments.mountpoint)
+    _, _, made = _planned(arguments, files)
+    secrets = arguments.show_secrets
+    if arguments.json:
+        found = [describe.data(step, show_secrets=secrets) for step in made.steps]
+        _print(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    elif arguments.commands:
+        for step in made.steps:
+            for command in describe.commands(step, files.root, show_secrets=secrets):
+                _print(f"{command}\n")
+    else:
+        _tell(made, arguments)
+    for note in made.notes:
+        _warn(note)
+
+
+def apply(arguments: Namespace) -> None:
+    """Make what runs what a file says."""
+    files = Files(arguments.mountpoint)
+    current, wanted, made = _planned(arguments, files)
+    if arguments.dry_run:
+        _tell(made, arguments)
+        return
+    done = _apply(arguments.file, current, wanted, files)
+    if not arguments.quiet:
+        _tell(done, arguments)
+    for note in done.notes:
+        _warn(note)
+
+
+def _apply(name: str, current: Item, wanted: Item, files: Files) -> Plan:
+    try:
+        with _progress() as progress:
+            return apply_all(current, wanted, files, progress)
+    except Impossible as error:
+        raise Mistake(Kind.CONFIG, at(name, error.line, error.message)) from None
+    except Failed as error:
+        words = [at(name, error.line, error.message)]
+        if error.left:
+            words += ["not all of it could be undone:", *error.left]
+        else:
+            words.append("nothing was changed")
+        raise Mistake(Kind.CONFIG, *words) from None
+
+
+class _progress:  # noqa: N801 - used like a function
+    """A bar on a terminal while something takes long."""
+
+    def __init__(self) -> None:
+        self._bar: Callable[[int, int], None] | None = None
+        self._end: Callable[[], None] = lambda: None
+
+    def __enter__(self) -> Progress | None:
+        if not sys.stderr.isatty():
+            return None
+        from scstfs.admin.progress import bar
+
+        self._bar, self._end = bar()
+        shown = self._bar
+
+        def progress(done: int, total: int, _step: Step) -> None:
+            shown(done, total)
+
+        return progress
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+
+def save(arguments: Namespace) -> None:
+    """Put what runs into a file."""
+    found = storing.present(Files(arguments.mountpoint))
+    if arguments.file == _STANDARD_INPUT:
+        raise Mistake(Kind.USAGE, "to standard output goes what 'scstfs config show' prints")
+    if not storing.save(arguments.file, found):
+        _warn(f"{arguments.file}: comments could not be kept")
+
+
+def edit(arguments: Namespace) -> None:
+    """Change a configuration with an editor, and apply it."""
+    files = Files(arguments.mountpoint)
+    name = arguments.file
+    old = conf.render(storing.present(files)).lstrip("\n")
+    if name is not None and os.path.exists(name):
+        old = storing.read_text(name)
+    with tempfile.TemporaryDirectory(prefix="scstfs-") as directory:
+        copy = os.path.join(directory, os.path.basename(name or "scst.conf"))
+        storing.write_text(copy, old)
+        while True:
+            _run_editor(copy)
+            new = storing.read_text(copy)
+            if new == old:
+                _print("no changes\n")
+                return
+            try:
+                _apply_edited(name or copy, new, files)
+                break
+            except Mistake as mistake:
+                for message in mistake.messages:
+                    _warn(message)
+                if not _asks("edit again"):
+                    raise Mistake(Kind.CONFIG, "what was edited is given up") from None
+    if name is not None:
+        storing.write_text(os.path.realpath(name), new, _mode_of(name))
+
+
+def _mode_of(name: str) -> int:
+    return os.stat(name).st_mode & 0o777 if os.path.exists(name) else 0o600
+
+
+def _apply_edited(name: str, text: str, files: Files) -> None:
+    parsed = conf.parse(text)
+    files.forget()
+    current = tree.walk(files)
+    _checked(name, parsed, current)
+    done = _apply(name, current, parsed.configuration, files)
+    for step in done.steps:
+        _print(describe.line(step) + "\n")
+
+
+def _run_editor(path: str) -> None:
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or _EDITOR
+    try:
+        status = subprocess.run([*shlex.split(editor), path], check=False).returncode
+    except OSError as error:
+        raise Mistake(Kind.USAGE, f"cannot run {editor}: {error.strerror}") from None
+    if status:
+        raise Mistake(Kind.CONFIG, f"{editor} ended with status {status}: nothing is changed")
+
+
+def _asks(what: str) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    sys.stderr.write(f"{what} (y/[n])? ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -1,0 +1,183 @@
+"""A configuration: items of the kinds that there are, with their settings.
+
+It comes from a file (`conf.from_document`) or from the tree (`tree.walk`). What came from a file
+knows its lines; what came from the tree knows its attributes as they are, saved or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from scstfs.admin.attributes import Attribute, Attributes
+from scstfs.admin.kinds import (
+    DEVICE,
+    DRIVER,
+    ENABLED,
+    HANDLER,
+    HARDWARE,
+    LUN,
+    ROOT,
+    TARGET,
+    Kind,
+)
+
+
+@dataclass(slots=True)
+class Setting:
+    """What a configuration says of an attribute.
+
+    Attributes:
+        values: one, or those of several instances.
+        line: in the file, 0 when it is from elsewhere.
+        nested: behind the one value stands more: a further word or a block, which no attribute has.
+    """
+
+    values: list[str]
+    line: int = 0
+    nested: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """Something that is configured.
+
+    Attributes:
+        kind: what it is.
+        name: in the tree; "" for what has none.
+        parent: what it stands in.
+        settings: attributes that a saved configuration holds.
+        items: what stands in it, by kind and name, in order.
+        line: of the statement that it is from, 0 when it is from elsewhere.
+        device: that a LUN is assigned to.
+        rivals: devices that the same LUN is also assigned to, which cannot be.
+        live: all attributes that were read from the tree.
+        parameters: what the command that makes it takes; only when it is from the tree.
+        dynamic: attributes that commands add and delete, likewise.
+        makes, gives: the same of its targets or devices.
+        hardware: a target that is there without a command (SysfsRules III, "How to distinguish
+            hardware and virtual targets"), or a driver that has no other ones; only when it is
+            from the tree.
+    """
+
+    kind: Kind
+    name: str = ""
+    parent: Item | None = None
+    settings: dict[str, Setting] = field(default_factory=dict)
+    items: dict[Kind, dict[str, Item]] = field(default_factory=dict)
+    line: int = 0
+    device: str = ""
+    rivals: list[str] = field(default_factory=list)
+    live: Attributes = field(default_factory=dict)
+    parameters: tuple[str, ...] = ()
+    dynamic: tuple[str, ...] = ()
+    makes: tuple[str, ...] = ()
+    gives: tuple[str, ...] = ()
+    hardware: bool = False
+
+    def __repr__(self) -> str:
+        """``<device devices/disk1>``."""
+        return f"<{self.kind.name} {self.path}>"
+
+    @property
+    def path(self) -> str:
+        """Where it is in the tree."""
+        parent = "" if self.parent is None else self.parent.path
+        return self.kind.path.format(parent=parent, name=self.name)
+
+    def of(self, kind: Kind) -> dict[str, Item]:
+        """Its items of a kind."""
+        return self.items.get(kind, {})
+
+    def add(self, kind: Kind, name: str, line: int = 0) -> Item:
+        """Add an empty item, in place of another one of the same name."""
+        item = Item(kind, name, self, line=line)
+        self.items.setdefault(kind, {})[name] = item
+        return item
+
+    def item(self, kind: Kind, name: str) -> Item | None:
+        """One of its items."""
+        return self.of(kind).get(name)
+
+    def walk(self) -> Iterator[Item]:
+        """It and all below it, parents first."""
+        yield self
+        for items in self.items.values():
+            for item in items.values():
+                yield from item.walk()
+
+    def command(self, template: str) -> str:
+        """A management command about it."""
+        return template.format(name=self.name, device=self.device)
+
+    @property
+    def mgmt(self) -> str:
+        """The file that takes commands about it."""
+        return self.kind.mgmt.format(parent="" if self.parent is None else self.parent.path)
+
+    @property
+    def is_internal(self) -> bool:
+        """A target that cannot even be enabled: its driver looks after its LUNs itself."""
+        return self.hardware and ENABLED not in self.live
+
+    def take_live(self, attributes: Attributes) -> None:
+        """Take attributes of the tree, and of them what is to be saved as settings."""
+        self.live = attributes
+        for name, attribute in attributes.items():
+            if attribute.choices is not None:
+                continue
+            if attribute.static and name not in self.parameters:
+                continue
+            if attribute.is_key:
+                self.settings[name] = Setting(attribute.values)
+            elif name in (ENABLED, HARDWARE) and attribute.value is not None:
+                self.settings[name] = Setting([attribute.value])
+
+    def others(self) -> dict[str, str]:
+        """Attributes that need not be saved, and their values."""
+        return {
+            name: attribute.value
+            for name, attribute in self.live.items()
+            if name not in self.settings and _is_worth_telling(name, attribute, self.parameters)
+            if attribute.value is not None
+        }
+
+
+def _is_worth_telling(name: str, attribute: Attribute, parameters: tuple[str, ...]) -> bool:
+    return (
+        attribute.choices is None
+        and not attribute.is_key
+        and (not attribute.static or name in parameters)
+        and name not in (ENABLED, HARDWARE, "dif_checks_failed")
+    )
+
+
+def empty() -> Item:
+    """A configuration that holds nothing."""
+    return Item(ROOT)
+
+
+def without_internal(configuration: Item) -> Item:
+    """Take out what drivers look after themselves (`Item.is_internal`); returns the same item."""
+    for driver in configuration.of(DRIVER).values():
+        targets = driver.of(TARGET)
+        for name, target in list(targets.items()):
+            if target.is_internal:
+                target.items.pop(LUN, None)
+                if not target.settings and not any(target.items.values()):
+                    del targets[name]
+    return configuration
+
+
+def devices(configuration: Item) -> dict[str, Item]:
+    """The devices of all handlers, by name."""
+    return {
+        name: device
+        for handler in configuration.of(HANDLER).values()
+        for name, device in handler.of(DEVICE).items()
+    }
+
+
+def luns(configuration: Item) -> Iterator[Item]:
+    """The LUNs of all targets and groups."""
+    return (item for item in configuration.walk() if item.kind is LUN)

@@ -1,0 +1,204 @@
+"""How things are made and taken away: commands, and the steps for one with all that is in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from scstfs.admin.attributes import SESSION_NAME
+from scstfs.admin.configuration import Item, Setting
+from scstfs.admin.kinds import (
+    DEVICE,
+    ENABLED,
+    HARDWARE,
+    HW_TARGET,
+    LUN,
+    TARGET,
+    Kind,
+)
+from scstfs.admin.steps import Action, CloseSessions, Phase, Step, Verb, Write
+
+CLUSTER_MODE: Final = "cluster_mode"
+"""Parameter that fixes others, so that it comes behind them."""
+
+_ENDS_PARAMETER: Final = re.compile(r"[;\s]")
+
+NOT_SET: Final = frozenset({ENABLED, HARDWARE, HW_TARGET})
+"""Settings that are no attributes to be written when a thing is made."""
+
+
+def in_file(item: Item, name: str) -> str:
+    """The path of an attribute."""
+    return f"{item.path}/{name}" if item.path else name
+
+
+def line_of(value: str) -> str:
+    """A value as it is written to an attribute."""
+    return f"{value}\n"
+
+
+def is_secret(item: Item, name: str, value: str, dynamic: Iterable[str]) -> bool:
+    """Whether a value must not be shown: that of a private file, or a name with something behind.
+
+    The second is for attributes that are added by commands, the files of which are not there yet.
+    """
+    live = item.live.get(name)
+    return (live is not None and live.private) or (name in dynamic and " " in value.strip())
+
+
+def remove_command(item: Item) -> Write:
+    """Take a thing away."""
+    return Write(item.mgmt, item.command(item.kind.remove) + "\n")
+
+
+def add_lun(lun: Item, verb: str = "add") -> Write:
+    """Assign a device to a LUN: ``add``, or ``replace`` for one that has another device."""
+    return Write(lun.mgmt, _command(lun, f"{verb} {lun.device} {lun.name}", _pairs(lun, None)))
+
+
+def dynamic_command(item: Item, verb: str, attribute: str, value: str) -> Write:
+    """Add an attribute or delete one: *verb* is ``add`` or ``del``."""
+    mgmt, command = item.kind.dynamic
+    parent = "" if item.parent is None else item.parent.path
+    path = mgmt.format(path=item.path, parent=parent)
+    text = command.format(verb=verb, name=item.name, attribute=attribute, value=value)
+    return Write(path, text + "\n")
+
+
+def _pairs(item: Item, makes: Iterable[str] | None) -> list[tuple[str, str, int]]:
+    """Parameters for the command that makes a thing, with their lines; None: all settings."""
+    pairs = [
+        (name, value, setting.line)
+        for name, setting in item.settings.items()
+        if name not in NOT_SET and (makes is None or name in makes)
+        for value in setting.values or [""]
+        if not _ENDS_PARAMETER.search(value)  # such a value has to be written later
+    ]
+    return sorted(pairs, key=lambda pair: pair[0] == CLUSTER_MODE)
+
+
+def _command(item: Item, command: str, pairs: Iterable[tuple[str, str, int]]) -> str:
+    parameters = "; ".join(f"{name}={value}" for name, value, _ in pairs)
+    return f"{command} {parameters}\n" if parameters else f"{command}\n"
+
+
+def create(
+    item: Item,
+    owner: Item | None,
+    phase: Phase,
+    *,
+    without: Callable[[Item], bool] | None = None,
+) -> list[Step]:
+    """The steps that make a thing and all that is in it, but for enabling it.
+
+    Args:
+        item: the thing.
+        owner: what it stands in, from the tree: it knows which parameters there are.
+        phase: of all steps.
+        without: tells what in it is left out.
+
+    To undo the first step undoes them all.
+    """
+    return list(_create(item, owner, phase, without or (lambda _: False)))
+
+
+def _create(
+    item: Item, owner: Item | None, phase: Phase, without: Callable[[Item], bool]
+) -> Iterator[Step]:
+    kind = item.kind
+    if kind is LUN:
+        yield Step(
+            phase,
+            Verb.ADD,
+            item,
+            add_lun(item),
+            (remove_command(item),),
+            item.line,
+            new=item.device,
+            parameters=tuple(_pairs(item, None)),
+        )
+        return
+    made = _made_with(item, owner)
+    pairs = _pairs(item, made) if made else []
+    undo: tuple[Action, ...] = (remove_command(item),)
+    if kind is TARGET:
+        undo = (CloseSessions(item.path), *undo)
+    yield Step(
+        phase,
+        Verb.ADD,
+        item,
+        Write(item.mgmt, _command(item, item.command(kind.add), pairs)),
+        undo,
+        item.line,
+        parameters=tuple(pairs),
+    )
+    given = {(name, value) for name, value, _ in pairs}
+    dynamic = frozenset() if owner is None else frozenset(owner.gives)
+    for name, setting in item.settings.items():
+        if name not in NOT_SET:
+            yield from _set(item, name, setting, phase, dynamic, given)
+    for child_kind in kind.children:
+        for child in _in_order(item, child_kind):
+            if not without(child):
+                yield from _create(child, None, phase, without)
+
+
+def _made_with(item: Item, owner: Item | None) -> frozenset[str]:
+    """Settings that are given to the command that makes a thing.
+
+    For a device these are all parameters. For a target only those that cannot be set later, or of
+    which nobody knows: when one is refused that is set it is clear which one it was.
+    """
+    if owner is None or item.kind not in (DEVICE, TARGET):
+        return frozenset()
+    makes = frozenset(owner.makes)
+    if item.kind is DEVICE:
+        return makes
+    sibling = next(iter(owner.of(TARGET).values()), None)
+    if sibling is None:
+        return makes - frozenset(owner.gives)
+    return frozenset(
+        name
+        for name in makes
+        if name == SESSION_NAME or (name in sibling.live and sibling.live[name].static)
+    )
+
+
+def _set(
+    item: Item,
+    name: str,
+    setting: Setting,
+    phase: Phase,
+    dynamic: frozenset[str],
+    given: set[tuple[str, str]],
+) -> Iterator[Step]:
+    for value in setting.values or [""]:
+        if (name, value) in given:
+            continue
+        if name in dynamic:
+            action = dynamic_command(item, "add", name, value)
+        else:
+            action = Write(in_file(item, name), line_of(value))
+        yield Step(
+            phase,
+            Verb.SET,
+            item,
+            action,
+            line=setting.line,
+            attribute=name,
+            new=value,
+            secret=is_secret(item, name, value, dynamic),
+        )
+
+
+def _in_order(item: Item, kind: Kind) -> list[Item]:
+    children = item.of(kind)
+    if kind is LUN:
+        return [children[name] for name in sorted(children, key=number_of)]
+    return list(children.values())
+
+
+def number_of(name: str) -> tuple[int, str]:
+    """What LUNs are sorted by."""
+    return (int(name) if name.isdecimal() else 0, name)

@@ -1,0 +1,222 @@
+"""The tree as files: every system call of the management programs, each as rarely as possible.
+
+A directory is read once and an attribute is read once, until something is written to it or
+`Files.forget` is called.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple, Protocol, TypeVar
+
+from scstfs.admin.kinds import KEY_MARK
+
+T = TypeVar("T")
+
+SCST_TGT: Final = "/sys/kernel/scst_tgt"
+RESULT: Final = "last_sysfs_mgmt_res"
+
+WAIT_SECONDS: Final = 300
+"""How long a command may take that the kernel goes on with after write(2) has returned EAGAIN."""
+
+_PAGE: Final = 4096
+_POLL_SECONDS: Final = 0.05
+
+
+class Text(NamedTuple):
+    """What an attribute holds.
+
+    Attributes:
+        raw: all of it.
+        value: the first line.
+        key: the second line says that a saved configuration must have it.
+    """
+
+    raw: str
+    value: str
+    key: bool
+
+    @classmethod
+    def of(cls, raw: str) -> Text:
+        """Take it apart."""
+        value, _, rest = raw.partition("\n")
+        return cls(raw, value, KEY_MARK in rest.partition("\n")[0])
+
+
+class Reader(Protocol):
+    """What the walk over a tree needs to see of it; see `Files`."""
+
+    def entries(self, directory: str) -> Mapping[str, int]:
+        """The names in a directory with their file types."""
+
+    def directories(self, directory: str) -> list[str]:
+        """The names that are directories."""
+
+    def is_writable(self, name: str) -> bool:
+        """Its owner may write to it."""
+
+    def is_readable(self, name: str) -> bool:
+        """Its owner may read it."""
+
+    def is_private(self, name: str) -> bool:
+        """Only its owner may read it."""
+
+    def text(self, name: str) -> Text:
+        """What an attribute holds."""
+
+    def link(self, name: str) -> str:
+        """The text of a symbolic link."""
+
+
+class _Directory:
+    """What is known of a directory, and the known directories below it."""
+
+    __slots__ = ("below", "entries", "modes", "texts")
+
+    def __init__(self) -> None:
+        self.entries: dict[str, int] | None = None
+        self.texts: dict[str, Text] = {}
+        self.modes: dict[str, int] = {}
+        self.below: dict[str, _Directory] = {}
+
+
+class Files:
+    """The files of one tree.
+
+    Paths are relative to the root of the tree and use "/". All methods raise OSError as the system
+    does; bytes that are not UTF-8 are kept as surrogates.
+    """
+
+    def __init__(self, root: str = SCST_TGT, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.root = root
+        self._sleep = sleep
+        self._known = _Directory()
+
+    def path(self, name: str) -> str:
+        """The path of *name* for system calls."""
+        return f"{self.root}/{name}" if name else self.root
+
+    # --- reading -----------------------------------------------------------------------------
+
+    def entries(self, directory: str) -> dict[str, int]:
+        """The names in a directory, each with its file type (stat.S_IFDIR, S_IFREG, S_IFLNK).
+
+        In the order of the system.
+        """
+        place = self._place(directory)
+        if place.entries is None:
+            found = {}
+            with os.scandir(self.path(directory)) as entries:
+                for entry in entries:
+                    if entry.is_symlink():
+                        found[entry.name] = stat.S_IFLNK
+                    else:
+                        is_directory = entry.is_dir(follow_symlinks=False)
+                        found[entry.name] = stat.S_IFDIR if is_directory else stat.S_IFREG
+            place.entries = found
+        return place.entries
+
+    def directories(self, directory: str) -> list[str]:
+        """The names in a directory that are directories themselves."""
+        return [name for name, kind in self.entries(directory).items() if kind == stat.S_IFDIR]
+
+    def mode(self, name: str) -> int:
+        """The permission bits of a file, or of what a link leads to."""
+        directory, _, file = name.rpartition("/")
+        modes = self._place(directory).modes
+        mode = modes.get(file)
+        if mode is None:
+            mode = modes[file] = stat.S_IMODE(os.stat(self.path(name)).st_mode)
+        return mode
+
+    def is_writable(self, name: str) -> bool:
+        """Its owner may write to it, by the mode; root is not asked."""
+        return bool(self.mode(name) & stat.S_IWUSR)
+
+    def is_readable(self, name: str) -> bool:
+        """Its owner may read it, by the mode."""
+        return bool(self.mode(name) & stat.S_IRUSR)
+
+    def is_private(self, name: str) -> bool:
+        """Only its owner may read it, by the mode: it holds a secret."""
+        return not self.mode(name) & (stat.S_IRGRP | stat.S_IROTH)
+
+    def read(self, name: str) -> str:
+        """All that an attribute holds, read now."""
+        fd = os.open(self.path(name), os.O_RDONLY)
+        try:
+            return self._patiently(lambda: os.read(fd, _PAGE)).decode("utf-8", "surrogateescape")
+        finally:
+            os.close(fd)
+
+    def text(self, name: str) -> Text:
+        """What an attribute holds."""
+        directory, _, file = name.rpartition("/")
+        texts = self._place(directory).texts
+        known = texts.get(file)
+        if known is None:
+            known = texts[file] = Text.of(self.read(name))
+        return known
+
+    def link(self, name: str) -> str:
+        """The text of a symbolic link."""
+        return os.fsdecode(os.readlink(self.path(name)))
+
+    def exists(self, name: str) -> bool:
+        """There is something called *name*, now."""
+        return os.path.lexists(self.path(name))
+
+    # --- writing -----------------------------------------------------------------------------
+
+    def write(self, name: str, data: str) -> int:
+        """One write(2), which is one command; returns how many bytes were taken.
+
+        Waits for a command that the kernel goes on with after EAGAIN, and raises what became of it.
+        """
+        raw = data.encode("utf-8", "surrogateescape")
+        fd = os.open(self.path(name), os.O_WRONLY)
+        try:
+            self.forget(name.rpartition("/")[0])
+            return os.write(fd, raw)
+        except BlockingIOError:
+            result = int(self._patiently(lambda: self.read(RESULT)))
+            if result < 0:
+                raise OSError(-result, os.strerror(-result)) from None
+            return len(raw)
+        finally:
+            os.close(fd)
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """Call until it is not EAGAIN; raises OSError EAGAIN when that takes too long."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while True:
+            try:
+                return call()
+            except OSError as error:
+                if error.errno != errno.EAGAIN or time.monotonic() > deadline:
+                    raise
+            self._sleep(_POLL_SECONDS)
+
+    # --- memory ------------------------------------------------------------------------------
+
+    def _place(self, directory: str) -> _Directory:
+        place = self._known
+        if directory:
+            for part in directory.split("/"):
+                below = place.below.get(part)
+                if below is None:
+                    below = place.below[part] = _Directory()
+                place = below
+        return place
+
+    def forget(self, directory: str = "") -> None:
+        """Look again next time at a directory and all below it; at everything by default."""
+        if not directory:
+            self._known = _Directory()
+            return
+        above, _, name = directory.rpartition("/")
+        self._place(above).below.pop(name, None)

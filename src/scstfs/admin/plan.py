@@ -1,0 +1,406 @@
+"""Two configurations to the steps that lead from one to the other; pure.
+
+What is in both and equal is not touched. What an attribute was set to and is not any more is
+reset, as far as its default can be known (`Reset`); where it cannot, a device is made anew.
+
+The order is that of SysfsRules III, "Algorithm to apply changes in config file to currently running
+SCST", but that what is not wanted any more goes last: until then everything can be undone without
+anybody noticing. Some changes need something out of the way first; `Options` has what was learned
+from refusals (`apply`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from scstfs.admin.attributes import SESSION_NAME
+from scstfs.admin.configuration import Item, devices, luns
+from scstfs.admin.creation import add_lun, create, in_file, number_of, remove_command
+from scstfs.admin.differences import Differences, same
+from scstfs.admin.kinds import (
+    ALUA,
+    DEVICE_GROUP,
+    DRIVER,
+    ENABLED,
+    GROUP,
+    GROUP_DEVICE,
+    GROUP_TARGET,
+    HANDLER,
+    INITIATOR,
+    LUN,
+    TARGET,
+    TARGET_GROUP,
+    Kind,
+)
+from scstfs.admin.steps import CloseSessions, Phase, Plan, Step, Verb, Write
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What has to be done in another way than usual.
+
+    Attributes:
+        replace: paths of devices and targets that must be removed and made again.
+        disable: paths of targets that must be disabled while they are changed.
+        removals_first: what is not wanted must be gone before anything new can be made.
+    """
+
+    replace: frozenset[str] = frozenset()
+    disable: frozenset[str] = frozenset()
+    removals_first: bool = False
+
+
+class Impossible(Exception):  # noqa: N818 - it tells about the configuration
+    """A configuration that this tree cannot have."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+        self.message = message
+
+
+def plan(current: Item, wanted: Item, options: Options | None = None) -> Plan:
+    """The steps from *current*, which is from the tree, to *wanted*.
+
+    Raises Impossible when there is something in *wanted* that no command can make.
+    """
+    return _Planner(current, wanted, options or Options()).plan()
+
+
+class _Planner:
+    def __init__(self, current: Item, wanted: Item, options: Options) -> None:
+        self.current = current
+        self.wanted = wanted
+        self.options = options
+        self.result = Plan()
+        self.differences = Differences(self.result)
+        self.gone: set[str] = set()
+        """Devices that go away before others are made."""
+        self.gone_targets: dict[str, Phase] = {}
+        """Targets that go away for a while or for good, and when groups can have the name again."""
+        # Drivers that have LUNs of all devices by themselves give them no parameters.
+        own = {lun.device: lun for lun in luns(current) if _internal(lun)}
+        self.plain = {**devices(current), **own}
+
+    def add(self, *steps: Step) -> None:
+        self.result.steps += steps
+
+    def plan(self) -> Plan:
+        self._root()
+        self._devices()
+        self._drivers()
+        self._device_groups()
+        self.result.steps.sort(key=lambda step: step.phase)
+        return self.result
+
+    # --- attributes ------------------------------------------------------------------------------
+
+    def change(self, current: Item, wanted: Item, phase: Phase = Phase.CHANGE) -> None:
+        """Set, reset, add and remove attributes of what is in both."""
+        self.add(*self.differences.steps(current, wanted, phase))
+
+    def _root(self) -> None:
+        self.change(self.current, self.wanted, Phase.ROOT)
+        alua = self.current.item(ALUA, "")
+        if alua is not None:
+            self.change(alua, self.wanted.item(ALUA, "") or Item(ALUA))
+
+    # --- devices ---------------------------------------------------------------------------------
+
+    def _devices(self) -> None:
+        present, wishes = devices(self.current), devices(self.wanted)
+        for wanted in self.wanted.of(HANDLER).values():
+            if self.current.item(HANDLER, wanted.name) is None:
+                raise Impossible(wanted.line, f"there is no handler {wanted.name}")
+        for handler in self.current.of(HANDLER).values():
+            wanted_handler = self.wanted.item(HANDLER, handler.name)
+            self.change(handler, wanted_handler or Item(HANDLER, handler.name))
+        for name, device in present.items():
+            wish = wishes.get(name)
+            if wish is None:
+                if self.options.removals_first:
+                    self.gone.add(name)
+            elif self._is_replaced(device, wish):
+                self.gone.add(name)
+        self._unlink()
+        for name, device in present.items():
+            if name in self.gone:
+                self._remove(device, Phase.REPLACED_DEVICES)
+            elif name in wishes:
+                self.change(device, wishes[name])
+            else:
+                self._remove(device, Phase.OLD_DEVICES)
+        for name, wish in wishes.items():
+            if name not in present or name in self.gone:
+                handler = self._present_parent(wish)
+                self.add(*create(wish, handler, Phase.DEVICES))
+
+    def _present_parent(self, item: Item) -> Item:
+        """What is in the tree in place of an item's parent."""
+        parent = item.parent
+        assert parent is not None
+        found = self.current.item(parent.kind, parent.name)
+        assert found is not None
+        return found
+
+    def _is_replaced(self, device: Item, wish: Item) -> bool:
+        assert device.parent is not None
+        assert wish.parent is not None
+        if device.parent.name != wish.parent.name or device.path in self.options.replace:
+            return True
+        return self.differences.needs_replacement(device, wish)
+
+    def _remove(self, item: Item, phase: Phase) -> None:
+        """Remove a thing; to undo that makes it again, but for what other steps take out of it."""
+
+        def is_taken_out(part: Item) -> bool:
+            return (
+                (part.kind is LUN and part.device in self.gone)
+                or (part.kind is GROUP_DEVICE and part.name in self.gone)
+                or (part.kind is GROUP_TARGET and part.name in self.gone_targets)
+                or (part.kind is INITIATOR and item.kind is GROUP)
+            )
+
+        steps = create(item, item.parent, phase, without=is_taken_out)
+        undo = tuple(step.action for step in steps)
+        self.add(Step(phase, Verb.REMOVE, item, remove_command(item), undo, old=item.device))
+
+    def _unlink(self) -> None:
+        """Take devices that go out of LUNs and groups, so that this can be undone."""
+        for lun in luns(self.current):
+            if lun.device in self.gone and not _internal(lun):
+                self._remove(lun, Phase.UNLINK)
+        for group in self.current.of(DEVICE_GROUP).values():
+            for device in group.of(GROUP_DEVICE).values():
+                if device.name in self.gone:
+                    self._remove(device, Phase.UNLINK)
+
+    # --- drivers and targets ---------------------------------------------------------------------
+
+    def _drivers(self) -> None:
+        for wanted in self.wanted.of(DRIVER).values():
+            if self.current.item(DRIVER, wanted.name) is None:
+                raise Impossible(wanted.line, f"there is no target driver {wanted.name}")
+        for driver in self.current.of(DRIVER).values():
+            wanted_driver = self.wanted.item(DRIVER, driver.name) or Item(DRIVER, driver.name)
+            self.change(driver, wanted_driver)
+            self._enable(driver, wanted_driver, Phase.ENABLE_DRIVERS)
+            for target in driver.of(TARGET).values():
+                self._present_target(target, wanted_driver.item(TARGET, target.name))
+            for target in wanted_driver.of(TARGET).values():
+                if driver.item(TARGET, target.name) is None:
+                    if driver.hardware:
+                        message = f"{driver.name} has no target {target.name}, and cannot make one"
+                        raise Impossible(target.line, message)
+                    self._make_target(driver, target)
+
+    def _present_target(self, target: Item, wish: Item | None) -> None:
+        if target.hardware:
+            wish = wish or Item(TARGET, target.name)
+        elif wish is None:
+            first = self.options.removals_first
+            self._remove_target(target, Phase.REPLACED_TARGETS if first else Phase.OLD_TARGETS)
+            return
+        elif target.path in self.options.replace or self.differences.needs_replacement(
+            target, wish
+        ):
+            assert target.parent is not None
+            self._remove_target(target, Phase.REPLACED_TARGETS)
+            self._make_target(target.parent, wish)
+            return
+        self.change(target, wish)
+        self._enable(target, wish, Phase.ENABLE_TARGETS)
+        if not target.is_internal:
+            self._luns(target, wish)
+            self._groups(target, wish)
+
+    def _remove_target(self, target: Item, phase: Phase) -> None:
+        is_old = phase is Phase.OLD_TARGETS
+        self.gone_targets[target.name] = Phase.LATE_MEMBERS if is_old else Phase.DEVICE_GROUPS
+        if target.live.get(ENABLED) is not None and _is_on(target):
+            self.add(_enabling(target, Phase.DISABLE, "0", "1", 0))
+        if SESSION_NAME not in target.parameters:  # such sessions go with their target
+            self.add(Step(phase, Verb.CLOSE, target, CloseSessions(target.path)))
+        self._remove(target, phase)
+
+    def _make_target(self, driver: Item, target: Item) -> None:
+        self.add(*create(target, driver, Phase.TARGETS))
+        wish = _wanted_enabled(target)
+        if wish != "0":
+            self.add(_enabling(target, Phase.ENABLE_TARGETS, wish, "0", _line_of_enabled(target)))
+
+    def _enable(self, current: Item, wanted: Item, phase: Phase) -> None:
+        if ENABLED not in current.live:
+            return
+        now, wish = current.live[ENABLED].value or "0", _wanted_enabled(wanted)
+        line = _line_of_enabled(wanted)
+        pause = current.path in self.options.disable
+        if now != "0" and (wish == "0" or pause):
+            self.add(_enabling(current, Phase.DISABLE, "0", now, line))
+            now = "0"
+        if not same(now, wish):
+            self.add(_enabling(current, phase, wish, now, line))
+
+    # --- LUNs, groups and initiators -------------------------------------------------------------
+
+    def _luns(self, current: Item, wanted: Item) -> None:
+        for name, lun in current.of(LUN).items():
+            wish = wanted.item(LUN, name)
+            if lun.device in self.gone:
+                continue
+            if wish is None:
+                self._remove(lun, Phase.LUNS)
+            elif self._is_reassigned(lun, wish):
+                self.add(
+                    Step(
+                        Phase.LUNS,
+                        Verb.ASSIGN,
+                        wish,
+                        add_lun(wish, "replace"),
+                        (add_lun(lun, "replace"),),
+                        wish.line,
+                        old=lun.device,
+                        new=wish.device,
+                    )
+                )
+        for name in sorted(wanted.of(LUN), key=number_of):
+            wish, present = wanted.of(LUN)[name], current.item(LUN, name)
+            if present is None or present.device in self.gone:
+                self.add(*create(wish, current, Phase.LUNS))
+
+    def _is_reassigned(self, lun: Item, wish: Item) -> bool:
+        if lun.device != wish.device:
+            return True
+        return self.differences.is_made_differently(lun, wish, self.plain.get(lun.device))
+
+    def _groups(self, current: Item, wanted: Item) -> None:
+        for name, wish in wanted.of(GROUP).items():
+            group = current.item(GROUP, name)
+            if group is None:
+                steps = create(wish, current, Phase.GROUPS, without=lambda i: i.kind is INITIATOR)
+                self.add(*steps)
+            else:
+                self.change(group, wish)
+                self._luns(group, wish)
+        self._initiators(current, wanted)
+        for name, group in current.of(GROUP).items():
+            if wanted.item(GROUP, name) is None:
+                self._remove(group, Phase.OLD_GROUPS)
+
+    def _initiators(self, current: Item, wanted: Item) -> None:
+        """Initiators that left a group, came to one, or went from one to another."""
+        left = list(_initiators(current, wanted))
+        came = list(_initiators(wanted, current))
+        for initiator, group in left:
+            new = next((c for c in came if c[0].name == initiator.name), None)
+            if new is None:
+                self._remove(initiator, Phase.FREE_INITIATORS)
+                continue
+            came.remove(new)
+            there = Item(GROUP, new[1].name, current)
+            back = Item(INITIATOR, initiator.name, there)
+            self.add(
+                Step(
+                    Phase.INITIATORS,
+                    Verb.MOVE,
+                    new[0],
+                    Write(initiator.mgmt, f"move {initiator.name} {new[1].name}\n"),
+                    (Write(back.mgmt, f"move {initiator.name} {group.name}\n"),),
+                    new[0].line,
+                    old=group.name,
+                    new=new[1].name,
+                )
+            )
+        for initiator, _ in came:
+            self.add(*create(initiator, None, Phase.INITIATORS))
+
+    # --- device groups ---------------------------------------------------------------------------
+
+    def _device_groups(self) -> None:
+        for item in self.current.walk():
+            # Else it would go with the target, and nobody could undo that.
+            if item.kind is GROUP_TARGET and item.name in self.gone_targets:
+                self._remove(item, Phase.UNLINK)
+        for name, group in self.current.of(DEVICE_GROUP).items():
+            wish = self.wanted.item(DEVICE_GROUP, name)
+            if wish is None:
+                self._remove(group, Phase.FREE_DEVICES)
+            else:
+                self._device_group(group, wish)
+        for name, wish in self.wanted.of(DEVICE_GROUP).items():
+            if self.current.item(DEVICE_GROUP, name) is None:
+                self.add(*create(wish, None, Phase.DEVICE_GROUPS))
+
+    def _device_group(self, group: Item, wish: Item) -> None:
+        self.change(group, wish, Phase.DEVICE_GROUPS)
+        self._members(group, wish, GROUP_DEVICE)
+        for name, target_group in group.of(TARGET_GROUP).items():
+            wanted = wish.item(TARGET_GROUP, name)
+            if wanted is None:
+                self._remove(target_group, Phase.FREE_DEVICES)
+                continue
+            self.change(target_group, wanted, Phase.DEVICE_GROUPS)
+            self._members(target_group, wanted, GROUP_TARGET)
+            for target_name, target in target_group.of(GROUP_TARGET).items():
+                wanted_target = wanted.item(GROUP_TARGET, target_name)
+                if wanted_target is not None and target_name not in self.gone_targets:
+                    self.change(target, wanted_target, Phase.DEVICE_GROUPS)
+        for name, wanted in wish.of(TARGET_GROUP).items():
+            if group.item(TARGET_GROUP, name) is None:
+                self.add(*create(wanted, group, Phase.DEVICE_GROUPS))
+
+    def _members(self, current: Item, wanted: Item, kind: Kind) -> None:
+        unlinked = self.gone if kind is GROUP_DEVICE else self.gone_targets
+        for name, member in current.of(kind).items():
+            if name not in unlinked and wanted.item(kind, name) is None:
+                self._remove(member, Phase.FREE_DEVICES)
+        for name, member in wanted.of(kind).items():
+            phase = Phase.DEVICE_GROUPS
+            if kind is GROUP_TARGET:
+                phase = self.gone_targets.get(name, phase)
+            if current.item(kind, name) is None or name in unlinked:
+                self.add(*create(member, current, phase))
+
+
+def _internal(lun: Item) -> bool:
+    parent = lun.parent
+    return parent is not None and parent.kind is TARGET and parent.is_internal
+
+
+def _is_on(item: Item) -> bool:
+    return (item.live[ENABLED].value or "0") != "0"
+
+
+def _wanted_enabled(item: Item) -> str:
+    setting = item.settings.get(ENABLED)
+    return setting.values[0] if setting is not None and setting.values else "0"
+
+
+def _line_of_enabled(item: Item) -> int:
+    setting = item.settings.get(ENABLED)
+    return item.line if setting is None else setting.line
+
+
+def _enabling(item: Item, phase: Phase, new: str, old: str, line: int) -> Step:
+    path = in_file(item, ENABLED)
+    return Step(
+        phase,
+        Verb.SET,
+        item,
+        Write(path, f"{new}\n"),
+        (Write(path, f"{old}\n"),),
+        line,
+        attribute=ENABLED,
+        old=old,
+        new=new,
+    )
+
+
+def _initiators(these: Item, others: Item) -> Iterator[tuple[Item, Item]]:
+    """Initiators of a target's groups that are not in the same group of the other one."""
+    for group in these.of(GROUP).values():
+        other = others.item(GROUP, group.name)
+        for name, initiator in group.of(INITIATOR).items():
+            if other is None or other.item(INITIATOR, name) is None:
+                yield initiator, group

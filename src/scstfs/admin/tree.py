@@ -1,0 +1,203 @@
+"""From the tree to a configuration: SysfsRules III, "Algorithm to convert current SCST
+configuration to config file".
+
+No driver, handler or device is known by name. An object that goes away meanwhile is left out.
+"""
+
+from __future__ import annotations
+
+import enum
+import stat
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from scstfs.admin import attributes
+from scstfs.admin.attributes import SESSION_NAME, Attribute
+from scstfs.admin.configuration import Item, Setting, empty
+from scstfs.admin.files import Reader
+from scstfs.admin.kinds import (
+    ALUA,
+    DEVICE,
+    DEVICE_GROUP,
+    DRIVER,
+    GROUP,
+    GROUP_DEVICE,
+    GROUP_TARGET,
+    HANDLER,
+    HARDWARE,
+    HW_TARGET,
+    INITIATOR,
+    LUN,
+    TARGET,
+    TARGET_GROUP,
+)
+
+_NO_TARGETS: Final = frozenset({"module"})
+
+
+class _Reads(enum.Enum):
+    """Which attributes are read."""
+
+    NONE = "none"
+    SAVED = "those that a saved configuration may need"
+    ALL = "all"
+
+
+class _Walk:
+    """One walk over the tree."""
+
+    def __init__(self, files: Reader, reads: _Reads) -> None:
+        self.files = files
+        self._reads = reads
+
+    def take(self, item: Item) -> None:
+        """Read the attributes of an item."""
+        if self._reads is not _Reads.NONE:
+            wanted = attributes.saved(item.parameters) if self._reads is _Reads.SAVED else None
+            item.take_live(attributes.read(self.files, item.kind, item.path, wanted))
+
+    def said(self, look: Callable[[Reader, str], list[str]], mgmt: str) -> tuple[str, ...]:
+        """What a mgmt file says of itself; nothing where there is none, or nobody asks."""
+        if self._reads is _Reads.NONE:
+            return ()
+        try:
+            return tuple(look(self.files, mgmt))
+        except OSError:
+            return ()
+
+    def root(self) -> Iterator[Item | None]:
+        """The configuration; before it nothing, again and again, so that others can go on."""
+        root = empty()
+        self.take(root)
+        for name in self.files.directories("handlers"):
+            yield from self.handler(root.add(HANDLER, name))
+        for name in self.files.directories("targets"):
+            yield from self.driver(root.add(DRIVER, name))
+        self.take(root.add(ALUA, ""))
+        for name in self.files.directories("device_groups"):
+            self.device_group(root.add(DEVICE_GROUP, name))
+            yield None
+        yield root
+
+    def handler(self, handler: Item) -> Iterator[None]:
+        mgmt = f"{handler.path}/mgmt"
+        handler.makes = self.said(attributes.parameters, mgmt)
+        handler.dynamic = self.said(attributes.handler_attributes, mgmt)
+        handler.gives = self.said(attributes.device_attributes, mgmt)
+        self.take(handler)
+        entries = self.files.entries(handler.path)
+        for name in [name for name, kind in entries.items() if kind == stat.S_IFLNK]:
+            link = self.files.link(f"{handler.path}/{name}")
+            if link.endswith(f"/devices/{name}"):
+                device = handler.add(DEVICE, name)
+                device.parameters, device.dynamic = handler.makes, handler.gives
+                self.take(device)
+                yield None
+
+    def driver(self, driver: Item) -> Iterator[None]:
+        mgmt = f"{driver.path}/mgmt"
+        driver.makes = self.said(attributes.parameters, mgmt)
+        driver.dynamic = self.said(attributes.driver_attributes, mgmt)
+        driver.gives = self.said(attributes.target_attributes, mgmt)
+        self.take(driver)
+        driver.hardware = attributes.MGMT not in self.files.entries(driver.path)
+        for name in self.files.directories(driver.path):
+            if name not in _NO_TARGETS:
+                target = driver.add(TARGET, name)
+                target.parameters, target.dynamic = driver.makes, driver.gives
+                target.hardware = driver.hardware
+                self.target(target)
+                yield None
+
+    def target(self, target: Item) -> None:
+        self.take(target)
+        take_sessions(self.files, target)
+        hardware = target.live.get(HARDWARE)
+        if hardware is not None and hardware.value == "1":
+            target.hardware = True
+            target.settings[HW_TARGET] = Setting([])
+        self.luns(target)
+        for name in self.files.directories(f"{target.path}/ini_groups"):
+            self.group(target.add(GROUP, name))
+
+    def group(self, group: Item) -> None:
+        self.take(group)
+        self.luns(group)
+        for name in initiators(self.files, group.path):
+            group.add(INITIATOR, name)
+
+    def luns(self, item: Item) -> None:
+        listing = f"{item.path}/luns"
+        parameters = self.said(attributes.parameters, f"{listing}/mgmt")
+        for number, device in lun_devices(self.files, listing).items():
+            lun = item.add(LUN, number)
+            lun.device = device
+            lun.parameters = parameters
+            self.take(lun)
+
+    def device_group(self, group: Item) -> None:
+        self.take(group)
+        for name in links_and_directories(self.files, f"{group.path}/devices"):
+            group.add(GROUP_DEVICE, name)
+        for name in self.files.directories(f"{group.path}/target_groups"):
+            target_group = group.add(TARGET_GROUP, name)
+            self.take(target_group)
+            for target_name, kind in self.files.entries(target_group.path).items():
+                if kind == stat.S_IFREG:
+                    continue
+                target = target_group.add(GROUP_TARGET, target_name)
+                if kind == stat.S_IFDIR:
+                    self.take(target)
+
+
+def walk(files: Reader, *, every_attribute: bool = False) -> Item:
+    """The present configuration; with *every_attribute* also what need not be saved.
+
+    Raises OSError when there is no tree.
+    """
+    return _end(_Walk(files, _Reads.ALL if every_attribute else _Reads.SAVED).root())
+
+
+def gradually(files: Reader) -> Iterator[Item | None]:
+    """The same walk in small pieces: gives None after each, and the configuration at the end."""
+    return _Walk(files, _Reads.SAVED).root()
+
+
+def _end(walk: Iterator[Item | None]) -> Item:
+    return next(item for item in walk if item is not None)
+
+
+def structure(files: Reader) -> Item:
+    """What there is, without attributes. Raises OSError when there is no tree."""
+    return _end(_Walk(files, _Reads.NONE).root())
+
+
+def initiators(files: Reader, group: str) -> list[str]:
+    """The names of a group's initiators. Raises OSError."""
+    return [name for name in files.entries(f"{group}/initiators") if name != attributes.MGMT]
+
+
+def lun_devices(files: Reader, listing: str) -> dict[str, str]:
+    """The LUNs in a directory, each with the device behind it. Raises OSError."""
+    devices = {}
+    for number in files.directories(listing):
+        path = f"{listing}/{number}"
+        for name, kind in files.entries(path).items():
+            if kind == stat.S_IFLNK:
+                devices[number] = files.link(f"{path}/{name}").rpartition("/")[2]
+    return devices
+
+
+def links_and_directories(files: Reader, listing: str) -> list[str]:
+    """The names of what is no file. Raises OSError."""
+    return [name for name, kind in files.entries(listing).items() if kind != stat.S_IFREG]
+
+
+def take_sessions(files: Reader, target: Item) -> None:
+    """Where sessions are made by commands, their names are part of the configuration."""
+    if SESSION_NAME in target.parameters:
+        names = list(files.entries(f"{target.path}/sessions"))
+        if names:
+            keys = {str(number): name for number, name in enumerate(names)}
+            target.live[SESSION_NAME] = Attribute(keys=keys)
+            target.settings[SESSION_NAME] = Setting(names)

@@ -1,0 +1,105 @@
+"""The running configuration, kept as the commands that lead to it.
+
+A file of lines, each a JSON array of a path in the tree and of what was written to it. It is
+replaced as a whole, or appended to. As long as the target runs it is called ``running``, after a
+clean end ``running.stopped``: so the next start can tell whether there was one.
+
+The commands hold secrets, so that the file is only root's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from scstfs.persist import files
+
+Command: TypeAlias = tuple[str, str]
+"""A path in the tree and what is written to it; bytes that are not UTF-8 are surrogates."""
+
+_MOST: Final = 1 << 30
+_MODE: Final = 0o600
+
+
+class DamagedCommands(Exception):  # noqa: N818 - it describes the file
+    """A line that is no command, and not the last one of a write that was cut off."""
+
+
+class RunningFile:
+    """What is kept below a state directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "running"
+        self.stopped = directory / "running.stopped"
+        self._fd: int | None = None
+
+    @property
+    def is_unclean(self) -> bool:
+        """The last target that ran here did not end in good order."""
+        return self.path.exists()
+
+    def load(self) -> list[Command] | None:
+        """The commands that are kept, None if there are none.
+
+        Raises OSError, DamagedCommands.
+        """
+        for path in (self.path, self.stopped):
+            data = files.read(path, _MOST)
+            if data is not None:
+                return _decode(path, data)
+        return None
+
+    def replace(self, commands: Iterable[Command]) -> None:
+        """Keep these commands instead, durably. Raises OSError with the old ones in place."""
+        self.close()
+        files.write(self.path, b"".join(map(_encode, commands)), mode=_MODE)
+        files.remove(self.stopped)
+
+    def append(self, commands: Iterable[Command]) -> None:
+        """Keep more commands, durably. Raises OSError; then a part of them may be there."""
+        if self._fd is None:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            self._fd = os.open(self.path, flags, _MODE)
+        end = os.fstat(self._fd).st_size
+        try:
+            view = memoryview(b"".join(map(_encode, commands)))
+            while view:
+                view = view[os.write(self._fd, view) :]
+            os.fdatasync(self._fd)
+        except OSError:
+            # Half a line must not run into the next one.
+            os.ftruncate(self._fd, end)
+            raise
+
+    def stop(self) -> None:
+        """Say that the end is a clean one. Raises OSError."""
+        self.close()
+        if self.path.exists():
+            files.move(self.path, self.stopped)
+
+    def close(self) -> None:
+        """Release the descriptor."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def _encode(command: Command) -> bytes:
+    return json.dumps(command).encode() + b"\n"
+
+
+def _decode(path: Path, data: bytes) -> list[Command]:
+    *lines, _cut = data.split(b"\n")  # a line that is not ended was never acknowledged
+    commands = []
+    for number, line in enumerate(lines, 1):
+        try:
+            name, written = json.loads(line)
+        except ValueError as error:
+            raise DamagedCommands(f"{path}:{number}: no command") from error
+        if not isinstance(name, str) or not isinstance(written, str):
+            raise DamagedCommands(f"{path}:{number}: no command")
+        commands.append((name, written))
+    return commands

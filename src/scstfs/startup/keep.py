@@ -1,0 +1,143 @@
+"""Keeps the configuration while it runs.
+
+Each command that changed it is on the disk before its write(2) returns; commands that come while
+others are being written go together. When there are many more commands than the configuration
+needs, the file is made anew from the tree, bit by bit, so that initiators do not wait for that.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from typing import Final
+
+import trio
+
+from scstfs.admin import tree as trees
+from scstfs.admin.attributes import MGMT
+from scstfs.admin.configuration import Item
+from scstfs.admin.kinds import ENABLED
+from scstfs.persist.running import Command, RunningFile
+from scstfs.startup.load import commands
+from scstfs.startup.nodes import NodeFiles
+from scstfs.sysfs.node import Node, Tree
+from scstfs.sysfs.text import PAGE_SIZE, decode
+
+log: Final = logging.getLogger(__name__)
+
+_FEW: Final = 1000
+"""So many commands more than needed do not matter."""
+
+
+class Keeper:
+    """Writes down what is written to a tree (`Tree.written`)."""
+
+    def __init__(self, tree: Tree, bare: Item, file: RunningFile) -> None:
+        """*bare* is the tree without any configuration."""
+        self._tree = tree
+        self._bare = bare
+        self._file = file
+        self._waiting: list[Command] = []
+        self._count = 0
+        """Commands that were given to `written` so far."""
+        self._durable = 0
+        """So many of them are on the disk."""
+        self._kept = 0
+        """Commands in the file."""
+        self._needed = 0
+        """So many of them were there when it was last made."""
+        self._lock = trio.Lock()
+        self._stale = False
+        """A command cannot be repeated as it was: the file has to be made anew."""
+        self._failed = False
+
+    async def start(self, made: list[Command]) -> None:
+        """Begin with the commands that lead to what the tree is now. Raises OSError."""
+        await self._replace(made)
+        self._tree.written = self.written
+
+    async def stop(self) -> None:
+        """The end is a clean one."""
+        self._tree.written = None
+        async with self._lock:
+            try:
+                await trio.to_thread.run_sync(self._file.stop)
+            except OSError as error:
+                log.error("cannot tell the next start that this was a clean end: %s", error)
+
+    async def written(self, node: Node, data: bytes) -> None:
+        """A command was executed; returns when it is kept."""
+        if not _configures(node):
+            return
+        if node.attr.numbered:
+            # The number may be another one when the object is made again.
+            self._stale = True
+        self._waiting.append((node.path, decode(data[:PAGE_SIZE])))
+        self._count += 1
+        number = self._count
+        async with self._lock:
+            if self._durable < number:
+                await self._write_down()
+
+    async def _write_down(self) -> None:
+        """Put all that waits on the disk."""
+        if self._stale or self._kept - self._needed > _FEW + self._needed:
+            await self._make_anew()
+            return
+        count, batch = self._count, self._waiting
+        self._waiting = []
+        try:
+            await trio.to_thread.run_sync(self._file.append, batch)
+        except OSError as error:
+            self._waiting = [*batch, *self._waiting]
+            self._complain(error)
+            return
+        self._failed = False
+        self._kept += len(batch)
+        self._durable = count
+
+    async def _make_anew(self) -> None:
+        found = None
+        while found is None:
+            count = self._count
+            found = await self._look()
+            if count != self._count:
+                found = None  # it has changed meanwhile
+        made = commands(self._bare, found)
+        self._waiting, self._stale = [], False
+        try:
+            await self._replace(made)
+        except OSError as error:
+            self._stale = True
+            self._complain(error)
+            return
+        self._failed = False
+        self._durable = count
+
+    async def _look(self) -> Item | None:
+        """The configuration now; None if something went away while it was looked at."""
+        walk = trees.gradually(NodeFiles(self._tree))
+        try:
+            while (found := next(walk)) is None:
+                await trio.lowlevel.checkpoint()
+        except OSError:
+            return None
+        return found
+
+    async def _replace(self, made: list[Command]) -> None:
+        await trio.to_thread.run_sync(self._file.replace, made)
+        self._kept = self._needed = len(made)
+
+    def _complain(self, error: OSError) -> None:
+        """The change is in effect and stays so; only a crash would show that it was not kept."""
+        if not self._failed:
+            why = error.strerror or os.strerror(error.errno or errno.EIO)
+            log.error("changes of the configuration cannot be kept for the next start: %s", why)
+        self._failed = True
+
+
+def _configures(node: Node) -> bool:
+    """What is written to an attribute is part of the configuration, or makes a part of it."""
+    attr = node.attr
+    return attr.name in (MGMT, ENABLED) or attr.key is not None
