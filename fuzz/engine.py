@@ -49,12 +49,12 @@ class Script:
             discovery=source.byte() > 240,
             capacity=source.choose((2048, 20_000, 1 << 18)),
         )
-        self.cmd_sn = engine.connection.exp_cmd_sn
+        self.cmd_sn = engine.connection.window.exp_cmd_sn
         self.now = 0.0
         self.watchdog = Watchdog(engine.connection, self.now)
         self.r2ts: list[Pdu] = []
-        self.exp_cmd_sn = engine.connection.exp_cmd_sn
-        self.max_cmd_sn = engine.connection.max_cmd_sn
+        self.exp_cmd_sn = engine.connection.window.exp_cmd_sn
+        self.max_cmd_sn = engine.connection.window.max_cmd_sn
         host = engine.host
         host.on_command = self.begin
         host.on_complete = self.execute
@@ -253,12 +253,12 @@ class Script:
             return
         request = source.choose(pending)
         if source.byte() > 240:
-            self.engine.connection.forget_function(request.itt)
+            open_functions.forget(request.itt)
             return
         if request.task is not None and not host.ended[request.task]:
             host.end_silently(request.task)
         response = source.choose(list(TaskResponse))
-        self.engine.connection.task_management_answer(request.itt, response, bytes(3))
+        open_functions.answer(request.itt, response, bytes(3))
 
     def read_answers(self) -> None:
         """The initiator reads."""
@@ -298,7 +298,7 @@ class Script:
     def check(self) -> None:
         """What holds at any time."""
         connection, engine = self.engine.connection, self.engine
-        assert len(connection.tasks) <= 2 * 16 + 8, "commands without a bound"
+        assert len(connection.tasks.by_tag) <= 2 * 16 + 8, "commands without a bound"
         assert len(connection.functions) <= 2 * 16 + 8, "functions without a bound"
         assert engine.tx.pending < 512 * 1024, "answers without a bound"
 

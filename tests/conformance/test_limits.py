@@ -456,7 +456,7 @@ def test_reads_that_waited_fill_no_more_than_the_window_allows(live: LiveTarget)
 
         def thaw() -> int:
             device.tasks.thaw()
-            return connection.reading
+            return connection.replies.reading
 
         live.call(device.tasks.freeze)
         waiting = [initiator.issue(read_10(0, length // 512), expect=length) for _ in range(15)]
@@ -465,7 +465,7 @@ def test_reads_that_waited_fill_no_more_than_the_window_allows(live: LiveTarget)
         assert allowed <= peak < allowed + length
         statuses = [initiator.wait(task).status for task in waiting]
         assert statuses == [0] * (allowed // length) + [TASK_SET_FULL] * (15 - allowed // length)
-        assert live.call(lambda: connection.reading) == 0
+        assert live.call(lambda: connection.replies.reading) == 0
         assert initiator.command(read_10(0, length // 512), expect=length).data == bytes(length)
 
 

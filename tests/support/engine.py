@@ -21,10 +21,10 @@ from scstfs.iscsi.chunks import Chunks
 from scstfs.iscsi.codes import RESERVED_TAG, Opcode, TaskResponse
 from scstfs.iscsi.connection import Connection
 from scstfs.iscsi.errors import ProtocolError
-from scstfs.iscsi.host import TaskManagement, TextNegotiation
+from scstfs.iscsi.host import TextNegotiation
 from scstfs.iscsi.negotiate import SessionParameters
 from scstfs.iscsi.receive import Receiver
-from scstfs.iscsi.task import Task
+from scstfs.iscsi.task import ManagementFunction, Task
 from scstfs.iscsi.transfer import TaskFault
 from scstfs.iscsi.transmit import Transmitter
 from tests.support import iscsi_wire as wire
@@ -95,12 +95,12 @@ class EngineHost:
         self.on_complete: Callable[[Task], None] = lambda task: None
         #: Answers fast commands, if anything does.
         self.on_fast: Callable[[int, memoryview], bool] = lambda itt, data: False
-        self.on_function: Callable[[TaskManagement], None] = lambda request: None
+        self.on_function: Callable[[ManagementFunction], None] = lambda request: None
         self.begun: list[Task] = []
         #: Commands that can be executed, with their data.
         self.complete: list[tuple[Task, bytes]] = []
         self.faults: list[TaskFault] = []
-        self.functions: list[TaskManagement] = []
+        self.functions: list[ManagementFunction] = []
         self.texts: list[bytes] = []
         self.text_fault: ProtocolError | None = None
         self.text_answer: bytes | None = None
@@ -115,6 +115,7 @@ class EngineHost:
 
     def fast(self, connection: Connection) -> None:
         """Offer commands with nothing unusual about them to ``on_fast`` until it declines one."""
+        window = connection.window
         while not (connection.rx.header_digest or connection.rx.data_digest):
             buffer, view, start, end = connection.rx.window()
             if end - start < pdu.BHS_LENGTH:
@@ -122,13 +123,13 @@ class EngineHost:
             command = pdu.unpack_scsi_command(buffer, start)
             data_at = start + pdu.BHS_LENGTH
             behind = data_at + command.lengths + (-command.lengths & 3)
-            due = connection.exp_cmd_sn
+            due = window.exp_cmd_sn
             is_plain = command.opcode == Opcode.SCSI_COMMAND and not command.lengths >> 24
             if not is_plain or command.cmd_sn != due or behind > end:
                 return
-            connection.received_until((due + 1) & 0xFFFFFFFF)
+            window.received_until((due + 1) & 0xFFFFFFFF)
             if not self.on_fast(command.itt, view[data_at : data_at + command.lengths]):
-                connection.received_until(due)
+                window.received_until(due)
                 return
             connection.rx.consume(behind)
             self.fast_commands += 1
@@ -163,9 +164,9 @@ class EngineHost:
             raise MemoryError
         return self.memory.take(size)
 
-    def task_management(self, request: TaskManagement) -> None:
-        self.functions.append(request)
-        self.on_function(request)
+    def task_management(self, function: ManagementFunction) -> None:
+        self.functions.append(function)
+        self.on_function(function)
 
     def negotiate(self) -> TextNegotiation:
         return Negotiation(self)
@@ -187,14 +188,14 @@ class EngineHost:
         residual = task.expected - len(data) if task.reads and data is not None else 0
         if view is not None:
             view = view[: task.expected]
-        self._connection.answer(
+        self._connection.tasks.answer(
             task, status, sense=sense, data=view, release=release, residual=residual
         )
 
     def end_silently(self, task: Task) -> None:
         self.ended[task] += 1
         self.silent += 1
-        self._connection.end_silently(task)
+        self._connection.tasks.end_silently(task)
 
     def finish(self, itt: int, status: int = GOOD, *, data: bytes | None = None) -> None:
         """End the open command with this tag."""
@@ -296,9 +297,9 @@ class Engine:
     def process(self) -> None:
         """Work off what has arrived, sending whenever much is waiting."""
         while not self.connection.process():
-            before = self.tx.pending, self.connection.reading
+            before = self.tx.pending, self.connection.replies.reading
             self.send()
-            if (self.tx.pending, self.connection.reading) == before:
+            if (self.tx.pending, self.connection.replies.reading) == before:
                 raise AssertionError("the connection is stuck")
 
     # Out
@@ -364,9 +365,11 @@ class Engine:
         if not self.dropped:
             self.out()
         was_closing = self.connection.closing
-        postponed = sum(task.postponed is not None for task in self.connection.tasks.values())
+        postponed = sum(
+            task.postponed is not None for task in self.connection.tasks.by_tag.values()
+        )
         self.drop()
-        assert not self.connection.tasks, "a command is left"
+        assert not self.connection.tasks.by_tag, "a command is left"
         assert set(host.ended.values()) <= {0, 1}, "a command ended twice"
         assert all(host.ended[task] for task in host.begun)
         host.memory.check()
@@ -509,9 +512,9 @@ def logout(
     )
 
 
-def complete(request: TaskManagement, connection: Connection) -> None:
+def complete(request: ManagementFunction, connection: Connection) -> None:
     """Answer a task management request: done."""
-    connection.task_management_answer(request.itt, TaskResponse.FUNCTION_COMPLETE)
+    connection.functions.answer(request.itt, TaskResponse.FUNCTION_COMPLETE)
 
 
 def _lun(number: int) -> bytes:

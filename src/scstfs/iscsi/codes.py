@@ -99,6 +99,12 @@ class TaskFunction(IntEnum):
     QUERY_ASYNCHRONOUS_EVENT = 12
 
 
+#: Functions about the task that the Referenced Task Tag names; it is reserved in all others.
+REFER_TO_A_TASK: Final = frozenset(
+    {TaskFunction.ABORT_TASK, TaskFunction.TASK_REASSIGN, TaskFunction.QUERY_TASK}
+)
+
+
 class TaskResponse(IntEnum):
     """Response of a task management response (RFC 7143 11.6.1; 7 is RFC 7144's)."""
 

@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from scstfs.iscsi.task import Task
+from scstfs.iscsi.task import ManagementFunction, Task
 from scstfs.iscsi.transfer import TaskFault
 
 if TYPE_CHECKING:
     from scstfs.iscsi.connection import Connection
-
-
-@dataclass(frozen=True, slots=True)
-class TaskManagement:
-    """A task management request (RFC 7143 11.5) as the host gets it."""
-
-    function: int
-    lun: bytes
-    itt: int
-    cmd_sn: int
-    referenced_task_tag: int
-    task: Task | None
-    """The task that ABORT TASK or QUERY TASK is about."""
 
 
 class TextNegotiation(Protocol):
@@ -39,8 +25,8 @@ class TextNegotiation(Protocol):
 class Host(Protocol):
     """Executes what a connection receives.
 
-    Every task that it is told of by ``command`` it ends exactly once, by ``Connection.answer`` or
-    ``Connection.end_silently``, also when the connection has been dropped meanwhile.
+    Every task that it is told of by ``command`` it ends exactly once, by ``TaskTable.answer`` or
+    ``TaskTable.end_silently``, also when the connection has been dropped meanwhile.
     """
 
     def fast(self, connection: Connection) -> None:
@@ -70,11 +56,10 @@ class Host(Protocol):
     def allocate(self, size: int) -> tuple[memoryview, Callable[[], None]]:
         """Memory for ``size`` bytes and what gives it back; raises MemoryError if there is none."""
 
-    def task_management(self, request: TaskManagement) -> None:
+    def task_management(self, function: ManagementFunction) -> None:
         """Perform a task management function.
 
-        Ends in ``Connection.task_management_answer``, or in ``Connection.forget_function`` if
-        there is to be no answer.
+        Ends in ``Functions.answer``, or in ``Functions.forget`` if there is to be no answer.
         """
 
     def negotiate(self) -> TextNegotiation:

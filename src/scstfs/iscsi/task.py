@@ -1,19 +1,23 @@
-"""SCSI tasks of a connection in full-feature phase, and the answers to them."""
+"""SCSI tasks of a connection in full-feature phase, and functions that manage them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from scstfs.iscsi.codes import TaskResponse
 from scstfs.iscsi.transfer import Transfer
 
 if TYPE_CHECKING:
-    from scstfs.iscsi.answers import Answers
+    from scstfs.iscsi.task_table import TaskTable
+
+#: Of a task management response that says no more than its code.
+NO_INFORMATION: Final = bytes(3)
 
 
 @dataclass(slots=True)
-class Answer:
+class Reply:
     """What a task ends with."""
 
     status: int
@@ -37,7 +41,6 @@ class Task:
         "attribute",
         "cdb",
         "cmd_sn",
-        "connection",
         "data_sn",
         "expected",
         "immediate",
@@ -47,13 +50,14 @@ class Task:
         "owner",
         "postponed",
         "reads",
+        "table",
         "transfer",
         "writes",
     )
 
     def __init__(
         self,
-        connection: Answers,
+        table: TaskTable,
         *,
         itt: int,
         lun: bytes,
@@ -65,7 +69,8 @@ class Task:
         cmd_sn: int,
         immediate: bool,
     ) -> None:
-        self.connection = connection
+        #: What ends it.
+        self.table = table
         self.itt = itt
         self.lun = lun
         self.cdb = cdb
@@ -82,8 +87,8 @@ class Task:
         self.is_executing = False
         #: Data-In PDUs sent so far.
         self.data_sn = 0
-        #: The answer, while it has to wait for data that is still to come.
-        self.postponed: Answer | None = None
+        #: The reply, while it has to wait for data that is still to come.
+        self.postponed: Reply | None = None
         #: Whatever the host wants to find again when the task goes on.
         self.owner: object = None
 
@@ -91,3 +96,25 @@ class Task:
     def awaits_data(self) -> bool:
         """The initiator has data to send that it announced or was asked for."""
         return self.transfer is not None and self.transfer.awaits_data
+
+
+@dataclass(slots=True, eq=False)
+class ManagementFunction:
+    """A task management function that has not been answered (RFC 7143 11.5)."""
+
+    code: int
+    lun: bytes
+    itt: int
+    cmd_sn: int
+    referenced_task_tag: int
+    task: Task | None
+    """The task that ABORT TASK or QUERY TASK is about."""
+
+    is_performed: bool = False
+    """The host has begun to perform it."""
+    response: TaskResponse | None = None
+    """The answer, while it has to wait for commands that are still to come."""
+    information: bytes = NO_INFORMATION
+    """What goes with the response (RFC 7144 6.4.1)."""
+    waits_since: float | None = None
+    """Since when (seconds) it is known to wait for data."""

@@ -47,7 +47,7 @@ class Watchdog:
         self.connection = connection
         self._received = _Progress(connection.rx.total, now)
         self._sent = _Progress(connection.tx.sent_total, now)
-        self._data = _Progress(connection.data_received, now)
+        self._data = _Progress(connection.write_data.received_total, now)
         self._pinged = 0.0
 
     def check(self, now: float, limits: Limits) -> str | None:
@@ -78,6 +78,8 @@ class Watchdog:
     def _data_standstill(self, now: float) -> float:
         """For how long (seconds) writes have waited for data, none of which came."""
         connection = self.connection
-        waits = any(task.awaits_data for task in connection.tasks.values())
-        standstill = self._data.standstill(connection.data_received if waits else -1, now)
+        waits = any(task.awaits_data for task in connection.tasks.by_tag.values())
+        standstill = self._data.standstill(
+            connection.write_data.received_total if waits else -1, now
+        )
         return standstill if waits else 0.0

@@ -48,7 +48,7 @@ def test_outside_the_window_requests_are_ignored(engine: Engine, cmd_sn: int) ->
     )
     assert engine.out() == []
     assert begun(engine) == []
-    assert engine.connection.exp_cmd_sn == 1
+    assert engine.connection.window.exp_cmd_sn == 1
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_outside_the_window_requests_are_ignored(engine: Engine, cmd_sn: int) ->
 def test_early_commands_wait_for_their_turn(engine: Engine, order: list[int]) -> None:
     engine.feed(*(command(number, cmd_sn=number) for number in order))
     assert begun(engine) == sorted(order)
-    assert engine.connection.exp_cmd_sn == len(order) + 1
+    assert engine.connection.window.exp_cmd_sn == len(order) + 1
     engine.check_accounts()
 
 
@@ -163,7 +163,7 @@ def test_the_window_closes_under_load_and_opens_again() -> None:
     engine = Engine(depth=3)
     engine.feed(*(command(number, cmd_sn=number) for number in range(1, 6)))
     assert begun(engine) == [1, 2, 3]
-    assert engine.connection.max_cmd_sn == 3
+    assert engine.connection.window.max_cmd_sn == 3
     engine.host.finish(2)
     assert engine.one()["max_cmd_sn"] == 4
     engine.feed(*(command(number, cmd_sn=number) for number in range(4, 6)))
@@ -389,10 +389,10 @@ def test_no_request_is_looked_at_while_much_waits_to_be_sent() -> None:
     pings = b"".join(nop_out(itt, bytes(60_000)).raw for itt in range(1, 12))
     engine.rx.feed(pings)
     assert not engine.connection.process()
-    assert not engine.connection.has_room()
+    assert not engine.connection.replies.has_room()
     assert HIGH_WATER <= engine.tx.pending < HIGH_WATER + 65536
     answered = len(engine.out())
-    assert engine.connection.has_room()
+    assert engine.connection.replies.has_room()
     assert engine.connection.process() is False
     answered += len(engine.out())
     assert engine.connection.process()
@@ -400,18 +400,18 @@ def test_no_request_is_looked_at_while_much_waits_to_be_sent() -> None:
 
 
 def test_no_request_is_looked_at_while_much_is_read(engine: Engine) -> None:
-    engine.connection.reading = engine.connection.reading_limit
+    engine.connection.replies.reading = engine.connection.replies.reading_limit
     engine.rx.feed(command(1).raw)
     assert not engine.connection.process()
     assert begun(engine) == []
-    engine.connection.reading -= 1
+    engine.connection.replies.reading -= 1
     assert engine.connection.process()
     assert begun(engine) == [1]
 
 
 def test_the_limits_follow_the_queue_depth(engine: Engine) -> None:
     engine.connection.set_queue_depth(2)
-    assert engine.connection.reading_limit == 2 * engine.parameters.max_burst_length
+    assert engine.connection.replies.reading_limit == 2 * engine.parameters.max_burst_length
     engine.feed(*(command(itt, cmd_sn=itt) for itt in range(1, 20)))
     # The eight that had been promised.
     assert begun(engine) == list(range(1, 9))
@@ -430,6 +430,6 @@ def test_dropping_twice_is_dropping_once(engine: Engine) -> None:
 
 
 def test_parameters_that_matter_are_looked_at_for_each_command(engine: Engine) -> None:
-    engine.connection.parameters = replace(engine.parameters, immediate_data=0)
+    engine.connection.agree(replace(engine.parameters, immediate_data=0))
     engine.feed(command(write=4, data=b"data"))
     assert engine.one()["status"] == 2

@@ -9,10 +9,10 @@ from tests.support.engine import Engine
 
 
 def tasks(count: int) -> list[Task]:
-    connection = Engine().connection
+    table = Engine().connection.tasks
     return [
         Task(
-            connection,
+            table,
             itt=itt,
             lun=bytes(8),
             cdb=bytes(16),

@@ -9,8 +9,8 @@ import pytest
 from scstfs.iscsi.codes import TaskFunction, TaskResponse
 from scstfs.iscsi.errors import RejectReason
 from scstfs.iscsi.functions import PATIENCE
-from scstfs.iscsi.host import TaskManagement
 from scstfs.iscsi.negotiate import SessionParameters
+from scstfs.iscsi.task import ManagementFunction
 from tests.support import iscsi_wire as wire
 from tests.support.engine import (
     CHECK_CONDITION,
@@ -38,18 +38,18 @@ def engine() -> Engine:
     return Engine()
 
 
-def completing(engine: Engine) -> Callable[[TaskManagement], None]:
+def completing(engine: Engine) -> Callable[[ManagementFunction], None]:
     """A host that aborts what a function is about and is done at once."""
 
-    def perform(request: TaskManagement) -> None:
-        if request.function == ABORT and request.task is not None:
+    def perform(request: ManagementFunction) -> None:
+        if request.code == ABORT and request.task is not None:
             if not engine.host.ended[request.task]:
                 engine.host.end_silently(request.task)
-        elif request.function in (ABORT_SET, CLEAR_SET, LUN_RESET):
+        elif request.code in (ABORT_SET, CLEAR_SET, LUN_RESET):
             for task in engine.host.open_tasks:
                 if task.lun == request.lun:
                     engine.host.end_silently(task)
-        elif request.function in (WARM, COLD, NEXUS_RESET):
+        elif request.code in (WARM, COLD, NEXUS_RESET):
             engine.host.abort_all()
         complete(request, engine.connection)
 
@@ -79,7 +79,7 @@ def test_the_host_gets_every_function(engine: Engine, code: TaskFunction, immedi
         )
     )
     (request,) = engine.host.functions
-    assert (request.function, request.itt, request.cmd_sn) == (code, 0x55, 2)
+    assert (request.code, request.itt, request.cmd_sn) == (code, 0x55, 2)
     assert request.lun == b"\0\3" + bytes(6)
     assert (request.task is not None) is about_a_task
     answer = engine.one()
@@ -140,7 +140,7 @@ def test_abort_of_an_unknown_task(engine: Engine, ref_cmd_sn: int, expected: int
     assert [response(pdu) for pdu in engine.out() if pdu.opcode == wire.TASK_RESPONSE] == [expected]
     received = [task.itt for task in engine.host.begun[4:]]
     assert received == [number for number in (5, 6) if expected != COMPLETE or number != ref_cmd_sn]
-    assert engine.connection.exp_cmd_sn == 7
+    assert engine.connection.window.exp_cmd_sn == 7
 
 
 def test_abort_of_a_command_that_waits_for_its_turn(engine: Engine) -> None:
@@ -165,7 +165,7 @@ def test_aborting_the_command_that_is_due_lets_the_others_go_on(engine: Engine) 
 
 def abort(engine: Engine, ref: int, ref_cmd_sn: int) -> int:
     """The answer to ABORT TASK."""
-    cmd_sn = engine.connection.exp_cmd_sn
+    cmd_sn = engine.connection.window.exp_cmd_sn
     engine.feed(function(ABORT, cmd_sn=cmd_sn, ref=ref, ref_cmd_sn=ref_cmd_sn, immediate=True))
     return response(engine.one())
 
@@ -205,7 +205,7 @@ def test_abort_of_what_never_came(engine: Engine) -> None:
     assert response(engine.one()) == COMPLETE
     engine.feed(function(WARM, cmd_sn=4, immediate=True))
     assert response(engine.one()) == COMPLETE
-    assert engine.connection.exp_cmd_sn == 4
+    assert engine.connection.window.exp_cmd_sn == 4
     engine.feed(command(4, cmd_sn=4))
     engine.host.finish(4)
     engine.out()
@@ -284,7 +284,7 @@ def test_resets_of_everything_do_not_wait(engine: Engine, code: int) -> None:
 def test_a_reset_does_not_skip_what_cannot_have_been_sent(engine: Engine, cmd_sn: int) -> None:
     engine.host.on_function = completing(engine)
     engine.feed(function(WARM, cmd_sn=cmd_sn))
-    assert engine.connection.exp_cmd_sn == 1
+    assert engine.connection.window.exp_cmd_sn == 1
 
 
 def test_answers_wait_for_commands_and_keep_their_order(engine: Engine) -> None:
@@ -308,7 +308,7 @@ def test_an_answer_that_comes_later(engine: Engine) -> None:
 
 def test_additional_information_goes_into_the_response(engine: Engine) -> None:
     engine.feed(function(QUERY_EVENT))
-    engine.connection.task_management_answer(0x100, SUCCEEDED, bytes.fromhex("162900"))
+    engine.connection.functions.answer(0x100, SUCCEEDED, bytes.fromhex("162900"))
     assert engine.one().header[8:12] == bytes.fromhex("16290000")
 
 
@@ -329,7 +329,7 @@ def test_functions_use_up_the_window_until_they_are_answered(engine: Engine) -> 
 
 
 def test_a_function_without_an_answer(engine: Engine) -> None:
-    engine.host.on_function = lambda request: engine.connection.forget_function(request.itt)
+    engine.host.on_function = lambda request: engine.connection.functions.forget(request.itt)
     engine.feed(command(1, cmd_sn=1, write=8192), function(ABORT_SET, cmd_sn=2))
     engine.feed(nop_out())
     assert wire.TASK_RESPONSE not in [pdu.opcode for pdu in engine.out()]
@@ -340,7 +340,7 @@ def test_a_function_without_an_answer(engine: Engine) -> None:
 
 def waiting_write(engine: Engine, itt: int = 1, *, lun: int = 0) -> Pdu:
     """A write that has an R2T outstanding."""
-    cmd_sn = engine.connection.exp_cmd_sn
+    cmd_sn = engine.connection.window.exp_cmd_sn
     engine.feed(command(itt, cmd_sn=cmd_sn, write=2048, lun=lun))
     (r2t,) = engine.out()
     assert r2t.opcode == wire.R2T
@@ -397,7 +397,7 @@ def test_data_is_asked_for_again_when_nothing_was_aborted(code: int) -> None:
     engine = Engine(
         SessionParameters(max_burst_length=1024, first_burst_length=512, max_outstanding_r2t=1)
     )
-    engine.host.on_function = lambda request: engine.connection.task_management_answer(
+    engine.host.on_function = lambda request: engine.connection.functions.answer(
         request.itt, REJECTED
     )
     r2t = waiting_write(engine)

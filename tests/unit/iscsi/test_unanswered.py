@@ -10,7 +10,7 @@ from tests.support.engine import Engine
 
 def a_task(itt: int, cmd_sn: int, *, immediate: bool = False) -> Task:
     return Task(
-        Engine().connection,
+        Engine().connection.tasks,
         itt=itt,
         lun=bytes(8),
         cdb=bytes(16),

@@ -98,7 +98,7 @@ def test_answers_that_are_taken_and_new_ones(case: Case) -> None:
 
 def write(case: Case, itt: int = 1) -> int:
     """A write that waits for data; its transfer tag."""
-    cmd_sn = case.engine.connection.exp_cmd_sn
+    cmd_sn = case.engine.connection.window.exp_cmd_sn
     case.engine.feed(command(itt, cmd_sn=cmd_sn, write=8000))
     return case.engine.out()[-1]["ttt"]
 

@@ -221,7 +221,7 @@ def test_data_that_must_not_come_with_the_command(
     engine = Engine(parameters)
     engine.feed(pdu)
     assert sense_of(engine.one()) == condition
-    assert engine.connection.exp_cmd_sn == 2
+    assert engine.connection.window.exp_cmd_sn == 2
     engine.check_accounts()
 
 

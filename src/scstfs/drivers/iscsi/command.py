@@ -12,7 +12,7 @@ from scstfs.scsi.status import Status, TaskStatus
 if TYPE_CHECKING:
     from scstfs.core.buffers import Buffer
     from scstfs.drivers.iscsi.nexus import Nexus
-    from scstfs.iscsi.answers import Answers
+    from scstfs.iscsi.replies import Replies
     from scstfs.iscsi.task import Task
 
 #: By the R and W bits.
@@ -50,10 +50,10 @@ class IscsiCommand(Command):
         Raises TaskStatus where the answers before it fill as much as one connection may.  No more
         requests are looked at then, but some may have waited for their turn since before that.
         """
-        connection = self.task.connection
-        if connection.reading >= connection.reading_limit:
+        replies = self.task.table.replies
+        if replies.reading >= replies.reading_limit:
             raise TaskStatus(Status.TASK_SET_FULL)
-        self._buffer = self.nexus.take_buffer(connection, size)
+        self._buffer = self.nexus.take_buffer(replies, size)
         return self._buffer.view
 
     def cancel_transfer(self) -> None:
@@ -61,15 +61,16 @@ class IscsiCommand(Command):
 
     def reply(self) -> None:
         """Send status, sense and data, or forget the task."""
-        connection, task, buffer = self.task.connection, self.task, self._buffer
-        release = None if buffer is None else partial(_give_back, connection, buffer)
+        task, buffer = self.task, self._buffer
+        tasks = task.table
+        release = None if buffer is None else partial(_give_back, tasks.replies, buffer)
         if self.status is None:
             if release is not None:
                 release()
-            connection.end_silently(task)
+            tasks.end_silently(task)
         else:
             data = memoryview(self.data_in)[: task.expected] if task.reads else None
-            connection.answer(
+            tasks.answer(
                 task,
                 self.status,
                 sense=self.sense,
@@ -100,6 +101,6 @@ class IscsiCommand(Command):
         return 0
 
 
-def _give_back(connection: Answers, buffer: Buffer) -> None:
-    connection.reading -= len(buffer.view)
+def _give_back(replies: Replies, buffer: Buffer) -> None:
+    replies.reading -= len(buffer.view)
     buffer.release()

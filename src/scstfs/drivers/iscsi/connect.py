@@ -187,9 +187,9 @@ async def _pump(
             host.connection_ended(wire)
             return
         if not all_done:
-            await wire.wait_for_room(connection.has_room)
+            await wire.wait_for_room(connection.replies.has_room)
             continue
-        is_idle = not connection.under_way()
+        is_idle = not connection.window.under_way
         if await wire.receive(rx, poll_seconds, is_idle=is_idle) == 0:
             wire.reason = wire.reason or CLOSED_BY_PEER
             return

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from scstfs.iscsi.discovery import Portal, answer_text
 from scstfs.iscsi.errors import ProtocolError
-from scstfs.iscsi.host import TaskManagement
 from scstfs.iscsi.negotiate import Negotiation, SessionParameters
-from scstfs.iscsi.task import Task
+from scstfs.iscsi.task import ManagementFunction, Task
 from scstfs.iscsi.transfer import TaskFault
 from scstfs.iscsi.watchdog import Limits
 from scstfs.log import initiator_fields
@@ -80,7 +79,7 @@ class DiscoverySession:
         """Parameters were negotiated in full-feature phase."""
         self.parameters = parameters
         if self.connection is not None:
-            self.connection.parameters = parameters
+            self.connection.agree(parameters)
 
     def logout(self) -> None:
         """Nothing is left to do."""
@@ -104,7 +103,7 @@ class DiscoverySession:
         """Never."""
         raise ProtocolError("write data in a discovery session")
 
-    def task_management(self, request: TaskManagement) -> None:
+    def task_management(self, function: ManagementFunction) -> None:
         """Never."""
 
 

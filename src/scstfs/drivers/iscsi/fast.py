@@ -92,7 +92,8 @@ def answer(
     have, ``immediate`` how many may come with a command; ``begin`` takes WRITEs that need more,
     ``allocate`` gives memory for READs that do.
     """
-    while connection.is_plain:
+    window = connection.window
+    while window.is_plain:
         command = _answer_short(connection, session, segment, immediate)
         if command is None:
             return
@@ -108,7 +109,8 @@ def _answer_short(
     connection: Connection, session: Session, segment: int, immediate: int
 ) -> _Long | None:
     """Answer the commands whose data goes with one PDU; returns the long one behind them."""
-    rx, tx = connection.rx, connection.tx
+    rx, replies, window = connection.rx, connection.replies, connection.window
+    tx = replies.tx
     received, view, start, end = rx.window()
     digests, data_digests = rx.header_digest, rx.data_digest
     head = pdu.BHS_LENGTH + (pdu.DIGEST_LENGTH if digests else 0)
@@ -123,9 +125,9 @@ def _answer_short(
     chunk, room, at, limit = tx.window(head)
     # Where the answers have to stop, so that what waits to be sent stays bounded.
     stop = at + HIGH_WATER - tx.pending
-    due, stat_sn, credit = connection.exp_cmd_sn, connection.stat_sn, connection.credit
+    due, stat_sn, credit = window.exp_cmd_sn, replies.stat_sn, window.credit
     crc, digest_of = crc32.iscsi, _DIGEST.unpack_from
-    reads, writes, tasks = session.counters.read, session.counters.write, connection.tasks
+    reads, writes, tasks = session.counters.read, session.counters.write, connection.tasks.by_tag
     # The LUN that was looked up last.  Nothing but this loop runs meanwhile: no gate closes.
     known = b""
     pack_data_in, pack_response = pdu.DATA_IN.pack_into, pdu.SCSI_RESPONSE.pack_into
@@ -214,9 +216,9 @@ def _answer_short(
         due = following
     rx.consume(start)
     tx.lay_out(at)
-    connection.stat_sn = stat_sn
-    if due != connection.exp_cmd_sn:
-        connection.received_until(due)
+    replies.stat_sn = stat_sn
+    if due != window.exp_cmd_sn:
+        window.received_until(due)
     return long
 
 
@@ -257,8 +259,9 @@ def _read_long(
         return False
     _, _, start, _ = rx.window()
     rx.consume(start + pdu.BHS_LENGTH + (pdu.DIGEST_LENGTH if rx.header_digest else 0))
-    connection.received_until((connection.exp_cmd_sn + 1) & _MASK)
-    connection.answer_read(command.itt, *source)
+    window = connection.window
+    window.received_until((window.exp_cmd_sn + 1) & _MASK)
+    connection.replies.answer_read(command.itt, *source)
     session.counters.read.count(length, offset)
     return True
 

@@ -8,57 +8,56 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from scstfs.core import tasks
 from scstfs.core.session import PendingFunction, TgtDev
 from scstfs.drivers.iscsi.command import IscsiCommand
-from scstfs.iscsi.codes import RESERVED_TAG, TaskFunction, TaskResponse
+from scstfs.iscsi.codes import REFER_TO_A_TASK, RESERVED_TAG, TaskFunction, TaskResponse
+from scstfs.iscsi.task import NO_INFORMATION
 from scstfs.scsi.lun import unpack_lun
 
 if TYPE_CHECKING:
     from scstfs.drivers.iscsi.nexus import Nexus
-    from scstfs.iscsi.connection import Connection
-    from scstfs.iscsi.host import TaskManagement
+    from scstfs.iscsi.functions import Functions
+    from scstfs.iscsi.task import ManagementFunction
 
 
-class Function:
+class IscsiFunction(PendingFunction):
     """A function that a session performs; ``trace_mcmds`` shows it until it is answered."""
 
-    __slots__ = ("_connection", "_shown", "nexus", "request")
+    __slots__ = ("_functions", "nexus", "received")
 
-    def __init__(self, nexus: Nexus, connection: Connection, request: TaskManagement) -> None:
-        self.nexus = nexus
-        self.request = request
-        self._connection = connection
-        self._shown = PendingFunction(
-            _NAMES.get(request.function, str(request.function)),
-            unpack_lun(request.lun) or 0,
-            request.referenced_task_tag,
+    def __init__(self, nexus: Nexus, functions: Functions, received: ManagementFunction) -> None:
+        """``received`` is one of ``functions``, by which it is answered."""
+        super().__init__(
+            _NAMES.get(received.code, str(received.code)),
+            unpack_lun(received.lun) or 0,
+            received.referenced_task_tag,
             sum(len(tgt_dev.commands) for tgt_dev in nexus.core.tgt_devs.values()),
         )
-        nexus.core.pending_functions.append(self._shown)
-        shown = self._shown
+        self.nexus = nexus
+        self.received = received
+        self._functions = functions
+        nexus.core.pending_functions.append(self)
         nexus.target.iscsi_driver.trace.event(
-            "mgmt", "%s: %s, LUN %d, tag %d", nexus, shown.function, shown.lun, shown.tag
+            "mgmt", "%s: %s, LUN %d, tag %d", nexus, self.function, self.lun, self.tag
         )
 
     def perform(self) -> None:
         """Begin; the answer comes when the effect is complete."""
-        nexus, request = self.nexus, self.request
-        function = request.function
-        handler = _HANDLERS.get(function)
-        is_unknown = function in _RFC_7144 and nexus.parameters.protocol_level < _RFC_7144_LEVEL
-        has_stray_tag = (
-            request.referenced_task_tag != RESERVED_TAG and function not in _ABOUT_A_TASK
-        )
+        nexus, received = self.nexus, self.received
+        code = received.code
+        handler = _HANDLERS.get(code)
+        is_unknown = code in _RFC_7144 and nexus.parameters.protocol_level < _RFC_7144_LEVEL
+        has_stray_tag = received.referenced_task_tag != RESERVED_TAG and code not in REFER_TO_A_TASK
         if nexus.core.acg.black_hole.swallows_task_management:
-            nexus.core.pending_functions.remove(self._shown)
-            self._connection.forget_function(request.itt)
+            nexus.core.pending_functions.remove(self)
+            self._functions.forget(received.itt)
         elif handler is None or is_unknown or has_stray_tag:
             self.answer(TaskResponse.FUNCTION_REJECTED)
         else:
             handler(self)
 
-    def answer(self, response: TaskResponse, information: bytes = bytes(3)) -> None:
+    def answer(self, response: TaskResponse, information: bytes = NO_INFORMATION) -> None:
         """Answer the request, on the connection that it came by."""
-        self.nexus.core.pending_functions.remove(self._shown)
-        self._connection.task_management_answer(self.request.itt, response, information)
+        self.nexus.core.pending_functions.remove(self)
+        self._functions.answer(self.received.itt, response, information)
         self.nexus.mark()
 
     def complete(self) -> None:
@@ -68,25 +67,25 @@ class Function:
     @property
     def tgt_dev(self) -> TgtDev | None:
         """The nexus that the request's LUN field means."""
-        return self.nexus.core.find(self.request.lun)
+        return self.nexus.core.find(self.received.lun)
 
 
-def _abort_task(function: Function) -> None:
-    task = function.request.task
+def _abort_task(function: IscsiFunction) -> None:
+    task = function.received.task
     if task is None or not isinstance(task.owner, IscsiCommand):
         function.complete()
     else:
         tasks.abort_task(task.owner, function.complete)
 
 
-def _query_task(function: Function) -> None:
+def _query_task(function: IscsiFunction) -> None:
     function.answer(TaskResponse.FUNCTION_SUCCEEDED)
 
 
-def _of_lun(perform: Callable[[Function, TgtDev], None]) -> Callable[[Function], None]:
+def _of_lun(perform: Callable[[IscsiFunction, TgtDev], None]) -> Callable[[IscsiFunction], None]:
     """A function that is about one logical unit."""
 
-    def handle(function: Function) -> None:
+    def handle(function: IscsiFunction) -> None:
         tgt_dev = function.tgt_dev
         if tgt_dev is None:
             function.answer(TaskResponse.LUN_DOES_NOT_EXIST)
@@ -96,32 +95,32 @@ def _of_lun(perform: Callable[[Function, TgtDev], None]) -> Callable[[Function],
     return handle
 
 
-def _abort_task_set(function: Function, tgt_dev: TgtDev) -> None:
+def _abort_task_set(function: IscsiFunction, tgt_dev: TgtDev) -> None:
     tasks.abort_task_set(tgt_dev, function.complete)
 
 
-def _clear_task_set(function: Function, tgt_dev: TgtDev) -> None:
+def _clear_task_set(function: IscsiFunction, tgt_dev: TgtDev) -> None:
     tasks.clear_task_set(tgt_dev, function.complete)
 
 
-def _logical_unit_reset(function: Function, tgt_dev: TgtDev) -> None:
+def _logical_unit_reset(function: IscsiFunction, tgt_dev: TgtDev) -> None:
     tasks.logical_unit_reset(tgt_dev, function.complete)
 
 
-def _clear_aca(function: Function, tgt_dev: TgtDev) -> None:
+def _clear_aca(function: IscsiFunction, tgt_dev: TgtDev) -> None:
     if not tasks.clear_aca(tgt_dev, function.complete):
         # Only the nexus that has the condition may clear it (SAM-5 7.4).
         function.answer(TaskResponse.FUNCTION_REJECTED)
 
 
-def _query_task_set(function: Function, tgt_dev: TgtDev) -> None:
+def _query_task_set(function: IscsiFunction, tgt_dev: TgtDev) -> None:
     if tgt_dev.commands:
         function.answer(TaskResponse.FUNCTION_SUCCEEDED)
     else:
         function.complete()
 
 
-def _query_asynchronous_event(function: Function, tgt_dev: TgtDev) -> None:
+def _query_asynchronous_event(function: IscsiFunction, tgt_dev: TgtDev) -> None:
     """Tell the first pending unit attention, and whether it is the only one (SAM-5 7.10)."""
     pending = [unit_attention.sense for unit_attention in tgt_dev.unit_attentions]
     if not pending:
@@ -133,11 +132,11 @@ def _query_asynchronous_event(function: Function, tgt_dev: TgtDev) -> None:
     function.answer(TaskResponse.FUNCTION_SUCCEEDED, information)
 
 
-def _target_warm_reset(function: Function) -> None:
+def _target_warm_reset(function: IscsiFunction) -> None:
     tasks.target_reset(function.nexus.core, function.complete)
 
 
-def _target_cold_reset(function: Function) -> None:
+def _target_cold_reset(function: IscsiFunction) -> None:
     def done() -> None:
         function.complete()
         nexus = function.nexus
@@ -148,7 +147,7 @@ def _target_cold_reset(function: Function) -> None:
     tasks.target_reset(function.nexus.core, done)
 
 
-def _i_t_nexus_reset(function: Function) -> None:
+def _i_t_nexus_reset(function: IscsiFunction) -> None:
     """The session ends, and with it the nexus (RFC 7144 6.3)."""
 
     def done() -> None:
@@ -159,11 +158,11 @@ def _i_t_nexus_reset(function: Function) -> None:
     tasks.nexus_loss(function.nexus.core, done)
 
 
-def _task_reassign(function: Function) -> None:
+def _task_reassign(function: IscsiFunction) -> None:
     function.answer(TaskResponse.REASSIGNMENT_NOT_SUPPORTED)
 
 
-_Handler: TypeAlias = Callable[[Function], None]
+_Handler: TypeAlias = Callable[[IscsiFunction], None]
 
 _HANDLERS: Final[dict[int, _Handler]] = {
     TaskFunction.ABORT_TASK: _abort_task,
@@ -199,16 +198,11 @@ _RFC_7144: Final = frozenset(
 )
 _RFC_7144_LEVEL: Final = 2
 
-#: What is about a task; for all others the Referenced Task Tag is reserved.
-_ABOUT_A_TASK: Final = frozenset(
-    {TaskFunction.ABORT_TASK, TaskFunction.TASK_REASSIGN, TaskFunction.QUERY_TASK}
-)
-
 #: UADE DEPTH of QUERY ASYNCHRONOUS EVENT.
 _ONE: Final = 1
 _MORE_THAN_ONE: Final = 2
 
 
-def perform(nexus: Nexus, connection: Connection, request: TaskManagement) -> None:
-    """Perform a task management function that came over ``connection``."""
-    Function(nexus, connection, request).perform()
+def perform(nexus: Nexus, functions: Functions, received: ManagementFunction) -> None:
+    """Perform a task management function that came over a connection with these ``functions``."""
+    IscsiFunction(nexus, functions, received).perform()

@@ -24,9 +24,8 @@ from scstfs.iscsi import codes
 from scstfs.iscsi.codes import AsyncEvent
 from scstfs.iscsi.connection import Connection
 from scstfs.iscsi.discovery import answer_text
-from scstfs.iscsi.host import TaskManagement
 from scstfs.iscsi.negotiate import Negotiation, SessionParameters
-from scstfs.iscsi.task import Task
+from scstfs.iscsi.task import ManagementFunction, Task
 from scstfs.iscsi.transfer import TaskFault, Transfer
 from scstfs.iscsi.transmit import CHUNK_DATA
 from scstfs.iscsi.watchdog import Limits
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from scstfs.drivers.iscsi.server import Server
     from scstfs.drivers.iscsi.wire import Wire
     from scstfs.iscsi.admission import LoginResult
-    from scstfs.iscsi.answers import Answers
+    from scstfs.iscsi.replies import Replies
     from scstfs.scsi.cdb import Decoded
 
 log = logging.getLogger(__name__)
@@ -161,7 +160,7 @@ class Nexus:
     @property
     def exp_cmd_sn(self) -> int:
         """The CmdSN that is due."""
-        return self._exp_cmd_sn if self.connection is None else self.connection.exp_cmd_sn
+        return self._exp_cmd_sn if self.connection is None else self.connection.window.exp_cmd_sn
 
     def start(self, connection: Connection) -> None:
         """Full-feature phase begins."""
@@ -233,7 +232,7 @@ class Nexus:
         self.wire.close(why)
         if self.connection is not None:
             self._trace("loses connection %d: %s", self.cid, self.wire.reason or why)
-            self._exp_cmd_sn = self.connection.exp_cmd_sn
+            self._exp_cmd_sn = self.connection.window.exp_cmd_sn
             self.connection.drop()
             self.connection = self._view = None
 
@@ -247,7 +246,7 @@ class Nexus:
         ``seconds`` is Parameter3: how long it has for logging out.
         """
         if self.connection is not None:
-            self.connection.async_message(event, parameters=(0, 0, seconds))
+            self.connection.replies.async_message(event, parameters=(0, 0, seconds))
             self.mark()
 
     def mark(self) -> None:
@@ -261,7 +260,7 @@ class Nexus:
         connection = self.connection
         if connection is None or connection.closing:
             return False
-        connection.async_message(AsyncEvent.SCSI, lun=lun, sense=sense_data)
+        connection.replies.async_message(AsyncEvent.SCSI, lun=lun, sense=sense_data)
         self.mark()
         return True
 
@@ -285,7 +284,7 @@ class Nexus:
         if connection is None:
             return False
         task = Task(
-            connection,
+            connection.tasks,
             itt=itt,
             lun=lun,
             cdb=decoded.cdb,
@@ -293,7 +292,7 @@ class Nexus:
             reads=False,
             writes=True,
             expected=length,
-            cmd_sn=connection.exp_cmd_sn,
+            cmd_sn=connection.window.exp_cmd_sn,
             immediate=False,
         )
         try:
@@ -308,7 +307,7 @@ class Nexus:
             in_order=bool(self.parameters.data_pdu_in_order),
         )
         transfer.open(memory, release)
-        connection.solicit(task, transfer, data)
+        connection.tasks.solicit(task, transfer, data)
         return True
 
     def command(self, task: Task) -> int:
@@ -350,17 +349,17 @@ class Nexus:
             raise MemoryError from error
         return buffer.view, buffer.release
 
-    def take_buffer(self, connection: Answers, size: int) -> Buffer:
+    def take_buffer(self, replies: Replies, size: int) -> Buffer:
         """Pooled memory for read data, counted until it has been sent."""
-        connection.reading += size
+        replies.reading += size
         return self.server.scst.buffers.get(size)
 
     # Task management
 
-    def task_management(self, request: TaskManagement) -> None:
+    def task_management(self, function: ManagementFunction) -> None:
         """Perform a task management function; it is answered when its effect is complete."""
         if self.connection is not None:
-            management.perform(self, self.connection, request)
+            management.perform(self, self.connection.functions, function)
 
     # Everything else
 
@@ -372,7 +371,7 @@ class Nexus:
         """Parameters were negotiated in full-feature phase."""
         self._set_parameters(parameters)
         if self.connection is not None:
-            self.connection.parameters = parameters
+            self.connection.agree(parameters)
 
     def logout(self) -> None:
         """The connection is closed when the answer has been sent, and the session with it."""

@@ -173,7 +173,7 @@ async def test_blocks_are_written_and_read(
     assert [pdu["exp_cmd_sn"] for pdu in (response, data_in)] == [2, 3]
     assert [pdu["max_cmd_sn"] for pdu in (response, data_in)] == [33, 34]
     assert (system.directory / "disk").read_bytes()[5 * BLOCK : 7 * BLOCK] == data
-    assert (one.connection.exp_cmd_sn, one.connection.stat_sn, one.left) == (3, 9, 0)
+    assert (one.connection.window.exp_cmd_sn, one.connection.replies.stat_sn, one.left) == (3, 9, 0)
 
 
 async def test_what_is_done_is_counted(system: System) -> None:
@@ -229,7 +229,7 @@ async def test_what_is_left_to_others(system: System, pdu: Pdu) -> None:
     one.feed(pdu)
     assert one.left == len(pdu.raw)
     assert one.out() == []
-    assert (one.connection.exp_cmd_sn, one.connection.stat_sn) == (1, 7)
+    assert (one.connection.window.exp_cmd_sn, one.connection.replies.stat_sn) == (1, 7)
     assert (system.directory / "disk").read_bytes() == before
 
 
@@ -319,8 +319,8 @@ async def test_what_is_long_and_in_memory_is_sent_from_the_file(
 ) -> None:
     one = Fast(system)
     data = await fill(system)
-    one.connection.parameters = SessionParameters(
-        max_xmit_data_segment_length=segment, max_burst_length=LONG
+    one.connection.agree(
+        SessionParameters(max_xmit_data_segment_length=segment, max_burst_length=LONG)
     )
     pdus = [command(sn, READ_LONG, expect=LONG) for sn in (1, 2)]
     pdus.append(command(3, READ_10, expect=1024))
@@ -341,8 +341,8 @@ async def test_parts_of_a_long_answer_are_numbered(system: System) -> None:
     one = Fast(system)
     data = await fill(system)
     segment = 100 * 1024
-    one.connection.parameters = SessionParameters(
-        max_xmit_data_segment_length=segment, max_burst_length=LONG
+    one.connection.agree(
+        SessionParameters(max_xmit_data_segment_length=segment, max_burst_length=LONG)
     )
     one.connection.rx.feed(command(1, READ_LONG, expect=LONG).raw)
     fast.answer(one.connection, one.session, segment, IMMEDIATE)

@@ -78,7 +78,7 @@ def test_fast_commands_never_become_tasks(engine: Engine) -> None:
     connection = engine.connection
 
     def fast(itt: int, data: memoryview) -> bool:
-        connection.nop_in(itt, NO_TAG, bytes(8))
+        connection.replies.nop_in(itt, NO_TAG, bytes(8))
         return True
 
     engine.host.on_fast = fast
@@ -94,7 +94,7 @@ def test_a_declined_fast_command_leaves_the_numbers_as_they_were(engine: Engine)
     connection = engine.connection
 
     def fast(itt: int, data: memoryview) -> bool:
-        seen.append((connection.exp_cmd_sn, connection.max_cmd_sn))
+        seen.append((connection.window.exp_cmd_sn, connection.window.max_cmd_sn))
         return False
 
     engine.host.on_fast = fast
@@ -123,7 +123,7 @@ def test_immediate_commands_use_up_no_cmd_sn(engine: Engine) -> None:
     engine.feed(command(1, cmd_sn=1, immediate=True), command(2, cmd_sn=1))
     assert [task.itt for task in engine.host.begun] == [1, 2]
     assert engine.host.begun[0].immediate
-    assert engine.connection.exp_cmd_sn == 2
+    assert engine.connection.window.exp_cmd_sn == 2
 
 
 def test_immediate_commands_are_bounded(engine: Engine) -> None:
@@ -220,7 +220,7 @@ def test_residuals(
     sense = bytes(18) if status else b""
     task = engine.host.open(1)
     engine.host.ended[task] += 1
-    engine.connection.answer(task, status, data=data, sense=sense, residual=residual)
+    engine.connection.tasks.answer(task, status, data=data, sense=sense, residual=residual)
     last = engine.out()[-1]
     assert (last.flags & 6, last["residual"]) == (flags, count)
     assert last.opcode == (wire.DATA_IN if with_data and not status else wire.SCSI_RESPONSE)

@@ -7,34 +7,45 @@ from dataclasses import replace
 
 import pytest
 
-from scstfs.iscsi.answers import Answers
 from scstfs.iscsi.codes import CONTINUE, FINAL, AsyncEvent, LogoutCode, TaskResponse
+from scstfs.iscsi.connection import Connection
 from scstfs.iscsi.errors import RejectReason
 from scstfs.iscsi.negotiate import SessionParameters
+from scstfs.iscsi.receive import Receiver
 from scstfs.iscsi.task import Task
 from scstfs.iscsi.transfer import Transfer
 from scstfs.iscsi.transmit import Transmitter
 from tests.support import iscsi_wire as wire
+from tests.support.engine import EngineHost
 from tests.support.iscsi_wire import Pdu
 
 LUN = bytes.fromhex("0003000000000000")
 SMALL = SessionParameters(max_xmit_data_segment_length=512, max_burst_length=1024)
 
 
-def answers(parameters: SessionParameters | None = None, depth: int = 8) -> Answers:
+def connect(
+    parameters: SessionParameters | None = None,
+    *,
+    depth: int = 8,
+    cmd_sn: int = 0x10,
+) -> Connection:
     """ExpCmdSN 0x10, MaxCmdSN 0x17, StatSN 0x20."""
-    return Answers(
+    return Connection(
+        EngineHost(),
         parameters or SessionParameters(),
-        Transmitter(),
-        cmd_sn=0x10,
+        cmd_sn=cmd_sn,
         stat_sn=0x20,
         queue_depth=depth,
+        rx=Receiver(512),
+        tx=Transmitter(),
     )
 
 
-def task(connection: Answers, *, expected: int = 0, reads: bool = False, itt: int = 0xAABB) -> Task:
+def task(
+    connection: Connection, *, expected: int = 0, reads: bool = False, itt: int = 0xAABB
+) -> Task:
     made = Task(
-        connection,
+        connection.tasks,
         itt=itt,
         lun=LUN,
         cdb=bytes(16),
@@ -45,17 +56,17 @@ def task(connection: Answers, *, expected: int = 0, reads: bool = False, itt: in
         cmd_sn=0x0F,
         immediate=False,
     )
-    connection.tasks[itt] = made
+    connection.tasks.by_tag[itt] = made
     return made
 
 
-def raw(connection: Answers) -> bytes:
+def raw(connection: Connection) -> bytes:
     data = b"".join(connection.tx.buffers())
     connection.tx.sent(len(data))
     return data
 
 
-def pdus(connection: Answers) -> list[Pdu]:
+def pdus(connection: Connection) -> list[Pdu]:
     data, found = raw(connection), []
     while data:
         length = int.from_bytes(data[5:8], "big")
@@ -64,72 +75,72 @@ def pdus(connection: Answers) -> list[Pdu]:
     return found
 
 
-def good(connection: Answers) -> None:
-    connection.answer(task(connection), 0)
+def good(connection: Connection) -> None:
+    connection.tasks.answer(task(connection), 0)
 
 
-def check_condition(connection: Answers) -> None:
-    connection.answer(task(connection), 2, sense=b"\x70\x00\x05", residual=512)
+def check_condition(connection: Connection) -> None:
+    connection.tasks.answer(task(connection), 2, sense=b"\x70\x00\x05", residual=512)
 
 
-def overflow(connection: Answers) -> None:
-    connection.answer(task(connection), 0, residual=-4)
+def overflow(connection: Connection) -> None:
+    connection.tasks.answer(task(connection), 0, residual=-4)
 
 
-def read(connection: Answers) -> None:
-    connection.answer(
+def read(connection: Connection) -> None:
+    connection.tasks.answer(
         task(connection, reads=True), 0, data=memoryview(b"\x01\x02\x03"), residual=509
     )
 
 
-def r2t(connection: Answers) -> None:
-    connection.send_r2t(task(connection), 0x77, 2, 0x4000, 0x2000)
+def r2t(connection: Connection) -> None:
+    connection.replies.ready_to_transfer(task(connection), 0x77, 2, 0x4000, 0x2000)
 
 
-def function(connection: Answers) -> None:
-    connection.send_task_management_response(0xCC, TaskResponse.FUNCTION_REJECTED)
+def function(connection: Connection) -> None:
+    connection.replies.task_management_response(0xCC, TaskResponse.FUNCTION_REJECTED)
 
 
-def function_with_information(connection: Answers) -> None:
-    connection.send_task_management_response(
+def function_with_information(connection: Connection) -> None:
+    connection.replies.task_management_response(
         0xCC, TaskResponse.FUNCTION_SUCCEEDED, bytes.fromhex("162901")
     )
 
 
-def ping(connection: Answers) -> None:
-    connection.nop_in(0xFFFFFFFF, 0x55, bytes(8))
+def ping(connection: Connection) -> None:
+    connection.replies.nop_in(0xFFFFFFFF, 0x55, bytes(8))
 
 
-def pong(connection: Answers) -> None:
-    connection.nop_in(0xDD, 0xFFFFFFFF, bytes(8), b"hello")
+def pong(connection: Connection) -> None:
+    connection.replies.nop_in(0xDD, 0xFFFFFFFF, bytes(8), b"hello")
 
 
-def reject(connection: Answers) -> None:
-    connection.reject(RejectReason.PROTOCOL_ERROR, b"--" + bytes(range(48)), 2)
+def reject(connection: Connection) -> None:
+    connection.replies.reject(RejectReason.PROTOCOL_ERROR, b"--" + bytes(range(48)), 2)
 
 
-def event(connection: Answers) -> None:
-    connection.async_message(AsyncEvent.SCSI, lun=LUN, sense=b"\x70\x00\x06")
+def event(connection: Connection) -> None:
+    connection.replies.async_message(AsyncEvent.SCSI, lun=LUN, sense=b"\x70\x00\x06")
 
 
-def drop_event(connection: Answers) -> None:
-    connection.async_message(AsyncEvent.CONNECTION_DROPPED, parameters=(7, 2, 0))
+def drop_event(connection: Connection) -> None:
+    connection.replies.async_message(AsyncEvent.CONNECTION_DROPPED, parameters=(7, 2, 0))
 
 
-def text(connection: Answers) -> None:
-    connection.text_answer(0xEE, 0xFFFFFFFF, FINAL, b"A=b\0")
+def text(connection: Connection) -> None:
+    connection.replies.text_response(0xEE, 0xFFFFFFFF, FINAL, b"A=b\0")
 
 
-def text_part(connection: Answers) -> None:
-    connection.text_answer(0xEE, 0, CONTINUE, b"A=")
+def text_part(connection: Connection) -> None:
+    connection.replies.text_response(0xEE, 0, CONTINUE, b"A=")
 
 
-def logout(connection: Answers) -> None:
-    connection.logout_answer(0xFF, LogoutCode.CID_NOT_FOUND)
+def logout(connection: Connection) -> None:
+    connection.replies.logout_response(0xFF, LogoutCode.CID_NOT_FOUND)
 
 
 # In the order of the figures of RFC 7143 11: one line for each 16 bytes of a header.
-GOLDEN: list[tuple[Callable[[Answers], None], str, int]] = [
+GOLDEN: list[tuple[Callable[[Connection], None], str, int]] = [
     (
         good,
         "21800000 00000000 00000000 00000000"
@@ -233,17 +244,17 @@ GOLDEN: list[tuple[Callable[[Answers], None], str, int]] = [
 @pytest.mark.parametrize(
     ("send", "golden", "statuses"), GOLDEN, ids=[row[0].__name__ for row in GOLDEN]
 )
-def test_golden(send: Callable[[Answers], None], golden: str, statuses: int) -> None:
+def test_golden(send: Callable[[Connection], None], golden: str, statuses: int) -> None:
     """The bytes, and how many StatSNs they use up."""
-    connection = answers()
+    connection = connect()
     send(connection)
     assert raw(connection).hex() == bytes.fromhex(golden).hex()
-    assert connection.stat_sn == 0x20 + statuses
+    assert connection.replies.stat_sn == 0x20 + statuses
 
 
 def test_stat_sn_wraps() -> None:
-    connection = answers()
-    connection.stat_sn = 0xFFFFFFFF
+    connection = connect()
+    connection.replies.stat_sn = 0xFFFFFFFF
     good(connection)
     good(connection)
     assert [pdu["stat_sn"] for pdu in pdus(connection)] == [0xFFFFFFFF, 0]
@@ -253,10 +264,10 @@ def test_stat_sn_wraps() -> None:
 
 
 def split(length: int, parameters: SessionParameters, *, status: int = 0) -> list[Pdu]:
-    connection = answers(parameters)
+    connection = connect(parameters)
     data = bytes(i & 0xFF for i in range(length))
     sense = b"\x70" if status else b""
-    connection.answer(
+    connection.tasks.answer(
         task(connection, reads=True, expected=length), status, sense=sense, data=memoryview(data)
     )
     found = pdus(connection)
@@ -305,8 +316,8 @@ def test_bad_status_comes_in_a_response_after_the_data() -> None:
 
 
 def test_ping_data_is_cut_to_what_the_peer_takes() -> None:
-    connection = answers(SMALL)
-    connection.nop_in(1, 0xFFFFFFFF, bytes(8), b"x" * 600)
+    connection = connect(SMALL)
+    connection.replies.nop_in(1, 0xFFFFFFFF, bytes(8), b"x" * 600)
     (pdu,) = pdus(connection)
     assert pdu.data == b"x" * 512
 
@@ -314,48 +325,46 @@ def test_ping_data_is_cut_to_what_the_peer_takes() -> None:
 # The command window
 
 
-def window(connection: Answers) -> tuple[int, int]:
-    return connection.exp_cmd_sn, connection.max_cmd_sn
+def window(connection: Connection) -> tuple[int, int]:
+    return connection.window.exp_cmd_sn, connection.window.max_cmd_sn
 
 
 @pytest.mark.parametrize("depth", [1, 2, 8, 2048])
 def test_the_window_is_the_queue_less_what_is_under_way(depth: int) -> None:
-    connection = answers(depth=depth)
+    connection = connect(depth=depth)
     assert window(connection) == (0x10, 0x10 + depth - 1)
     open_tasks = []
     for number in range(depth):
         open_tasks.append(task(connection, itt=number))
-        connection.exp_cmd_sn += 1
-        connection.open_window()
-        assert connection.max_cmd_sn == 0x10 + depth - 1
+        connection.window.exp_cmd_sn += 1
+        connection.window.open()
+        assert connection.window.max_cmd_sn == 0x10 + depth - 1
     # Closed: MaxCmdSN is ExpCmdSN - 1 and never less.
-    assert connection.max_cmd_sn == connection.exp_cmd_sn - 1
+    assert connection.window.max_cmd_sn == connection.window.exp_cmd_sn - 1
     for number, open_task in enumerate(open_tasks, 1):
-        connection.answer(open_task, 0)
-        assert pdus(connection)[-1]["max_cmd_sn"] == connection.exp_cmd_sn - 1 + number
+        connection.tasks.answer(open_task, 0)
+        assert pdus(connection)[-1]["max_cmd_sn"] == connection.window.exp_cmd_sn - 1 + number
 
 
 def test_the_window_wraps() -> None:
-    connection = Answers(
-        SessionParameters(), Transmitter(), cmd_sn=0xFFFFFFFE, stat_sn=0, queue_depth=4
-    )
-    assert connection.max_cmd_sn == 1
+    connection = connect(depth=4, cmd_sn=0xFFFFFFFE)
+    assert connection.window.max_cmd_sn == 1
 
 
 def test_a_smaller_window_never_takes_back_what_was_promised() -> None:
-    connection = answers(depth=8)
+    connection = connect(depth=8)
     connection.set_queue_depth(2)
     assert window(connection) == (0x10, 0x17)
-    connection.exp_cmd_sn = 0x16
-    connection.open_window()
+    connection.window.exp_cmd_sn = 0x16
+    connection.window.open()
     assert window(connection) == (0x16, 0x17)
-    connection.exp_cmd_sn = 0x17
-    connection.open_window()
+    connection.window.exp_cmd_sn = 0x17
+    connection.window.open()
     assert window(connection) == (0x17, 0x18)
 
 
 def test_a_wider_window_is_told_by_a_nop_in() -> None:
-    connection = answers(depth=2)
+    connection = connect(depth=2)
     connection.set_queue_depth(4)
     (nop,) = pdus(connection)
     assert (nop.opcode, nop["itt"], nop["ttt"]) == (wire.NOP_IN, wire.NO_TAG, wire.NO_TAG)
@@ -365,23 +374,23 @@ def test_a_wider_window_is_told_by_a_nop_in() -> None:
 
 
 def test_a_window_that_opens_silently_is_told_unless_something_else_tells_it() -> None:
-    connection = answers(depth=1)
+    connection = connect(depth=1)
     first = task(connection)
-    connection.exp_cmd_sn += 1
-    connection.open_window()
-    connection.end_silently(first)
+    connection.window.exp_cmd_sn += 1
+    connection.window.open()
+    connection.tasks.end_silently(first)
     (nop,) = pdus(connection)
     assert (nop.opcode, nop["max_cmd_sn"]) == (wire.NOP_IN, 0x11)
 
     second = task(connection)
-    connection.exp_cmd_sn += 1
-    connection.open_window()
+    connection.window.exp_cmd_sn += 1
+    connection.window.open()
     pong(connection)
-    connection.end_silently(second)
+    connection.tasks.end_silently(second)
     assert [pdu["itt"] for pdu in pdus(connection)] == [0xDD]
 
 
-# Answers that have to wait, and those that nobody takes
+# Connection that have to wait, and those that nobody takes
 
 
 class Given:
@@ -394,57 +403,58 @@ class Given:
         self.times += 1
 
 
-def waiting(connection: Answers) -> tuple[Task, Given, Given]:
+def waiting(connection: Connection) -> tuple[Task, Given, Given]:
     """A task that is answered while data is on the way; its memory and that of the answer."""
     memory, data = Given(), Given()
     open_task = task(connection, expected=100)
     open_task.transfer = Transfer(first_burst=100, unsolicited=True, in_order=True)
     open_task.transfer.open(memoryview(bytearray(100)), memory)
-    connection.answer(open_task, 2, sense=b"\x70", release=data)
+    connection.tasks.answer(open_task, 2, sense=b"\x70", release=data)
     return open_task, memory, data
 
 
 def test_an_answer_waits_for_data_that_is_on_the_way() -> None:
-    connection = answers()
+    connection = connect()
     open_task, memory, data = waiting(connection)
     assert pdus(connection) == []
-    assert connection.tasks == {open_task.itt: open_task}
+    assert connection.tasks.by_tag == {open_task.itt: open_task}
     assert (memory.times, data.times) == (1, 0)
 
 
 @pytest.mark.parametrize("how", ["forget", "end_silently"])
 def test_a_waiting_answer_can_be_dropped(how: str) -> None:
-    connection = answers()
+    connection = connect()
     open_task, memory, data = waiting(connection)
-    getattr(connection, how)(open_task)
-    assert not connection.tasks
+    getattr(connection.tasks, how)(open_task)
+    assert not connection.tasks.by_tag
     assert (memory.times, data.times) == (1, 1)
     assert [pdu.opcode for pdu in pdus(connection)] in ([], [wire.NOP_IN])
 
 
 def test_nothing_is_sent_once_the_connection_closes() -> None:
-    connection = answers()
+    connection = connect()
     given = Given()
     open_task = task(connection, reads=True, expected=10)
-    connection.closing = True
-    connection.answer(open_task, 0, data=memoryview(bytes(10)), release=given)
+    connection.replies.closing = True
+    connection.tasks.answer(open_task, 0, data=memoryview(bytes(10)), release=given)
     ping(connection)
     event(connection)
     connection.set_queue_depth(100)
     assert connection.tx.pending == 0
-    assert not connection.tasks
+    assert not connection.tasks.by_tag
     assert given.times == 1
 
 
 def test_data_is_given_back_with_a_status_that_takes_none() -> None:
-    connection = answers()
+    connection = connect()
     given = Given()
-    connection.answer(task(connection), 0, data=memoryview(b""), release=given)
+    connection.tasks.answer(task(connection), 0, data=memoryview(b""), release=given)
     assert given.times == 1
 
 
-def test_parameters_can_change_between_answers() -> None:
-    connection = answers()
-    connection.parameters = replace(connection.parameters, max_xmit_data_segment_length=512)
-    connection.answer(task(connection), 0, data=memoryview(bytes(600)))
+def test_parameters_can_change_between_connect() -> None:
+    connection = connect()
+    parameters = connection.replies.parameters
+    connection.agree(replace(parameters, max_xmit_data_segment_length=512))
+    connection.tasks.answer(task(connection), 0, data=memoryview(bytes(600)))
     assert [len(pdu.data) for pdu in pdus(connection)] == [512, 88]
