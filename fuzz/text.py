@@ -79,7 +79,8 @@ def _values(data: bytes) -> None:
     number = text.parse_number(value)
     assert number is None or 0 <= number < 1 << 64
     text.parse_boolean(value)
-    assert text.parse_list(value)
+    listed = text.parse_list(value)
+    assert listed is None or (all(listed) and ",".join(listed) == value)
     assert text.shown(value).isascii()
     try:
         assert 0 < len(text.decode_binary(value, 64)) <= 64
