@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from scstfs.core import access
 from scstfs.core.errors import Refused
-from scstfs.core.session import Session, SessionState
+from scstfs.core.session import Session
+from scstfs.core.sessions import open_session
 from scstfs.core.target import Acg, AcgDev, Target
 from scstfs.core.trace import TraceLog
 from scstfs.scsi.lun import MAX_LUN, AddressMethod
@@ -84,16 +85,7 @@ class CopyManager:
         self.target = CopyManagerTarget(self, TARGET_NAME, scst.cpus)
         self.targets: dict[str, Target] = {TARGET_NAME: self.target}
         self._next_lun = 0
-        session = Session(
-            self.target,
-            self._acg,
-            initiator_name=SESSION_NAME,
-            name=SESSION_NAME,
-            transport=_Transport(),
-            transport_id=TransportId.copy_manager(),
-        )
-        access.enter(session)
-        session.state = SessionState.READY
+        open_session(self.target, SESSION_NAME, _Transport(), TransportId.copy_manager())
         scst.drivers[self.name] = self
         scst.watchers.append(self)
 
