@@ -13,13 +13,14 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from scstfs.core.sessions import close_session
 from scstfs.drivers.iscsi.accounts import AttributeFile
 from scstfs.sysfs.errors import SysfsError
 from scstfs.sysfs.node import Node, NodeKind
 from tests.support import verdicts
 from tests.support.recordings import Record
 from tests.support.replay import follow, snapshot
-from tests.support.sessions import close_session, open_session
+from tests.support.sessions import open_session
 from tests.support.whole import Whole, whole
 
 USUAL = ("a", "b")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from scstfs.core import access, tasks
-from scstfs.core.session import Session, SessionState
+from scstfs.core import sessions
+from scstfs.core.session import Session
 from scstfs.drivers.iscsi.config import IscsiTarget
 from scstfs.iscsi.negotiate import SessionParameters
 from scstfs.scsi.transport_id import TransportId
@@ -49,20 +49,6 @@ def open_session(
 ) -> tuple[Session, Nexus]:
     """A session that is ready."""
     nexus = Nexus(SessionParameters() if parameters is None else parameters)
-    session = Session(
-        target,
-        target.find_acg(initiator),
-        initiator_name=initiator,
-        name=target.free_session_name(initiator),
-        transport=nexus,
-        transport_id=TransportId.iscsi(initiator, ISID),
-    )
-    access.enter(session)
-    session.state = SessionState.READY
-    return session, nexus
-
-
-def close_session(session: Session) -> None:
-    """End a session."""
-    session.state = SessionState.CLOSING
-    tasks.nexus_loss(session, lambda: access.leave(session))
+    return sessions.open_session(
+        target, initiator, nexus, TransportId.iscsi(initiator, ISID)
+    ), nexus

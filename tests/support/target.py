@@ -18,11 +18,11 @@ from pathlib import Path
 
 import trio
 
-from scstfs.core import access, devices, execute, tasks
+from scstfs.core import access, devices, execute, sessions
 from scstfs.core.command import Command, TaskAttribute
 from scstfs.core.runtime import TrioRuntime
 from scstfs.core.scst import Scst
-from scstfs.core.session import Session, SessionState
+from scstfs.core.session import Session
 from scstfs.core.target import Acg, Target
 from scstfs.drivers import copying
 from scstfs.drivers.copying.copies import Copies
@@ -137,12 +137,9 @@ class Initiator:
         #: Sense data of asynchronous events, which arrive only while ``takes_events``.
         self.events: list[Sense | None] = []
         self.takes_events = False
-        self.session = Session(
-            target, acg, name, target.free_session_name(name), self, transport_id
-        )
-        self._scst = system.scst
-        access.enter(self.session)
-        self.session.state = SessionState.READY
+        if target.find_acg(name) is not acg:
+            acg.initiators[name] = None
+        self.session = sessions.open_session(target, name, self, transport_id)
 
     # The transport of the core session.
 
@@ -217,11 +214,9 @@ class Initiator:
 
     async def end(self) -> None:
         """Log out."""
-        self.session.state = SessionState.CLOSING
         ended = trio.Event()
-        tasks.nexus_loss(self.session, ended.set)
+        sessions.close_session(self.session, ended.set)
         await ended.wait()
-        access.leave(self.session)
 
 
 class System:

@@ -10,17 +10,16 @@ start: it is sent back with BUSY, so that the initiator asks again and finds wha
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from scstfs.core import ending, tasks
 from scstfs.core.command import Phase
+from scstfs.core.errors import AlreadyExists
 from scstfs.core.session import Session, TgtDev
 from scstfs.core.target import Acg, AcgDev
 from scstfs.scsi import sense
-from scstfs.sysfs.errors import SysfsError
 
 if TYPE_CHECKING:
     from scstfs.core.device import Device
@@ -103,10 +102,10 @@ def add_lun(
     """Add a LUN to a group and to the sessions that use it; returns their new nexuses.
 
     The target has a say in it (``check_lun``, ``lun_added``), unless the LUN is its own idea:
-    ``ask`` is False then.  Raises SysfsError: EEXIST for a LUN that is there, or as ``check_lun``.
+    ``ask`` is False then.  Raises AlreadyExists for a LUN that is there; Refused by the target.
     """
     if lun in acg.luns:
-        raise SysfsError(errno.EEXIST, f"virt_lun {lun} already exists in {acg.name}")
+        raise AlreadyExists(f"virt_lun {lun} already exists in {acg.name}")
     if ask:
         acg.target.check_lun(device, read_only=read_only)
     new = _add_lun(acg, device, lun, read_only=read_only)

@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from scstfs.core import access
+from scstfs.core.errors import SystemRefused
 from scstfs.core.session import TgtDev
 from scstfs.persist.state import ReservationsFile
-from scstfs.sysfs.errors import failed
 
 if TYPE_CHECKING:
     from scstfs.core.device import DevHandler, Device
@@ -37,7 +37,7 @@ async def register(
 ) -> None:
     """Make ``device`` exist: reservations, mode pages and store loaded, LUN of the copy manager.
 
-    ``open_it`` runs in a thread and ``install`` takes what it gave.  Raises SysfsError, in which
+    ``open_it`` runs in a thread and ``install`` takes what it gave.  Raises SystemRefused, in which
     case there is no such device.
     """
     path = scst.state.reservations_path(device.name)
@@ -51,7 +51,7 @@ async def register(
     try:
         opened = await scst.runtime.run_blocking(load)
     except OSError as error:
-        raise failed(device.name, error) from error
+        raise SystemRefused(device.name, error) from error
     install(opened)
     appear(scst, device)
 

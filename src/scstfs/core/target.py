@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
 from scstfs import log, patterns
+from scstfs.core.errors import Refused
 from scstfs.core.gated import Gated
 from scstfs.observable import ObservableDict
 from scstfs.scsi.lun import AddressMethod
-from scstfs.sysfs.errors import invalid
 from scstfs.sysfs.text import NAME_MAX, decode, encode, kobject_name
 
 if TYPE_CHECKING:
@@ -157,15 +157,15 @@ class Target:
         return True
 
     def check_group(self, name: str) -> None:
-        """Refuse (SysfsError) a new access control group that the driver can do nothing with."""
+        """Raise Refused for a new access control group that the driver can do nothing with."""
 
     #: Protection information can be carried.
     carries_protection = False
 
     def check_lun(self, device: Device, *, read_only: bool) -> None:
-        """Refuse (SysfsError) a new LUN that the driver can do nothing with."""
+        """Raise Refused for a new LUN that the driver can do nothing with."""
         if device.is_protected and not self.carries_protection:
-            raise invalid(f"Target {self.name} doesn't support T10-PI (device {device.name})")
+            raise Refused(f"Target {self.name} doesn't support T10-PI (device {device.name})")
 
     def lun_added(self, acg_dev: AcgDev) -> None:
         """A LUN was added to one of the target's sets by a management command."""

@@ -37,16 +37,26 @@ class Completions:
     """Brings results of worker threads back to the event loop, many per wake-up.
 
     ``wake`` is called once for any number of completions that pile up before the loop gets to
-    run; ``before`` and ``after`` are called around each such batch (a driver sends its replies
-    all at once then).
+    run; all in ``before`` and ``after`` are called around each such batch (drivers send their
+    replies all at once then).
     """
 
     def __init__(self, wake: Wake) -> None:
         self._wake = wake
         self._ready: deque[tuple[Done, object, BaseException | None]] = deque()
         self._armed = False
-        self.before: Callable[[], None] = lambda: None
-        self.after: Callable[[], None] = lambda: None
+        self.before: list[Callable[[], None]] = []
+        self.after: list[Callable[[], None]] = []
+
+    def begin(self) -> None:
+        """A batch of completions begins, of threads or of something else."""
+        for call in self.before:
+            call()
+
+    def end(self) -> None:
+        """A batch of completions is over."""
+        for call in self.after:
+            call()
 
     def post(self, done: Done, value: object, error: BaseException | None) -> None:
         """Called in a worker thread: queue ``done(value, error)`` for the loop."""
@@ -59,7 +69,7 @@ class Completions:
 
     def _drain(self) -> None:
         self._armed = False
-        self.before()
+        self.begin()
         ready = self._ready
         while ready:
             done, value, error = ready.popleft()
@@ -68,7 +78,7 @@ class Completions:
             except Exception:
                 # A bug in one command's completion must not lose the others'.
                 log.exception("completion of a command failed")
-        self.after()
+        self.end()
 
 
 _STOP: Final = None

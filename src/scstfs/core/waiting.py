@@ -7,7 +7,6 @@ end costs a management command SECONDS at most.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from scstfs.core import access
-from scstfs.sysfs.errors import SysfsError
+from scstfs.core.errors import StillBusy
 
 if TYPE_CHECKING:
     from scstfs.core.device import Device
@@ -45,9 +44,9 @@ async def retired(tgt_devs: Iterable[TgtDev]) -> None:
 async def quiet(device: Device) -> AsyncIterator[None]:
     """Keep the commands of ``device`` waiting; inside, none runs.
 
-    Raises SysfsError EBUSY if those that run do not end in time.
+    Raises StillBusy if those that run do not end in time.
     """
     with device.tasks.frozen():
         if not await settled(device.tasks.when_idle):
-            raise SysfsError(errno.EBUSY, f"Commands of device {device.name} do not end")
+            raise StillBusy(f"Commands of device {device.name} do not end")
         yield

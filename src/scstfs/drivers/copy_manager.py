@@ -10,12 +10,13 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from scstfs.core import access
-from scstfs.core.session import Session, SessionState
+from scstfs.core.errors import Refused
+from scstfs.core.session import Session
+from scstfs.core.sessions import open_session
 from scstfs.core.target import Acg, AcgDev, Target
 from scstfs.core.trace import TraceLog
 from scstfs.scsi.lun import MAX_LUN, AddressMethod
 from scstfs.scsi.transport_id import Protocol, TransportId
-from scstfs.sysfs.errors import invalid
 
 if TYPE_CHECKING:
     from scstfs.core.device import Device
@@ -37,14 +38,14 @@ class CopyManagerTarget(Target):
 
     def check_group(self, name: str) -> None:
         """See Target."""
-        raise invalid("Copy Manager does not support security groups")
+        raise Refused("Copy Manager does not support security groups")
 
     def check_lun(self, device: Device, *, read_only: bool) -> None:
         """See Target."""
         super().check_lun(device, read_only=read_only)
         # Those it makes by itself show that they are read-only, and so does a saved configuration.
         if read_only and not device.read_only:
-            raise invalid("Copy Manager does not support read only LUNs")
+            raise Refused("Copy Manager does not support read only LUNs")
 
     def lun_added(self, acg_dev: AcgDev) -> None:
         """See Target."""
@@ -84,16 +85,7 @@ class CopyManager:
         self.target = CopyManagerTarget(self, TARGET_NAME, scst.cpus)
         self.targets: dict[str, Target] = {TARGET_NAME: self.target}
         self._next_lun = 0
-        session = Session(
-            self.target,
-            self._acg,
-            initiator_name=SESSION_NAME,
-            name=SESSION_NAME,
-            transport=_Transport(),
-            transport_id=TransportId.copy_manager(),
-        )
-        access.enter(session)
-        session.state = SessionState.READY
+        open_session(self.target, SESSION_NAME, _Transport(), TransportId.copy_manager())
         scst.drivers[self.name] = self
         scst.watchers.append(self)
 

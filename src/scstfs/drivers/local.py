@@ -14,8 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from scstfs.core import access, targets, tasks
-from scstfs.core.session import Session, SessionState
+from scstfs.core import sessions, targets
+from scstfs.core.session import Session
 from scstfs.core.target import Target
 from scstfs.core.trace import TraceLog
 from scstfs.observable import ObservableDict
@@ -99,17 +99,8 @@ class LocalTarget(Target):
         """A new session; another one of this name makes it ``NAME_1``."""
         driver = self.local_driver
         transport = driver.new_transport()
-        session = Session(
-            self,
-            self.find_acg(name),
-            initiator_name=name,
-            name=self.free_session_name(name),
-            transport=transport,
-            transport_id=TransportId(transport.identifier),
-        )
+        session = sessions.open_session(self, name, transport, TransportId(transport.identifier))
         transport.session = session
-        access.enter(session)
-        session.state = SessionState.READY
         driver.trace.event("mgmt", "%s is open", session)
         return session
 
@@ -214,20 +205,12 @@ _VERBS: Final[Mapping[str, Callable[[LocalTarget, str], None]]] = MappingProxyTy
 
 def close_session(session: Session) -> None:
     """End a session: nothing of it starts any more, what runs is forgotten when it ends."""
-    if not session.is_open:
-        return
-    session.state = SessionState.CLOSING
-    target = session.target
-    if isinstance(target, LocalTarget):
+    target, transport = session.target, session.transport
+    if session.is_open and isinstance(target, LocalTarget):
         log = target.local_driver.trace
         log.event("mgmt", "%s is being closed", session)
-
-    def left() -> None:
-        access.leave(session)
-        if isinstance(session.transport, LocalTransport):
-            session.transport.release()
-
-    tasks.nexus_loss(session, left)
+    assert isinstance(transport, LocalTransport)
+    sessions.close_session(session, transport.release)
 
 
 def _first_free_host() -> int:

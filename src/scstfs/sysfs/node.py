@@ -185,7 +185,8 @@ class Node:
 
         At most a page counts as written (kernfs), and the C string in it is what the row sees.
         An empty write succeeds and does nothing. ENODEV when the object is gone, EIO when the
-        attribute has no store; any other errno is from `Attr.parse`, `admit` or `store`.
+        attribute has no store; any other errno is from `Attr.parse`, `admit` or `store`, or what
+        `Tree.translate` makes of an exception of `store`.
         """
         try:
             return await self._write(data)
@@ -205,12 +206,23 @@ class Node:
         value = parse(page if attr.binary else cut_at_nul(page))
         if attr.admit is None or attr.admit(self.obj, value):
             with self.tree.result.recording() if attr.queued else nullcontext():
-                outcome = store(self.obj, value)
-                if outcome is not None:
-                    await outcome
+                await self._store(store, value)
             if self.tree.written is not None:
                 await self.tree.written(self, page)
         return len(page)
+
+    async def _store(
+        self, store: Callable[[Any, Any], Awaitable[None] | None], value: object
+    ) -> None:
+        try:
+            outcome = store(self.obj, value)
+            if outcome is not None:
+                await outcome
+        except Exception as error:
+            refusal = self.tree.translate(error)
+            if refusal is None:
+                raise
+            raise refusal from error
 
     def _require_alive(self) -> None:
         if not self.alive():
@@ -220,14 +232,24 @@ class Node:
 class Tree:
     """A root directory type applied to a root object."""
 
-    __slots__ = ("refusals", "result", "root", "written")
+    __slots__ = ("refusals", "result", "root", "translate", "written")
 
-    def __init__(self, dirtype: DirType[T], obj: T, result: ManagementResult | None = None) -> None:
-        """*result* is where queued attributes leave their outcome; a new one by default."""
+    def __init__(
+        self,
+        dirtype: DirType[T],
+        obj: T,
+        result: ManagementResult | None = None,
+        translate: Callable[[Exception], SysfsError | None] = lambda error: None,
+    ) -> None:
+        """*result* is where queued attributes leave their outcome; a new one by default.
+
+        *translate* gives the refusal that an exception of those below `Attr.store` is, or None.
+        """
         self.result = ManagementResult() if result is None else result
         self.refusals = Refusals()
         self.written: Callable[[Node, bytes], Awaitable[None]] | None = None
         """Called after each write that took effect, before that is told to the writer."""
+        self.translate = translate
         self.root = Node(self, None, "", Found(dirtype, obj))
 
     def resolve(self, path: str) -> Node:

@@ -24,6 +24,7 @@ from scstfs.sysfs.values import any_nonzero, flag, int32, uint32
 from scstfs.tree import trace
 from scstfs.tree.device_groups import DEVICE_GROUPS
 from scstfs.tree.devices import devices_type
+from scstfs.tree.errors import translate
 from scstfs.tree.handlers import Handler, Handlers, handlers_type
 from scstfs.tree.sgv import SGV, Sgv, pools
 
@@ -76,7 +77,7 @@ class Layout:
         result = ManagementResult() if result is None else result
         version = Version() if version is None else version
         root = Root(scst, result, version, Handlers(scst, self.handler), Sgv(pools(scst)))
-        return Tree(self.root(), root, result)
+        return Tree(self.root(), root, result, translate)
 
     def root(self) -> DirType[Root]:
         """The type of the root directory."""

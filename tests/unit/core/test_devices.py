@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from scstfs.core.errors import SystemRefused
 from scstfs.scsi.status import Status
-from scstfs.sysfs.errors import SysfsError
 from tests.support.reservations import APTPL, EA, EA_AR, IGNORE, RESERVE, pr_out
 from tests.support.target import GOOD, Result, System
 
@@ -63,9 +63,9 @@ async def test_a_device_whose_reservations_are_damaged_does_not_come_back(
     copy.unlink(missing_ok=True)
     if backup is not None:
         copy.write_bytes(backup)
-    with pytest.raises(SysfsError) as refusal:
+    with pytest.raises(SystemRefused) as refusal:
         await system.add_disk("disk")
-    assert refusal.value.errno == errno.EINVAL
+    assert refusal.value.error.errno == errno.EINVAL
     assert "disk" not in system.scst.devices
     assert str(path) in caplog.text
     # As the message says.

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import threading
+from functools import partial
 
 import pytest
 import trio
@@ -87,3 +88,16 @@ async def test_a_delayed_call_that_fails_costs_itself_only(
     runtime.call_later(1, fail)
     runtime.call_later(2, called.set)
     await called.wait()
+
+
+async def test_everybody_hears_of_a_batch(nursery: trio.Nursery) -> None:
+    runtime = TrioRuntime(nursery)
+    completions = Completions(runtime.wake)
+    steps: list[str] = []
+    for name in ("one", "two"):
+        completions.before.append(partial(steps.append, f"before {name}"))
+        completions.after.append(partial(steps.append, f"after {name}"))
+    for number in range(2):
+        completions.post(lambda value, error: steps.append(str(value)), number, None)
+    await trio.testing.wait_all_tasks_blocked()
+    assert steps == ["before one", "before two", "0", "1", "after one", "after two"]

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from scstfs.core.errors import Refused
 from scstfs.drivers import copy_manager
 from scstfs.handlers.scsi_device import Found, ScsiDevice
 from scstfs.scsi.opcodes import DeviceType
 from scstfs.scsi.transport_id import TransportId
-from scstfs.sysfs.errors import SysfsError
 from tests.support.scsi_unit import FakeUnit
 from tests.support.whole import Whole
 
@@ -74,9 +74,9 @@ async def test_only_read_only_devices_have_read_only_luns(everything: Whole) -> 
     for read_only in (False, True):
         target.check_lun(everything.scst.devices["a"], read_only=read_only)
     target.check_lun(everything.scst.devices["b"], read_only=False)
-    with pytest.raises(SysfsError):
+    with pytest.raises(Refused):
         target.check_lun(everything.scst.devices["b"], read_only=True)
-    with pytest.raises(SysfsError):
+    with pytest.raises(Refused):
         target.check_group("G")
 
 

@@ -4,18 +4,22 @@ import errno
 
 import pytest
 
+from scstfs.core.errors import SystemRefused
 from scstfs.sysfs.errors import SysfsError
 from scstfs.sysfs.mgmt import Parameter
+from scstfs.tree.errors import translate
 from tests.support.target import System
 
 
 async def refused(system: System, handler: str, name: str, **parameters: object) -> int:
     given = [Parameter(key, (str(value),)) for key, value in parameters.items()]
-    with pytest.raises(SysfsError) as failure:
+    with pytest.raises((SysfsError, SystemRefused)) as failure:
         await system.handlers[handler].add_device(system.scst, name, given)
     assert name not in system.scst.devices
     assert not system.scst.reserved_names
-    return failure.value.errno
+    refusal = translate(failure.value) or failure.value
+    assert isinstance(refusal, SysfsError)
+    return refusal.errno
 
 
 @pytest.mark.parametrize(

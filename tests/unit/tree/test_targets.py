@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.sessions import close_session, open_session
+from scstfs.core.sessions import close_session
+from tests.support.sessions import open_session
 from tests.support.whole import Whole
 
 TARGET = "targets/iscsi/iqn.t"

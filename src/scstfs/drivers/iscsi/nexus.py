@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from scstfs.core import access, execute, tasks
+from scstfs.core import execute, sessions, tasks
 from scstfs.core.buffers import Buffer
 from scstfs.core.ending import finish
-from scstfs.core.session import Session, SessionState
+from scstfs.core.session import SessionState
 from scstfs.drivers.iscsi import fast, management
 from scstfs.drivers.iscsi.command import IscsiCommand
 from scstfs.drivers.iscsi.views import LiveConnection, shown
@@ -76,16 +76,9 @@ class Nexus:
         self._predecessor: Nexus | None = None
         self.adopt(login, wire)
         name = server.access_name(target, login.initiator, wire)
-        self.core = Session(
-            target,
-            target.find_acg(name),
-            initiator_name=name,
-            name=target.free_session_name(name),
-            transport=self,
-            transport_id=TransportId.iscsi(login.initiator, login.isid),
-        )
+        port = TransportId.iscsi(login.initiator, login.isid)
+        self.core = sessions.open_session(target, name, self, port, is_ready=False)
         self.core.transport_level = login.parameters.protocol_level
-        access.enter(self.core)
 
     def __str__(self) -> str:
         """What the log says of it."""
@@ -178,12 +171,10 @@ class Nexus:
         """End the session: abort what it has under way, then give everything back."""
         if not self.is_open:
             return
-        self.core.state = SessionState.CLOSING
         self._drop_connection("the session ends")
-        tasks.nexus_loss(self.core, self._ended)
+        sessions.close_session(self.core, self._ended)
 
     def _ended(self) -> None:
-        access.leave(self.core)
         self.core.transport = _NOBODY
         self.server.forget(self)
         successor, self._successor = self._successor, None

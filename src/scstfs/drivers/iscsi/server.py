@@ -79,8 +79,8 @@ class Server:
         self.flusher = Flusher(scst.runtime.wake)
         #: Memory for what connections receive and send.
         self.chunks = Chunks()
-        scst.completions.before = self.flusher.hold
-        scst.completions.after = self.flusher.release
+        scst.completions.before.append(self.flusher.hold)
+        scst.completions.after.append(self.flusher.release)
         self._hosts = HostFiles() if hosts is None else hosts
         #: Sessions by initiator port and target: those that a login would reinstate.
         self._sessions: dict[tuple[IscsiTarget, str, bytes], Nexus] = {}
