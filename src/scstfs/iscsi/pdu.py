@@ -229,6 +229,15 @@ def pack_data_in(
     )
 
 
+# What ends a command of which there is nothing more to tell (RFC 7143 11.4, 11.7)
+
+GOOD_STATUS: Final = Struct(">HxxI8xIIIII12x")
+"""opcode and flags, lengths, ITT, TTT (0 in a SCSI Response), StatSN, ExpCmdSN, MaxCmdSN.
+
+SCSI Response and Data-In have the same fields at the same places where status, DataSN, offset and
+residual counts are zero."""
+
+
 # Ready To Transfer (RFC 7143 11.8)
 
 READY_TO_TRANSFER: Final = Struct(">BBxxI8sIIIIIIII")

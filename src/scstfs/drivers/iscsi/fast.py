@@ -22,7 +22,7 @@ from scstfs.core.command import TaskAttribute
 from scstfs.core.quick import Loan, Move, Quick, decoded, recognise
 from scstfs.iscsi import codes, pdu
 from scstfs.iscsi.codes import RESERVED_TAG, Opcode
-from scstfs.iscsi.transmit import HIGH_WATER, FilePart, Referred
+from scstfs.iscsi.transmit import HIGH_WATER, FilePart, Referred, Transmitter
 from scstfs.scsi.cdb import RW, padded
 
 if TYPE_CHECKING:
@@ -44,12 +44,15 @@ _LONG: Final = 128 * 1024
 _UNORDERED: Final = tuple(attribute for attribute in TaskAttribute if attribute.is_unordered)
 _READS: Final = frozenset(codes.FINAL | codes.COMMAND_READ | value for value in _UNORDERED)
 _WRITES: Final = frozenset(codes.FINAL | codes.COMMAND_WRITE | value for value in _UNORDERED)
-_DATA_IN_GOOD: Final = codes.FINAL | codes.DATA_STATUS
 # Plain integers, which are compared and packed faster than members of an enumeration.
 _SCSI_COMMAND: Final = int(Opcode.SCSI_COMMAND)
-_SCSI_RESPONSE: Final = int(Opcode.SCSI_RESPONSE)
-_DATA_IN: Final = int(Opcode.DATA_IN)
+#: Opcode and flags of what answers a READ and a WRITE.
+_READ: Final = Opcode.DATA_IN << 8 | codes.FINAL | codes.DATA_STATUS
+_WRITTEN: Final = Opcode.SCSI_RESPONSE << 8 | codes.FINAL
 
+
+Arrived: TypeAlias = tuple[bytearray, memoryview, int, int]
+"""What has been received: a buffer, a view of it, start and end."""
 
 Allocate: TypeAlias = Callable[[int], tuple[memoryview, Callable[[], None]]]
 """``length -> (memory, what gives it back)``; raises MemoryError."""
@@ -92,9 +95,17 @@ def answer(
     have, ``immediate`` how many may come with a command; ``begin`` takes WRITEs that need more,
     ``allocate`` gives memory for READs that do.
     """
-    window = connection.window
+    rx, window = connection.rx, connection.window
     while window.is_plain:
-        command = _answer_short(connection, session, segment, immediate)
+        arrived = received, _, start, end = rx.window()
+        # Told at a glance: it may not be worth beginning at all.
+        if (
+            end - start < pdu.BHS_LENGTH
+            or received[start] != _SCSI_COMMAND
+            or received[start + _CDB_AT] not in RW
+        ):
+            return
+        command = _answer_short(connection, session, arrived, segment, immediate)
         if command is None:
             return
         if command.entry.writes:
@@ -106,35 +117,22 @@ def answer(
 
 
 def _answer_short(
-    connection: Connection, session: Session, segment: int, immediate: int
+    connection: Connection, session: Session, arrived: Arrived, segment: int, immediate: int
 ) -> _Long | None:
     """Answer the commands whose data goes with one PDU; returns the long one behind them."""
-    rx, replies, window = connection.rx, connection.replies, connection.window
-    tx = replies.tx
-    received, view, start, end = rx.window()
-    digests, data_digests = rx.header_digest, rx.data_digest
-    head = pdu.BHS_LENGTH + (pdu.DIGEST_LENGTH if digests else 0)
-    tail = pdu.DIGEST_LENGTH if data_digests else 0
-    # Told at a glance: it may not be worth beginning at all.
-    if (
-        end - start < head
-        or received[start] != _SCSI_COMMAND
-        or received[start + _CDB_AT] not in RW
-    ):
-        return None
-    chunk, room, at, limit = tx.window(head)
-    # Where the answers have to stop, so that what waits to be sent stays bounded.
-    stop = at + HIGH_WATER - tx.pending
-    due, stat_sn, credit = window.exp_cmd_sn, replies.stat_sn, window.credit
-    crc, digest_of = crc32.iscsi, _DIGEST.unpack_from
+    rx, tx, window = connection.rx, connection.replies.tx, connection.window
+    received, view, start, end = arrived
+    head = pdu.BHS_LENGTH + (pdu.DIGEST_LENGTH if rx.header_digest else 0)
+    tail = pdu.DIGEST_LENGTH if rx.data_digest else 0
+    chunk, room, at, limit, stop = _room(tx, head)
+    due, credit, stat_sn = window.exp_cmd_sn, window.credit, connection.replies.stat_sn
     reads, writes, tasks = session.counters.read, session.counters.write, connection.tasks.by_tag
+    has_digest, long, pack = rx.header_digest, None, pdu.GOOD_STATUS.pack_into
     # The LUN that was looked up last.  Nothing but this loop runs meanwhile: no gate closes.
     known = b""
-    pack_data_in, pack_response = pdu.DATA_IN.pack_into, pdu.SCSI_RESPONSE.pack_into
-    long = None
     while at < stop and end - start >= head:
         opcode, flags, lengths, lun, itt, expected, cmd_sn = _COMMAND(received, start)
-        if opcode != _SCSI_COMMAND or cmd_sn != due or itt in tasks:
+        if opcode != _SCSI_COMMAND or cmd_sn != due or itt in tasks or itt == RESERVED_TAG:
             break
         if lun != known:
             nexus = session.find(lun)
@@ -146,80 +144,76 @@ def _answer_short(
         if found is None:
             break
         entry, offset, length = found
-        if length != expected or itt == RESERVED_TAG:
+        behind, loan, is_write = start + head, None, entry.writes
+        if length != expected or (has_digest and _is_spoilt(received, start, pdu.BHS_LENGTH)):
             break
-        if digests:
-            digest_at = start + pdu.BHS_LENGTH
-            if digest_of(received, digest_at)[0] != crc(view[start:digest_at]):
-                break
-        following = (cmd_sn + 1) & _MASK
-        loan = None
-        if entry.writes:
-            # All of the data has come with the command, and nothing else has (no AHS).
-            data_at = start + head
-            behind = data_at + length + tail
+        if is_write:
             if write is None or flags not in _WRITES:
                 break
-            if lengths != length:
-                long = _Long(tgt_dev, quick, *found, flags, lun, itt, lengths)
-                break
-            if length > immediate or behind > end:
-                break
-            data = view[data_at : behind - tail]
-            if data_digests and digest_of(received, behind - tail)[0] != crc(data):
-                break
-            if at + head > limit:
-                tx.lay_out(at)
-                chunk, room, at, limit = tx.window(head)
-                stop = at + HIGH_WATER - tx.pending
-            if not write(offset, data):
-                break
-            pack_response(
-                chunk, at, _SCSI_RESPONSE, codes.FINAL, 0, 0, 0, itt, 0,
-                stat_sn, following, (following + credit) & _MASK, 0, 0, 0,
-            )  # fmt: skip
-            answered = at + head
-            start = behind
-            writes.count(length, offset)
+            move, is_long, more = write, lengths != length, head
         else:
             if read is None or flags not in _READS or lengths:
                 break
-            loan = lend(offset, length) if length >= _LONG and not data_digests else None
-            if length > segment:
-                long = _Long(tgt_dev, quick, *found, flags, lun, itt, lengths, loan)
+            if length >= _LONG and not tail:
+                loan = lend(offset, length)
+            move, is_long = read, length > segment
+            more = head + length + tail if loan is None else head
+        if is_long:
+            long = _Long(tgt_dev, quick, entry, offset, length, flags, lun, itt, lengths, loan)
+            break
+        if at + more > limit:
+            tx.lay_out(at)
+            chunk, room, at, limit, stop = _room(tx, more)
+        following, max_cmd_sn = (cmd_sn + 1) & _MASK, (cmd_sn + 1 + credit) & _MASK
+        if is_write:
+            # All of the data has come with the command, and nothing else has (no AHS).
+            data = view[behind : behind + length]
+            if length > immediate or behind + length + tail > end:
                 break
-            more = head if loan is not None else head + length + tail
-            if at + more > limit:
-                tx.lay_out(at)
-                chunk, room, at, limit = tx.window(more)
-                stop = at + HIGH_WATER - tx.pending
-            answered = at + more
+            if (tail and _is_spoilt(received, behind, length)) or not move(offset, data):
+                break
+            behind += length + tail
+            pack(chunk, at, _WRITTEN, 0, itt, 0, stat_sn, following, max_cmd_sn)
+            writes.count(length, offset)
+        else:
             if loan is None:
-                data = room[at + head : answered - tail]
-                if not read(offset, data):
+                if not move(offset, room[at + head : at + more - tail]):
                     break
-                if data_digests:
-                    _DIGEST.pack_into(chunk, answered - tail, crc(data))
-            pack_data_in(
-                chunk, at, _DATA_IN, _DATA_IN_GOOD, 0, length, pdu.NO_LUN, itt, RESERVED_TAG,
-                stat_sn, following, (following + credit) & _MASK, 0, 0, 0,
-            )  # fmt: skip
-            start += head
+                if tail:
+                    _digest(chunk, at + head, length)
+            pack(chunk, at, _READ, length, itt, RESERVED_TAG, stat_sn, following, max_cmd_sn)
             reads.count(length, offset)
-        if digests:
-            _DIGEST.pack_into(chunk, at + pdu.BHS_LENGTH, crc(room[at : at + pdu.BHS_LENGTH]))
+        if has_digest:
+            _digest(chunk, at, pdu.BHS_LENGTH)
         if loan is not None:
-            tx.lay_out_with(answered, FilePart(loan.fd, loan.offset, length), loan.give_back)
+            tx.lay_out_with(at + more, FilePart(loan.fd, loan.offset, length), loan.give_back)
             stop -= length
-        at = answered
-        stat_sn = (stat_sn + 1) & _MASK
-        due = following
+        start, at, due, stat_sn = behind, at + more, following, (stat_sn + 1) & _MASK
     rx.consume(start)
     tx.lay_out(at)
-    replies.stat_sn = stat_sn
-    if due != window.exp_cmd_sn:
-        window.received_until(due)
+    connection.replies.stat_sn = stat_sn
+    window.received_until(due)
     return long
+
+
+def _room(tx: Transmitter, least: int) -> tuple[bytearray, memoryview, int, int, int]:
+    """``tx.window``, and where answers have to stop so that what waits to be sent is bounded."""
+    chunk, room, at, limit = tx.window(least)
+    return chunk, room, at, limit, at + HIGH_WATER - tx.pending
+
+
+def _is_spoilt(received: bytearray, start: int, length: int) -> bool:
+    """The digest behind these bytes is not theirs."""
+    end = start + length
+    return bool(
+        _DIGEST.unpack_from(received, end)[0] != crc32.iscsi(memoryview(received)[start:end])
+    )
+
+
+def _digest(chunk: bytearray, start: int, length: int) -> None:
+    """Lay out the digest of these bytes behind them."""
+    end = start + length
+    _DIGEST.pack_into(chunk, end, crc32.iscsi(memoryview(chunk)[start:end]))
 
 
 def _begin(connection: Connection, command: _Long, immediate: int, begin: Begin) -> bool:
