@@ -81,10 +81,10 @@ class Executor:
         self.files = files
         self._progress = progress or (lambda *_: None)
 
-    def run(self, steps: list[Step]) -> list[str]:
+    def run(self, steps: list[Step]) -> None:
         """Do all steps. Raises Refused, when one is refused and all before it were undone.
 
-        Returns what could not be undone, with the exception's notes being the place for it then.
+        The exception's notes are what could not be undone.
         """
         done: list[Step] = []
         for number, step in enumerate(steps):
@@ -102,7 +102,6 @@ class Executor:
                 self.undo([*done, step])
                 raise
             done.append(step)
-        return []
 
     def undo(self, done: list[Step]) -> list[str]:
         """Undo steps, the last one first; returns what that was refused."""
@@ -125,10 +124,15 @@ class Executor:
             self._close_sessions(action)
 
     def _reset(self, reset: Reset) -> None:
-        if any(self._takes_mark_away(reset.path, value) for value in reset.candidates):
-            return
+        problem: OSError = NotReset()
+        for value in reset.candidates:
+            try:
+                if self._takes_mark_away(reset.path, value):
+                    return
+            except OSError as error:
+                problem = error
         if reset.scratch is None:
-            raise NotReset
+            raise problem
         add, directory, remove = reset.scratch
         self.files.write(add.path, add.data)
         try:
@@ -141,13 +145,10 @@ class Executor:
                 self.files.write(remove.path, remove.data)
         # What is marked in a new object is so always, and there is nothing to take away.
         if not default.key and not self._takes_mark_away(reset.path, default.value):
-            raise NotReset
+            raise problem
 
     def _takes_mark_away(self, path: str, value: str) -> bool:
-        try:
-            self.files.write(path, f"{value}\n")
-        except OSError:
-            return False
+        self.files.write(path, f"{value}\n")
         return not self.files.text(path).key
 
     def _close_sessions(self, close: CloseSessions) -> None:

@@ -306,7 +306,9 @@ class Configure:
         return changes
 
     def _add_lun(self, known: Names) -> None:
-        # The copy manager has a LUN for each device by itself.
+        # The copy manager has a LUN for each device by itself, also for those just opened.
+        if known["driver"] == COPY_MANAGER:
+            self.library.files.forget(f"targets/{COPY_MANAGER}")
         if known["driver"] != COPY_MANAGER or not self.library.exists("lun", known):
             self.actions.do("add_lun", known)
 
