@@ -18,6 +18,8 @@ RUN_PACKAGES := python3-venv python3-dev gcc pkg-config libfuse3-dev fuse3 libsg
 TEST_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra sg3-utils tree procps iproute2
 # A machine that boots from a target, and the disc that it boots.
 TEST_PACKAGES += qemu-system-x86 seabios ovmf ipxe-qemu xorriso binutils
+# Shells that complete, and what looks through the manual.
+TEST_PACKAGES += bash-completion zsh fish man-db mandoc
 BENCH_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra tgt
 
 .PHONY: help run demo test lint type docs fuzz bench clean run-packages test-packages bench-packages
