@@ -1,0 +1,37 @@
+"""What `scstfs status` does."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+
+from scstfs.admin.display import several, show, tolerant
+from scstfs.admin.files import Files
+from scstfs.admin.mistakes import Kind, Mistake
+from scstfs.admin.status.model import ALL, Section
+from scstfs.admin.status.options import MOST_SESSIONS
+from scstfs.admin.status.survey import survey
+from scstfs.admin.status.text import render
+
+
+def run(arguments: Namespace) -> None:
+    """Print what runs.
+
+    Raises Mistake where there is no tree and, if that was asked for, when something needs
+    attention; OSError when the output cannot be written.
+    """
+    output = tolerant(sys.stdout)
+    sections = frozenset(arguments.sections) or ALL
+    if arguments.check:
+        sections |= {Section.PROBLEMS}
+    limited = output.isatty() and not (arguments.all or arguments.json)
+    status = survey(Files(arguments.mountpoint), sections, MOST_SESSIONS if limited else None)
+    if arguments.json:
+        json.dump(status.json(sections), output, indent=2)
+        output.write("\n")
+    else:
+        show(output, *render(status, sections))
+    if arguments.check and status.problems:
+        things = several(len(status.problems), "thing needs", "things need")
+        raise Mistake(Kind.ATTENTION, f"{things} attention")
