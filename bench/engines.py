@@ -78,7 +78,7 @@ async def measure(begin: Begin, size: int, depth: int, seconds: float) -> Cost:
 async def _by_engine(name: str, path: Path, direct: bool, depth: int, seconds: float) -> Cost:
     engine = open_engine(name, trio.lowlevel.current_trio_token().run_sync_soon)
     fd = os.open(path, os.O_RDWR | (os.O_DIRECT if direct else 0))
-    file = engine.open(fd, direct=direct, asks=True, asks_writing=direct)
+    file = engine.open(fd, direct=direct, asks=True)
     memory = memoryview(mmap.mmap(-1, depth * BLOCK))
     address = address_of(memory)
     parts = [memory[slot * BLOCK :][:BLOCK] for slot in range(depth)]

@@ -28,11 +28,11 @@ log = logging.getLogger(__name__)
 ENTRIES: Final = 4096
 #: … where the system has a limit for all programs together (fs.aio-max-nr).
 AIO_ENTRIES: Final = 1024
-#: Threads, the kernel's for io_uring or our own: of each file, a few at most.
+#: Threads, the kernel's for io_uring or our own: for each file, a few at most.
 MOST_THREADS: Final = 512
 
 #: struct disk_request
-_REQUEST: Final = Struct("=QQQQiHH")
+_REQUEST: Final = Struct("=QQQQiHBB")
 #: Completions that are taken at once, and the numbers in one of them: token and result.
 _MOST: Final = 256
 _NUMBERS: Final = 2
@@ -117,7 +117,7 @@ class Backend:
         collected = self._collected
         _REQUEST.pack_into(
             self._batch, collected * _REQUEST.size, token, request.address, request.offset,
-            request.length, lane.fd, request.operation, request.flags,
+            request.length, lane.fd, request.operation, request.flags, lane.threads,
         )  # fmt: skip
         self._collected = collected + 1
         if not collected:
@@ -129,7 +129,8 @@ class Backend:
         if not self._cancels or at == len(self._batch):
             return
         self._cancellations += _CANCELLATION
-        _REQUEST.pack_into(self._batch, at, 0, 0, request.token, 0, -1, lib.DISK_CANCEL, 0)
+        fd = request.lane.fd if request.lane is not None else -1
+        _REQUEST.pack_into(self._batch, at, 0, 0, request.token, 0, fd, lib.DISK_CANCEL, 0, 0)
         self._collected += 1
         self._arm(self)
 

@@ -52,11 +52,11 @@ class Engine:
         #: What may wait for a disk in any way.
         self.threads = backend.open_threads(self._arm)
         self._backends = [self.threads]
-        #: What direct transfers go to, and everything else.
-        self.direct = self.general = self.threads
+        #: What does better than threads, by what it is given to do.
+        self.direct = self.buffered = self.discards = self.threads
         try:
             if name == IO_URING:
-                self.direct = self.general = backend.open_ring(self._arm)
+                self.direct = self.buffered = self.discards = backend.open_ring(self._arm)
             elif name == LIBAIO:
                 self.direct = backend.open_aio(self._arm)
         except OSError:
@@ -66,9 +66,9 @@ class Engine:
             self._backends.append(self.direct)
             self.direct.other = self.threads
 
-    def open(self, fd: int, *, direct: bool, asks: bool, asks_writing: bool) -> File:
+    def open(self, fd: int, *, direct: bool, asks: bool) -> File:
         """Take over a file descriptor; see File."""
-        return File(self, fd, direct=direct, asks=asks, asks_writing=asks_writing)
+        return File(self, fd, direct=direct, asks=asks)
 
     # Batches
 

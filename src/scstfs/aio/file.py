@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from scstfs.aio.backend import Backend
     from scstfs.aio.engine import Engine
 
-#: Requests under way where each costs a place in a queue of the system's …
-DEPTH: Final = 128
-#: … where each may take a thread …
+#: Threads for what each of them may have to wait for …
 THREADS: Final = 16
-#: … and where it is about everything that was written.
+#: … for what would only wait for each other, as writers of one file in the page cache do …
+WRITERS: Final = 1
+#: … and for what is about everything that was written.
 FLUSHES: Final = 4
 
 
@@ -27,30 +27,34 @@ class File:
     a write, keeps no read waiting.
     """
 
-    def __init__(
-        self, engine: Engine, fd: int, *, direct: bool, asks: bool, asks_writing: bool
-    ) -> None:
+    def __init__(self, engine: Engine, fd: int, *, direct: bool, asks: bool) -> None:
         """``fd`` belongs to the file from now on; ``direct`` is O_DIRECT.
 
-        ``asks`` says that reads can be told not to wait (RWF_NOWAIT), ``asks_writing`` that writes
-        can: where they can not, each takes a thread for as long as the disk takes.  Where not even
-        reads can, that is a thread of our own: io_uring would ask such files by poll(2), which
-        those of some file systems, FUSE before all, answer late, wrongly, or never.
+        ``asks`` says that the system can be told not to wait for the disk (RWF_NOWAIT).  All that
+        can not is done in threads of our own.  io_uring has threads, too.  But it watches
+        files that can not be asked by poll(2), which those of some file systems, FUSE before all,
+        answer late, wrongly, or never; and its threads cost more than ours, which take what comes
+        in a batch one after the other.
         """
         self.engine = engine
         self.fd = fd
         self.is_closing = False
         self._closed: Callable[[int], None] = lambda error: None
-        general = engine.general if asks else engine.threads
-        transfers = engine.direct if asks and direct else general
-        reads = Lane(self, transfers, DEPTH if asks else THREADS)
-        writes = Lane(self, transfers, DEPTH if asks_writing else THREADS)
-        others = Lane(self, general, FLUSHES)
+        if not asks:
+            reads, writes = (Lane(self, engine.threads, THREADS) for _ in range(2))
+        elif direct:
+            reads, writes = (Lane(self, engine.direct, THREADS) for _ in range(2))
+        else:
+            reads = Lane(self, engine.buffered, THREADS)
+            writes = Lane(self, engine.threads, WRITERS)
+        others = Lane(self, engine.threads, FLUSHES)
         self._lanes: Mapping[int, Lane] = {
-            operation: {Operation.READ: reads, Operation.WRITE: writes}.get(operation, others)
-            for operation in Operation
+            **dict.fromkeys(Operation, others),
+            Operation.READ: reads,
+            Operation.WRITE: writes,
+            Operation.DISCARD: Lane(self, engine.discards, FLUSHES),
         }
-        self._all_lanes = [reads, writes, others]
+        self._all_lanes = [*dict.fromkeys(self._lanes.values())]
         self._elsewhere: dict[Backend, Lane] = {}
 
     def submit(self, request: Request) -> None:

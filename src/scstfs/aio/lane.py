@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from scstfs.aio.file import File
     from scstfs.aio.request import Request
 
+#: Requests of a lane that are under way, at most.
+DEPTH: Final = 128
 #: Seconds without an end of any request after which a lane counts as stalled …
 STALLED: Final = 1.0
 #: … and gets no more than so many under way: on the way to a device that does not answer, sooner or
@@ -24,13 +26,14 @@ class Lane:
     Requests that are under way may overtake each other, as commands of initiators may.
     """
 
-    __slots__ = ("backend", "fd", "file", "limit", "since", "under_way", "waiting")
+    __slots__ = ("backend", "fd", "file", "since", "threads", "under_way", "waiting")
 
-    def __init__(self, file: File, backend: Backend, limit: int) -> None:
+    def __init__(self, file: File, backend: Backend, threads: int = 1) -> None:
+        """``threads`` of the back end may work for it at the same time, if it has any."""
         self.file = file
         self.fd = file.fd
         self.backend = backend
-        self.limit = limit
+        self.threads = threads
         self.under_way = 0
         self.waiting: deque[Request] = deque()
         #: When a request ended, or one was begun while there was no other (seconds).
@@ -58,7 +61,7 @@ class Lane:
 
     def _has_room(self) -> bool:
         under_way = self.under_way
-        if under_way >= self.limit or not self.backend.room:
+        if under_way >= DEPTH or not self.backend.room:
             return False
         return under_way < FEW or monotonic() - self.since <= STALLED
 

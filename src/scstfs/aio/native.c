@@ -387,14 +387,27 @@ struct job {
     struct disk_request request;
 };
 
+/* What is to be done of one kind with one file.  Its jobs begin in the order in which they came. */
+struct group {
+    struct group *next; /* of those that a thread may take a job from */
+    bool is_ready;
+    unsigned active;
+    struct job *first, **last;
+};
+
+/* Reading, writing, anything else: no kind waits for another. */
+enum { KINDS = 3 };
+
 struct disk_threads {
     pthread_mutex_t lock;
     pthread_cond_t wanted;
-    struct job *jobs, *unused;     /* one for each entry */
-    struct job *first, **last;     /* those that wait for a thread */
-    struct disk_completion *done;  /* room for all entries */
-    atomic_uint ready;
-    unsigned waiting, starting, idle, threads, most;
+    struct job *jobs, *unused;    /* one for each entry */
+    struct group **groups;        /* KINDS for each file descriptor, as far as there were any */
+    unsigned descriptors;
+    struct group *first, **last;  /* those that are ready */
+    struct disk_completion *done; /* room for all entries */
+    atomic_uint completed;
+    unsigned ready, starting, idle, threads, most;
     int eventfd;
     bool closed;
 };
@@ -404,11 +417,14 @@ enum { PATIENCE = 10 };
 
 static void destroy_pool(struct disk_threads *pool)
 {
+    for (unsigned i = 0; i < pool->descriptors; i++)
+        free(pool->groups[i]);
+    free(pool->groups);
+    free(pool->jobs);
+    free(pool->done);
     close(pool->eventfd);
     pthread_cond_destroy(&pool->wanted);
     pthread_mutex_destroy(&pool->lock);
-    free(pool->jobs);
-    free(pool->done);
     free(pool);
 }
 
@@ -480,83 +496,173 @@ static int64_t perform(const struct disk_request *request)
 
 /* The functions below are called with the lock held. */
 
-static void queue_job(struct disk_threads *pool, const struct disk_request *request)
+static struct group *group_of(struct disk_threads *pool, const struct disk_request *request)
 {
-    struct job *job = pool->unused;
+    unsigned fd = request->fd;
+    unsigned kind = request->operation < KINDS - 1 ? request->operation : KINDS - 1;
 
-    pool->unused = job->next;
-    job->request = *request;
-    job->next = NULL;
-    *pool->last = job;
-    pool->last = &job->next;
-    pool->waiting++;
+    if (fd >= pool->descriptors) {
+        unsigned count = fd + fd / 2 + 64;
+        struct group **groups = realloc(pool->groups, count * sizeof *groups);
+
+        if (groups == NULL)
+            return NULL;
+        memset(groups + pool->descriptors, 0, (count - pool->descriptors) * sizeof *groups);
+        pool->groups = groups;
+        pool->descriptors = count;
+    }
+    if (pool->groups[fd] == NULL) {
+        struct group *made = calloc(KINDS, sizeof *made);
+
+        if (made == NULL)
+            return NULL;
+        for (unsigned i = 0; i < KINDS; i++)
+            made[i].last = &made[i].first;
+        pool->groups[fd] = made;
+    }
+    return pool->groups[fd] + kind;
 }
 
-static struct job *take_job(struct disk_threads *pool, struct job **place)
+static struct job *take_job(struct group *group, struct job **place)
 {
     struct job *job = *place;
 
     *place = job->next;
     if (job->next == NULL)
-        pool->last = place;
-    pool->waiting--;
+        group->last = place;
     return job;
 }
 
 static void complete(struct disk_threads *pool, struct job *job, int64_t result)
 {
-    unsigned ready = atomic_load_explicit(&pool->ready, memory_order_relaxed);
+    unsigned completed = atomic_load_explicit(&pool->completed, memory_order_relaxed);
 
-    pool->done[ready].token = job->request.token;
-    pool->done[ready].result = result;
+    pool->done[completed].token = job->request.token;
+    pool->done[completed].result = result;
     job->next = pool->unused;
     pool->unused = job;
-    atomic_store_explicit(&pool->ready, ready + 1, memory_order_release);
-    if (ready == 0)
+    atomic_store_explicit(&pool->completed, completed + 1, memory_order_release);
+    if (completed == 0)
         signal_event(pool->eventfd);
 }
 
-/* Wait for something to do; false after PATIENCE. */
-static bool wait_for_job(struct disk_threads *pool)
+static void *work(void *argument);
+
+/* Have a thread look for something to do. */
+static void call_thread(struct disk_threads *pool)
 {
+    bool enough = pool->ready <= pool->idle + pool->starting || pool->threads == pool->most;
+
+    if (enough) {
+        pthread_cond_signal(&pool->wanted);
+    } else if (start_thread(work, pool)) {
+        pool->starting++;
+        pool->threads++;
+    }
+}
+
+/* See to it that a job of a group is done, if one waits and may begin. */
+static void offer(struct disk_threads *pool, struct group *group)
+{
+    if (group->is_ready || group->first == NULL || group->active >= group->first->request.threads)
+        return;
+    group->is_ready = true;
+    group->next = NULL;
+    *pool->last = group;
+    pool->last = &group->next;
+    pool->ready++;
+    call_thread(pool);
+}
+
+/* The group whose turn it is; NULL after PATIENCE. */
+static struct group *wait_for_group(struct disk_threads *pool)
+{
+    struct group *group;
     struct timespec until;
     int error = 0;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += PATIENCE;
-    pool->idle++;
-    while (pool->first == NULL && !pool->closed && error != ETIMEDOUT)
-        error = pthread_cond_timedwait(&pool->wanted, &pool->lock, &until);
-    pool->idle--;
-    return pool->first != NULL;
+    if (pool->first == NULL) {
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += PATIENCE;
+        pool->idle++;
+        while (pool->first == NULL && !pool->closed && error != ETIMEDOUT)
+            error = pthread_cond_timedwait(&pool->wanted, &pool->lock, &until);
+        pool->idle--;
+    }
+    group = pool->first;
+    if (group != NULL) {
+        pool->first = group->next;
+        if (pool->first == NULL)
+            pool->last = &pool->first;
+        group->is_ready = false;
+        pool->ready--;
+    }
+    return group;
 }
 
 /* A request that waits for a thread does so no longer. */
-static void withdraw(struct disk_threads *pool, uint64_t token)
+static void withdraw(struct disk_threads *pool, const struct disk_request *request)
 {
-    for (struct job **place = &pool->first; *place != NULL; place = &(*place)->next) {
-        if ((*place)->request.token == token) {
-            complete(pool, take_job(pool, place), -ECANCELED);
-            return;
+    unsigned fd = request->fd;
+
+    if (fd >= pool->descriptors || pool->groups[fd] == NULL)
+        return;
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        struct group *group = pool->groups[fd] + kind;
+
+        for (struct job **place = &group->first; *place != NULL; place = &(*place)->next) {
+            if ((*place)->request.token == request->offset) {
+                complete(pool, take_job(group, place), -ECANCELED);
+                return;
+            }
         }
+    }
+}
+
+static void queue_job(struct disk_threads *pool, const struct disk_request *request)
+{
+    struct group *group = group_of(pool, request);
+    struct job *job = pool->unused;
+
+    pool->unused = job->next;
+    job->request = *request;
+    job->next = NULL;
+    if (group == NULL) {
+        complete(pool, job, -ENOMEM);
+        return;
+    }
+    *group->last = job;
+    group->last = &job->next;
+    offer(pool, group);
+    if (pool->threads == 0) {
+        /* There is nobody to do it. */
+        complete(pool, take_job(group, &group->first), -EAGAIN);
     }
 }
 
 static void *work(void *argument)
 {
     struct disk_threads *pool = argument;
+    struct group *group;
     bool last;
 
     pthread_mutex_lock(&pool->lock);
     pool->starting--;
-    while (pool->first != NULL || wait_for_job(pool)) {
-        struct job *job = take_job(pool, &pool->first);
+    while ((group = wait_for_group(pool)) != NULL) {
+        struct job *job;
         int64_t result;
 
+        if (group->first == NULL)
+            continue;
+        job = take_job(group, &group->first);
+        group->active++;
+        offer(pool, group);
         pthread_mutex_unlock(&pool->lock);
         result = perform(&job->request);
         pthread_mutex_lock(&pool->lock);
+        group->active--;
         complete(pool, job, result);
+        offer(pool, group);
     }
     pool->threads--;
     last = pool->closed && pool->threads == 0;
@@ -571,21 +677,11 @@ unsigned disk_threads_submit(
 {
     pthread_mutex_lock(&pool->lock);
     for (unsigned i = 0; i < count; i++) {
-        if (batch[i].operation == DISK_CANCEL) {
-            withdraw(pool, batch[i].offset);
-        } else {
+        if (batch[i].operation == DISK_CANCEL)
+            withdraw(pool, &batch[i]);
+        else
             queue_job(pool, &batch[i]);
-            pthread_cond_signal(&pool->wanted);
-        }
     }
-    while (pool->waiting > pool->idle + pool->starting && pool->threads < pool->most) {
-        if (!start_thread(work, pool))
-            break;
-        pool->starting++;
-        pool->threads++;
-    }
-    while (pool->waiting > 0 && pool->threads == 0)
-        complete(pool, take_job(pool, &pool->first), -EAGAIN);
     pthread_mutex_unlock(&pool->lock);
     return 0;
 }
@@ -593,18 +689,18 @@ unsigned disk_threads_submit(
 unsigned disk_threads_drain(
     struct disk_threads *pool, struct disk_completion *into, unsigned most, bool woken)
 {
-    unsigned count, ready;
+    unsigned count, completed;
 
-    if (!woken && atomic_load_explicit(&pool->ready, memory_order_acquire) == 0)
+    if (!woken && atomic_load_explicit(&pool->completed, memory_order_acquire) == 0)
         return 0;
     pthread_mutex_lock(&pool->lock);
-    ready = atomic_load_explicit(&pool->ready, memory_order_relaxed);
-    count = ready < most ? ready : most;
+    completed = atomic_load_explicit(&pool->completed, memory_order_relaxed);
+    count = completed < most ? completed : most;
     memcpy(into, pool->done, count * sizeof *into);
-    memmove(pool->done, pool->done + count, (ready - count) * sizeof *into);
-    atomic_store_explicit(&pool->ready, ready - count, memory_order_release);
+    memmove(pool->done, pool->done + count, (completed - count) * sizeof *into);
+    atomic_store_explicit(&pool->completed, completed - count, memory_order_release);
     clear_event(pool->eventfd);
-    if (count < ready)
+    if (count < completed)
         signal_event(pool->eventfd);
     pthread_mutex_unlock(&pool->lock);
     return count;
@@ -616,8 +712,12 @@ void disk_threads_close(struct disk_threads *pool)
 
     pthread_mutex_lock(&pool->lock);
     pool->closed = true;
-    while (pool->first != NULL)
-        take_job(pool, &pool->first);
+    for (unsigned i = 0; i < pool->descriptors; i++) {
+        for (unsigned kind = 0; pool->groups[i] != NULL && kind < KINDS; kind++) {
+            pool->groups[i][kind].first = NULL;
+            pool->groups[i][kind].last = &pool->groups[i][kind].first;
+        }
+    }
     last = pool->threads == 0;
     pthread_cond_broadcast(&pool->wanted);
     pthread_mutex_unlock(&pool->lock);

@@ -29,7 +29,8 @@ struct disk_request {
     uint64_t length;
     int32_t fd;
     uint16_t operation;
-    uint16_t flags;
+    uint8_t flags;
+    uint8_t threads; /* that may do this kind of thing with the file at the same time */
 };
 
 struct disk_completion {

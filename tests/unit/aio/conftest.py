@@ -20,7 +20,7 @@ class Disk:
     def __init__(self, engine: Engine, path: Path | str, *, direct: bool, asks: bool) -> None:
         self.engine = engine
         self.fd = os.open(path, os.O_RDWR | (os.O_DIRECT if direct else 0))
-        self.file: File = engine.open(self.fd, direct=direct, asks=asks, asks_writing=direct)
+        self.file: File = engine.open(self.fd, direct=direct, asks=asks)
 
     def begin(
         self,
