@@ -80,6 +80,7 @@ class Backend:
         if self._handle == ffi.NULL:
             os.close(self.eventfd)
             raise OSError(error[0], os.strerror(error[0]))
+        self.is_closed = False
         self._functions = functions
         self._arm = arm
         self._cancels = cancels
@@ -136,6 +137,8 @@ class Backend:
 
     def flush(self) -> None:
         """Hand over what was collected, as much as the system takes."""
+        if self.is_closed:
+            return
         submit = self._functions.submit
         if self._stuck:
             self._stuck = submit(self._handle, ffi.NULL, 0)
@@ -157,6 +160,8 @@ class Backend:
 
         ``woken`` says that the eventfd was readable.  Costs no system call where nothing is done.
         """
+        if self.is_closed:
+            return []
         count = self._functions.drain(self._handle, self._completions, _MOST, woken)
         return ffi.unpack(self._numbers, _NUMBERS * count) if count else []
 
@@ -210,12 +215,15 @@ class Backend:
         return None
 
     def close(self) -> None:
-        """Leave alone what is under way; nobody is called back any more."""
+        """Leave alone what is under way; nobody is called back any more.  Once is enough."""
+        if self.is_closed:
+            return
+        self.flush()
         left = [request for request in self._requests if request is not None]
         if left:
             _abandoned.append(left)
         self._functions.close(self._handle)
-        self._handle = ffi.NULL
+        self.is_closed = True
         os.close(self.eventfd)
 
 

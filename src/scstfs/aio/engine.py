@@ -44,6 +44,7 @@ class Engine:
         self._soon = soon
         self._held = 0
         self._is_called = False
+        self.is_closed = False
         self._armed: dict[Backend, None] = {}
         self._canceled: list[Request] = []
         #: Called around each batch of requests that have ended.
@@ -133,10 +134,13 @@ class Engine:
         return total
 
     async def run(self) -> None:
-        """Call back whenever something is done, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            for one in self._backends:
-                nursery.start_soon(self._watch, one)
+        """Call back whenever something is done, until cancelled; that is the engine's end."""
+        try:
+            async with trio.open_nursery() as nursery:
+                for one in self._backends:
+                    nursery.start_soon(self._watch, one)
+        finally:
+            self.close()
 
     async def _watch(self, one: Backend) -> None:
         while True:
@@ -165,7 +169,11 @@ class Engine:
             self._call_soon()
 
     def close(self) -> None:
-        """End at once, whatever is under way: nobody is called back any more."""
+        """End at once, whatever is under way: nobody is called back any more.
+
+        What is submitted from now on is forgotten, but for files to be closed.
+        """
+        self.is_closed = True
         for one in self._backends:
             one.close()
 

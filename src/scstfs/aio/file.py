@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -81,7 +82,7 @@ class File:
         return all(lane.is_idle for lane in self._all_lanes)
 
     def close(self, closed: Callable[[int], None] = lambda error: None) -> None:
-        """Close the descriptor when the last request has ended; no other one is taken any more.
+        """Close the descriptor when the last request has ended; no other one is taken.
 
         ``closed`` is called then, with the errno of close(2) or 0.
         """
@@ -92,8 +93,12 @@ class File:
 
     def close_when_idle(self) -> None:
         """Close now if nothing is under way any more; for the lanes."""
-        if self.is_idle:
-            self.is_closing = False
-            # A lane of its own: this one has nothing to do with the file any more.
-            lane = Lane(self, self.engine.threads, 1)
-            lane.submit(Request(Operation.CLOSE, 0, None, self._closed))
+        if not self.is_idle:
+            return
+        self.is_closing = False
+        if self.engine.is_closed:
+            os.close(self.fd)
+            return
+        # A lane of its own: this one has nothing to do with the file any more.
+        lane = Lane(self, self.engine.threads)
+        lane.submit(Request(Operation.CLOSE, 0, None, self._closed))

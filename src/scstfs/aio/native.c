@@ -706,18 +706,26 @@ unsigned disk_threads_drain(
     return count;
 }
 
+/* Files are closed all the same. */
+static void drop_jobs(struct group *group)
+{
+    for (struct job **place = &group->first; *place != NULL;) {
+        if ((*place)->request.operation == DISK_CLOSE)
+            place = &(*place)->next;
+        else
+            take_job(group, place);
+    }
+}
+
 void disk_threads_close(struct disk_threads *pool)
 {
     bool last;
 
     pthread_mutex_lock(&pool->lock);
     pool->closed = true;
-    for (unsigned i = 0; i < pool->descriptors; i++) {
-        for (unsigned kind = 0; pool->groups[i] != NULL && kind < KINDS; kind++) {
-            pool->groups[i][kind].first = NULL;
-            pool->groups[i][kind].last = &pool->groups[i][kind].first;
-        }
-    }
+    for (unsigned i = 0; i < pool->descriptors; i++)
+        for (unsigned kind = 0; pool->groups[i] != NULL && kind < KINDS; kind++)
+            drop_jobs(&pool->groups[i][kind]);
     last = pool->threads == 0;
     pthread_cond_broadcast(&pool->wanted);
     pthread_mutex_unlock(&pool->lock);

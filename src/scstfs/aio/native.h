@@ -46,7 +46,8 @@ struct disk_completion {
  *         did not take; then the only thing to submit is nothing, until it returns 0.
  * drain   gives at most `most` completions; costs no system call where there are none.  `eventfd`
  *         becomes readable when there are; `woken` says that it was.
- * close   leaves alone what is under way: its memory may still be written to. */
+ * close   drops what has not begun, but for the closing of files, and leaves alone what is under way:
+ *         its memory may still be written to. */
 
 struct disk_ring;
 struct disk_ring *disk_ring_open(unsigned entries, unsigned workers, int eventfd, int *error);

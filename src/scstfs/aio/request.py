@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 Done: TypeAlias = Callable[[int], None]
 
 
+def _nobody(_error: int) -> None:
+    """Nobody wants to know, or who does is set before the request is submitted."""
+
+
 class Operation(enum.IntEnum):
     """What a request is about."""
 
@@ -58,9 +62,9 @@ class Request:
     def __init__(
         self,
         operation: int,
-        offset: int,
-        memory: memoryview | None,
-        done: Done,
+        offset: int = 0,
+        memory: memoryview | None = None,
+        done: Done = _nobody,
         *,
         length: int = 0,
         durable: bool = False,

@@ -48,6 +48,14 @@ class Completions:
         self.before: Callable[[], None] = lambda: None
         self.after: Callable[[], None] = lambda: None
 
+    def begin(self) -> None:
+        """A batch of completions begins, be it of threads or of something else."""
+        self.before()
+
+    def end(self) -> None:
+        """A batch of completions is over."""
+        self.after()
+
     def post(self, done: Done, value: object, error: BaseException | None) -> None:
         """Called in a worker thread: queue ``done(value, error)`` for the loop."""
         self._ready.append((done, value, error))
