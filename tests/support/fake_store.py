@@ -87,7 +87,7 @@ class FakeStore:
                 error = failure.errno or errno.EIO
             else:
                 error = 0
-            token.run_sync_soon(request.done, error)
+            token.run_sync_soon(request.end, error)
 
         threading.Thread(target=work, daemon=True).start()
 

@@ -37,7 +37,7 @@ class ManualPool(WorkerPool):
 
     def _submit(self, store: Store, request: Request) -> None:
         def done(value: object, error: BaseException | None) -> None:
-            request.done((error.errno or errno.EIO) if isinstance(error, OSError) else 0)
+            request.end((error.errno or errno.EIO) if isinstance(error, OSError) else 0)
 
         self.submit(partial(perform, store, request), done)
 

@@ -235,7 +235,7 @@ def end(request: Request, error: int) -> None:
     """Call back whoever made ``request``."""
     request.lane = None
     try:
-        request.done(error)
+        request.end(error)
     except Exception:
         # A bug in what one request is for must not lose the others' ends.
         log.exception("what follows a disk request failed")

@@ -88,6 +88,12 @@ class Request:
         #: What the system calls it, -1 while it waits.
         self.token = -1
 
+    def end(self, error: int) -> None:
+        """Call ``done``, and refer to nothing any more: the memory may be large."""
+        done, self.done = self.done, _nobody
+        self.memory = None
+        done(error)
+
     def moved(self, count: int) -> None:
         """``count`` bytes of it are done; the rest is yet to do."""
         self.offset += count

@@ -67,7 +67,7 @@ def _read(request: Request, memory: memoryview, error: int) -> None:
     user = request.memory
     if not error and user is not None:
         user[:] = memory[: len(user)]
-    request.done(error)
+    request.end(error)
 
 
 def _write(
@@ -75,9 +75,9 @@ def _write(
 ) -> None:
     user = request.memory
     if error or user is None:
-        request.done(error)
+        request.end(error)
         return
     memory[: len(user)] = user
-    whole = Request(Operation.WRITE, request.offset, memory, request.done)
+    whole = Request(Operation.WRITE, request.offset, memory, request.end)
     whole.flags = request.flags
     begin(whole)

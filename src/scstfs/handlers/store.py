@@ -426,7 +426,7 @@ class NullStore:
         """See Store."""
         if request.operation == Operation.READ and request.memory is not None:
             self.try_read(request.offset, request.memory)
-        request.done(0)
+        request.end(0)
 
     def read(self, offset: int, into: memoryview) -> None:
         """See Store."""
