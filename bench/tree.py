@@ -37,7 +37,7 @@ _SIZES: Final = (100, 1000)
 
 def run(file: Path, options: Options) -> None:
     """Measure calls, then programs."""
-    with daemon() as (tree, port):
+    with daemon() as (tree, port, _):
         _build(tree, file, _FILES // _FILES_PER_LUN)
         _calls(tree)
         files, seconds = read_everything(tree)
@@ -213,7 +213,7 @@ def _configuration(size: int) -> Iterator[tuple[Path, Path]]:
 
 
 def _program(name: str, argv: list[str], size: int) -> None:
-    with _configuration(size) as (configuration, programs), daemon(_PLACE) as (tree, _):
+    with _configuration(size) as (configuration, programs), daemon(_PLACE) as (tree, _, _):
         pid = tree.parts[2]
         inside = ["nsenter", f"--target={pid}", "--mount", *argv, str(configuration)]
         environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}

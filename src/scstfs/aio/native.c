@@ -196,8 +196,9 @@ unsigned disk_ring_drain(
     do {
         if (are_behind(ring)) {
             io_uring_get_events(&ring->ring);
-            /* That has signalled what is taken here.  Whatever came since is seen in the next turn:
-             * the kernel says so first and signals then. */
+            /* That has signalled what is taken here, if anything is: it may as well have begun the
+             * rest of a large transfer.  Whatever came since is seen in the next turn: the kernel
+             * says so first and signals then. */
             clear_event(ring->eventfd);
         }
         seen = 0;
@@ -211,7 +212,7 @@ unsigned disk_ring_drain(
             into[count++].result = cqe->res;
         }
         io_uring_cq_advance(&ring->ring, seen);
-    } while (seen > 0 && count < most && are_behind(ring));
+    } while (count < most && are_behind(ring));
     return count;
 }
 
