@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from scstfs.aio import Operation, Request
 from scstfs.core.command import Command
-from scstfs.core.device import Answer, Job
+from scstfs.core.device import Answer, Job, Submission
 from scstfs.handlers import atomic, errors
 from scstfs.scsi import provisioning, sense
 from scstfs.scsi import sbc as block
@@ -46,11 +48,7 @@ def read(device: VdiskDevice, cmd: Command) -> Answer:
     if length <= AT_ONCE and store.try_read(offset, buffer):
         return buffer
 
-    def work() -> memoryview:
-        store.read(offset, buffer)
-        return buffer
-
-    return Job(work)
+    return Submission(store.submit, Request(Operation.READ, offset, buffer), buffer)
 
 
 def write(device: VdiskDevice, cmd: Command) -> Answer:
@@ -60,11 +58,7 @@ def write(device: VdiskDevice, cmd: Command) -> Answer:
     if not durable and len(data) <= AT_ONCE and store.try_write(offset, data):
         return b""
 
-    def work() -> bytes:
-        store.write(offset, data, durable=durable)
-        return b""
-
-    return Job(work)
+    return Submission(store.submit, Request(Operation.WRITE, offset, data, durable=durable))
 
 
 def write_and_verify(device: VdiskDevice, cmd: Command) -> Answer:
@@ -264,13 +258,13 @@ def synchronize_cache(device: VdiskDevice, cmd: Command) -> Answer:
     if store is not None and device.flushes:
         hold = device.tasks.hold(in_background=True)
 
-        def done(value: object, error: BaseException | None) -> None:
-            if error is not None:
-                log.error("%s: can not write cached data: %s", device, error)
+        def done(error: int) -> None:
+            if error:
+                log.error("%s: can not write cached data: %s", device, os.strerror(error))
                 device.flush_error = error
             device.tasks.release(hold)
 
-        device.scst.threads.submit(device.flush_of(store), done)
+        store.submit(Request(Operation.FLUSH, done=done))
     return b""
 
 
@@ -283,17 +277,15 @@ def _flush(device: VdiskDevice) -> Answer:
     store = device.store
     if store is None or not device.flushes:
         return b""
-    flush = device.flush_of(store)
+    lost = device.take_flush_error()
 
-    def work() -> bytes:
-        try:
-            flush()
-        except OSError as error:
+    def then(error: int) -> bytes:
+        if error or lost:
             # No command that writes, but what fails is a write.
-            raise errors.translate(error, writing=True) from error
+            raise errors.translate(OSError(error or lost, ""), writing=True)
         return b""
 
-    return Job(work)
+    return Submission(store.submit, Request(Operation.FLUSH), then=then)
 
 
 def _range(device: VdiskDevice, cmd: Command) -> tuple[int, int]:

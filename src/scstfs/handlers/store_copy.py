@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from scstfs.core.blocks import Blocks, SourceError
-from scstfs.handlers.store import ALIGNED, Extent, FileStore, Store
+from scstfs.handlers import aligned
+from scstfs.handlers.store import Extent, FileStore, Store
 
 #: Bytes that one step of a copy moves through memory.
-STEP: Final = ALIGNED
+STEP: Final = aligned.MOST
 
 
 @dataclass(frozen=True, slots=True)
