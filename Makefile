@@ -13,12 +13,19 @@ PYTHON ?= $(firstword $(foreach python,/usr/bin/python3 python3,$(shell \
     $(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
     && echo $(python))))
 
-# pyfuse3 is compiled here.
-RUN_PACKAGES := python3-venv python3-dev gcc pkg-config libfuse3-dev fuse3 libsgutils2-1.46-2
+# Names that all releases have: of a library whose own package has its version in the name, it is
+# the package for development. pyfuse3 is compiled here.
+RUN_PACKAGES := python3-venv python3-dev gcc pkg-config libfuse3-dev fuse3 libsgutils2-dev
 TEST_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra sg3-utils tree procps iproute2
 # A machine that boots from a target, and the disc that it boots.
 TEST_PACKAGES += qemu-system-x86 seabios ovmf ipxe-qemu xorriso binutils
+# What scripts look for SCST's daemon with, and load its modules with.
+TEST_PACKAGES += psmisc kmod
 BENCH_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra tgt
+
+# A module's tests share what it starts, so they stay together. The order is that of the names: many
+# short modules are at the end, so that all processes end at about the same time.
+TEST_EVERYTHING := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: help run demo test lint type docs fuzz bench clean run-packages test-packages bench-packages
 
@@ -33,7 +40,7 @@ demo: $(RUN_READY) test-packages ## run the README's example in a private name s
 	@exec $(VENV)/bin/python contrib/demo.py $(ARGS)
 
 test: lint type test-packages ## check everything (options for pytest: ARGS='-k mount')
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest $(or $(ARGS),$(TEST_EVERYTHING))
 
 lint: $(DEV_READY) ## check style and formatting
 	$(VENV)/bin/ruff check

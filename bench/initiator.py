@@ -44,6 +44,7 @@ SEQUENCE_AT: Final = 24
 _LOGIN_HEADER: Final = struct.Struct(">BBBBI6sHIH2xII16x")  # 11.12
 _LOGOUT_HEADER: Final = struct.Struct(">BB2xI8xIH2xII16x")  # 11.14
 _OPERATIONAL, _FULL_FEATURE = 1, 3
+_ISID: Final = b"\x80\0\0\0\0\1"  # 11.12.5, of the random kind
 _MOST_LOGINS: Final = 10
 
 _READ_CAPACITY_16: Final = bytes([0x9E, 0x10, *bytes(11), 32, 0, 0])
@@ -70,8 +71,18 @@ class Session:
         block_size: bytes.
     """
 
-    def __init__(self, address: tuple[str, int], target: str, lun: int, digests: bool) -> None:
-        """Log in at `address`, a host and port, and learn the capacity of logical unit `lun`."""
+    def __init__(
+        self,
+        address: tuple[str, int],
+        target: str,
+        lun: int,
+        digests: bool,
+        isid: bytes = _ISID,
+    ) -> None:
+        """Log in at `address`, a host and port, and learn the capacity of logical unit `lun`.
+
+        Sessions that are to exist at a time need different `isid`, six bytes.
+        """
         self.socket = socket.create_connection(address, timeout=30)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.lun = struct.pack(">H6x", lun)
@@ -79,7 +90,7 @@ class Session:
         self.max_cmd_sn = 1
         self.exp_stat_sn = 0
         self.digests = False  # during login
-        keys = self._login(target, digests)
+        keys = self._login(target, digests, isid)
         if digests and not keys["HeaderDigest"] == keys["DataDigest"] == "CRC32C":
             raise TargetError("the target does not do digests")
         self.digests = digests
@@ -94,7 +105,7 @@ class Session:
         """Bytes of a header with its digest."""
         return BHS_BYTES + 4 * self.digests
 
-    def _login(self, target: str, digests: bool) -> Mapping[str, str]:
+    def _login(self, target: str, digests: bool, isid: bytes) -> Mapping[str, str]:
         digest = "CRC32C" if digests else "None"
         offers = {
             "InitiatorName": "iqn.2007-05.com.example:scstfs-bench",
@@ -119,7 +130,7 @@ class Session:
         tsih = 0
         for _ in range(_MOST_LOGINS):
             header = _LOGIN_HEADER.pack(
-                *(_LOGIN | IMMEDIATE, flags, 0, 0, len(text), b"\x80\0\0\0\0\1", tsih, 0, 0),
+                *(_LOGIN | IMMEDIATE, flags, 0, 0, len(text), isid, tsih, 0, 0),
                 *(self.cmd_sn, self.exp_stat_sn),
             )
             self.socket.sendall(header + text + bytes(-len(text) % 4))

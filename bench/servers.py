@@ -33,12 +33,13 @@ _POLL_SECONDS: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running target."""
+    """A running target; `pid` is its process's number, 0 where nobody asks for it."""
 
     name: str
     port: int
     target: str
     lun: int
+    pid: int = 0
 
     @property
     def address(self) -> tuple[str, int]:
@@ -102,7 +103,7 @@ def tgt(file: Path) -> Iterator[Server]:
         for digest in ("HeaderDigest", "DataDigest"):  # used where the initiator wants them
             configure(*target, "--op", "update", "--name", digest, "--value", "None,CRC32C")
         configure(*target, "--op", "bind", "--initiator-address", "ALL")
-        yield Server("tgt", port, name, 1)
+        yield Server("tgt", port, name, 1, daemon.pid)
     finally:
         tgtadm(*target, "--op", "delete", "--force")
         tgtadm("--mode", "system", "--op", "delete")
@@ -117,6 +118,13 @@ def daemon(place: str | None = None) -> Iterator[tuple[Path, int]]:
 
     The tree is at `place`, or else in a directory of its own.
     """
+    with _daemon(place) as (tree, port, _):
+        yield tree, port
+
+
+@contextlib.contextmanager
+def _daemon(place: str | None = None) -> Iterator[tuple[Path, int, int]]:
+    """Run this scstfs like `daemon`; yield tree, port and the number of its process."""
     with tempfile.TemporaryDirectory(prefix="scstfs-bench.") as directory:
         mountpoint = Path(place or f"{directory}/tree")
         if place is None:
@@ -128,7 +136,7 @@ def daemon(place: str | None = None) -> Iterator[tuple[Path, int]]:
             try:
                 port = _port_when_ready(process)
                 # The mount is seen only in the daemon's namespace, which is entered through /proc.
-                yield Path(f"/proc/{process.pid}/root{mountpoint}"), port
+                yield Path(f"/proc/{process.pid}/root{mountpoint}"), port, process.pid
             finally:
                 process.terminate()
                 _end(process)
@@ -138,10 +146,10 @@ def daemon(place: str | None = None) -> Iterator[tuple[Path, int]]:
 def scstfs(file: Path) -> Iterator[Server]:
     """Run this scstfs over `file`."""
     name = "iqn.2007-05.com.example:scstfs"
-    with daemon() as (tree, port):
+    with _daemon() as (tree, port, pid):
         for path, command in _scst_configuration(name, file).items():
             (tree / path).write_text(command + "\n")
-        yield Server("scstfs", port, name, 0)
+        yield Server("scstfs", port, name, 0, pid)
 
 
 def _port_when_ready(daemon: subprocess.Popen[str]) -> int:

@@ -19,7 +19,6 @@ from fuzz.fast_script import Script
 from fuzz.memory import DIRECTORY
 from fuzz.source import Source
 from scstfs.core.gated import EPOCH
-from scstfs.core.quick import CLOSED
 from scstfs.iscsi.connection import Connection
 from scstfs.iscsi.errors import ProtocolError
 from scstfs.sysfs.errors import SysfsError
@@ -88,7 +87,8 @@ async def _configure(everything: Whole, script: Script) -> None:
 
 def _close_fast_path(rig: Rig) -> None:
     """Every nexus is told that its READs and WRITEs have to pass the gates."""
-    vars(rig.device)["decide"] = lambda tgt_dev: CLOSED
+    decide = rig.device.decide
+    vars(rig.device)["decide"] = lambda tgt_dev: decide(tgt_dev)._replace(read=None, write=None)
     EPOCH.advance()
 
 

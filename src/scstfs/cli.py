@@ -1,4 +1,4 @@
-"""The command line: `scstfs mount`, `scstfs umount`, `scstfs --version`, and what `admin` adds.
+"""The command line: `scstfs mount`, `scstfs umount`, `scstfs why`, and what `admin` adds.
 
 The daemon is imported when it is started: the other commands must not wait for that.
 """
@@ -6,20 +6,23 @@ The daemon is imported when it is started: the other commands must not wait for 
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
+import os
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from scstfs import __version__, system
+from scstfs import __version__, background, system
 from scstfs import log as logs
 from scstfs.admin import cli as admin
 from scstfs.admin.mistakes import Kind, Mistake
-from scstfs.errors import ExitStatus, UsageError
+from scstfs.errors import ExitStatus, UsageError, reason
 from scstfs.options import Config, Resume
 from scstfs.portals import Portal
+from scstfs.sysfs.refusals import XATTR
 
 log: Final = logging.getLogger(__name__)
 
@@ -56,11 +59,17 @@ def _path(text: str) -> str:
     """Refuse what would mean the working directory, such as a variable that is not set."""
     if not text:
         raise argparse.ArgumentTypeError("must not be empty")
-    return text
+    return os.path.abspath(text)
+
+
+def _config(text: str) -> str:
+    """A path that may have a - in front of it."""
+    dash = "-" if text.startswith("-") else ""
+    return dash + _path(text.removeprefix("-"))
 
 
 def _optional_path(text: str) -> Path | None:
-    return Path(text) if text else None
+    return Path(text).absolute() if text else None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -76,9 +85,9 @@ def parser() -> argparse.ArgumentParser:
 
     mount = commands.add_parser(
         "mount",
-        help="mount the tree and serve initiators, in the foreground",
+        help="mount the tree and serve initiators",
         description=textwrap.fill(
-            "Mount the tree and serve initiators, in the foreground. SIGTERM, SIGINT and SIGHUP "
+            "Mount the tree and serve initiators. SIGTERM, SIGINT and SIGHUP "
             "close all sessions and unmount; SIGUSR1 suspends logins, SIGUSR2 resumes them."
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -116,8 +125,13 @@ def parser() -> argparse.ArgumentParser:
         type=_portal,
         action="append",
         default=[],
-        help="where to listen, may be repeated, e.g. 192.0.2.1:3260 or [::1]:3260 "
+        help="where to listen, may be repeated, e.g. 192.0.2.1:3260, [::1]:3260 or *:3260 "
         "(default: all addresses, port 3260)",
+    )
+    mount.add_argument(
+        "--background",
+        action="store_true",
+        help="go on in the background when everything is up, and log to the journal or to syslog",
     )
     mount.add_argument(
         "--pid-file",
@@ -129,7 +143,7 @@ def parser() -> argparse.ArgumentParser:
     mount.add_argument(
         "--config",
         metavar="FILE",
-        type=_path,
+        type=_config,
         help="apply this configuration before initiators are served; with a - in front of its "
         "name the file may be missing",
     )
@@ -141,13 +155,23 @@ def parser() -> argparse.ArgumentParser:
         help="go on with what ran before: after a crash (auto), also after a clean end (always), "
         "or never; FILE is not looked at then (default: %(default)s)",
     )
+    why = commands.add_parser(
+        "why",
+        help="tell why a command was refused",
+        description="Tell why the last refused command that was written to a file of the tree, for "
+        "instance to a mgmt file, was refused.",
+    )
+    why.add_argument("file", metavar="FILE", type=_path)
     mount.set_defaults(run=_mount)
-    umount.set_defaults(run=_umount)
+    umount.set_defaults(run=_umount, background=False)
+    why.set_defaults(client=_why)
     admin.add_commands(commands)
     return top
 
 
-def _mount(arguments: argparse.Namespace, output: logs.Log) -> None:
+def _mount(
+    arguments: argparse.Namespace, output: logs.Log, waiting: background.Background | None
+) -> None:
     from scstfs import daemon
 
     config = Config(
@@ -158,14 +182,33 @@ def _mount(arguments: argparse.Namespace, output: logs.Log) -> None:
         config=arguments.config,
         resume=arguments.resume,
     )
-    daemon.run(config, output.announce)
+
+    def announce(text: str) -> None:
+        output.announce(text)
+        if waiting is not None:
+            waiting.ready()
+
+    daemon.run(config, announce)
 
 
-def _umount(arguments: argparse.Namespace, output: logs.Log) -> None:
+def _umount(
+    arguments: argparse.Namespace, output: logs.Log, _waiting: background.Background | None
+) -> None:
     from scstfs import mountpoint
 
     if not mountpoint.clean(arguments.mountpoint):
         output.announce(f"nothing to clean up at {arguments.mountpoint}")
+
+
+def _why(arguments: argparse.Namespace) -> None:
+    try:
+        print(os.getxattr(arguments.file, XATTR).decode(errors="backslashreplace"))
+    except OSError as error:
+        if error.errno == errno.ENODATA:
+            print("no command was refused")
+            return
+        message = f"cannot ask {arguments.file}: {reason(error)}"
+        raise UsageError(ExitStatus.USAGE, message) from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -184,9 +227,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(error)
     if "client" in arguments:
         return _client(arguments)
-    output = logs.setup(logs.LEVELS[arguments.log_level])
+    waiting = background.detach() if arguments.background else None
+    setup = logs.setup if waiting is None else logs.setup_for_background
+    output = setup(logs.LEVELS[arguments.log_level])
     try:
-        arguments.run(arguments, output)
+        arguments.run(arguments, output, waiting)
     except UsageError as error:
         output.close()
         return _complain(error)
@@ -203,6 +248,8 @@ def _client(arguments: argparse.Namespace) -> ExitStatus:
     try:
         arguments.client(arguments)
         sys.stdout.flush()
+    except UsageError as error:
+        return _complain(error)
     except Mistake as mistake:
         for message in mistake.messages:
             print(f"{_PROGRAM}: {message}", file=sys.stderr)

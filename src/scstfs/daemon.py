@@ -106,6 +106,7 @@ async def serve(config: Config, watch: SignalWatch, announce: Announce, build: B
     async with contextlib.AsyncExitStack() as stack:
         system.check_privileges()
         mountpoint.check(config.mountpoint)
+        system.take_name()
         system.raise_file_limit()
         stack.enter_context(system.state_directory(config.state_dir))
         sockets = stack.enter_context(portals.listening(config.portals))

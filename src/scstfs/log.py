@@ -1,11 +1,13 @@
-"""Logging: one tree of loggers, `scstfs.*`, written to stderr by a thread of its own.
+"""Logging: one tree of loggers, `scstfs.*`, written by a thread of its own.
 
 Every module logs to `logging.getLogger(__name__)`; only the command line calls `setup`. A line is
-`TIME LEVEL logger: text` on a terminal or in a file, and `<N>logger: text` (the priority prefixes
-of sd-daemon(3)) when stderr is the journal.
+`TIME LEVEL logger: text` on a terminal or in a file. When stderr is the journal, entries go to the
+journal's socket, with fields for the target, the device and the initiator that they are about;
+where there is no such socket, lines have the priority prefixes of sd-daemon(3). What runs in the
+background logs to the journal, or else to syslog.
 
 stderr may be a pipe nobody reads or a terminal stopped with Ctrl-S. A target that stops answering
-its initiators because of that would be absurd, so lines pass through a bounded queue, and what
+its initiators because of that would be absurd, so messages pass through a bounded queue, and what
 does not fit is counted and dropped.
 """
 
@@ -19,8 +21,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Final, TextIO
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TextIO, TypeAlias
+
+from scstfs import journal
+from scstfs.journal import LogSocket
 
 LEVELS: Final[Mapping[str, int]] = {
     "debug": logging.DEBUG,
@@ -39,38 +45,148 @@ _PRIORITIES: Final = (
 )
 
 _PLAIN_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_JOURNAL_FORMAT: Final = "%(name)s: %(message)s"
+_SHORT_FORMAT: Final = "%(name)s: %(message)s"
+_NAME: Final = "scstfs"
 
 _QUEUE_LINES: Final = 4096
 _FLUSH_SECONDS: Final = 0.5
 
 
-class JournalFormatter(logging.Formatter):
-    """Puts `<N>` before every line, also before each line of a traceback."""
-
-    def __init__(self) -> None:
-        """Use the journal's line format: it keeps the time itself."""
-        super().__init__(_JOURNAL_FORMAT)
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record's text, each line with its priority prefix."""
-        priority = next(n for level, n in _PRIORITIES if record.levelno >= level)
-        lines = super().format(record).splitlines() or [""]
-        return "\n".join(f"<{priority}>{line}" for line in lines)
+# What a message is about
 
 
-class BackgroundStream:
-    """A text stream whose `write` never blocks: a thread does the writing."""
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A name in a message, and what fields the journal has for it.
 
-    def __init__(self, fd: int, capacity: int = _QUEUE_LINES) -> None:
+    Other objects that messages are about have `log_fields`, too.
+    """
+
+    text: str
+    log_fields: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Return what the message says."""
+        return self.text
+
+
+def target_fields(name: str) -> dict[str, str]:
+    """Return the fields of a message about a target."""
+    return {"SCST_TARGET": name}
+
+
+def device_fields(name: str) -> dict[str, str]:
+    """Return the fields of a message about a device."""
+    return {"SCST_DEVICE": name}
+
+
+def initiator_fields(name: str) -> dict[str, str]:
+    """Return the fields of a message about an initiator."""
+    return {"SCST_INITIATOR": name}
+
+
+def _fields_of(record: logging.LogRecord) -> dict[str, str]:
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    found: dict[str, str] = {}
+    for argument in arguments:
+        found |= getattr(argument, "log_fields", {})
+    return found
+
+
+# How it is written
+
+
+def priority(record: logging.LogRecord) -> int:
+    """Return the syslog priority of a record (RFC 5424 6.2.1)."""
+    return next(number for level, number in _PRIORITIES if record.levelno >= level)
+
+
+Encode: TypeAlias = Callable[[logging.LogRecord], Iterable[bytes]]
+"""What is sent for a record, in one or several messages."""
+
+
+def _as_line(record: logging.LogRecord) -> list[bytes]:
+    text = logging.Formatter(_PLAIN_FORMAT).format(record)
+    return [f"{text}\n".encode(errors="backslashreplace")]
+
+
+def _short_lines(record: logging.LogRecord) -> list[str]:
+    return logging.Formatter(_SHORT_FORMAT).format(record).splitlines() or [""]
+
+
+def _as_prefixed_lines(record: logging.LogRecord) -> list[bytes]:
+    """`<N>` before every line, also before each line of a traceback."""
+    lines = (f"<{priority(record)}>{line}\n" for line in _short_lines(record))
+    return ["".join(lines).encode(errors="backslashreplace")]
+
+
+def _as_syslog(record: logging.LogRecord) -> list[bytes]:
+    return journal.syslog_lines(priority(record), _NAME, _short_lines(record))
+
+
+def _as_journal_entry(record: logging.LogRecord) -> list[bytes]:
+    fields = {
+        "MESSAGE": logging.Formatter("%(message)s").format(record),
+        "PRIORITY": str(priority(record)),
+        "SYSLOG_IDENTIFIER": _NAME,
+        "LOGGER": record.name,
+        "CODE_FILE": record.pathname,
+        "CODE_LINE": str(record.lineno),
+        **_fields_of(record),
+    }
+    return [journal.journal_entry(fields)]
+
+
+# Where it goes
+
+
+class Sink(Protocol):
+    """Where messages go."""
+
+    def send(self, message: bytes) -> None:
+        """Send a message; may block. Raises OSError where nobody is left to tell."""
+
+    def close(self) -> None:
+        """Send nothing any more."""
+
+
+class FileSink:
+    """A file, pipe or terminal."""
+
+    def __init__(self, fd: int) -> None:
+        """Use a duplicate of `fd`, which stays the caller's."""
+        self._fd = os.dup(fd)
+        self._writable = select.poll()
+        self._writable.register(self._fd, select.POLLOUT)
+
+    def send(self, message: bytes) -> None:
+        """See Sink."""
+        while message:
+            try:
+                message = message[os.write(self._fd, message) :]
+            except BlockingIOError:  # somebody who has it as well does not want to wait
+                self._writable.poll()
+
+    def close(self) -> None:
+        """See Sink."""
+        os.close(self._fd)
+
+
+class BackgroundHandler(logging.Handler):
+    """Hands records to a sink without ever blocking: a thread does the sending."""
+
+    def __init__(self, sink: Sink, encode: Encode, capacity: int = _QUEUE_LINES) -> None:
         """Start the thread.
 
         Args:
-            fd: descriptor to write to; a duplicate is used, it stays the caller's.
-            capacity: writes that may wait; more are dropped and counted.
+            sink: where messages go; it is closed with this.
+            encode: makes messages of a record.
+            capacity: messages that may wait; more are dropped and counted.
         """
-        self._fd = os.dup(fd)
-        self._queue: queue.Queue[str | None] = queue.Queue(capacity)
+        super().__init__()
+        self._sink = sink
+        self._encode = encode
+        self._queue: queue.Queue[bytes | None] = queue.Queue(capacity)
         self._lost = 0
         self._closed = False
         self._thread = threading.Thread(target=self._drain, name="log", daemon=True)
@@ -81,54 +197,47 @@ class BackgroundStream:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-    def write(self, text: str) -> int:
-        """Queue `text`; tell of lost lines as soon as there is room again."""
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a record; tell of lost ones as soon as there is room again."""
         try:
             if self._lost:
-                self._queue.put_nowait(f"({self._lost} log lines lost: stderr is not being read)\n")
+                text = f"({self._lost} log lines lost: they are not being read)"
+                self._put(_record(logging.WARNING, text))
                 self._lost = 0
-            self._queue.put_nowait(text)
+            self._put(record)
         except queue.Full:
             self._lost += 1
-        return len(text)
+        except Exception:
+            self.handleError(record)
 
-    def flush(self) -> None:
-        """Do nothing: waiting here is what this class is there to avoid."""
+    def _put(self, record: logging.LogRecord) -> None:
+        for message in self._encode(record):
+            self._queue.put_nowait(message)
 
     def close(self, timeout: float = _FLUSH_SECONDS) -> None:
-        """Write out what is queued, for at most `timeout` seconds; later writes are lost."""
+        """Send what is queued, for at most `timeout` seconds; later records are lost."""
         if self._closed:
             return
         self._closed = True
+        super().close()
         try:
             self._queue.put(None, timeout=timeout)
         except queue.Full:
             return
         self._thread.join(timeout)
         if not self._thread.is_alive():
-            os.close(self._fd)
+            self._sink.close()
 
     def _drain(self) -> None:
-        writable = select.poll()
-        writable.register(self._fd, select.POLLOUT)
-        while (text := self._queue.get()) is not None:
-            data = text.encode(errors="backslashreplace")
+        while (message := self._queue.get()) is not None:
             try:
-                while data:
-                    try:
-                        data = data[os.write(self._fd, data) :]
-                    except BlockingIOError:  # somebody who has it as well does not want to wait
-                        writable.poll()
-            except OSError:  # stderr is closed or its reader is gone: nobody is left to tell
+                self._sink.send(message)
+            except OSError:  # closed, or its reader is gone: nobody is left to tell
                 continue
 
 
-class _Handler(logging.StreamHandler[BackgroundStream]):
-    """Closes its stream with itself, as logging.shutdown() does before the process ends."""
-
-    def close(self) -> None:
-        self.stream.close()
-        super().close()
+def _record(level: int, text: str) -> logging.LogRecord:
+    return logging.LogRecord(_NAME, level, __file__, 0, text, None, None)
 
 
 class Log:
@@ -137,7 +246,7 @@ class Log:
     def __init__(self, handler: logging.Handler, level: int) -> None:
         """Install `handler`, with `level` for the `scstfs` tree."""
         self._handler = handler
-        root, tree = logging.getLogger(), logging.getLogger("scstfs")
+        root, tree = logging.getLogger(), logging.getLogger(_NAME)
         self._levels = ((root, root.level), (tree, tree.level))
         root.addHandler(handler)
         root.setLevel(logging.WARNING)
@@ -145,9 +254,7 @@ class Log:
 
     def announce(self, text: str) -> None:
         """Write a line whatever the level, for what a user waits to see."""
-        self._handler.handle(
-            logging.LogRecord("scstfs", logging.INFO, __file__, 0, text, None, None)
-        )
+        self._handler.handle(_record(logging.INFO, text))
 
     def close(self) -> None:
         """Stop logging, after a bounded wait for what is still queued."""
@@ -168,11 +275,28 @@ def setup(
         environment: where $JOURNAL_STREAM is looked for (systemd.exec(5)).
     """
     fd = (stream or sys.stderr).fileno()
-    handler = _Handler(BackgroundStream(fd))
-    handler.setFormatter(
-        JournalFormatter() if _is_journal(fd, environment) else logging.Formatter(_PLAIN_FORMAT)
-    )
+    if not _is_journal(fd, environment):
+        handler = BackgroundHandler(FileSink(fd), _as_line)
+    else:
+        handler = _connected(journal.JOURNAL, _as_journal_entry) or BackgroundHandler(
+            FileSink(fd), _as_prefixed_lines
+        )
     return Log(handler, level)
+
+
+def setup_for_background(level: int) -> Log:
+    """Send the same to the system's log: the journal, or else syslog, or else nowhere."""
+    handler = _connected(journal.JOURNAL, _as_journal_entry) or _connected(
+        journal.SYSLOG, _as_syslog
+    )
+    return Log(handler or logging.NullHandler(), level)
+
+
+def _connected(path: str, encode: Encode) -> BackgroundHandler | None:
+    try:
+        return BackgroundHandler(LogSocket(path), encode)
+    except OSError:
+        return None
 
 
 def _is_journal(fd: int, environment: Mapping[str, str]) -> bool:

@@ -1,7 +1,7 @@
 """Portals: the addresses on which initiators find the target (RFC 7143 4.1 "Network Portal").
 
 A portal is written `HOST:PORT`, `HOST`, `[IPV6]:PORT` or `[IPV6]`; the port is iSCSI's, 3260, where
-none is given, and 0 lets the system choose one.
+none is given, and 0 lets the system choose one. The host `*` stands for all addresses.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ class Portal:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-ALL_ADDRESSES: Final = (Portal("0.0.0.0"), Portal("::"))
-"""Where to listen when nobody said where. The second needs a system with IPv6."""
+ANY_HOST: Final = "*"
+"""The host of a portal on all addresses there are."""
+_EVERYWHERE: Final = ("0.0.0.0", "::")
 
 
 def _bad(text: str, why: str) -> UsageError:
@@ -68,6 +69,8 @@ def _bad(text: str, why: str) -> UsageError:
 def listening(portals: Sequence[Portal]) -> Iterator[list[socket.socket]]:
     """Listen on `portals`, on all addresses if there are none; give non-blocking sockets.
 
+    All addresses are those of the families that the system has.
+
     Resource handling: the sockets are closed at the end.
 
     Raises:
@@ -75,11 +78,11 @@ def listening(portals: Sequence[Portal]) -> Iterator[list[socket.socket]]:
     """
     with contextlib.ExitStack() as stack:
         sockets = []
-        for portal in portals or ALL_ADDRESSES:
+        for portal, may_be_missing in _expanded(portals or (Portal(ANY_HOST),)):
             try:
                 sockets += [stack.enter_context(s) for s in _listen(portal)]
             except OSError as error:
-                if not portals and error.errno in _NO_FAMILY:
+                if may_be_missing and error.errno in _NO_FAMILY:
                     continue
                 message = f"cannot listen on {portal}: {reason(error)}"
                 raise UsageError(ExitStatus.PORTAL, message) from error
@@ -89,6 +92,15 @@ def listening(portals: Sequence[Portal]) -> Iterator[list[socket.socket]]:
         if not sockets:
             raise UsageError(ExitStatus.PORTAL, "this system has neither IPv4 nor IPv6")
         yield sockets
+
+
+def _expanded(portals: Sequence[Portal]) -> Iterator[tuple[Portal, bool]]:
+    """Yield portals with a host, and whether the system may lack its address family."""
+    for portal in portals:
+        if portal.host != ANY_HOST:
+            yield portal, False
+        else:
+            yield from ((Portal(host, portal.port), True) for host in _EVERYWHERE)
 
 
 def _listen(portal: Portal) -> list[socket.socket]:

@@ -74,11 +74,11 @@ class TargetService:
         await self.server.close()
 
     def suspend_logins(self) -> None:
-        """Accept no new connections (SIGUSR1)."""
+        """Let nobody log in any more (SIGUSR1)."""
         self.server.suspend_logins()
 
     def resume_logins(self) -> None:
-        """Accept connections again (SIGUSR2)."""
+        """Let initiators log in again (SIGUSR2)."""
         self.server.resume_logins()
 
 

@@ -12,7 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import setproctitle
+
 from scstfs.errors import ExitStatus, UsageError, reason
+
+PROCESS_NAME: Final = "iscsi-scstd"
 
 _FUSE_DEVICE: Final = "/dev/fuse"
 
@@ -56,6 +60,20 @@ def check_privileges() -> None:
     except OSError as error:
         message = f"cannot use FUSE: {_FUSE_DEVICE}: {reason(error)}"
         raise UsageError(ExitStatus.NO_FUSE, message) from error
+
+
+def take_name() -> None:
+    """Be found as SCST's iSCSI daemon by pidof(1), pgrep(1), ps(1) and killall(1).
+
+    Some of them look at the command line, others at the name of the thread that is the process's,
+    which must be the calling one.
+    """
+    program, *arguments = sys.argv
+    # Some end it by the path that they started it by (pkill -f).
+    is_named = os.path.basename(program) == PROCESS_NAME
+    words = (program, *arguments) if is_named else (PROCESS_NAME, "scstfs", *arguments)
+    setproctitle.setproctitle(" ".join(words))
+    setproctitle.setthreadtitle(PROCESS_NAME)
 
 
 def raise_file_limit() -> None:

@@ -327,13 +327,16 @@ def test_at_the_end_who_does_not_log_out_is_told_that_the_session_is_dropped(
         assert events == [LOGOUT_REQUESTED, SESSION_DROPPED]
 
 
-def test_logins_are_suspended_and_resumed(live: LiveTarget) -> None:
-    """What SIGUSR1 and SIGUSR2 bring about."""
-    live.call(live.service.suspend_logins)
-    with live.initiator(timeout=0.1) as waiting:
-        waiting.send(waiting.login_pdu(waiting.names(TARGET)))
-        with pytest.raises(TimeoutError):
-            waiting.receive()
+@pytest.mark.logs("login of .* refused: logins are suspended .status 0301.$")
+@pytest.mark.parametrize("target", [TARGET, None, "iqn.none"], ids=["normal", "discovery", "none"])
+def test_logins_are_suspended_and_resumed(live: LiveTarget, target: str | None) -> None:
+    """What SIGUSR1 and SIGUSR2 bring about, for whatever an initiator logs in to."""
+    with log_in(live, 1) as old:
+        live.call(live.service.suspend_logins)
+        with live.initiator() as refused, pytest.raises(LoginError) as caught:
+            refused.login(target)
+        assert caught.value.status == 0x0301
+        assert old.ping(b"x").data == b"x"
         live.call(live.service.resume_logins)
-        waiting.sock.settimeout(5)
-        assert waiting.receive()["status"] == 0
+        with live.initiator() as welcome:
+            welcome.login(TARGET)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.daemon.harness import PATIENCE, SCST_TGT, Daemon
 from tests.support.initiator import Initiator, Task
-from tests.support.iscsi_login import NAME
+from tests.support.iscsi_login import ISID, NAME
 
 TARGET = "iqn.2005-03.org.example:disk"
 BLOCK = 512
@@ -49,9 +49,9 @@ def serving(directory: Path, *disks: Path) -> Iterator[Daemon]:
         yield daemon
 
 
-def log_in(daemon: Daemon, name: str = NAME) -> Initiator:
+def log_in(daemon: Daemon, name: str = NAME, isid: bytes = ISID) -> Initiator:
     """A normal session."""
-    initiator = Initiator.connect("127.0.0.1", daemon.port, name=name, timeout=PATIENCE)
+    initiator = Initiator.connect("127.0.0.1", daemon.port, name=name, isid=isid, timeout=PATIENCE)
     initiator.login(TARGET)
     return initiator
 

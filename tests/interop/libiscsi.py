@@ -5,15 +5,22 @@ from __future__ import annotations
 import enum
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 DATA: Final = Path(__file__).parents[1] / "data"
 KNOWN_FAILURES: Final = DATA / "known-failures.txt"
 KERNEL: Final = DATA / "oracle" / "libiscsi-scst-3.10.txt"
 """What the kernel's SCST 3.10 got, on a thin vdisk_fileio of 64 MiB with one path to it."""
+
+LIMIT: Final = 60
+"""How many seconds a test may take: many times what they take on a machine that is not busy."""
+
+NEWS: Final[Mapping[str, str]] = {"1.20": "iSCSISendTargets", "1.19": "WriteAtomic16"}
+"""For releases, the newest first, a suite that the one before does not have."""
 
 _HEADING: Final = re.compile(r"^Suite: (\S+)$|^  Test: (\S+) \.\.\.|^(Run Summary:)", re.MULTILINE)
 _FAILED: Final = re.compile(r"^FAILED$", re.MULTILINE)
@@ -68,38 +75,63 @@ def _result(text: str) -> Result:
     return Result.SKIPPED if "[SKIPPED]" in text else Result.PASSED
 
 
-class Run:
-    """iscsi-test-cu, running; killed at the end of the context."""
+def listed(*patterns: str) -> list[str]:
+    """The tests that there are, "Family.Suite.Test", of which the name matches a pattern."""
+    done = subprocess.run(["iscsi-test-cu", "--list"], capture_output=True, text=True, check=True)
+    found = [line for line in done.stdout.split() if line.count(".") == 2]
+    return [name for name in found if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
-    def __init__(self, output: Path, *arguments: str) -> None:
-        """Start it with all tests that lose data allowed; it prints into the file *output*."""
-        self._output = output
-        with output.open("wb") as file:
-            self._process = subprocess.Popen(
-                ["iscsi-test-cu", "--dataloss", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-            )
 
-    def __enter__(self) -> Self:
-        return self
+def run(test: str, *arguments: str) -> Outcome:
+    """Run one test, which may lose data, in a process of its own.
 
-    def __exit__(self, *_exception: object) -> None:
-        self._process.kill()
-        self._process.wait()
+    What one of them leaves behind can crash the next one in the same process, or have it do
+    nothing. One that crashes or takes longer than `LIMIT` has failed.
+    """
+    argv = ["iscsi-test-cu", "--dataloss", f"--test={test}", *arguments]
+    _, _, name = test.partition(".")
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=LIMIT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as expired:
+        text = (expired.output or b"").decode(errors="backslashreplace")
+        return Outcome(name, Result.FAILED, f"{text.strip()}\nkilled after {LIMIT} s")
+    text = done.stdout.decode(errors="backslashreplace")
+    if done.returncode < 0:
+        return Outcome(name, Result.FAILED, f"{text.strip()}\nended by signal {-done.returncode}")
+    [outcome] = outcomes(text)
+    return outcome
 
-    def outcomes(self) -> list[Outcome]:
-        """Wait for its end; return what came out."""
-        self._process.wait()
-        return outcomes(self._output.read_text(errors="backslashreplace"))
+
+def release() -> str:
+    """The release of libiscsi, by what is new in its list of tests; it does not tell otherwise."""
+    suites = {name.split(".")[1] for name in listed("ALL.*")}
+    return next(number for number, suite in NEWS.items() if suite in suites)
 
 
 def known_failures(disk: str) -> dict[str, str]:
     """The tests that are known to fail on a kind of disk, each with the reason."""
+    here = release()
     lines = KNOWN_FAILURES.read_text().splitlines()
-    entries = [line.split(maxsplit=2) for line in lines if line and not line.startswith("#")]
-    return {test: reason for kind, test, reason in entries if kind == disk}
+    entries = [line.split(maxsplit=3) for line in lines if line and not line.startswith("#")]
+    return {
+        test: reason
+        for releases, kind, test, reason in entries
+        if kind in ("*", disk) and _includes(releases, here)
+    }
+
+
+def _includes(releases: str, one: str) -> bool:
+    numbers = list(NEWS)  # the newest first
+    if releases.endswith("+"):
+        return numbers.index(one) <= numbers.index(releases[:-1])
+    return releases in ("*", one)
 
 
 def names(found: Sequence[Outcome], result: Result) -> list[str]:

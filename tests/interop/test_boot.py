@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 OVMF: Final = Path("/usr/share/OVMF")
 CODE, VARIABLES = OVMF / "OVMF_CODE_4M.fd", OVMF / "OVMF_VARS_4M.fd"
-ROMS: Final = Path("/usr/lib/ipxe/qemu")
+ROMS: Final = (Path("/usr/lib/ipxe/qemu"), Path("/usr/share/qemu"))
 
 PATIENCE: Final = 60.0
 """Seconds; a BIOS takes 6, UEFI 11, without hardware acceleration."""
@@ -51,7 +51,7 @@ def test_a_machine_boots(
     firmware: Callable[[Path], list[str]], message: str, tmp_path: Path
 ) -> None:
     need_programs("qemu-system-x86_64")
-    if not (ROMS / "pxe-e1000.rom").exists():
+    if not any((directory / "pxe-e1000.rom").exists() for directory in ROMS):
         lacking("needs iPXE's ROMs for QEMU")
     disc = tmp_path / "disc.iso"
     make_disc(disc)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from tests.interop.storage import TARGET, Storage, storage
 from tests.support.needs import lacking, need_programs
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -173,4 +175,17 @@ def test_discovery_with_a_name_and_a_password(served: Storage) -> None:
         assert OPEN in succeeds("iscsi-ls", f"iscsi://disco%discovery-secret@{served.portal}")
     finally:
         served.write("targets/iscsi/mgmt", f"del_attribute {attribute}")
+    assert OPEN in succeeds("iscsi-ls", f"iscsi://{served.portal}")
+
+
+def test_whoever_comes_while_logins_are_suspended_is_told_so(served: Storage) -> None:
+    os.kill(served.running.pid, signal.SIGUSR1)
+    try:
+        wait_until(lambda: "logins are suspended" in served.running.log)
+        done = run("timeout", "20", "iscsi-ls", f"iscsi://{served.portal}")
+        assert "Service unavailable" in done.stdout + done.stderr, done
+        fails("iscsi-inq", served.url(OPEN))
+    finally:
+        os.kill(served.running.pid, signal.SIGUSR2)
+    wait_until(lambda: "logins are resumed" in served.running.log)
     assert OPEN in succeeds("iscsi-ls", f"iscsi://{served.portal}")

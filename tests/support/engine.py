@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from scstfs.iscsi import pdu
+from scstfs.iscsi.chunks import Chunks
 from scstfs.iscsi.codes import RESERVED_TAG, Opcode, TaskResponse
 from scstfs.iscsi.connection import Connection
 from scstfs.iscsi.errors import ProtocolError
@@ -234,7 +235,7 @@ class Engine:
             initial_r2t=0, max_recv_data_segment_length=65536, max_outstanding_r2t=4
         )
         self.host = EngineHost()
-        self.rx = Receiver(self.parameters.max_recv_data_segment_length, capacity)
+        self.rx = Receiver(self.parameters.max_recv_data_segment_length, Chunks(capacity))
         self.tx = Transmitter()
         for side in (self.rx, self.tx):
             side.header_digest = self.parameters.has_header_digest

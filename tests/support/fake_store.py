@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 
-from scstfs.core.device import Loan
+from scstfs.core.quick import Loan
 from scstfs.handlers.store import Extent
 from scstfs.scsi.unit import ThinLimits
 

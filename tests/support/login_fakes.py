@@ -34,6 +34,7 @@ class FakeHost:
     target: FakeTarget = field(default_factory=FakeTarget)
     discovery_credentials: Credentials = field(default_factory=Credentials)
     is_internal: bool = False
+    is_suspended: bool = False
     refused: str | None = None
     redirected: Redirect | None = None
     existing: ExistingSession | None = None

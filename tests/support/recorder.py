@@ -41,17 +41,20 @@ def _classes() -> list[type]:
 
 
 @cache
-def _finals(cls: type) -> frozenset[str]:
-    """The attributes that the class itself says are Final: mypy sees to it that they stay."""
+def _finals(cls: type) -> dict[str, str]:
+    """The attributes that the class itself says are Final, and how: mypy sees to it that they stay.
+
+    A Mapping is not changed by way of the attribute either.
+    """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
-    except OSError:
-        return frozenset()
-    return frozenset(
-        node.target.attr if isinstance(node.target, ast.Attribute) else ast.unparse(node.target)
+    except (OSError, TypeError):
+        return {}
+    return {
+        ast.unparse(node.target).removeprefix("self."): ast.unparse(node.annotation)
         for node in ast.walk(tree)
         if isinstance(node, ast.AnnAssign) and "Final" in ast.unparse(node.annotation)
-    )
+    }
 
 
 class Recorder:
@@ -84,16 +87,20 @@ class Recorder:
         return get
 
     def _note(self, obj: object, name: str, value: object) -> None:
-        found = inspect.getattr_static(type(obj), name, None)
+        found, declared = inspect.getattr_static(type(obj), name, None), ""
         if isinstance(found, Gated):
-            is_declared = True
+            declared = "Gated"
         elif found is not None and not isinstance(found, MemberDescriptorType):
             # A method, a property, a constant of the class.
             return
         else:
-            is_declared = any(name in _finals(cls) for cls in type(obj).__mro__[:-1])
+            for cls in type(obj).__mro__:
+                declared = declared or _finals(cls).get(name, "")
         label = f"{type(obj).__name__}.{name}"
         self.read.add(label)
-        is_open = isinstance(value, dict | list | set | bytearray)
-        if not is_declared or (is_open and not isinstance(value, GatedDict)):
+        if isinstance(value, dict):
+            is_closed = isinstance(value, GatedDict) or "Mapping" in declared
+        else:
+            is_closed = not isinstance(value, list | set | bytearray)
+        if not (declared and is_closed):
             self.undeclared.add(label)

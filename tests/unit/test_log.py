@@ -4,13 +4,59 @@ import logging
 import os
 import re
 import signal
+import socket
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from scstfs import journal
 from scstfs import log as logs
+from scstfs.log import BackgroundHandler, FileSink, Subject
+
+
+@dataclass
+class Sockets:
+    """What stands for the system's log."""
+
+    journal: socket.socket
+    syslog: socket.socket
+
+
+def bound(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.bind(path)
+    sock.settimeout(5)
+    return sock
+
+
+@pytest.fixture(autouse=True)
+def not_the_systems_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this machine has is none of these tests' business."""
+    monkeypatch.setattr(journal, "JOURNAL", str(tmp_path / "journal"))
+    monkeypatch.setattr(journal, "SYSLOG", str(tmp_path / "syslog"))
+
+
+@pytest.fixture
+def system_log(not_the_systems_log: None) -> Iterator[Sockets]:
+    with bound(journal.JOURNAL) as ours, bound(journal.SYSLOG) as syslog:
+        yield Sockets(ours, syslog)
+
+
+def parsed(entry: bytes) -> dict[str, str]:
+    """The fields of an entry of the journal, in its native protocol."""
+    fields = {}
+    while entry:
+        line, _, entry = entry.partition(b"\n")
+        name, equals, value = line.partition(b"=")
+        if not equals:
+            length = int.from_bytes(entry[:8], "little")
+            value, entry = entry[8 : 8 + length], entry[8 + length + 1 :]
+        fields[name.decode()] = value.decode()
+    return fields
 
 
 @pytest.fixture
@@ -107,18 +153,30 @@ def test_closing_restores_the_logging_system(output: Path) -> None:
     assert after == before
 
 
+def handler_for(fd: int, capacity: int = 4096) -> BackgroundHandler:
+    return BackgroundHandler(FileSink(fd), as_text, capacity)
+
+
+def as_text(record: logging.LogRecord) -> list[bytes]:
+    return [record.getMessage().encode()]
+
+
+def say(handler: BackgroundHandler, text: str) -> None:
+    handler.handle(logging.LogRecord("scstfs", logging.INFO, "", 0, text, None, None))
+
+
 def test_a_reader_that_does_not_read_never_blocks_the_writer() -> None:
     reader, writer = os.pipe()
-    stream = logs.BackgroundStream(writer, capacity=4)
+    handler = handler_for(writer, capacity=4)
     for number in range(2000):  # far more than a pipe holds
-        stream.write(f"{number:06} {'x' * 100}\n")
+        say(handler, f"{number:06} {'x' * 100}\n")
     with open(reader) as file:
         assert file.readline().startswith("000000 ")
         for line in file:  # as there is room again, the next line tells of the loss
-            stream.write("room again\n")
+            say(handler, "room again\n")
             if match := re.match(r"\((\d+) log lines lost", line):
                 break
-        stream.close(timeout=5)
+        handler.close(timeout=5)
         os.close(writer)
         assert match is not None
         assert int(match[1]) > 100
@@ -128,12 +186,12 @@ def test_a_reader_that_does_not_read_never_blocks_the_writer() -> None:
 def test_nothing_is_lost_where_another_process_made_stderr_non_blocking() -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    stream = logs.BackgroundStream(writer)
+    handler = handler_for(writer)
     lines = [f"{number:06} {'x' * 100}\n" for number in range(2000)]
     for line in lines:
-        stream.write(line)
+        say(handler, line)
     os.close(writer)
-    closing = threading.Thread(target=stream.close, args=(5,))
+    closing = threading.Thread(target=handler.close, args=(5,))
     closing.start()
     with open(reader) as file:
         assert file.readlines() == lines
@@ -142,11 +200,11 @@ def test_nothing_is_lost_where_another_process_made_stderr_non_blocking() -> Non
 
 def test_closing_does_not_wait_for_a_stuck_reader() -> None:
     reader, writer = os.pipe()
-    stream = logs.BackgroundStream(writer, capacity=2)
+    handler = handler_for(writer, capacity=2)
     for _ in range(5):
-        stream.write("x" * 65536)
+        say(handler, "x" * 65536)
     began = time.perf_counter()
-    stream.close(timeout=0.01)
+    handler.close(timeout=0.01)
     assert time.perf_counter() - began < 1
     os.close(reader)  # lets the thread end
     os.close(writer)
@@ -155,17 +213,17 @@ def test_closing_does_not_wait_for_a_stuck_reader() -> None:
 def test_a_closed_stderr_is_survived() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    stream = logs.BackgroundStream(writer)
-    stream.write("into the void\n")
-    stream.close(timeout=5)
+    handler = handler_for(writer)
+    say(handler, "into the void\n")
+    handler.close(timeout=5)
     os.close(writer)
 
 
 def test_the_writing_thread_takes_no_signals() -> None:
     reader, writer = os.pipe()
-    stream = logs.BackgroundStream(writer)
+    handler = handler_for(writer)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    stream.write("go\n")
+    say(handler, "go\n")
     assert os.read(reader, 10) == b"go\n"
     blocked = [
         int(line.split()[1], 16)
@@ -174,12 +232,91 @@ def test_the_writing_thread_takes_no_signals() -> None:
         for line in (task / "status").read_text().splitlines()
         if line.startswith("SigBlk:")
     ]
-    stream.close(timeout=5)
+    handler.close(timeout=5)
     os.close(reader)
     os.close(writer)
     term = 1 << (signal.SIGTERM - 1)
     assert any(mask & term for mask in blocked)
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+class Device:
+    """Something that messages are about."""
+
+    log_fields = logs.device_fields("disk1")
+
+    def __str__(self) -> str:
+        return "disk1"
+
+
+def test_entries_of_the_journal_say_what_they_are_about(output: Path, system_log: Sockets) -> None:
+    with output.open("w") as file:
+        log = logs.setup(logging.INFO, file, journal_of(output))
+        initiator = Subject("'iqn.i'", logs.initiator_fields("iqn.i"))
+        logging.getLogger("scstfs.x").info("%s: %d of %s", Device(), 3, initiator)
+        log.close()
+    fields = parsed(system_log.journal.recv(65536))
+    assert fields["MESSAGE"] == "disk1: 3 of 'iqn.i'"
+    assert fields["PRIORITY"] == "6"
+    assert fields["LOGGER"] == "scstfs.x"
+    assert fields["SYSLOG_IDENTIFIER"] == "scstfs"
+    assert fields["CODE_FILE"] == __file__
+    assert (fields["SCST_DEVICE"], fields["SCST_INITIATOR"]) == ("disk1", "iqn.i")
+    assert "SCST_TARGET" not in fields
+    assert output.read_text() == ""
+
+
+@pytest.mark.logs(r"ERROR scstfs: bug\n")
+def test_a_traceback_is_one_entry_of_the_journal(system_log: Sockets) -> None:
+    log = logs.setup_for_background(logging.INFO)
+    try:
+        _ = 1 // 0
+    except ZeroDivisionError:
+        logging.getLogger("scstfs").exception("bug")
+    log.close()
+    fields = parsed(system_log.journal.recv(65536))
+    assert fields["PRIORITY"] == "3"
+    assert fields["MESSAGE"].startswith("bug\nTraceback ")
+    assert fields["MESSAGE"].endswith("ZeroDivisionError: integer division or modulo by zero")
+
+
+def test_a_very_long_entry_comes_as_a_file(system_log: Sockets) -> None:
+    log = logs.setup_for_background(logging.INFO)
+    text = "x" * (1 << 20)
+    logging.getLogger("scstfs").info(text)
+    log.close()
+    _, (fd,), _, _ = socket.recv_fds(system_log.journal, 65536, 1)
+    with open(fd, "rb", closefd=True) as file:
+        file.seek(0)
+        assert parsed(file.read())["MESSAGE"] == text
+
+
+def test_without_a_journal_syslog_gets_every_line(system_log: Sockets) -> None:
+    system_log.journal.close()
+    Path(journal.JOURNAL).unlink()
+    log = logs.setup_for_background(logging.INFO)
+    logging.getLogger("scstfs.x").info("one\ntwo")
+    log.close()
+    prefix = f"<30>scstfs[{os.getpid()}]: "
+    received = [system_log.syslog.recv(65536).decode() for _ in range(2)]
+    assert received == [f"{prefix}scstfs.x: one", f"{prefix}two"]
+
+
+def test_without_either_nothing_is_logged() -> None:
+    log = logs.setup_for_background(logging.INFO)
+    logging.getLogger("scstfs.x").info("nobody hears it")
+    log.announce("nor that")
+    log.close()
+
+
+def test_a_journal_that_was_restarted_gets_the_next_entry(system_log: Sockets) -> None:
+    log = logs.setup_for_background(logging.INFO)
+    system_log.journal.close()
+    Path(journal.JOURNAL).unlink()
+    with bound(journal.JOURNAL) as again:
+        log.announce("ready")
+        log.close()
+        assert parsed(again.recv(65536))["MESSAGE"] == "ready"
 
 
 class Clock:

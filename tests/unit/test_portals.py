@@ -108,17 +108,29 @@ def test_an_unknown_host_is_an_ordinary_mistake(monkeypatch: pytest.MonkeyPatch)
         pass
 
 
-def test_by_default_both_families_are_listened_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(portals, "ALL_ADDRESSES", (Portal("0.0.0.0", 0), Portal("::", 0)))
-    with portals.listening([]) as (four, six):
+def test_on_all_addresses_both_families_are_listened_on() -> None:
+    with portals.listening([Portal.parse("*:0")]) as (four, six):
         assert four.getsockname()[0] == "0.0.0.0"
         assert six.getsockname()[0] == "::"
         # Apart from each other: the same port can be had in both.
         assert six.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
 
 
-def test_without_ipv6_the_default_is_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(portals, "ALL_ADDRESSES", (Portal("0.0.0.0", 0), Portal("::", 0)))
+def test_all_addresses_are_those_that_the_default_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def listen(portal: Portal) -> list[socket.socket]:
+        asked.append((portal.host, portal.port))
+        return [socket.socket()]
+
+    monkeypatch.setattr(portals, "_listen", listen)
+    for given in ([], [Portal.parse("*")]):
+        with portals.listening(given):
+            pass
+    assert asked == [("0.0.0.0", 3260), ("::", 3260)] * 2
+
+
+def test_without_ipv6_all_addresses_are_those_of_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
     real = socket.socket
 
     def only_ipv4(family: int, kind: int, protocol: int) -> socket.socket:
@@ -127,7 +139,7 @@ def test_without_ipv6_the_default_is_ipv4(monkeypatch: pytest.MonkeyPatch) -> No
         return real(family, kind, protocol)
 
     monkeypatch.setattr(socket, "socket", only_ipv4)
-    with portals.listening([]) as sockets:
+    with portals.listening([Portal("*", 0)]) as sockets:
         assert [portals.name(sock).split(":")[0] for sock in sockets] == ["0.0.0.0"]
     with (
         pytest.raises(UsageError, match="Address family not supported"),

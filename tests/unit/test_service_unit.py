@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 from configparser import RawConfigParser
 from pathlib import Path
 
@@ -50,3 +51,46 @@ def test_mistakes_that_do_not_mend_themselves_are_not_tried_again(service: dict[
         ExitStatus.REAL_SCST,
         ExitStatus.MOUNTPOINT,
     }
+
+
+@pytest.mark.parametrize(
+    ("configured", "installed", "status", "output"),
+    [
+        (False, False, 0, ""),
+        (False, True, 0, ""),
+        (True, True, 7, "-config CONF\n"),
+        (True, False, 0, "<3>CONF is not loaded: scstadmin is not installed\n"),
+    ],
+)
+def test_a_configuration_is_loaded_or_missed(
+    service: dict[str, str],
+    tmp_path: Path,
+    configured: bool,
+    installed: bool,
+    status: int,
+    output: str,
+) -> None:
+    config, programs = tmp_path / "scst.conf", tmp_path / "bin"
+    programs.mkdir()
+    if configured:
+        config.touch()
+    if installed:
+        scstadmin = programs / "scstadmin"
+        scstadmin.write_text('#!/bin/sh\necho "$@"\nexit 7\n')
+        scstadmin.chmod(0o755)
+    program, *arguments = shlex.split(
+        service["ExecStartPost"].replace("/etc/scst.conf", str(config))
+    )
+    done = subprocess.run(
+        [program, *arguments],
+        env={"PATH": str(programs)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (status, output.replace("CONF", str(config)))
+
+
+def test_loading_it_may_take_as_long_as_it_takes(service: dict[str, str]) -> None:
+    assert service["TimeoutStartSec"] == "infinity"

@@ -43,8 +43,8 @@ def connect(session: Session, acg_dev: AcgDev) -> TgtDev | None:
         log.warning(
             "%s can not reach %s, which has persistent reservation registrants: "
             "the transport has no initiator port identifiers",
-            session.name,
-            device.name,
+            session,
+            device,
         )
         return None
     tgt_dev = TgtDev(session, acg_dev)
@@ -123,7 +123,7 @@ def _add_lun(acg: Acg, device: Device, lun: int, *, read_only: bool) -> list[Tgt
     device.exports[acg_dev.export] = acg_dev
     connected = [connect(session, acg_dev) for session in acg.sessions]
     new = [tgt_dev for tgt_dev in connected if tgt_dev is not None]
-    log.info("%s: LUN %d is %s%s", acg.name, lun, device.name, " (read-only)" if read_only else "")
+    log.info("%s: LUN %d is %s%s", acg, lun, device, " (read-only)" if read_only else "")
     return new
 
 
@@ -134,7 +134,7 @@ def remove_lun(acg_dev: AcgDev) -> list[TgtDev]:
         disconnect(tgt_dev)
     del acg_dev.acg.luns[acg_dev.lun]
     del acg_dev.device.exports[acg_dev.export]
-    log.info("%s: LUN %d is gone", acg_dev.acg.name, acg_dev.lun)
+    log.info("%s: LUN %d is gone", acg_dev.acg, acg_dev.lun)
     return gone
 
 
@@ -206,7 +206,7 @@ def reassign_sessions(scst: Scst) -> list[TgtDev]:
 
 
 def _reassign(session: Session, acg: Acg) -> list[TgtDev]:
-    log.info("session %s moves from %s to %s", session.name, session.acg.name, acg.name)
+    log.info("%s moves from %s to %s", session, session.acg, acg)
     del session.acg.sessions[session]
     session.acg = acg
     acg.sessions[session] = None

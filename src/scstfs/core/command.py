@@ -41,6 +41,11 @@ class TaskAttribute(enum.IntEnum):
     HEAD_OF_QUEUE = 3
     ACA = 4
 
+    @property
+    def is_unordered(self) -> bool:
+        """Commands with this attribute may come in any order."""
+        return self <= TaskAttribute.SIMPLE
+
 
 class Phase(enum.Enum):
     """Where a command is, in the words of ``trace_cmds``."""

@@ -11,12 +11,14 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
+from scstfs import log
+from scstfs.core import quick
 from scstfs.core.aca import Aca
 from scstfs.core.gated import Gated
 from scstfs.core.persistent import PersistentReservations
-from scstfs.core.quick import CLOSED, Quick
+from scstfs.core.quick import Quick
 from scstfs.core.taskset import TaskSet
 from scstfs.core.threads import WorkerPool
 from scstfs.observable import Observable, ObservableDict
@@ -39,14 +41,6 @@ if TYPE_CHECKING:
 
 #: Commands that one nexus may have under way at a device, unless configured otherwise.
 DEFAULT_MAX_TGT_DEV_COMMANDS: Final = 64
-
-
-class Loan(NamedTuple):
-    """Bytes of a file that is kept open until ``give_back`` is called, which must be once."""
-
-    fd: int
-    offset: int
-    give_back: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +167,15 @@ class Device:
         """Logical blocks that can be addressed."""
         return 0
 
+    def __str__(self) -> str:
+        """What the log calls it."""
+        return self.name
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """See ``scstfs.log.Subject``."""
+        return log.device_fields(self.name)
+
     # What the control mode page says; devices without mode pages keep these values.
 
     @property
@@ -219,7 +222,7 @@ class Device:
 
     def decode(self, cmd: Command) -> Decoded:
         """Understand the CDB of ``cmd``; raises CheckCondition."""
-        return self.opcodes.decode(cmd.cdb, self.block_shift)
+        return quick.decode(cmd.tgt_dev.quick, cmd.cdb)
 
     def pass_on(self, cmd: Command, effect: Callable[[], None]) -> Answer:
         """Whatever else is to be done of a command that the core executes, then ``effect``.
@@ -273,15 +276,13 @@ class Device:
         return False
 
     def decide(self, tgt_dev: TgtDev) -> Quick:
-        """What READ and WRITE of a nexus may use, where no gate would look at them.
+        """What holds for READ and WRITE of a nexus.
 
         All that this looks at is Gated or Final (``core.gated``).
         """
-        return CLOSED
-
-    def lend(self, lba: int, blocks: int) -> Loan | None:
-        """Blocks that can be sent straight from a file, where ``decide`` gives a READ."""
-        return None
+        table, shift = self.opcodes, self.block_shift
+        size, limit = self.blocks << shift, self.max_tgt_dev_commands
+        return Quick(table, table.read_write, shift, size, limit)
 
     def reset(self) -> None:
         """What a logical unit reset does to the handler's own state (SAM-5 6.3.3)."""

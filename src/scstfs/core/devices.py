@@ -97,5 +97,5 @@ def unregister(scst: Scst, device: Device) -> list[TgtDev]:
         device.close()
 
     access.when_retired(gone, partial(device.tasks.when_idle, close, background_too=True))
-    log.info("device %s deleted", device.name)
+    log.info("device %s deleted", device)
     return gone

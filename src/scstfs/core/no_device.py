@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from scstfs.log import RateLimited
+from scstfs.log import RateLimited, Subject, initiator_fields
 from scstfs.scsi import lun as scsi_lun
 from scstfs.scsi import sense
 from scstfs.scsi.inquiry import no_unit_inquiry
@@ -54,14 +54,15 @@ def _tell(cmd: Command) -> None:
     if tgt_dev is not None:
         _incidents.info(
             "Dev handler for device %s (LUN %d) is NULL, the device will not be visible remotely",
-            tgt_dev.device.name,
+            tgt_dev.device,
             number,
         )
         return
     text = "tgt_dev for LUN %s not found, command to unexisting LU? (initiator %s, target %s)"
     lun = cmd.lun.hex() if number is None else number
     trace = session.target.driver.scst.trace
+    who = Subject(session.initiator_name, initiator_fields(session.initiator_name))
     if trace.enabled("minor"):
-        trace.event("minor", text, lun, session.initiator_name, session.target.name)
+        trace.event("minor", text, lun, who, session.target)
     elif number == 0:
-        _incidents.info(text, lun, session.initiator_name, session.target.name)
+        _incidents.info(text, lun, who, session.target)

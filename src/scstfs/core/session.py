@@ -14,6 +14,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from scstfs import log
 from scstfs.core.aca import Aca
 from scstfs.core.counters import SessionCounters
 from scstfs.core.gated import EPOCH, Gated
@@ -96,6 +97,7 @@ class TgtDev:
         self.session: Final = session
         self.acg_dev = acg_dev
         self.device: Final[Device] = acg_dev.device
+        self._tasks: Final = self.device.tasks
         self.lun: int = acg_dev.lun
         self.read_only: Final = acg_dev.read_only or self.device.read_only
         self.unit_attentions: Final = UnitAttentionQueue()
@@ -117,6 +119,14 @@ class TgtDev:
         if self._epoch is not now:
             self._quick, self._epoch = self.device.decide(self), now
         return self._quick
+
+    @property
+    def available(self) -> Quick:
+        """``quick``, unless one more command would have to wait for its turn, or for room."""
+        quick = self._quick if self._epoch is EPOCH.now else self.quick
+        if self._tasks.gated or len(self.commands) >= quick.limit:
+            return CLOSED
+        return quick
 
     @property
     def access_state(self) -> AccessState:
@@ -198,6 +208,15 @@ class Session:
         #: Level of the transport protocol that the session agreed on, where INQUIRY has to tell
         #: it: what is added to the version descriptor of the protocol (RFC 7144 4.2).
         self.transport_level = 0
+
+    def __str__(self) -> str:
+        """What the log calls it."""
+        return f"session {self.name} of {self.target.name}"
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """See ``scstfs.log.Subject``."""
+        return self.target.log_fields | log.initiator_fields(self.initiator_name)
 
     @property
     def scsi_transport_version(self) -> int:

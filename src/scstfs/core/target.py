@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
-from scstfs import patterns
+from scstfs import log, patterns
 from scstfs.core.gated import Gated
 from scstfs.observable import ObservableDict
 from scstfs.scsi.lun import AddressMethod
@@ -74,6 +74,15 @@ class Acg:
         self.cpu_mask = (1 << cpus) - 1
         self.per_sess_dedicated_tgt_threads = False
 
+    def __str__(self) -> str:
+        """What the log calls it."""
+        return self.name
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """See ``scstfs.log.Subject``."""
+        return self.target.log_fields
+
     @property
     def is_default(self) -> bool:
         """The target-oriented LUN set, which is no directory under ``ini_groups``."""
@@ -132,6 +141,15 @@ class Target:
         self.sessions: ObservableDict[str, Session] = ObservableDict()
         self.acgs: ObservableDict[str, Acg] = ObservableDict()
         self.default_acg = Acg(self, name, cpus)
+
+    def __str__(self) -> str:
+        """What the log calls it."""
+        return self.name
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """See ``scstfs.log.Subject``."""
+        return log.target_fields(self.name)
 
     @property
     def is_active(self) -> bool:

@@ -114,7 +114,7 @@ class CopyManager:
             return
         lun = self._free_lun()
         if lun is None:
-            log.warning("%s: no LUN is left for %s", TARGET_NAME, device.name)
+            log.warning("%s: no LUN is left for %s", TARGET_NAME, device)
             return
         access.add_lun(self._acg, device, lun, read_only=False, tell=False, ask=False)
         _count_inquiry(self.target.session)

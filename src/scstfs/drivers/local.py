@@ -110,7 +110,7 @@ class LocalTarget(Target):
         transport.session = session
         access.enter(session)
         session.state = SessionState.READY
-        driver.trace.event("mgmt", "session %s of %s is open", session.name, self.name)
+        driver.trace.event("mgmt", "%s is open", session)
         return session
 
 
@@ -220,7 +220,7 @@ def close_session(session: Session) -> None:
     target = session.target
     if isinstance(target, LocalTarget):
         log = target.local_driver.trace
-        log.event("mgmt", "session %s of %s is being closed", session.name, target.name)
+        log.event("mgmt", "%s is being closed", session)
 
     def left() -> None:
         access.leave(session)

@@ -38,6 +38,7 @@ from scstfs.fuse.notices import Notices
 from scstfs.fuse.requests import RequestWait
 from scstfs.sysfs.errors import SysfsError, removed
 from scstfs.sysfs.node import Node, NodeKind, Tree
+from scstfs.sysfs.refusals import XATTR
 from scstfs.sysfs.text import NAME_MAX, PAGE_SIZE, decode, encode
 
 MOUNT_OPTIONS: Final = frozenset(
@@ -72,6 +73,7 @@ _FILE_TYPES: Final = {
 _DOTS: Final = 2
 """Entries at the start of each listing that the kernel counts no lookup of."""
 
+_LAST_ERROR: Final = XATTR.encode()
 _ACL_NAMES: Final = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"})
 
 _Reply = Callable[[bytes, pyfuse3.EntryAttributes, int], bool]
@@ -500,11 +502,17 @@ class Operations(pyfuse3.Operations):
         raise pyfuse3.FUSEError(errno.EINVAL if flags else errno.EPERM)
 
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
-        """No attribute has any; access control lists are not even possible."""
+        """Why the last refused write was refused; access control lists are not even possible."""
+        if name == _LAST_ERROR:
+            with self._guard("getxattr"):
+                node = self._inode(inode).node
+                refusal = node.tree.refusals.last(node.path)
+            if refusal is not None:
+                return encode(refusal)
         raise pyfuse3.FUSEError(errno.ENOTSUP if name in _ACL_NAMES else errno.ENODATA)
 
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
-        """None."""
+        """None that programs should copy or show."""
         return []
 
     async def setxattr(

@@ -95,7 +95,7 @@ class LongOperation:
         device = self.device
         device.busy = None
         if error is not None and not isinstance(error, Stopped):
-            log.error("%s: %s failed: %s", device.name, self._name, error)
+            log.error("%s: %s failed: %s", device, self._name, error)
         reported = self._ended(error)
         if self._command is not None:
             execute.resume(self._command, lambda: _outcome(reported))

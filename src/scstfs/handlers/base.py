@@ -92,7 +92,7 @@ class VdiskHandler:
         check_name(name)
         with devices.reserved_name(scst, name):
             await devices.register(scst, device, device.open_store, device.install)
-        log.info("%s: device %s added", self.name, name)
+        log.info("%s: device %s added", self.name, device)
 
     def _new_device(self, scst: Scst, name: str, given: Sequence[Parameter]) -> VdiskDevice:
         """Everything that can be refused without looking at files, in SCST's order."""

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from scstfs.core.device import Loan
+from scstfs.core.quick import Loan
 from scstfs.handlers.page_cache import LentFile
 from scstfs.handlers.store import FileStore, location
 

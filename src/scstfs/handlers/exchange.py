@@ -96,7 +96,7 @@ class Exchange:
         try:
             status = Status(outcome.status)
         except ValueError:
-            log.warning("%s: %#x is no status", self.device.name, outcome.status)
+            log.warning("%s: %#x is no status", self.device, outcome.status)
             raise CheckCondition(sense.INTERNAL_TARGET_FAILURE) from None
         if status is Status.CHECK_CONDITION:
             return self._check_condition(outcome)

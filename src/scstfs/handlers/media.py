@@ -44,7 +44,7 @@ async def activate(device: VdiskDevice) -> None:
         return
     device.active = True
     device.reopen(store)
-    device.kind.trace.event("mgmt", "device %s is active", device.name)
+    device.kind.trace.event("mgmt", "device %s is active", device)
 
 
 async def deactivate(device: VdiskDevice) -> None:
@@ -55,7 +55,7 @@ async def deactivate(device: VdiskDevice) -> None:
     async with quiet(device):
         device.active = False
         device.close_store()
-    device.kind.trace.event("mgmt", "device %s is not active", device.name)
+    device.kind.trace.event("mgmt", "device %s is not active", device)
 
 
 async def change_medium(device: VdiskDevice, filename: str | None) -> None:
@@ -81,7 +81,7 @@ async def change_medium(device: VdiskDevice, filename: str | None) -> None:
             device.install(opened)
     finally:
         _discard(store)
-    device.kind.trace.event("mgmt", "device %s: medium is %s", device.name, filename or "gone")
+    device.kind.trace.event("mgmt", "device %s: medium is %s", device, filename or "gone")
 
 
 class Reopening:
@@ -103,7 +103,7 @@ def follow_access_state(device: VdiskDevice, state: AccessState) -> None:
         device.active = False
         device.close_store()
         _reopened(device)
-        device.kind.trace.event("mgmt", "device %s is closed: ALUA %s", device.name, state.name)
+        device.kind.trace.event("mgmt", "device %s is closed: ALUA %s", device, state.name)
     elif accessible and not device.active and device.reopening is None:
         device.reopening = Reopening()
         _reopen(device, device.reopening)
@@ -123,7 +123,7 @@ def _reopen(device: VdiskDevice, reopening: Reopening) -> None:
             _reopen(device, reopening)
             return
         elif error is not None:
-            log.warning("%s can not be opened again: %s", device.name, error)
+            log.warning("%s can not be opened again: %s", device, error)
         else:
             device.active = True
             device.reopen(store)

@@ -13,7 +13,7 @@ import os
 import threading
 from typing import Final
 
-from scstfs.core.device import Loan
+from scstfs.core.quick import Loan
 
 #: Bytes that are lent at once, at most.
 LONGEST: Final = 1 << 20

@@ -115,7 +115,7 @@ class ScsiDevice(Device):
         concerned = handler or self.handler
         if concerned is not None:
             change = "given to" if handler is not None else "taken from"
-            concerned.trace.event("mgmt", "device %s is %s %s", self.name, change, concerned.name)
+            concerned.trace.event("mgmt", "device %s is %s %s", self, change, concerned.name)
         give_to_handler(self.scst, self, handler)
         self.max_tgt_dev_commands = 0 if handler is None else handler.max_tgt_dev_commands
         self.configure_threads(
@@ -155,7 +155,7 @@ class ScsiDevice(Device):
         self.learn(findings)
         for tgt_dev in self.tgt_devs:
             tgt_dev.aca = Aca() if self.separate_task_sets else self.aca
-        log.info("%s: blocks of %d bytes, %s", self.name, self.block_size, self._control.values)
+        log.info("%s: blocks of %d bytes, %s", self, self.block_size, self._control.values)
 
     def _close_link(self, closed: Callable[[], None]) -> None:
         """Close the node when the last command has ended; then call ``closed``."""

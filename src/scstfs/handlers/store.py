@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from scstfs.core.device import Loan
+from scstfs.core.quick import Loan
 from scstfs.handlers import syscalls
 from scstfs.handlers.block_device import BlockDevice
 from scstfs.handlers.page_cache import LentFile

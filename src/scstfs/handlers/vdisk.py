@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 from scstfs.core import gates
 from scstfs.core.blocks import Blocks
 from scstfs.core.command import Command
-from scstfs.core.device import Answer, Device, Loan
+from scstfs.core.device import Answer, Device
 from scstfs.core.gated import Gated
-from scstfs.core.quick import CLOSED, FastPath, Quick
+from scstfs.core.quick import Quick
 from scstfs.core.session import TgtDev
 from scstfs.core.taskset import EVERYTHING
 from scstfs.handlers import atomic, errors, media, protection
@@ -333,7 +333,7 @@ class VdiskDevice(Device):
         """Take over saved mode pages; runs in a worker thread."""
         text = self.scst.state.load_modes(self.name)
         if not mode_text.decode(self.modes, text):
-            log.warning("%s: saved mode parameters are understood in part only", self.name)
+            log.warning("%s: saved mode parameters are understood in part only", self)
 
     # Executing
 
@@ -399,35 +399,19 @@ class VdiskDevice(Device):
         return StoreBlocks(self.need_store(), self.thin, self.writes_through)
 
     def decide(self, tgt_dev: TgtDev) -> Quick:
-        """See Device: READ and WRITE go straight to the store."""
+        """See Device: READ and WRITE go straight to the store, where no gate would look at them."""
+        quick = super().decide(tgt_dev)
         store = self.store
         reads, writes = gates.clear_paths(tgt_dev)
         occupied = self.busy is not None or self.sanitize_failed is not None
-        if store is None or self.medium_changed or occupied:
-            return CLOSED
         writes = writes and not (self.writes_through or self.tasks.watchers)
-        read = self._fast(store.try_read) if reads else None
-        write = self._fast(store.try_write) if writes else None
-        return Quick(read, write)
-
-    def _fast(self, attempt: Callable[[int, memoryview], bool]) -> FastPath:
-        # Everything that does not change while the function is in use is bound here.
-        shift, size, tasks = self.block_shift, self.size, self.tasks
-
-        def transfer(lba: int, blocks: int, buffer: memoryview) -> bool:
-            start = lba << shift
-            if start + (blocks << shift) > size or tasks.gated:
-                return False
-            return attempt(start, buffer)
-
-        return transfer
-
-    def lend(self, lba: int, blocks: int) -> Loan | None:
-        """Blocks of the file that are in memory."""
-        start, length = lba << self.block_shift, blocks << self.block_shift
-        if self.store is None or start + length > self.size or self.tasks.gated:
-            return None
-        return self.store.lend(start, length)
+        if store is None or self.medium_changed or occupied:
+            return quick
+        return quick._replace(
+            read=store.try_read if reads else None,
+            write=store.try_write if writes else None,
+            lend=store.lend,
+        )
 
     def reset(self) -> None:
         """A logical unit reset: saved mode pages, medium removal allowed."""

@@ -97,6 +97,10 @@ class LoginHost(Protocol[TargetT]):
     """
 
     @property
+    def is_suspended(self) -> bool:
+        """Nobody may log in for the time being."""
+
+    @property
     def discovery_credentials(self) -> Credentials:
         """Users of discovery sessions."""
 

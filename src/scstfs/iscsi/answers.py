@@ -42,9 +42,8 @@ class Answers:
         #: Set once the connection is to be closed after what is queued has been sent: from then
         #: on nothing more is queued.
         self.closing = False
-        #: Bytes of data-in that commands have in memory now, and how many are enough.
+        #: Bytes of data-in that commands have in memory now.
         self.reading = 0
-        self.reading_limit = queue_depth * parameters.max_burst_length
         #: The peer may send commands up to and including this CmdSN; it never goes back.
         self.max_cmd_sn = add(cmd_sn, -1) if max_cmd_sn is None else max_cmd_sn
         #: Commands that may come, less one.
@@ -55,6 +54,11 @@ class Answers:
         #: The window has opened, and no PDU has told the peer.
         self._window_news = False
         self.open_window()
+
+    @property
+    def reading_limit(self) -> int:
+        """How many bytes of data-in in memory are enough."""
+        return self.queue_depth * self.parameters.max_burst_length
 
     # The command window
 
@@ -83,7 +87,6 @@ class Answers:
         """``QueuedCommands`` changed; a smaller window takes effect as commands end."""
         before = self.max_cmd_sn
         self.queue_depth = depth
-        self.reading_limit = depth * self.parameters.max_burst_length
         self.open_window()
         self._window_news = self.max_cmd_sn != before
         self.tell_window()

@@ -1,9 +1,9 @@
 """CHAP, one-way and mutual: RFC 7143 12.1.3, RFC 1994.
 
-The initiator lists algorithms (CHAP_A); we take the strongest we know and send an identifier
-(CHAP_I) and a random challenge (CHAP_C). It answers with a user name (CHAP_N) and the hash of
-identifier, secret and challenge (CHAP_R); with an identifier and a challenge of its own it asks us
-for the same.
+The initiator lists algorithms (CHAP_A); we take the first that we know (RFC 7143 6.2.1) and send an
+identifier (CHAP_I) and a random challenge (CHAP_C). It answers with a user name (CHAP_N) and the
+hash of identifier, secret and challenge (CHAP_R); with an identifier and a challenge of its own it
+asks us for the same.
 
 Secrets never appear in a repr, a log line or an exception.
 """
@@ -29,9 +29,9 @@ from scstfs.iscsi.text import (
 )
 
 ALGORITHMS: Final[Mapping[str, str]] = MappingProxyType(
-    {"8": "sha3_256", "7": "sha256", "6": "sha1", "5": "md5"}
+    {"5": "md5", "6": "sha1", "7": "sha256", "8": "sha3_256"}
 )
-"""CHAP_A values and hashlib's names for them, strongest first."""
+"""CHAP_A values and hashlib's names for them."""
 
 CHALLENGE_LENGTH: Final = 32
 MAX_CHALLENGE: Final = 1024
@@ -110,7 +110,9 @@ class Chap:
 
     def _send_challenge(self, keys: Mapping[str, str]) -> Pairs:
         offered = parse_list(_need(keys, "CHAP_A"))
-        number = next((number for number in ALGORITHMS if number in offered), None)
+        if offered is None:
+            raise _malformed("CHAP_A lists an empty value")
+        number = next((number for number in offered if number in ALGORITHMS), None)
         if number is None:
             raise _malformed("no CHAP algorithm in common")
         self._algorithm = ALGORITHMS[number]

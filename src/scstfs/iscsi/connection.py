@@ -77,7 +77,6 @@ class Connection(Commands):
             max_cmd_sn=max_cmd_sn,
         )
         self.rx = rx
-        self._untraced = rx, tx
         rx.place = self.place
         #: Target Transfer Tag of a NOP-In that waits for its answer.
         self.ping: int | None = None
@@ -94,11 +93,13 @@ class Connection(Commands):
 
         Nothing is answered on the fast path meanwhile: nobody sees a PDU there.
         """
-        rx, tx = self._untraced
-        if told is None:
-            self.rx, self.tx, self._fast = rx, tx, self.host.fast
-        else:
-            self.rx, self.tx = TracedReceiver(rx, told), TracedTransmitter(tx, told)
+        self._fast = self.host.fast
+        if isinstance(self.rx, TracedReceiver):
+            self.rx = self.rx.untraced
+        if isinstance(self.tx, TracedTransmitter):
+            self.tx = self.tx.untraced
+        if told is not None:
+            self.rx, self.tx = TracedReceiver(self.rx, told), TracedTransmitter(self.tx, told)
             self._fast = _not_fast
 
     # Requests

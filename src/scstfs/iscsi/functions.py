@@ -7,6 +7,7 @@ waited for before a function may be performed and before it may be answered.
 from __future__ import annotations
 
 import logging
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -57,7 +58,8 @@ class Functions:
     """Requests that have not been answered, oldest first."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        # Weak, so that a connection that has ended is in no cycle and its memory free at once.
+        self._connection: Connection = weakref.proxy(connection)
         self._pending: dict[int, _Pending] = {}
 
     def __len__(self) -> int:

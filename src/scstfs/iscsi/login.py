@@ -5,7 +5,8 @@ the end what was agreed. What may come next is a table of (state, stage of the r
 pair ends the login, as does any other fault: with a Login Response that says why where the standard
 has a status for it, without one where a target must not answer.
 
-The first text of a login is judged in this order: initiator name, session type, target name, the
+The first text of a login is judged in this order: initiator name, whether logins are suspended,
+session type, target name, the
 target's state, access, redirection, the session it belongs to, the number of sessions.
 """
 
@@ -299,6 +300,8 @@ class Login(Generic[TargetT]):
     def _start(self, request: LoginRequest, pairs: Pairs) -> Pairs:
         names = self._take_names(pairs)
         self.initiator = _check_initiator(names.get("InitiatorName"))
+        if self._host.is_suspended:
+            raise LoginRefused(LoginStatus.SERVICE_UNAVAILABLE, "logins are suspended")
         session_type = names.get("SessionType", _NORMAL)
         answers: Pairs = []
         if session_type == _DISCOVERY:
@@ -401,8 +404,11 @@ class Login(Generic[TargetT]):
     def _choose_method(self, offered: str) -> str:
         if self._method:
             raise ProtocolError("AuthMethod is negotiated twice")
+        methods = parse_list(offered)
+        if methods is None:
+            raise ProtocolError(f"AuthMethod={offered!a} lists an empty value")
         self._method = CHAP if self._credentials.required else NONE
-        if self._method not in parse_list(offered):
+        if self._method not in methods:
             raise LoginRefused(
                 LoginStatus.AUTHENTICATION_FAILURE,
                 f"no acceptable authentication in AuthMethod={offered!a}",

@@ -203,7 +203,7 @@ class Negotiation:
     def _list(self, key: Key, value: str) -> str:
         ours = self._ours_of(key)
         known = {name: 1 << index for index, name in enumerate(key.choices) if ours & 1 << index}
-        common = [known[name] for name in parse_list(value) if name in known]
+        common = [known[name] for name in parse_list(value) or () if name in known]
         if not common:
             return REJECT
         return self._agree(key, max(common) if key.strongest_first else common[0])

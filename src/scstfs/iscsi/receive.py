@@ -4,6 +4,8 @@
 then finds one PDU after the other.  Headers and small data segments are left where they arrived.
 A large data segment that has only begun to arrive is redirected: the rest of it is received
 straight into the memory where it belongs, so that write data is not copied.
+
+The memory is borrowed while something arrives (``scstfs.iscsi.chunks``); ``rest`` gives it back.
 """
 
 from __future__ import annotations
@@ -15,13 +17,14 @@ from typing import Final, TypeAlias
 from fastcrc import crc32
 
 from scstfs.iscsi import pdu
+from scstfs.iscsi.chunks import NO_CHUNK, Chunk, Chunks
 from scstfs.iscsi.errors import ProtocolError
-
-#: Bytes that arrive between two looks at the stream, at most.
-CAPACITY: Final = 256 * 1024
 
 #: The rest of a data segment is worth redirecting from this size (bytes).
 REDIRECT: Final = 16 * 1024
+
+#: As much of a PDU that is waiting for its rest is kept in memory of its own (bytes).
+_LITTLE: Final = 16 * 1024
 
 _LENGTHS: Final = Struct(">I").unpack_from
 _DIGEST: Final = Struct("<I").unpack_from
@@ -35,12 +38,15 @@ class Receiver:
     """A connection's input.
 
     After ``next`` returned the offset of a header, ``header`` is the buffer it is in, ``ahs`` its
-    additional header segments and ``data`` its data segment; they are valid until ``buffers`` is
-    called.  ``data_intact`` is False when the data digest did not match.
+    additional header segments and ``data`` its data segment; they are valid until ``buffers`` or
+    ``rest`` is called.  ``data_intact`` is False when the data digest did not match.
     """
 
-    def __init__(self, max_data: int, capacity: int = CAPACITY) -> None:
-        """``max_data`` is the MaxRecvDataSegmentLength declared to the peer (bytes)."""
+    def __init__(self, max_data: int, chunks: Chunks | None = None) -> None:
+        """``max_data`` is the MaxRecvDataSegmentLength declared to the peer (bytes).
+
+        A chunk is as much as may arrive between two looks at the stream.
+        """
         #: Says where a large data segment goes.
         self.place: Place = _anywhere
         #: Bytes received so far.
@@ -48,23 +54,40 @@ class Receiver:
         self.header_digest = False
         self.data_digest = False
         self.max_data = max_data
-        self.header = self._buffer = bytearray(capacity)
         self.data = _NOTHING
         self.ahs = b""
         self.data_intact = True
-        self._view = memoryview(self._buffer)
+        self._chunks = Chunks() if chunks is None else chunks
+        #: What was borrowed; None while resting.
+        self._chunk: Chunk | None = None
+        self._buffer, self._view = NO_CHUNK
+        self.header = self._buffer
         self._start = 0
         self._end = 0
         self._redirected: _Redirected | None = None
 
     def release(self) -> None:
-        """Give the buffer back: the connection is over, whoever still refers to this."""
+        """Give all memory back: the connection is over, whoever still refers to this."""
         self.place = _anywhere
-        self.header = self._buffer = bytearray()
-        self._view = memoryview(self._buffer)
-        self.data = _NOTHING
-        self._start = self._end = 0
         self._redirected = None
+        self._start = self._end = 0
+        self.rest()
+
+    def rest(self) -> None:
+        """Nothing is expected soon: give the chunk back unless there is much in it."""
+        chunk, start, end = self._chunk, self._start, self._end
+        if start == end:
+            self._buffer, self._view = NO_CHUNK
+        elif chunk is None or end - start > _LITTLE:
+            return
+        else:
+            self._buffer = bytearray(self._view[start:end])
+            self._view = memoryview(self._buffer)
+        self._start, self._end = 0, end - start
+        self.header, self.data = self._buffer, _NOTHING
+        if chunk is not None:
+            self._chunk = None
+            self._chunks.give_back(chunk)
 
     # Filling
 
@@ -109,12 +132,22 @@ class Receiver:
         return rest
 
     def _make_room(self) -> None:
-        if self._start == self._end:
+        if self._chunk is None:
+            self._borrow()
+        elif self._start == self._end:
             self._start = self._end = 0
         elif len(self._buffer) - self._end < REDIRECT:
             waiting = self._end - self._start
             self._view[:waiting] = self._view[self._start : self._end]
             self._start, self._end = 0, waiting
+
+    def _borrow(self) -> None:
+        self._chunk = buffer, view = self._chunks.take()
+        waiting = self._end - self._start
+        if waiting:
+            view[:waiting] = self._view[self._start : self._end]
+        self._buffer, self._view = buffer, view
+        self._start, self._end = 0, waiting
 
     # Cutting
 
@@ -196,7 +229,7 @@ class Receiver:
     # Redirected data segments
 
     def _worth_redirecting(self, total: int, available: int) -> bool:
-        return total - available >= REDIRECT or total > len(self._buffer)
+        return total - available >= REDIRECT or total > self._chunks.size
 
     def _redirect(self, at: int, ahs_end: int, data_at: int, data_length: int) -> None:
         header = bytearray(self._view[at : at + ahs_end])

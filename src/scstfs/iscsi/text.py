@@ -138,9 +138,10 @@ def parse_boolean(value: str) -> bool | None:
     return {YES: True, NO: False}.get(value)
 
 
-def parse_list(value: str) -> list[str]:
-    """Split a list-of-values at its commas (6.1)."""
-    return value.split(",")
+def parse_list(value: str) -> list[str] | None:
+    """Split a list-of-values at its commas; None where there is nothing between two (6.1)."""
+    values = value.split(",")
+    return values if all(values) else None
 
 
 def is_base64(value: str) -> bool:

@@ -23,11 +23,12 @@ SENT: Final = "sent"
 class TracedReceiver(Receiver):
     """Tells of each PDU that is cut."""
 
-    __slots__ = ("_told",)
+    __slots__ = ("_told", "untraced")
 
     def __init__(self, receiver: Receiver, told: Told) -> None:
         """Stand in for ``receiver``."""
         self.__dict__ = receiver.__dict__
+        self.untraced = receiver
         self._told = told
 
     def next(self) -> int:
@@ -41,11 +42,12 @@ class TracedReceiver(Receiver):
 class TracedTransmitter(Transmitter):
     """Tells of each PDU that is queued."""
 
-    __slots__ = ("_told",)
+    __slots__ = ("_told", "untraced")
 
     def __init__(self, transmitter: Transmitter, told: Told) -> None:
         """Stand in for ``transmitter``."""
         self.__dict__ = transmitter.__dict__
+        self.untraced = transmitter
         self._told = told
 
     def put(self, header: bytes, data: bytes | bytearray | memoryview = b"") -> None:

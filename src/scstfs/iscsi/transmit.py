@@ -1,8 +1,8 @@
 """The sending side of a connection: PDUs in the order of their StatSN, as few large buffers.
 
 Headers and small data are laid out one after the other in a *chunk*, so that the replies to a
-whole batch of commands leave in one piece.  Data that lives elsewhere is queued by reference, be
-it in memory or in a file.
+whole batch of commands leave in one piece.  It is borrowed while there is something in it.  Data
+that lives elsewhere is queued by reference, be it in memory or in a file.
 Nothing here knows a socket: ``buffers`` gives what is to be sent, ``sent`` says how much was.
 """
 
@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from struct import Struct
 from typing import Final, TypeAlias
 
 from fastcrc import crc32
 
-from scstfs.iscsi import pdu
+from scstfs.iscsi import chunks, pdu
+from scstfs.iscsi.chunks import NO_CHUNK, Chunk, Chunks
 
 #: Bytes that one data PDU may have to be laid out inside a chunk.
-CHUNK_DATA: Final = 256 * 1024
+CHUNK_DATA: Final = chunks.SIZE - 64 * 1024
 
 #: Bytes waiting to be sent beyond which no further request should be looked at.
 HIGH_WATER: Final = 256 * 1024
@@ -26,8 +28,10 @@ HIGH_WATER: Final = 256 * 1024
 #: Most buffers that one call of sendmsg(2) may take (IOV_MAX is 1024).
 MAX_BUFFERS: Final = 512
 
-_CHUNK: Final = CHUNK_DATA + 64 * 1024
-_SPARE_CHUNKS: Final = 2
+#: Bytes that are enough for what is sent now and then.  Many connections may have something to say
+#: in the same moment, and none of them much.
+_FEW: Final = 4096
+
 _OVERHEAD: Final = pdu.BHS_LENGTH + 2 * pdu.DIGEST_LENGTH + 3
 _DIGEST: Final = Struct("<I")
 
@@ -54,24 +58,27 @@ Referred: TypeAlias = memoryview | FilePart
 """Data that is not copied."""
 
 
+# For whoever has nothing to send: an empty deque takes as much memory as one with some entries.
+_NO_QUEUE: Final[deque[Referred]] = deque(maxlen=0)
+_NO_RELEASES: Final[deque[tuple[int, Callable[[], None]]]] = deque(maxlen=0)
+
+
 class Transmitter:
     """PDUs waiting to be sent on one connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, chunks: Chunks | None = None) -> None:
         self.header_digest = False
         self.data_digest = False
         #: Bytes laid out and not reported ``sent`` yet.
         self.pending = 0
-        self._queue: deque[Referred] = deque()
-        self._releases: deque[tuple[int, Callable[[], None]]] = deque()
+        self._queue: deque[Referred] = _NO_QUEUE
+        self._releases: deque[tuple[int, Callable[[], None]]] = _NO_RELEASES
         self._queued_total = 0
         #: Bytes sent so far.
         self.sent_total = 0
-        self._spare: list[bytearray] = []
-        #: The chunk that PDUs are laid out in: what lies between these is not queued yet.  There
-        #: is none before it is needed, so that connections that say nothing cost little.
-        self._chunk = bytearray()
-        self._view = memoryview(self._chunk)
+        self._chunks = Chunks() if chunks is None else chunks
+        #: The chunk that PDUs are laid out in: what lies between these is not queued yet.
+        self._chunk, self._view = NO_CHUNK
         self._start = 0
         self._at = 0
 
@@ -123,6 +130,8 @@ class Transmitter:
         It is the caller's until anything else of the transmitter is called; ``lay_out`` says how
         much of it was used.
         """
+        if not self._chunk:
+            self._hold(self._take(least))
         at = self._room(least)
         return self._chunk, self._view, at, len(self._chunk)
 
@@ -141,7 +150,7 @@ class Transmitter:
         self._cut()
         self._enqueue(data)
         if release is not None:
-            self._releases.append((self._queued_total, release))
+            self._release_later(release)
 
     # Sending
 
@@ -186,6 +195,13 @@ class Transmitter:
             # Everything is out: lay out from the start again, in memory that is in the cache.
             self._start = self._at = 0
 
+    def rest(self) -> None:
+        """Nothing is to be sent soon: hold no memory, unless something still is."""
+        if self._chunk and not self.pending:
+            self._return(self._chunk, self._view)
+            self._hold(NO_CHUNK)
+            self._queue, self._releases = _NO_QUEUE, _NO_RELEASES
+
     def clear(self) -> None:
         """Forget everything that is queued; its data may be used for something else."""
         self._queue.clear()
@@ -194,35 +210,30 @@ class Transmitter:
         self._queued_total = self.sent_total
         self.pending = 0
         self._start = self._at = 0
-
-    def release(self) -> None:
-        """Give all memory back: the connection is over, whoever still refers to this."""
-        self.clear()
-        self._spare.clear()
-        self._chunk = bytearray()
-        self._view = memoryview(self._chunk)
+        self.rest()
 
     # Chunks
 
     def _room(self, length: int) -> int:
         """Where the next ``length`` bytes can be laid out."""
         if self._at + length > len(self._chunk):
-            self._cut()
-            old = self._chunk
-            self._releases.append((self._queued_total, lambda: self._keep(old)))
-            self._new_chunk(length)
+            first = not self._chunk
+            if not first:
+                self._cut()
+                self._release_later(partial(self._return, self._chunk, self._view))
+            self._hold(_private(_FEW) if first and length <= _FEW else self._take(length))
         return self._at
 
-    def _new_chunk(self, least: int = 0) -> None:
-        reuse = self._spare and least <= _CHUNK
-        self._chunk = self._spare.pop() if reuse else bytearray(max(_CHUNK, least))
-        self._view = memoryview(self._chunk)
+    def _hold(self, chunk: Chunk) -> None:
+        self._chunk, self._view = chunk
         self._start = self._at = 0
 
-    def _keep(self, chunk: bytearray) -> None:
-        """``chunk`` has been sent; lay the next PDUs out in it, but hoard no memory."""
-        if len(self._spare) < _SPARE_CHUNKS and len(chunk) == _CHUNK:
-            self._spare.append(chunk)
+    def _take(self, least: int) -> Chunk:
+        return self._chunks.take() if least <= self._chunks.size else _private(least)
+
+    def _return(self, memory: bytearray, view: memoryview) -> None:
+        if len(memory) == self._chunks.size:
+            self._chunks.give_back((memory, view))
 
     def _advance(self, at: int) -> None:
         self.pending += at - self._at
@@ -236,9 +247,17 @@ class Transmitter:
             self._start = self._at
 
     def _enqueue(self, part: Referred) -> None:
+        if self._queue is _NO_QUEUE:
+            self._queue = deque()
         self._queue.append(part)
         self._queued_total += len(part)
         self.pending += len(part)
+
+    def _release_later(self, release: Callable[[], None]) -> None:
+        """Call ``release`` when all that has been queued so far has left."""
+        if self._releases is _NO_RELEASES:
+            self._releases = deque()
+        self._releases.append((self._queued_total, release))
 
     def _close_segment(self, at: int, length: int) -> int:
         """Pad and digest the data segment at ``at``; returns where it ends."""
@@ -250,3 +269,9 @@ class Transmitter:
             _DIGEST.pack_into(self._chunk, padded, crc32.iscsi(self._view[at:padded]))
             padded += pdu.DIGEST_LENGTH
         return padded
+
+
+def _private(size: int) -> Chunk:
+    """Memory that is not borrowed."""
+    memory = bytearray(size)
+    return memory, memoryview(memory)

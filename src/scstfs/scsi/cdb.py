@@ -103,6 +103,11 @@ class Decoded:
         return expected is Direction.IN and self.op.code == _TEST_UNIT_READY
 
 
+def padded(cdb: bytes | bytearray | memoryview) -> bytes:
+    """Return `cdb` with as many zeros behind it as any command may look at."""
+    return bytes(cdb).ljust(_LONGEST_CDB, b"\0")
+
+
 def naca(cdb: bytes) -> bool:
     """Return whether the initiator asks for an ACA condition in case of CHECK CONDITION.
 
@@ -147,7 +152,7 @@ class OpcodeTable:
         self._index: dict[int, dict[int | None, Opcode]] = {}
         for row in self._rows:
             self._index.setdefault(row.code, {}).setdefault(row.service_action, row)
-        self.read_write: Mapping[int, ReadWrite] = {
+        self.read_write: Final[Mapping[int, ReadWrite]] = {
             opcode: entry
             for opcode, entry in RW.items()
             if device_type in _BLOCK_DEVICES and device_type in entry.op.types
@@ -179,12 +184,8 @@ class OpcodeTable:
         Raises CheckCondition with what SCST's parser answers.  Whether the LBA is in range only
         the device knows; here it is refused only where byte addresses overflow.
         """
-        cdb = bytes(cdb).ljust(_LONGEST_CDB, b"\0")
-        entry = self.read_write.get(cdb[0])
-        if entry is not None:
-            decoded = _decode_read_write(entry, cdb, block_shift)
-            if decoded is not None:
-                return decoded
+        if len(cdb) < _LONGEST_CDB:
+            cdb = padded(cdb)
         op = self.find(cdb)
         if op is None:
             raise CheckCondition(INVALID_OPCODE)
@@ -200,7 +201,7 @@ class OpcodeTable:
 
     def knows(self, cdb: bytes) -> bool:
         """Return whether there is a row for `cdb` (1 or more bytes)."""
-        return self.find(bytes(cdb).ljust(_LONGEST_CDB, b"\0")) is not None
+        return self.find(padded(cdb)) is not None
 
     def _check_protection(self, byte: int, cdb: bytes) -> None:
         """Check RDPROTECT, WRPROTECT or VRPROTECT (SBC-3 5.8, 5.29, 5.32)."""
@@ -260,7 +261,7 @@ def decode_unknown(cdb: bytes) -> Decoded:
 
     It is taken for one that writes the medium, so that reservations and write protection hold.
     """
-    cdb = bytes(cdb).ljust(_LONGEST_CDB, b"\0")
+    cdb = padded(cdb)
     op = _unknown_opcode(cdb[0])
     return Decoded(op, None, 0, 0, Direction.NONE, op.flags, 0, True, cdb)
 
@@ -404,10 +405,9 @@ class ReadWrite(NamedTuple):
     """How to decode a READ or WRITE of one CDB size without looking at its row.
 
     `unpack(buffer, at)` gives (byte 1, LBA, transfer length in blocks, control byte) of the CDB
-    that begins at `at` (0 by default) and has at least the right length.  The LBA is `(byte1 &
-    lba_mask) << 16 | lba`, the transfer length `blocks or zero_blocks`.  `byte1 & protect_mask`
-    must be zero without protection information, FUA is `byte1 & fua_mask`; bit 0 of the control
-    byte must be zero.
+    that begins at `at` and has at least the right length.  The LBA is `(byte1 & lba_mask) << 16 |
+    lba`, the transfer length `blocks or zero_blocks`.  `byte1 & odd_mask` is not zero where the
+    command needs more than its blocks: protection information, FUA of a WRITE.
     """
 
     op: Opcode
@@ -415,9 +415,11 @@ class ReadWrite(NamedTuple):
     writes: bool
     lba_mask: int
     zero_blocks: int
-    protect_mask: int
-    fua_mask: int
+    odd_mask: int
 
+
+_PROTECT: Final = 0xE0
+_FUA: Final = 0x08
 
 _RW_FORMATS: Final = {
     6: struct.Struct(">xBHBB"),
@@ -440,25 +442,9 @@ def _read_write(rows: Iterable[Opcode]) -> dict[int, ReadWrite]:
             writes=writes,
             lba_mask=0x1F if six else 0,
             zero_blocks=256 if six else 0,
-            protect_mask=0 if six else 0xE0,
-            fua_mask=0x08 if writes and not six else 0,
+            odd_mask=(0 if six else _PROTECT) | (_FUA if writes and not six else 0),
         )
     return entries
-
-
-def _decode_read_write(entry: ReadWrite, cdb: bytes, block_shift: int) -> Decoded | None:
-    """Decode a READ or WRITE; None if there is more to look at than its row's usual fields."""
-    byte1, lba, blocks, control = entry.unpack(cdb)
-    if byte1 & entry.protect_mask:
-        return None
-    if entry.zero_blocks:
-        lba |= (byte1 & entry.lba_mask) << 16
-        blocks = blocks or entry.zero_blocks
-    length = blocks << block_shift
-    if length >= 1 << 31 or lba << block_shift >= 1 << 63:
-        return None
-    op = entry.op
-    return Decoded(op, lba, length, length, op.direction, op.flags, control, False, cdb)
 
 
 RW: Final[Mapping[int, ReadWrite]] = _read_write(COMMANDS)

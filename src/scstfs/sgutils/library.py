@@ -6,9 +6,12 @@ import functools
 from dataclasses import dataclass
 from typing import Any, Final
 
-#: Sonames, the newest first: distributions put the release into the name.
+#: Sonames, the newest first: most distributions have the release in the name, as it is built by
+#: itself. In all of these releases, what is declared below is the same.
 SONAMES: Final = (
+    "libsgutils2-1.49.so.2",
     "libsgutils2-1.48.so.2",
+    "libsgutils2-1.47.so.2",
     "libsgutils2-1.46.so.2",
     "libsgutils2.so.2",
 )

@@ -10,5 +10,5 @@ SCSI, opens a file or imports an event loop.
 - `mgmt`: the command language of SCST's ``mgmt`` files.
 - `attr`, `directory`: the rows of the tables that describe a tree.
 - `node`: such a description applied to living objects: lookup, list, read, write.
-- `result`: ``last_sysfs_mgmt_res``.
+- `result`: ``last_sysfs_mgmt_res``; `refusals`: why commands were refused.
 """

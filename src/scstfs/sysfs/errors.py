@@ -34,7 +34,10 @@ def invalid(reason: str) -> SysfsError:
 
 def failed(what: str, error: OSError) -> SysfsError:
     """The system's refusal of something about *what*: its errno, or EIO where it has none."""
-    return SysfsError(error.errno or errno_codes.EIO, f"{what}: {error}")
+    where = "" if error.filename is None else f"{error.filename}: "
+    return SysfsError(
+        error.errno or errno_codes.EIO, f"{what}: {where}{error.strerror or str(error)}"
+    )
 
 
 def removed() -> SysfsError:

@@ -17,6 +17,7 @@ from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import DIRECTORY_MODE, LINK_MODE, DirType, link_text
 from scstfs.sysfs.entry import Change, Found
 from scstfs.sysfs.errors import SysfsError, removed
+from scstfs.sysfs.refusals import Refusals
 from scstfs.sysfs.result import ManagementResult
 from scstfs.sysfs.text import PAGE_SIZE, cut_at_nul, kobject_name
 
@@ -186,6 +187,13 @@ class Node:
         An empty write succeeds and does nothing. ENODEV when the object is gone, EIO when the
         attribute has no store; any other errno is from `Attr.parse`, `admit` or `store`.
         """
+        try:
+            return await self._write(data)
+        except SysfsError as refusal:
+            self.tree.refusals.note(self.path, refusal)
+            raise
+
+    async def _write(self, data: bytes) -> int:
         attr = self.attr
         self._require_alive()
         page = data[:PAGE_SIZE]
@@ -212,13 +220,14 @@ class Node:
 class Tree:
     """A root directory type applied to a root object."""
 
-    __slots__ = ("result", "root", "written")
+    __slots__ = ("refusals", "result", "root", "written")
 
     def __init__(self, dirtype: DirType[T], obj: T, result: ManagementResult | None = None) -> None:
         """*result* is where queued attributes leave their outcome; a new one by default."""
         self.result = ManagementResult() if result is None else result
         self.written: Callable[[Node, bytes], Awaitable[None]] | None = None
         """Called after each write that took effect, before that is told to the writer."""
+        self.refusals = Refusals()
         self.root = Node(self, None, "", Found(dirtype, obj))
 
     def resolve(self, path: str) -> Node:

@@ -353,6 +353,20 @@ def test_there_are_no_extended_attributes(operations: Operations) -> None:
     assert run(operations.listxattr, ROOT, ctx()) == []
 
 
+def test_why_a_write_was_refused_can_be_read_and_is_not_listed(operations: Operations) -> None:
+    number = find(operations, "devices/disk1/threads_num")
+    handle = open_file(operations, "devices/disk1/threads_num", os.O_WRONLY)
+    name = b"user.scst.last_error"
+    assert code_of(operations.getxattr, number, name, ctx()) == "ENODATA"
+    assert code_of(operations.write, handle, 0, b"101") == "ENOMEM"
+    assert run(operations.getxattr, number, name, ctx()) == b"ENOMEM: Too many threads"
+    assert run(operations.write, handle, 0, b"1") == 1
+    assert run(operations.getxattr, number, name, ctx()) == b"ENOMEM: Too many threads"
+    assert run(operations.listxattr, number, ctx()) == []
+    other = find(operations, "devices/disk1/read_only")
+    assert code_of(operations.getxattr, other, name, ctx()) == "ENODATA"
+
+
 # --- the guard ----------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from scstfs.core import tasks
+from scstfs.core.quick import CLOSED
 from scstfs.core.taskset import Claim
 from scstfs.handlers.vdisk import VdiskDevice, token_limits
 from scstfs.scsi import sense
@@ -97,29 +98,26 @@ async def test_the_fast_path_moves_blocks(system: System) -> None:
     initiator = system.initiator()
     tgt_dev = initiator.session.tgt_devs[0]
     assert tgt_dev.quick.write is not None
-    assert tgt_dev.quick.write(3, 1, memoryview(DATA))
+    assert tgt_dev.quick.write(3 * BLOCK, memoryview(DATA))
     assert (system.directory / "disk").read_bytes()[3 * BLOCK : 4 * BLOCK] == DATA
 
 
-@pytest.mark.parametrize("where", [(2048, 1), (2047, 2), (1 << 60, 1)])
-async def test_the_fast_path_knows_the_end(system: System, where: tuple[int, int]) -> None:
-    await system.add_disk("disk", size=1 << 20)
+async def test_the_fast_path_knows_the_end(system: System) -> None:
+    device = await system.add_disk("disk", size=1 << 20)
     tgt_dev = system.initiator().session.tgt_devs[0]
-    lba, blocks = where
-    assert tgt_dev.quick.write is not None
-    assert tgt_dev.quick.read is not None
-    buffer = memoryview(bytearray(blocks * BLOCK))
-    assert not tgt_dev.quick.write(lba, blocks, buffer)
-    assert not tgt_dev.quick.read(lba, blocks, buffer)
+    assert (tgt_dev.quick.size, tgt_dev.quick.shift) == (1 << 20, 9)
+    device.set_size(1 << 19)
+    assert tgt_dev.quick.size == 1 << 19
 
 
 @pytest.mark.parametrize("gate", ["block", "freeze"])
 async def test_the_fast_path_is_closed_while_nothing_may_start(system: System, gate: str) -> None:
     device = await system.add_disk("disk")
     tgt_dev = system.initiator().session.tgt_devs[0]
-    assert tgt_dev.quick.read is not None
+    assert tgt_dev.available.read is not None
     getattr(device.tasks, gate)()
-    assert not tgt_dev.quick.read(0, 1, memoryview(bytearray(BLOCK)))
+    assert tgt_dev.available == CLOSED
+    assert tgt_dev.quick.read is not None
 
 
 async def test_watched_writes_do_not_take_the_fast_path(system: System) -> None:

@@ -233,7 +233,7 @@ class TestExamplesOfTheStandard:
                 ),
                 (
                     0x00,
-                    [("CHAP_A", "5,7")],
+                    [("CHAP_A", "7,5")],
                     0x00,
                     [("CHAP_A", "7"), ("CHAP_I", "1"), ("CHAP_C", "0x" + challenge.hex())],
                 ),

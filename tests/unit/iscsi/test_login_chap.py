@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import pytest
 
@@ -37,6 +38,12 @@ class TestChap:
         initiator.login(DISK, chap=Chap("joe", b"joesecret1234", together=True))
         assert stream.result.user == "joe"
 
+    @pytest.mark.parametrize("method", ["CHAP,,None", ",CHAP", "CHAP,", ""])
+    def test_a_list_of_methods_with_an_empty_value(self, method: str) -> None:
+        initiator, _ = client(with_users())
+        attempt = partial(initiator.login_step, [*NORMAL, ("AuthMethod", method)], csg=SECURITY)
+        assert refusal(attempt) == LoginStatus.INITIATOR_ERROR
+
     def test_transit_is_not_granted_before_the_end(self) -> None:
         initiator, _ = client(with_users())
         for text in ([*NORMAL, ("AuthMethod", "CHAP")], [("CHAP_A", "5")]):
@@ -49,8 +56,9 @@ class TestChap:
             (Chap("joe", b"wrong"), LoginStatus.AUTHENTICATION_FAILURE),
             (Chap("jim", b"joesecret1234"), LoginStatus.AUTHENTICATION_FAILURE),
             (Chap("joe", b"joesecret1234", "4"), LoginStatus.INITIATOR_ERROR),
+            (Chap("joe", b"joesecret1234", "5,,6"), LoginStatus.INITIATOR_ERROR),
         ],
-        ids=["secret", "user", "algorithm"],
+        ids=["secret", "user", "algorithm", "list"],
     )
     def test_refused(self, chap: Chap, status: LoginStatus) -> None:
         initiator, stream = client(with_users())

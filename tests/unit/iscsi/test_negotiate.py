@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scstfs.iscsi.errors import ProtocolError
-from scstfs.iscsi.keys import KEYS, Digest, Phase
+from scstfs.iscsi.keys import KEYS, Digest, Kind, Phase
 from scstfs.iscsi.negotiate import Negotiation, SessionParameters, without_connection
 from scstfs.iscsi.text import Pairs
 
@@ -86,6 +86,13 @@ ANSWERS = [
 @pytest.mark.parametrize(("name", "offered", "ours", "answered"), ANSWERS)
 def test_answer(name: str, offered: str, ours: Mapping[str, int], answered: str) -> None:
     assert operational([(name, offered)], ours) == [(name, answered)]
+
+
+@pytest.mark.parametrize("name", [name for name in KEYS if KEYS[name].kind is Kind.LIST])
+@pytest.mark.parametrize("spoiled", ["{},,{}", ",{}", "{},", "", ","])
+def test_a_list_with_an_empty_value_is_rejected(name: str, spoiled: str) -> None:
+    choices = KEYS[name].choices
+    assert operational([(name, spoiled.format(*choices))], BOTH_DIGESTS) == [(name, "Reject")]
 
 
 @pytest.mark.parametrize("name", [name for name in KEYS if KEYS[name].clause])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scstfs.iscsi.chunks import Chunks
 from scstfs.iscsi.errors import ProtocolError
 from scstfs.iscsi.receive import REDIRECT, Receiver
 from tests.support import iscsi_wire as wire
@@ -48,6 +49,7 @@ def receive(
     start = 0
     for end in [*cuts, len(data)]:
         piece, start = data[start:end], end
+        rx.rest()
         while piece:
             count = 0
             for buffer in rx.buffers():
@@ -73,7 +75,7 @@ def digests(request: pytest.FixtureRequest) -> tuple[bool, bool]:
 
 
 def receiver(digests: tuple[bool, bool] = (False, False), capacity: int = 1 << 18) -> Receiver:
-    rx = Receiver(MAX, capacity)
+    rx = Receiver(MAX, Chunks(capacity))
     rx.header_digest, rx.data_digest = digests
     return rx
 
@@ -241,13 +243,58 @@ def test_feed_is_as_good_as_receiving() -> None:
 
 
 def test_release_gives_the_buffer_back() -> None:
-    rx = receiver()
+    chunks = Chunks(1 << 18)
+    rx = Receiver(MAX, chunks)
     rx.feed(encode(PDUS["padded"], header=False, data=False)[:50])
-    buffer = rx.header
+    assert chunks.free == 0
     rx.release()
+    assert chunks.free == 1
     assert rx.header == b""
     assert rx.is_empty
-    buffer.append(0)  # a BufferError if there were a view of it
+    rx.release()
+    assert chunks.free == 1
+
+
+def test_nothing_is_borrowed_before_there_is_something() -> None:
+    chunks = Chunks(1 << 18, kept=1)
+    resting = [Receiver(MAX, chunks) for _ in range(3)]
+    assert chunks.free == 0
+    for rx in resting:
+        assert rx.next() == -1
+        rx.feed(PDUS["padded"].raw)
+        assert rx.next() == 0
+        rx.rest()
+        assert chunks.free == 1
+
+
+@pytest.mark.parametrize("cut", [1, 47, 48, 53])
+def test_the_beginning_of_a_pdu_is_kept_while_resting(cut: int) -> None:
+    chunks = Chunks(1 << 18)
+    rx, other = Receiver(MAX, chunks), Receiver(MAX, chunks)
+    raw = PDUS["padded"].raw
+    rx.feed(PDUS["header-only"].raw + raw[:cut])
+    assert rx.next() == 0
+    rx.rest()
+    assert chunks.free == 1
+    assert not rx.is_empty
+    other.feed(b"\xff" * 4096)
+    rx.feed(raw[cut:])
+    assert rx.next() == 0
+    assert (bytes(rx.header[:48]), bytes(rx.data)) == (raw[:48], PDUS["padded"].data)
+
+
+def test_the_beginning_of_a_large_pdu_is_not_moved() -> None:
+    chunks = Chunks(1 << 18)
+    rx = Receiver(MAX, chunks)
+    raw = Pdu.make(wire.NOP_OUT, data=bytes(40_000)).raw
+    rx.feed(raw[:30_000])
+    assert rx.next() == -1
+    rx.rest()
+    assert chunks.free == 0
+    rx.feed(raw[30_000:])
+    assert rx.next() == 0
+    rx.rest()
+    assert chunks.free == 1
 
 
 def test_feed_refuses_what_does_not_fit() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scstfs.iscsi.chunks import Chunks
 from scstfs.iscsi.transmit import CHUNK_DATA, MAX_BUFFERS, Transmitter
 from tests.support.iscsi_wire import crc32c
 
@@ -157,16 +158,64 @@ def test_clear_gives_everything_back_once() -> None:
     assert given == [1, 2]
 
 
-def test_release_gives_the_chunk_back_too() -> None:
-    tx = transmitter()
-    put(tx, b"small")
-    chunk = tx.buffers()[0].obj
-    assert isinstance(chunk, bytearray)
+def test_a_chunk_is_borrowed_while_there_is_something_in_it() -> None:
+    chunks = Chunks()
+    tx, other = Transmitter(chunks), Transmitter(chunks)
+    put(tx, BIG)
+    tx.sent(1)
+    tx.rest()
+    assert chunks.free == 0
+    tx.sent(tx.pending)
+    tx.rest()
+    assert chunks.free == 1
+    put(other, BIG)
+    put(tx, BIG[::-1])
+    assert taken(tx) == expected(HEADER, BIG[::-1], digests=(False, False))
+    assert taken(other) == expected(HEADER, BIG, digests=(False, False))
+    tx.rest()
+    other.rest()
+    assert chunks.free == 2
+
+
+def test_a_few_words_take_little_memory() -> None:
+    chunks = Chunks()
+    speakers = [Transmitter(chunks) for _ in range(3)]
+    for tx in speakers:
+        put(tx, b"x")
+        (buffer,) = tx.buffers()
+        assert isinstance(buffer.obj, bytearray)
+        assert len(buffer.obj) <= 4096
+    # More than that goes on in a chunk.
+    for tx in speakers:
+        for number in range(100):
+            put(tx, bytes([number]) * 100)
+        wanted = (HEADER + bytes([number]) * 100 for number in range(100))
+        assert taken(tx) == HEADER + b"x\0\0\0" + b"".join(wanted)
+        tx.rest()
+    assert chunks.free == 1
+
+
+def test_rest_gives_back_a_chunk_that_was_not_used() -> None:
+    chunks = Chunks()
+    tx = Transmitter(chunks)
+    tx.window(100)
+    assert chunks.free == 0
+    tx.rest()
+    assert chunks.free == 1
+    put(tx, b"pending")
+    tx.rest()
+    assert taken(tx) == expected(HEADER, b"pending", digests=(False, False))
+
+
+def test_clear_gives_the_chunks_back_too() -> None:
+    chunks = Chunks()
+    tx = Transmitter(chunks)
+    for _ in range(3):
+        put(tx, BIG)
     released: list[bool] = []
     tx.put_reference(HEADER, memoryview(b"data"), partial(released.append, True))
-    tx.release()
-    assert (released, tx.pending, tx.buffers()) == ([True], 0, [])
-    chunk.append(0)  # a BufferError if there were a view of it
+    tx.clear()
+    assert (released, tx.pending, tx.buffers(), chunks.free) == ([True], 0, [], 3)
     put(tx, b"late")
     assert taken(tx) == expected(HEADER, b"late", digests=(False, False))
 
@@ -223,6 +272,7 @@ def test_any_sequence_sends_the_same_bytes(
             sent += piece
             if piece:
                 tx.sent(len(piece))
+            tx.rest()
         elif what == "put":
             put(tx, value)
             wanted += expected(HEADER, value, digests=(header, data))

@@ -15,7 +15,7 @@ from scstfs.sysfs.errors import SysfsError, failed, invalid, removed
         (
             failed("disk", OSError(errno.ENOSPC, "full")),
             errno.ENOSPC,
-            "ENOSPC: disk: [Errno 28] full",
+            "ENOSPC: disk: full",
         ),
         (failed("disk", OSError("odd")), errno.EIO, "EIO: disk: odd"),
         (SysfsError(errno.EAGAIN), errno.EAGAIN, "EAGAIN"),

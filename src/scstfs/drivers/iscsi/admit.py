@@ -27,6 +27,11 @@ class Admission:
         self.nexus: Nexus | None = None
 
     @property
+    def is_suspended(self) -> bool:
+        """See LoginHost."""
+        return self._server.is_suspended
+
+    @property
     def discovery_credentials(self) -> Credentials:
         """See LoginHost."""
         return self._server.driver.credentials

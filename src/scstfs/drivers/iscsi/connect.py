@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
@@ -14,7 +14,7 @@ from scstfs.drivers.iscsi import pdu_trace
 from scstfs.drivers.iscsi.admit import Admission
 from scstfs.drivers.iscsi.discovery import DiscoverySession
 from scstfs.drivers.iscsi.nexus import Nexus
-from scstfs.drivers.iscsi.wire import Wire
+from scstfs.drivers.iscsi.wire import CLOSED_BY_PEER, Wire, lost
 from scstfs.iscsi import pdu
 from scstfs.iscsi.admission import LoginResult
 from scstfs.iscsi.codes import LoginStatus
@@ -24,7 +24,7 @@ from scstfs.iscsi.login import Login, Step
 from scstfs.iscsi.receive import Receiver
 from scstfs.iscsi.text import MAX_SEGMENT, shown
 from scstfs.iscsi.traced import RECEIVED, SENT
-from scstfs.log import RateLimited
+from scstfs.log import RateLimited, Subject, initiator_fields
 
 if TYPE_CHECKING:
     from scstfs.drivers.iscsi.config import IscsiTarget
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 #: For what any peer can provoke as often as it likes.
 _incidents: Final = RateLimited(log)
-
-#: A login's requests fit in here, one at a time (bytes).
-_LOGIN_BUFFER: Final = 2 * MAX_SEGMENT
 
 #: Logins that are sent elsewhere, as configured: no incident.
 _REDIRECTIONS: Final = frozenset(
@@ -49,8 +46,10 @@ async def serve(server: Server, wire: Wire) -> None:
     """Serve one connection until it ends; raises nothing but Cancelled from outside."""
     admission = Admission(server, wire)
     try:
-        with wire.scope, _guarded(wire):
-            result, rest = await _log_in(server, wire, admission)
+        with wire.scope:
+            result, rest = None, b""
+            with _guarded(wire):
+                result, rest = await _log_in(server, wire, admission)
             # Another login may have taken the session's place while the answer was being sent.
             if result is not None and not wire.scope.cancel_called:
                 await _full_feature(server, wire, admission.nexus, result, rest)
@@ -64,24 +63,25 @@ async def serve(server: Server, wire: Wire) -> None:
 
 
 @contextmanager
-def _guarded(wire: Wire) -> Iterator[None]:
+def _guarded(wire: Wire, whose: object = "login") -> Iterator[None]:
     """Whatever goes wrong with a connection is the end of that connection only."""
     try:
         yield
     except ProtocolError as fault:
         wire.reason = wire.reason or fault.why
-        _incidents.warning("%s: connection dropped: %s", wire.peer, fault.why)
+        _incidents.warning("%s: %s: connection dropped: %s", wire.peer, whose, fault.why)
     except OSError as error:
-        wire.reason = wire.reason or str(error)
+        wire.reason = wire.reason or lost(error)
     except Exception:
         wire.fail()
 
 
 async def _log_in(server: Server, wire: Wire, admission: Admission) -> tuple[_Result | None, bytes]:
     """The login phase; returns its result and what has arrived behind it."""
-    rx, trace = Receiver(MAX_SEGMENT, _LOGIN_BUFFER), server.driver.trace
+    rx, trace = Receiver(MAX_SEGMENT, server.chunks), server.driver.trace
     login = Login(admission, random=secrets.token_bytes, now=trio.current_time())
-    with server.in_lobby(wire):
+    with server.in_lobby(wire), ExitStack() as stack:
+        stack.callback(rx.release)
         step = None
         with trio.move_on_at(login.deadline):
             while step is None or not step.close:
@@ -108,8 +108,10 @@ async def _log_in(server: Server, wire: Wire, admission: Admission) -> tuple[_Re
         return None, b""
 
 
-def _name(login: Login[IscsiTarget]) -> str:
-    return shown(login.initiator) if login.initiator else "somebody"
+def _name(login: Login[IscsiTarget]) -> Subject:
+    if not login.initiator:
+        return Subject("somebody")
+    return Subject(shown(login.initiator), initiator_fields(login.initiator))
 
 
 def _log_refusal(wire: Wire, login: Login[IscsiTarget], step: Step[IscsiTarget]) -> None:
@@ -125,7 +127,7 @@ async def _full_feature(
 ) -> None:
     parameters = result.parameters
     host = DiscoverySession(server, wire, result) if nexus is None else nexus
-    rx = Receiver(parameters.max_recv_data_segment_length)
+    rx = Receiver(parameters.max_recv_data_segment_length, server.chunks)
     for side in (rx, wire.tx):
         side.header_digest = parameters.has_header_digest
         side.data_digest = parameters.has_data_digest
@@ -144,21 +146,19 @@ async def _full_feature(
     if rest:
         rx.feed(rest)
     host.start(connection)
-    log.info("%s: %s", wire.peer, host)
+    log.info("%s: logged in: %s", wire.peer, host)
     try:
-        with server.watching(wire, connection, host):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(wire.write)
-                # Guarded in here, so that what is raised does not arrive as a group.
-                with _guarded(wire):
-                    await _pump(server, wire, connection, host)
-                nursery.cancel_scope.cancel()
+        with _guarded(wire, host):
+            server.watch(wire, connection, host)
+            await _pump(server, wire, connection, host)
     finally:
+        server.unwatch(wire)
         log.info("%s: connection of %s ended: %s", wire.peer, host, wire.reason)
         host.connection_ended(wire)
         # Not left to the collector of cycles: strangers come quicker than it does.
-        for side in (rx, wire.tx):
-            side.release()
+        rx.release()
+        wire.stop_writing()
+        wire.tx.clear()
 
 
 async def _pump(
@@ -191,5 +191,5 @@ async def _pump(
             continue
         is_idle = not connection.under_way()
         if await wire.receive(rx, poll_seconds, is_idle=is_idle) == 0:
-            wire.reason = wire.reason or "closed by the initiator"
+            wire.reason = wire.reason or CLOSED_BY_PEER
             return

@@ -13,6 +13,7 @@ from scstfs.iscsi.negotiate import Negotiation, SessionParameters
 from scstfs.iscsi.task import Task
 from scstfs.iscsi.transfer import TaskFault
 from scstfs.iscsi.watchdog import Limits
+from scstfs.log import initiator_fields
 
 if TYPE_CHECKING:
     from scstfs.drivers.iscsi.config import IscsiTarget
@@ -52,6 +53,11 @@ class DiscoverySession:
     def __str__(self) -> str:
         """What the log says of it."""
         return f"discovery session of {self.key[0]}"
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """See ``scstfs.log.Subject``."""
+        return initiator_fields(self.key[0])
 
     def start(self, connection: Connection) -> None:
         """Full-feature phase begins."""

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from scstfs.core import access, execute, tasks
-from scstfs.core.buffers import MAX_POOLED, Buffer
+from scstfs.core.buffers import Buffer
 from scstfs.core.ending import finish
 from scstfs.core.session import Session, SessionState
 from scstfs.drivers.iscsi import fast, management
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from scstfs.drivers.iscsi.wire import Wire
     from scstfs.iscsi.admission import LoginResult
     from scstfs.iscsi.answers import Answers
+    from scstfs.scsi.cdb import Decoded
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,8 @@ class Nexus:
         self.tsih = tsih
         self.connection: Connection | None = None
         self._exp_cmd_sn = login.exp_cmd_sn
-        self._view = LiveConnection(self)
+        #: The connection as the tree shows it, while there is one.
+        self._view: LiveConnection | None = None
         #: The session that takes this one's place as soon as this one has ended, and the one
         #: whose place this one takes.
         self._successor: Nexus | None = None
@@ -85,15 +87,19 @@ class Nexus:
         )
         self.core.transport_level = login.parameters.protocol_level
         access.enter(self.core)
-        self._trace("mgmt", "is open")
 
     def __str__(self) -> str:
         """What the log says of it."""
-        return f"session {self.core.name} of {self.target.name}"
+        return str(self.core)
 
-    def _trace(self, category: str, event: str, *details: object) -> None:
-        """Trace what happens to the session or its connection."""
-        self.target.iscsi_driver.trace.event(category, f"%s {event}", self, *details)
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """See ``scstfs.log.Subject``."""
+        return self.core.log_fields
+
+    def _trace(self, event: str, *details: object) -> None:
+        """Trace what happens to the connection."""
+        self.target.iscsi_driver.trace.event("conn", f"%s {event}", self, *details)
 
     # Life
 
@@ -133,7 +139,7 @@ class Nexus:
     @property
     def connections(self) -> Mapping[str, ConnectionView]:
         """The connection under the initiator's address, unless it is gone."""
-        if self.connection is None:
+        if self._view is None:
             return {}
         return {shown(self.wire.peer.address): self._view}
 
@@ -161,7 +167,7 @@ class Nexus:
         """Full-feature phase begins."""
         self.connection = connection
         self._view = LiveConnection(self)
-        self._trace("conn", "has connection %d from %s", self.cid, self.wire.peer)
+        self._trace("has connection %d from %s", self.cid, self.wire.peer)
         self.core.state = SessionState.READY
 
     def connection_ended(self, wire: Wire) -> None:
@@ -174,12 +180,12 @@ class Nexus:
         if not self.is_open:
             return
         self.core.state = SessionState.CLOSING
-        self._trace("mgmt", "is being closed")
         self._drop_connection("the session ends")
         tasks.nexus_loss(self.core, self._ended)
 
     def _ended(self) -> None:
         access.leave(self.core)
+        self.core.transport = _NOBODY
         self.server.forget(self)
         successor, self._successor = self._successor, None
         predecessor, self._predecessor = self._predecessor, None
@@ -226,10 +232,10 @@ class Nexus:
     def _drop_connection(self, why: str) -> None:
         self.wire.close(why)
         if self.connection is not None:
-            self._trace("conn", "loses connection %d: %s", self.cid, self.wire.reason or why)
+            self._trace("loses connection %d: %s", self.cid, self.wire.reason or why)
             self._exp_cmd_sn = self.connection.exp_cmd_sn
             self.connection.drop()
-            self.connection = None
+            self.connection = self._view = None
 
     def disconnect(self, why: str) -> None:
         """Close the connection from this side, without a word as SCST does."""
@@ -272,24 +278,17 @@ class Nexus:
         )
 
     def _begin_write(
-        self, tgt_dev: TgtDev, itt: int, lun: bytes, cdb: bytes, flags: int, data: memoryview
+        self, tgt_dev: TgtDev, decoded: Decoded, itt: int, lun: bytes, flags: int, data: memoryview
     ) -> bool:
-        """Begin a WRITE that the fast path will complete, and ask for the rest of its data."""
-        connection, device = self.connection, tgt_dev.device
-        try:
-            decoded = device.opcodes.decode(cdb, device.block_shift)
-        except CheckCondition:
-            return False
-        length = decoded.length
-        if connection is None or decoded.lba is None or length > MAX_POOLED:
-            return False
-        if decoded.lba + (length >> device.block_shift) > device.blocks:
+        """Begin a WRITE of which only ``data`` has come, and ask for the rest."""
+        connection, length = self.connection, decoded.length
+        if connection is None:
             return False
         task = Task(
             connection,
             itt=itt,
             lun=lun,
-            cdb=cdb,
+            cdb=decoded.cdb,
             attribute=flags & codes.COMMAND_ATTRIBUTE_MASK,
             reads=False,
             writes=True,
@@ -326,8 +325,6 @@ class Nexus:
         cmd = self._command_of(task)
         if task.transfer is not None:
             cmd.data = task.transfer.buffer
-            if fast.complete(cmd):
-                return
         execute.run(cmd)
 
     def refuse(self, task: Task, fault: TaskFault) -> None:
@@ -379,6 +376,20 @@ class Nexus:
 
     def logout(self) -> None:
         """The connection is closed when the answer has been sent, and the session with it."""
+
+
+class _Nobody:
+    """The transport of a session that has ended: without a cycle its memory is free at once."""
+
+    def report_aen(self, lun: bytes, sense_data: bytes) -> bool:
+        """See ``scstfs.core.session.Transport``."""
+        return False
+
+    def close(self) -> None:
+        """See ``scstfs.core.session.Transport``."""
+
+
+_NOBODY: Final = _Nobody()
 
 
 class _TextNegotiation:

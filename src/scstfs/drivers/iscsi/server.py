@@ -1,7 +1,7 @@
 """The live part of the iSCSI driver: accepting connections, and the sessions that exist.
 
-Connections are accepted while the driver is enabled and logins are not suspended; otherwise they
-wait in the listening sockets' queues, as with SCST.  A connection is one task (and a writer that
+Connections are accepted while the driver is enabled; otherwise they wait in the listening sockets'
+queues, as with SCST.  A connection is one task (and a writer that
 sleeps); whatever goes wrong in it costs that connection and nothing else.
 """
 
@@ -25,11 +25,13 @@ from scstfs.drivers.iscsi.isns.client import IsnsClient
 from scstfs.drivers.iscsi.nexus import Nexus
 from scstfs.drivers.iscsi.wire import Flusher, Wire
 from scstfs.iscsi import acl
+from scstfs.iscsi.chunks import Chunks
 from scstfs.iscsi.codes import AsyncEvent, LoginStatus
 from scstfs.iscsi.discovery import Portal, TargetRecord, advertised_portals, registered_portals
 from scstfs.iscsi.errors import LoginRefused
 from scstfs.iscsi.watchdog import Limits, Watchdog
 from scstfs.log import RateLimited
+from scstfs.memory import Trimmer
 
 if TYPE_CHECKING:
     from scstfs.core.scst import Scst
@@ -75,6 +77,8 @@ class Server:
         self.scst = scst
         self.driver = driver
         self.flusher = Flusher(scst.runtime.wake)
+        #: Memory for what connections receive and send.
+        self.chunks = Chunks()
         scst.completions.before = self.flusher.hold
         scst.completions.after = self.flusher.release
         self._hosts = HostFiles() if hosts is None else hosts
@@ -86,8 +90,11 @@ class Server:
         self._watched: dict[Wire, tuple[Watchdog, _Watched]] = {}
         self._lobby: dict[Wire, None] = {}
         self._listeners: list[Portal] = []
-        self._suspended = False
+        #: Logins are answered with Service Unavailable (SIGUSR1).
+        self.is_suspended = False
+        self._closing = False
         self._may_accept = trio.Event()
+        self._trimmer = Trimmer()
         self._tsih = 0
         self._session_ended = trio.Event()
         self.isns = IsnsClient(driver, self._registered_portals)
@@ -108,23 +115,21 @@ class Server:
         return registered_portals(own, self._listeners, _interface_addresses())
 
     def _decide_to_accept(self) -> None:
-        may = self.driver.enabled and not self._suspended
+        may = self.driver.enabled and not self._closing
         if may:
             self._may_accept.set()
         elif self._may_accept.is_set():
             self._may_accept = trio.Event()
 
     def suspend_logins(self) -> None:
-        """Accept no more connections (SIGUSR1)."""
+        """Let nobody log in any more (SIGUSR1)."""
         log.info("logins are suspended")
-        self._suspended = True
-        self._decide_to_accept()
+        self.is_suspended = True
 
     def resume_logins(self) -> None:
-        """Accept connections again (SIGUSR2)."""
+        """Let initiators log in again (SIGUSR2)."""
         log.info("logins are resumed")
-        self._suspended = False
-        self._decide_to_accept()
+        self.is_suspended = False
 
     async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
         while True:
@@ -143,16 +148,19 @@ class Server:
                         _incidents.warning("can not accept connections: %s", error.strerror)
                         await trio.sleep(_SCARCE_PAUSE)
                     break
-                nursery.start_soon(self._serve, sock)
+                nursery.start_soon(self._serve, sock, nursery)
 
-    async def _serve(self, sock: socket.socket) -> None:
+    async def _serve(self, sock: socket.socket, nursery: trio.Nursery) -> None:
         with sock:
             try:
-                wire = Wire(sock, self.flusher)
+                wire = Wire(sock, self.flusher, self.chunks, nursery.start_soon)
             except OSError:
                 # The peer has gone already.
                 return
-            await connect.serve(self, wire)
+            try:
+                await connect.serve(self, wire)
+            finally:
+                self._trimmer.gone()
 
     @contextmanager
     def in_lobby(self, wire: Wire) -> Iterator[None]:
@@ -223,7 +231,7 @@ class Server:
 
     async def close(self) -> None:
         """Close all sessions in good order: who does not log out when asked to is dropped."""
-        self._suspended = True
+        self._closing = True
         self._decide_to_accept()
         deadline = trio.current_time() + LOGOUT_SECONDS
         self._request_logout()
@@ -339,19 +347,19 @@ class Server:
 
     # Timers
 
-    @contextmanager
-    def watching(self, wire: Wire, connection: Connection, owner: _Watched) -> Iterator[None]:
-        """Watch a connection in full-feature phase."""
+    def watch(self, wire: Wire, connection: Connection, owner: _Watched) -> None:
+        """Watch a connection in full-feature phase, until ``unwatch``."""
         self._watched[wire] = Watchdog(connection, trio.current_time()), owner
         pdu_trace.follow(self.driver.trace, owner, connection)
-        try:
-            yield
-        finally:
-            del self._watched[wire]
+
+    def unwatch(self, wire: Wire) -> None:
+        """The connection has ended."""
+        self._watched.pop(wire, None)
 
     async def _tick(self) -> None:
         while True:
             await trio.sleep(TICK)
+            self._trimmer.tick()
             now = trio.current_time()
             for wire, (watchdog, owner) in list(self._watched.items()):
                 try:
@@ -364,7 +372,7 @@ class Server:
     def _look_after(wire: Wire, watchdog: Watchdog, owner: _Watched, now: float) -> None:
         reason = watchdog.check(now, owner.limits)
         if reason is not None:
-            _incidents.warning("%s: %s", wire.peer, reason)
+            _incidents.warning("%s: %s: %s", wire.peer, owner, reason)
             owner.disconnect(reason)
         else:
             wire.flush()

@@ -1,9 +1,9 @@
 """The socket of one connection: one receive, many requests, one send.
 
-A wire is driven by two tasks.  The *pump* receives, has the requests processed and sends what they
-brought about; in the common case it is the only one that runs.  The *writer* sleeps until a send
-would have blocked.  Answers that become ready elsewhere (worker threads, management commands) are
-sent from there directly: the ``Flusher`` remembers who has any.
+A wire is driven by one task, the *pump*: it receives, has the requests processed and sends what
+they brought about.  The first time that a send would block a second one is started, the *writer*,
+which goes on when the socket takes more.  Answers that become ready elsewhere (worker threads,
+management commands) are sent from there directly: the ``Flusher`` remembers who has any.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 
+from scstfs.errors import reason
+from scstfs.iscsi.chunks import Chunks
 from scstfs.iscsi.discovery import Portal
 from scstfs.iscsi.receive import Receiver
 from scstfs.iscsi.transmit import FilePart, Transmitter
@@ -50,9 +52,30 @@ _SELECTABLE: Final = 1024
 #: Where the peer may need this very CPU, looking on would keep it from sending.
 _HAS_CPU_TO_SPARE: Final = len(os.sched_getaffinity(0)) > 1
 
+#: Why a connection ended, in the usual case.
+CLOSED_BY_PEER: Final = "closed by the initiator"
+#: Some close with a reset, for instance because of data that they do not read any more.
+_CLOSED: Final = frozenset({errno.ECONNRESET, errno.EPIPE})
+
 #: How long (seconds) a peer may take to close its side, and what it may still send (bytes).
 _LINGER: Final = 1.0
 _LINGER_BYTES: Final = 1 << 20
+
+
+Spawn: TypeAlias = Callable[..., object]
+"""``(async function, *arguments)``: start a task that ends when the connection does."""
+
+
+class _Writer:
+    """The task that waits for the socket to take more.
+
+    It is in no nursery of the connection: leaving one by cancellation costs memory that is never
+    given back (CPython keeps the names of methods that were looked up from C).
+    """
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.idle = trio.lowlevel.ParkingLot()
 
 
 class Flusher:
@@ -100,10 +123,13 @@ class Flusher:
 class Wire:
     """A non-blocking socket with what is waiting to be sent on it."""
 
-    def __init__(self, sock: socket.socket, flusher: Flusher) -> None:
-        """``sock`` stays the caller's to close; raises OSError where it is not connected."""
+    def __init__(self, sock: socket.socket, flusher: Flusher, chunks: Chunks, spawn: Spawn) -> None:
+        """``sock`` stays the caller's to close; raises OSError where it is not connected.
+
+        What is to be sent is laid out in ``chunks``; ``spawn`` starts the writer.
+        """
         self.sock = sock
-        self.tx = Transmitter()
+        self.tx = Transmitter(chunks)
         self.flusher = flusher
         #: The task of the connection runs in this scope: cancelling it ends the connection.
         self.scope = trio.CancelScope()
@@ -112,11 +138,14 @@ class Wire:
         #: The peer is to get time to read what was sent last.
         self.lingers = False
         self._blocked = False
+        #: The pump sleeps until something comes, and nothing is borrowed meanwhile.
+        self._rests = False
         #: The peer's last request came within PROMPT.
         self._is_prompt = False
         #: Bytes received and sent up to the last request.
         self._moved = 0
-        self._writer = trio.lowlevel.ParkingLot()
+        self._spawn = spawn
+        self._writer: _Writer | None = None
         self._pump = trio.lowlevel.ParkingLot()
         self._turns = 0
         self.peer = Portal.of_socket(sock.getpeername())
@@ -135,6 +164,7 @@ class Wire:
         """End the connection from this side; returns at once."""
         self.reason = self.reason or reason
         self.scope.cancel()
+        self.stop_writing()
 
     def fail(self) -> None:
         """End the connection because of the exception that is being handled, a bug of ours."""
@@ -157,13 +187,15 @@ class Wire:
             except BlockingIOError:
                 sent, wanted = 0, 1
             except OSError as error:
-                self.close(f"sending failed: {error.strerror}")
+                self.close(lost(error))
                 return
             tx.sent(sent)
             if sent < wanted:
                 self._blocked = True
-                self._writer.unpark_all()
-        if self._pump:
+                self._write_later()
+        if self._rests:
+            tx.rest()
+        elif self._pump:
             self._pump.unpark_all()
 
     def _send_some(self) -> tuple[int, int]:
@@ -186,14 +218,29 @@ class Wire:
             raise OSError(errno.EIO, "the file is shorter than the device")
         return sent, sent
 
-    async def write(self) -> None:
-        """The writer's task: goes on sending when the socket takes more."""
-        while True:
-            if not self._blocked:
-                await self._writer.park()
-            await trio.lowlevel.wait_writable(self.sock)
-            self._blocked = False
-            self.flush()
+    def _write_later(self) -> None:
+        if self._writer is None:
+            self._writer = _Writer()
+            self._spawn(self._write, self._writer)
+        else:
+            self._writer.idle.unpark_all()
+
+    async def _write(self, writer: _Writer) -> None:
+        with writer.scope:
+            try:
+                while True:
+                    if not self._blocked:
+                        await writer.idle.park()
+                    await trio.lowlevel.wait_writable(self.sock)
+                    self._blocked = False
+                    self.flush()
+            except Exception:
+                self.fail()
+
+    def stop_writing(self) -> None:
+        """Nothing is sent any more unless the socket takes it at once."""
+        if self._writer is not None:
+            self._writer.scope.cancel()
 
     async def send_all(self, data: bytes) -> None:
         """Send ``data`` before anything else; for the login phase.  Raises OSError."""
@@ -247,7 +294,8 @@ class Wire:
             if poll is not None:
                 count = await self._poll(buffers, poll)
             if count is None:
-                count = await self._receive_later(buffers, is_idle=is_idle)
+                del buffers  # they are in a chunk that is about to be given back
+                count = await self._receive_later(rx, is_idle=is_idle)
             self._turns = 0
         else:
             await self.take_turn(1 if count <= LITTLE else MUCH)
@@ -285,16 +333,20 @@ class Wire:
             select.select((self.sock,), (), (), PROMPT)
         return self._receive_now(buffers)
 
-    async def _receive_later(self, buffers: list[memoryview], *, is_idle: bool) -> int:
+    async def _receive_later(self, rx: Receiver, *, is_idle: bool) -> int:
         began = time.perf_counter()
+        self._rests = True
+        self.tx.rest()
         while True:
+            rx.rest()
             await trio.lowlevel.wait_readable(self.sock)
             if self.scope.cancel_called:
                 # Closed after there was something to read and before this task had its turn: the
                 # memory that the rest of a data segment was to go to is somebody else's by now.
                 await trio.lowlevel.checkpoint()
-            count = self._receive_now(buffers)
+            count = self._receive_now(rx.buffers())
             if count is not None:
+                self._rests = False
                 self._is_prompt = is_idle and time.perf_counter() - began < PROMPT
                 return count
 
@@ -329,3 +381,8 @@ class Wire:
             await self.take_turn()
         while not has_room():
             await self._pump.park()
+
+
+def lost(error: OSError) -> str:
+    """Why a connection whose socket fails has ended; for the log."""
+    return CLOSED_BY_PEER if error.errno in _CLOSED else reason(error)

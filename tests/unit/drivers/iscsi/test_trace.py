@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from scstfs.iscsi.codes import TaskFunction
+from tests.support.initiator import Initiator
+from tests.support.iscsi_login import NAME
 from tests.support.live_target import TARGET, LiveTarget
 
 LEVEL = "targets/iscsi/trace_level"
@@ -36,10 +39,50 @@ def traced(live: LiveTarget, caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
-def test_sessions_are_traced_with_mgmt(live: LiveTarget, caplog: pytest.LogCaptureFixture) -> None:
-    opened, function, closed = traced(live, caplog)
-    assert (opened, closed) == (" is open", " is being closed")
+def test_functions_are_traced_with_mgmt(live: LiveTarget, caplog: pytest.LogCaptureFixture) -> None:
+    (function,) = traced(live, caplog)
     assert function.startswith(": LUN_RESET, LUN 0, tag ")
+
+
+def end_by_logout(initiator: Initiator) -> str:
+    initiator.logout()
+    initiator.wait_closed()
+    return "logout"
+
+
+def end_by_closing(initiator: Initiator) -> str:
+    initiator.close()
+    return "closed by the initiator"
+
+
+def end_by_reset(initiator: Initiator) -> str:
+    initiator.reset()
+    return "closed by the initiator"
+
+
+@pytest.mark.parametrize("target", [TARGET, None], ids=["normal", "discovery"])
+@pytest.mark.parametrize("end", [end_by_logout, end_by_closing, end_by_reset])
+def test_one_line_tells_of_a_login_and_one_of_its_end(
+    live: LiveTarget,
+    caplog: pytest.LogCaptureFixture,
+    target: str | None,
+    end: Callable[[Initiator], str],
+) -> None:
+    caplog.set_level(logging.INFO, logger="scstfs")
+    initiator = live.initiator()
+    host, port = initiator.sock.getsockname()  # type: ignore[attr-defined]
+    initiator.login(target)
+    why = end(initiator)
+    initiator.close()
+    deadline = time.monotonic() + 5
+    while "ended" not in caplog.text and time.monotonic() < deadline:
+        time.sleep(0.01)
+    session = f"session {NAME} of {TARGET}" if target else f"discovery session of {NAME}"
+    told = [record.getMessage() for record in caplog.records if NAME in record.getMessage()]
+    assert told == [
+        f"{host}:{port}: logged in: {session}",
+        f"{host}:{port}: connection of {session} ended: {why}",
+    ]
 
 
 def test_connections_are_traced_with_conn(

@@ -15,7 +15,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from scstfs.drivers.iscsi import wire as module
-from scstfs.drivers.iscsi.wire import Flusher, Wire
+from scstfs.drivers.iscsi.wire import Flusher, Spawn, Wire
+from scstfs.iscsi.chunks import Chunks
 from scstfs.iscsi.receive import Receiver
 from scstfs.iscsi.transmit import FilePart
 from tests.support.live_target import listen
@@ -37,8 +38,12 @@ def in_loop_soon(call: Callable[[], None]) -> None:
     trio.lowlevel.current_trio_token().run_sync_soon(call)
 
 
-def wire_of(own: socket.socket) -> Wire:
-    return Wire(own, Flusher(in_loop_soon))
+def no_writer(*_: object) -> None:
+    pytest.fail("it would block")
+
+
+def wire_of(own: socket.socket, spawn: Spawn = no_writer) -> Wire:
+    return Wire(own, Flusher(in_loop_soon), Chunks(), spawn)
 
 
 def received(peer: socket.socket, count: int) -> bytes:
@@ -63,23 +68,22 @@ async def test_files_and_memory_leave_in_order(
     pair: tuple[socket.socket, socket.socket], file: int
 ) -> None:
     peer, own = pair
-    wire = wire_of(own)
     given_back: list[int] = []
-    wire.tx.put(HEADER, b"first")
-    for number in range(3):
-        part = FilePart(file, number * 4096, 100_000)
-        wire.tx.put_reference(HEADER, part, partial(given_back.append, number))
-    wire.tx.put(HEADER, b"last")
     wanted = HEADER + b"first\0\0\0"
     for number in range(3):
         wanted += HEADER + os.pread(file, 100_000, number * 4096)
     wanted += HEADER + b"last"
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(wire.write)
+        wire = wire_of(own, nursery.start_soon)
+        wire.tx.put(HEADER, b"first")
+        for number in range(3):
+            part = FilePart(file, number * 4096, 100_000)
+            wire.tx.put_reference(HEADER, part, partial(given_back.append, number))
+        wire.tx.put(HEADER, b"last")
         wire.flush()
         assert await trio.to_thread.run_sync(received, peer, len(wanted)) == wanted
         await wire.drain()
-        nursery.cancel_scope.cancel()
+        wire.stop_writing()
     assert given_back == [0, 1, 2]
 
 
@@ -87,12 +91,11 @@ async def test_what_the_peer_does_not_take_waits(
     pair: tuple[socket.socket, socket.socket], file: int
 ) -> None:
     peer, own = pair
-    wire = wire_of(own)
     count = 40
-    for _ in range(count):
-        wire.tx.put_reference(HEADER, FilePart(file, 0, 1 << 20))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(wire.write)
+        wire = wire_of(own, nursery.start_soon)
+        for _ in range(count):
+            wire.tx.put_reference(HEADER, FilePart(file, 0, 1 << 20))
         wire.flush()
         assert wire.is_writing
         await wait_all_tasks_blocked()
@@ -100,7 +103,7 @@ async def test_what_the_peer_does_not_take_waits(
         total = count * (len(HEADER) + (1 << 20))
         data = await trio.to_thread.run_sync(received, peer, total)
         await wire.drain()
-        nursery.cancel_scope.cancel()
+        wire.stop_writing()
     content = os.pread(file, 1 << 20, 0)
     assert data == (HEADER + content) * count
 
@@ -248,7 +251,7 @@ async def test_a_bug_in_one_connection_does_not_keep_others_from_sending(
 ) -> None:
     peer, own = pair
     flusher = Flusher(in_loop_soon)
-    broken, good = Wire(own, flusher), Wire(own, flusher)
+    broken, good = (Wire(own, flusher, Chunks(), no_writer) for _ in range(2))
 
     def flush() -> None:
         raise RuntimeError

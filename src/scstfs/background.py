@@ -1,0 +1,59 @@
+"""Going to the background, as daemons do that are started by scripts.
+
+Whoever started the program waits until the service is up, and gets its exit status if it fails.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final, NoReturn
+
+from scstfs.errors import ExitStatus
+
+_STDERR: Final = 2
+
+
+class Background:
+    """The process in the background; its standard streams are still those of who waits."""
+
+    def __init__(self, told: int) -> None:
+        """`told` is the descriptor of a pipe that who waits reads from."""
+        self._told = told
+
+    def ready(self) -> None:
+        """Let who waits go on, and leave the terminal to it."""
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in range(_STDERR + 1):
+            os.dup2(null, fd)
+        os.close(null)
+        os.write(self._told, b"ready")
+        os.close(self._told)
+
+
+def detach() -> Background:
+    """Go on in a new process, in a session of its own and in the root directory.
+
+    The calling process never returns: it exits when the new one is `ready`, or with the exit status
+    of that. No other thread may run.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(writer)
+        _wait(pid, reader)
+    os.close(reader)
+    os.setsid()
+    os.chdir("/")
+    return Background(writer)
+
+
+def _wait(pid: int, reader: int) -> NoReturn:
+    status: int = ExitStatus.OK
+    if not os.read(reader, 1):
+        _, wait_status = os.waitpid(pid, 0)
+        code = os.waitstatus_to_exitcode(wait_status)
+        status = code if code >= 0 else ExitStatus.BUG
+    os._exit(status)
