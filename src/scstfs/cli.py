@@ -1,4 +1,4 @@
-"""The command line: `scstfs mount`, `umount`, `why`, `--version`, and what `admin` adds.
+"""The command line: `scstfs mount`, `scstfs umount`, `scstfs why`, and what `admin` adds.
 
 The daemon is imported when it is started: the other commands must not wait for that.
 """
@@ -61,6 +61,12 @@ def _path(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("must not be empty")
     return os.path.abspath(text)
+
+
+def _config(text: str) -> str:
+    """A path that may have a - in front of it."""
+    dash = "-" if text.startswith("-") else ""
+    return dash + _path(text.removeprefix("-"))
 
 
 def _optional_path(text: str) -> Path | None:
@@ -138,7 +144,7 @@ def parser() -> argparse.ArgumentParser:
     mount.add_argument(
         "--config",
         metavar="FILE",
-        type=_path,
+        type=_config,
         help="apply this configuration before initiators are served; with a - in front of its "
         "name the file may be missing",
     )
@@ -157,9 +163,9 @@ def parser() -> argparse.ArgumentParser:
         "instance to a mgmt file, was refused.",
     )
     why.add_argument("file", metavar="FILE", type=_path)
-    why.set_defaults(run=_why, background=False, log_level="info")
     mount.set_defaults(run=_mount)
     umount.set_defaults(run=_umount, background=False)
+    why.set_defaults(client=_why)
     admin.add_commands(commands)
     return top
 
@@ -195,9 +201,7 @@ def _umount(
         output.announce(f"nothing to clean up at {arguments.mountpoint}")
 
 
-def _why(
-    arguments: argparse.Namespace, _output: logs.Log, _waiting: background.Background | None
-) -> None:
+def _why(arguments: argparse.Namespace) -> None:
     try:
         print(os.getxattr(arguments.file, XATTR).decode(errors="backslashreplace"))
     except OSError as error:
@@ -245,6 +249,8 @@ def _client(arguments: argparse.Namespace) -> ExitStatus:
     try:
         arguments.client(arguments)
         sys.stdout.flush()
+    except UsageError as error:
+        return _complain(error)
     except Mistake as mistake:
         for message in mistake.messages:
             print(f"{_PROGRAM}: {message}", file=sys.stderr)

@@ -295,11 +295,13 @@ def test_what_was_before_a_change_is_never_seen_after_it(tmp_path: Path) -> None
         lookers = [fork(partial(keep_looking, root, clock, number)) for number in range(LOOKERS)]
         steps = itertools.cycle(STEPS)
         while not clock.all_done:
+            began = time.monotonic()
             clock.tick()
             change(served, session, next(steps))
             clock.tick()
-            # Long enough for looks in between: they fill the kernel's memory with what is now.
-            time.sleep(0.0005)
+            # Long enough for looks in between: they fill the kernel's memory with what is now. A
+            # change takes as long as the state directory's disk needs.
+            time.sleep(max(0.0005, time.monotonic() - began))
         os.close(root)
         failures = [looker() for looker in lookers]
     assert not any(failures), next(filter(None, failures))
