@@ -50,8 +50,6 @@ _ABOUT_ALL: Final = frozenset(
 class Functions:
     """Functions that have not been answered, oldest first."""
 
-    __slots__ = ("_host", "_pending", "_replies", "_tasks", "_window")
-
     def __init__(
         self,
         pending: dict[int, ManagementFunction],

@@ -50,7 +50,10 @@ class Replies:
 
     def has_room(self) -> bool:
         """Little enough waits to be sent, so that more requests may be looked at."""
-        return self.tx.pending < HIGH_WATER and self.reading < self.reading_limit
+        if self.tx.pending >= HIGH_WATER:
+            return False
+        # Mostly nothing is, and there is nothing to multiply.
+        return not self.reading or self.reading < self.reading_limit
 
     @property
     def reading_limit(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -433,3 +435,23 @@ def test_parameters_that_matter_are_looked_at_for_each_command(engine: Engine) -
     engine.connection.agree(replace(engine.parameters, immediate_data=0))
     engine.feed(command(write=4, data=b"data"))
     assert engine.one()["status"] == 2
+
+
+def test_the_memory_of_a_connection_is_free_when_nobody_refers_to_it() -> None:
+    """Without a search for cycles: strangers come and go quicker than that is done."""
+    engine = Engine()
+    engine.feed(command(1, cmd_sn=1, write=4096, data=bytes(512)), function(5, cmd_sn=2))
+    engine.drop()
+    # What other hosts do not keep.
+    host = engine.host
+    host.connection = None
+    host.begun, host.complete, host.functions = [], [], []
+    host.ended.clear()
+    connection, functions = weakref.ref(engine.connection), weakref.ref(engine.connection.functions)
+    gc.disable()
+    try:
+        del engine
+        assert connection() is None
+        assert functions() is None
+    finally:
+        gc.enable()

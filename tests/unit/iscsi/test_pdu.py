@@ -364,6 +364,22 @@ def test_pack(expected: str, header: bytes) -> None:
     assert header == bhs(expected)
 
 
+def test_good_status_is_laid_out_alike_with_and_without_data() -> None:
+    response = pdu.pack_scsi_response(itt=1, status=0, stat_sn=2, exp_cmd_sn=3, max_cmd_sn=4)
+    assert response == pdu.GOOD_STATUS.pack(0x2180, 0, 1, 0, 2, 3, 4)
+    data_in = pdu.pack_data_in(
+        itt=1,
+        stat_sn=2,
+        exp_cmd_sn=3,
+        max_cmd_sn=4,
+        data_sn=0,
+        buffer_offset=0,
+        data_length=512,
+        flags=0x81,
+    )
+    assert data_in == pdu.GOOD_STATUS.pack(0x2581, 512, 1, 0xFFFFFFFF, 2, 3, 4)
+
+
 def test_every_layout_is_a_whole_header() -> None:
     names = {**vars(pdu), **vars(login_pdu)}
     layouts = {name: value for name, value in names.items() if isinstance(value, Struct)}
