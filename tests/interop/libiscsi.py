@@ -19,8 +19,8 @@ KERNEL: Final = DATA / "oracle" / "libiscsi-scst-3.10.txt"
 LIMIT: Final = 60
 """How many seconds a test may take: many times what they take on a machine that is not busy."""
 
-NEWS: Final[Mapping[str, str]] = {"1.20": "iSCSISendTargets", "1.19": "WriteAtomic16"}
-"""For releases, the newest first, a suite that the one before does not have."""
+RELEASES: Final[Mapping[str, str]] = {"1.20": "iSCSISendTargets", "1.19": "WriteAtomic16"}
+"""Releases that are known here, the newest first, each with a suite that those behind it lack."""
 
 _HEADING: Final = re.compile(r"^Suite: (\S+)$|^  Test: (\S+) \.\.\.|^(Run Summary:)", re.MULTILINE)
 _FAILED: Final = re.compile(r"^FAILED$", re.MULTILINE)
@@ -112,7 +112,7 @@ def run(test: str, *arguments: str) -> Outcome:
 def release() -> str:
     """The release of libiscsi, by what is new in its list of tests; it does not tell otherwise."""
     suites = {name.split(".")[1] for name in listed("ALL.*")}
-    return next(number for number, suite in NEWS.items() if suite in suites)
+    return next(number for number, suite in RELEASES.items() if suite in suites)
 
 
 def known_failures(disk: str) -> dict[str, str]:
@@ -128,7 +128,7 @@ def known_failures(disk: str) -> dict[str, str]:
 
 
 def _includes(releases: str, one: str) -> bool:
-    numbers = list(NEWS)  # the newest first
+    numbers = list(RELEASES)  # the newest first
     if releases.endswith("+"):
         return numbers.index(one) <= numbers.index(releases[:-1])
     return releases in ("*", one)
