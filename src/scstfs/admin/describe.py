@@ -107,14 +107,19 @@ _REASONS: Final[Mapping[int, str]] = {
 }
 
 
+def because(error: OSError) -> str:
+    """Why something was refused: what the errno means, and what the tree says (its notes)."""
+    why = _REASONS.get(error.errno or 0, error.strerror or str(error))
+    return why + "".join(f" ({note})" for note in getattr(error, "__notes__", []))
+
+
 def refusal(step: Step, error: OSError) -> tuple[int, str]:
     """The line that was refused, and why.
 
     Where a thing was refused that has a file as its parameter and the errno is about a file, it is
     the line of that parameter.
     """
-    why = _REASONS.get(error.errno or 0, error.strerror or str(error))
-    text = f"cannot {describe(step)}: {why}"
+    text = f"cannot {describe(step)}: {because(error)}"
     if step.verb is Verb.ADD and error.errno not in (errno.EEXIST, errno.EINVAL):
         for _, value, number in step.parameters:
             if value.startswith("/"):
