@@ -52,15 +52,19 @@ def describe(step: Step, *, show_secrets: bool = False) -> str:
         return f"move initiator {item.name} from group {old} to group {new}"
     if step.verb is Verb.ASSIGN:
         return f"assign {new} instead of {old} to {name}"
-    parameters = " ".join(_parameter(step, n, v, show_secrets) for n, v, _ in step.parameters)
+    shown = _parameters(step, show_secrets)
+    parameters = " ".join(f"{name}={value}" for name, value in shown)
     device = f" ({item.device})" if item.kind is LUN else ""
     return f"{step.verb.value} {name}{device}{': ' * bool(parameters)}{parameters}"
 
 
-def _parameter(step: Step, name: str, value: str, show_secrets: bool) -> str:
-    if is_secret(step.item, name, value, ()) and not show_secrets:
-        value = hide(value)
-    return f"{name}={value}"
+def _parameters(step: Step, show_secrets: bool) -> list[tuple[str, str]]:
+    return [
+        (name, hide(value))
+        if is_secret(step.item, name, value, ()) and not show_secrets
+        else (name, value)
+        for name, value, _ in step.parameters
+    ]
 
 
 def line(step: Step, *, show_secrets: bool = False) -> str:
@@ -96,7 +100,7 @@ def data(step: Step, *, show_secrets: bool = False) -> dict[str, Any]:
         if value:
             found[name] = _shown(step, value, show_secrets)
     if step.parameters:
-        found["parameters"] = {n: v for n, v, _ in step.parameters}
+        found["parameters"] = dict(_parameters(step, show_secrets))
     if step.line:
         found["line"] = step.line
     return found
