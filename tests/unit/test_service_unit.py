@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 from configparser import RawConfigParser
 from pathlib import Path
 
@@ -11,9 +10,10 @@ import pytest
 
 from scstfs import cli
 from scstfs.errors import ExitStatus
-from scstfs.options import Config
+from scstfs.options import Config, Resume
 
 UNIT = Path(__file__).parents[2] / "contrib" / "systemd" / "scst.service"
+CONFIGURATION = "/etc/scst.conf"
 
 
 @pytest.fixture
@@ -50,46 +50,21 @@ def test_mistakes_that_do_not_mend_themselves_are_not_tried_again(service: dict[
         ExitStatus.NO_FUSE,
         ExitStatus.REAL_SCST,
         ExitStatus.MOUNTPOINT,
+        ExitStatus.CONFIG,
     }
 
 
-@pytest.mark.parametrize(
-    ("configured", "installed", "status", "output"),
-    [
-        (False, False, 0, ""),
-        (False, True, 0, ""),
-        (True, True, 7, "-config CONF\n"),
-        (True, False, 0, "<3>CONF is not loaded: scstadmin is not installed\n"),
-    ],
-)
-def test_a_configuration_is_loaded_or_missed(
-    service: dict[str, str],
-    tmp_path: Path,
-    configured: bool,
-    installed: bool,
-    status: int,
-    output: str,
-) -> None:
-    config, programs = tmp_path / "scst.conf", tmp_path / "bin"
-    programs.mkdir()
-    if configured:
-        config.touch()
-    if installed:
-        scstadmin = programs / "scstadmin"
-        scstadmin.write_text('#!/bin/sh\necho "$@"\nexit 7\n')
-        scstadmin.chmod(0o755)
-    program, *arguments = shlex.split(
-        service["ExecStartPost"].replace("/etc/scst.conf", str(config))
-    )
-    done = subprocess.run(
-        [program, *arguments],
-        env={"PATH": str(programs)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (status, output.replace("CONF", str(config)))
+def test_the_configuration_is_loaded_and_may_be_missing(service: dict[str, str]) -> None:
+    arguments = cli.parser().parse_args(words(service["ExecStart"]))
+    assert arguments.config == f"-{CONFIGURATION}"
+    assert arguments.resume is Resume.AUTO
+
+
+def test_a_reload_applies_the_configuration(service: dict[str, str]) -> None:
+    arguments = cli.parser().parse_args(words(service["ExecReload"]))
+    assert (arguments.command, arguments.config_command) == ("config", "apply")
+    assert arguments.file == CONFIGURATION
+    assert arguments.mountpoint == Config().mountpoint
 
 
 def test_loading_it_may_take_as_long_as_it_takes(service: dict[str, str]) -> None:

@@ -16,7 +16,7 @@ from typing import Final
 
 from scstfs.admin import tree
 from scstfs.admin.configuration import Item
-from scstfs.admin.describe import describe, refusal
+from scstfs.admin.describe import because, describe, refusal
 from scstfs.admin.files import Files
 from scstfs.admin.kinds import DEVICE, ENABLED, TARGET
 from scstfs.admin.plan import Options, plan
@@ -46,7 +46,7 @@ class Refused(Exception):  # noqa: N818 - a decision of the tree
     """
 
     def __init__(self, step: Step, error: OSError) -> None:
-        super().__init__(f"{describe(step)}: {error.strerror}")
+        super().__init__(f"{describe(step)}: {because(error)}")
         self.step = step
         self.error = error
 
@@ -111,7 +111,7 @@ class Executor:
                 try:
                     self.perform(action)
                 except OSError as error:
-                    left.append(f"{describe(step)} could not be undone: {error.strerror}")
+                    left.append(f"{describe(step)} could not be undone: {because(error)}")
         return left
 
     def perform(self, action: Action) -> None:

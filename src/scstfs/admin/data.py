@@ -40,6 +40,8 @@ _KEYS: Final = {
 }
 _LISTED: Final = frozenset({INITIATOR, GROUP_DEVICE})
 """Kinds that have nothing but a name."""
+_ALWAYS_THERE: Final = frozenset({HANDLER, DRIVER, ALUA})
+"""Kinds that nobody makes: there is nothing to say of them when there is nothing in them."""
 
 
 def as_data(item: Item) -> dict[str, Any]:
@@ -50,16 +52,19 @@ def as_data(item: Item) -> dict[str, Any]:
     if item.settings:
         found["attributes"] = {n: _value(item.settings[n]) for n in sorted(item.settings)}
     for kind in item.kind.children:
-        items = item.of(kind)
-        if items and kind is not ALUA:
-            found[_KEYS[kind]] = _children(kind, items)
-        elif kind is ALUA and items and items[""].settings:
-            found[_KEYS[kind]] = as_data(items[""])
+        children = _children(kind, item.of(kind))
+        if children:
+            found[_KEYS[kind]] = children
     return found
 
 
 def _children(kind: Kind, items: dict[str, Item]) -> Any:
-    return list(items) if kind in _LISTED else {n: as_data(i) for n, i in items.items()}
+    if kind in _LISTED:
+        return list(items)
+    children = {name: as_data(item) for name, item in items.items()}
+    if kind in _ALWAYS_THERE:
+        children = {name: child for name, child in children.items() if child}
+    return children.get("") if kind is ALUA else children
 
 
 def _value(setting: Setting) -> Any:

@@ -52,15 +52,19 @@ def describe(step: Step, *, show_secrets: bool = False) -> str:
         return f"move initiator {item.name} from group {old} to group {new}"
     if step.verb is Verb.ASSIGN:
         return f"assign {new} instead of {old} to {name}"
-    parameters = " ".join(_parameter(step, n, v, show_secrets) for n, v, _ in step.parameters)
+    shown = _parameters(step, show_secrets)
+    parameters = " ".join(f"{name}={value}" for name, value in shown)
     device = f" ({item.device})" if item.kind is LUN else ""
     return f"{step.verb.value} {name}{device}{': ' * bool(parameters)}{parameters}"
 
 
-def _parameter(step: Step, name: str, value: str, show_secrets: bool) -> str:
-    if is_secret(step.item, name, value, ()) and not show_secrets:
-        value = hide(value)
-    return f"{name}={value}"
+def _parameters(step: Step, show_secrets: bool) -> list[tuple[str, str]]:
+    return [
+        (name, hide(value))
+        if is_secret(step.item, name, value, ()) and not show_secrets
+        else (name, value)
+        for name, value, _ in step.parameters
+    ]
 
 
 def line(step: Step, *, show_secrets: bool = False) -> str:
@@ -96,7 +100,7 @@ def data(step: Step, *, show_secrets: bool = False) -> dict[str, Any]:
         if value:
             found[name] = _shown(step, value, show_secrets)
     if step.parameters:
-        found["parameters"] = {n: v for n, v, _ in step.parameters}
+        found["parameters"] = dict(_parameters(step, show_secrets))
     if step.line:
         found["line"] = step.line
     return found
@@ -107,14 +111,19 @@ _REASONS: Final[Mapping[int, str]] = {
 }
 
 
+def because(error: OSError) -> str:
+    """Why something was refused: what the errno means, and what the tree says (its notes)."""
+    why = _REASONS.get(error.errno or 0, error.strerror or str(error))
+    return why + "".join(f" ({note})" for note in getattr(error, "__notes__", []))
+
+
 def refusal(step: Step, error: OSError) -> tuple[int, str]:
     """The line that was refused, and why.
 
     Where a thing was refused that has a file as its parameter and the errno is about a file, it is
     the line of that parameter.
     """
-    why = _REASONS.get(error.errno or 0, error.strerror or str(error))
-    text = f"cannot {describe(step)}: {why}"
+    text = f"cannot {describe(step)}: {because(error)}"
     if step.verb is Verb.ADD and error.errno not in (errno.EEXIST, errno.EINVAL):
         for _, value, number in step.parameters:
             if value.startswith("/"):

@@ -20,6 +20,9 @@ T = TypeVar("T")
 SCST_TGT: Final = "/sys/kernel/scst_tgt"
 RESULT: Final = "last_sysfs_mgmt_res"
 
+WHY: Final = "user.scst.last_error"
+"""The extended attribute of a file that says why the last write to it was refused, in scstfs."""
+
 WAIT_SECONDS: Final = 300
 """How long a command may take that the kernel goes on with after write(2) has returned EAGAIN."""
 
@@ -176,6 +179,7 @@ class Files:
         """One write(2), which is one command; returns how many bytes were taken.
 
         Waits for a command that the kernel goes on with after EAGAIN, and raises what became of it.
+        Where the tree tells why it refused, that is a note of the exception.
         """
         raw = data.encode("utf-8", "surrogateescape")
         fd = os.open(self.path(name), os.O_WRONLY)
@@ -185,10 +189,24 @@ class Files:
         except BlockingIOError:
             result = int(self._patiently(lambda: self.read(RESULT)))
             if result < 0:
-                raise OSError(-result, os.strerror(-result)) from None
+                error = OSError(-result, os.strerror(-result))
+                self._explain(error, name)
+                raise error from None
             return len(raw)
+        except OSError as error:
+            self._explain(error, name)
+            raise
         finally:
             os.close(fd)
+
+    def _explain(self, error: OSError, name: str) -> None:
+        try:
+            told = os.getxattr(self.path(name), WHY).decode("utf-8", "backslashreplace")
+        except OSError:
+            return
+        code, _, why = told.partition(": ")
+        if why and code == errno.errorcode.get(error.errno or 0):
+            error.add_note(why)
 
     def _patiently(self, call: Callable[[], T]) -> T:
         """Call until it is not EAGAIN; raises OSError EAGAIN when that takes too long."""

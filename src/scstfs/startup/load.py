@@ -9,18 +9,22 @@ from typing import Final
 
 from scstfs.admin import check, conf
 from scstfs.admin import tree as trees
+from scstfs.admin.attributes import MGMT
 from scstfs.admin.configuration import Item
-from scstfs.admin.describe import describe, refusal
+from scstfs.admin.describe import because, describe, refusal
 from scstfs.admin.kinds import DEVICE, GROUP_DEVICE, LUN
 from scstfs.admin.mistakes import at
 from scstfs.admin.plan import Impossible, plan
-from scstfs.admin.steps import Plan, Step, Write
+from scstfs.admin.steps import Plan, Step, Write, hide
 from scstfs.errors import ExitStatus, UsageError, reason
 from scstfs.persist.running import Command
 from scstfs.startup.nodes import NodeFiles, write
 from scstfs.sysfs.node import Tree
 
 log: Final = logging.getLogger(__name__)
+
+_NO_SECRETS: Final = 3
+"""The first words of a command: secrets are behind the name of a user, which is the third."""
 
 OPTIONAL: Final = "-"
 """In front of the name of a configuration file that may be missing, as systemd writes it."""
@@ -89,10 +93,21 @@ async def resume(tree: Tree, kept: Iterable[Command]) -> None:
         try:
             await write(tree, path, data)
         except OSError as error:
-            refused.append(f"cannot resume: {data.rstrip()} >{path}: {error.strerror}")
+            refused.append(f"cannot resume: {_shown(tree, path, data)} >{path}: {because(error)}")
     if refused:
         raise UsageError(ExitStatus.RESUME, "\n".join(refused))
     log.info("what ran before is resumed")
+
+
+def _shown(tree: Tree, path: str, data: str) -> str:
+    """A command without the secret that may be in it."""
+    if path.rpartition("/")[2] == MGMT:
+        return " ".join(data.split()[:_NO_SECRETS])
+    try:
+        is_private = NodeFiles(tree).is_private(path)
+    except OSError:  # there is no such attribute
+        is_private = True
+    return hide(data.strip()) if is_private else data.strip()
 
 
 async def _execute(tree: Tree, steps: Iterable[Step]) -> list[tuple[int, str]]:

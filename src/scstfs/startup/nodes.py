@@ -20,8 +20,11 @@ _TYPES = {
 
 
 def system_error(error: SysfsError) -> OSError:
-    """The error that a program outside gets for a refusal."""
-    return OSError(error.errno, os.strerror(error.errno))
+    """The error that a program outside gets for a refusal, as `Files.write` raises it."""
+    found = OSError(error.errno, os.strerror(error.errno))
+    if error.reason:
+        found.add_note(error.reason)
+    return found
 
 
 class NodeFiles:
