@@ -101,9 +101,15 @@ class Keeper:
         found = None
         while found is None:
             count = self._count
-            found = await self._look()
+            try:
+                found = await self._look()
+            except OSError as error:
+                if count == self._count:
+                    # Nothing changed meanwhile, so it would fail again; the next command tries.
+                    self._complain(error)
+                    return
             if count != self._count:
-                found = None  # it has changed meanwhile
+                found = None
         made = commands(self._bare, found)
         self._waiting, self._stale = [], False
         try:
@@ -116,13 +122,10 @@ class Keeper:
         self._durable = count
 
     async def _look(self) -> Item | None:
-        """The configuration now; None if something went away while it was looked at."""
+        """The configuration now. Raises OSError when something cannot be read or has gone."""
         walk = trees.gradually(NodeFiles(self._tree))
-        try:
-            while (found := next(walk)) is None:
-                await trio.lowlevel.checkpoint()
-        except OSError:
-            return None
+        while (found := next(walk)) is None:
+            await trio.lowlevel.checkpoint()
         return found
 
     async def _replace(self, made: list[Command]) -> None:
