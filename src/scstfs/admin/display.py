@@ -1,0 +1,67 @@
+"""Text for people: on a terminal as wide as that and in colour, elsewhere plain and unwrapped."""
+
+from __future__ import annotations
+
+import io
+from typing import Final, Literal, TextIO
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+_WIDE: Final = 10_000
+"""Columns where nothing must be wrapped."""
+
+_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def printable(text: str) -> str:
+    """The text without anything that a terminal would obey: initiators choose their names."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def size(count: int) -> str:
+    """A number of bytes, such as ``64 MiB`` or ``1.5 GiB``."""
+    value = float(count)
+    unit = 0
+    while value >= 1024 and unit < len(_UNITS) - 1:
+        value /= 1024
+        unit += 1
+    number = f"{value:.0f}" if value == int(value) or value >= 100 else f"{value:.1f}"
+    return f"{number} {_UNITS[unit]}"
+
+
+def several(count: int, one: str, many: str = "") -> str:
+    """A count with its noun, such as ``1 session`` or ``1,000 sessions``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def table(*headings: tuple[str, Literal["left", "right"]]) -> Table:
+    """An empty table without lines; cells that are too long go on in the next line."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading, justify in headings:
+        made.add_column(heading, justify=justify, overflow="fold")
+    return made
+
+
+def tolerant(file: TextIO) -> TextIO:
+    """The file, which writes what its encoding does not have as an escape sequence."""
+    if isinstance(file, io.TextIOWrapper):
+        file.reconfigure(errors="backslashreplace")
+    return file
+
+
+def show(file: TextIO, *parts: RenderableType) -> None:
+    """Print. Raises OSError, BrokenPipeError above all."""
+    if file.isatty():
+        Console(file=file, highlight=False, markup=False).print(*parts, sep="\n")
+        return
+    buffer = io.StringIO()
+    plain = Console(file=buffer, width=_WIDE, color_system=None, highlight=False, markup=False)
+    plain.print(*parts, sep="\n")
+    file.write("".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines()))
+    file.flush()

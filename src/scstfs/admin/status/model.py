@@ -1,0 +1,301 @@
+"""What runs, as far as the tree shows it.
+
+The fields of these classes are the schema of ``scstfs status --json``, which docs/management.md
+describes; `SCHEMA` changes when one of them goes or means something else. None stands for what the
+object does not have, or what cannot be read.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+SCHEMA: Final = 1
+
+INTERNAL_DRIVER: Final = "copy_manager"
+"""The driver whose target SCST itself uses, for copies between devices: nobody logs in there."""
+
+
+class Section(enum.Enum):
+    """A part of the answer that can be asked for by itself."""
+
+    PROBLEMS = "problems"
+    TARGETS = "targets"
+    SESSIONS = "sessions"
+    DEVICES = "devices"
+    GROUPS = "groups"
+
+
+ALL: Final = frozenset(Section)
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The target as a whole.
+
+    Attributes:
+        version: of SCST, or of the SCST whose interface it has.
+        build: what it is besides that, such as the release of scstfs.
+        suspended: how many times the execution of commands is suspended.
+        measure_latency: times of commands are measured.
+    """
+
+    version: str | None
+    build: str | None
+    suspended: int
+    measure_latency: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """A target driver.
+
+    Attributes:
+        enabled: None where it cannot be enabled or disabled.
+        state: whether its daemon serves it ("open"), for drivers that tell.
+    """
+
+    name: str
+    enabled: bool | None
+    state: str | None
+
+    @property
+    def path(self) -> str:
+        """Where it is in the tree."""
+        return f"targets/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Lun:
+    """A LUN that initiators see."""
+
+    lun: int
+    device: str
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group of initiators with a LUN set of its own.
+
+    Attributes:
+        initiators: patterns of their names.
+        black_hole: not 0 when commands stay without answer.
+    """
+
+    name: str
+    initiators: tuple[str, ...]
+    luns: tuple[Lun, ...]
+    black_hole: int
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A target.
+
+    Attributes:
+        enabled: takes logins; None where it always does.
+        rel_tgt_id: relative target port identifier, 0 for none.
+        sessions: how many there are.
+        luns: what initiators see that are in no group.
+        black_hole: not 0 when their commands stay without answer.
+    """
+
+    driver: str
+    name: str
+    enabled: bool | None
+    rel_tgt_id: int
+    sessions: int
+    luns: tuple[Lun, ...]
+    groups: tuple[Group, ...]
+    black_hole: int
+
+    @property
+    def path(self) -> str:
+        """Where it is in the tree."""
+        return f"targets/{self.driver}/{self.name}"
+
+    def lun_sets(self) -> Iterator[tuple[str, tuple[Lun, ...]]]:
+        """Every LUN set with its path in the tree, the default one first."""
+        yield f"{self.path}/luns", self.luns
+        for group in self.groups:
+            yield f"{self.path}/ini_groups/{group.name}/luns", group.luns
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A connection of a session.
+
+    Attributes:
+        address: the initiator's, which is the name of the connection's directory.
+        portal: the address at which it is connected here.
+    """
+
+    address: str
+    portal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session of an initiator with a target.
+
+    Attributes:
+        name: of its directory.
+        group: whose LUNs it sees; None for those of the target.
+        luns: their numbers.
+        commands: how many it has, whatever they wait for.
+    """
+
+    driver: str
+    target: str
+    name: str
+    initiator: str
+    group: str | None
+    luns: tuple[int, ...]
+    commands: int
+    connections: tuple[Connection, ...]
+
+    @property
+    def path(self) -> str:
+        """Where it is in the tree."""
+        return f"targets/{self.driver}/{self.target}/sessions/{self.name}"
+
+
+class FileState(enum.StrEnum):
+    """What is found where a device should have its file."""
+
+    PRESENT = "present"
+    MISSING = "missing"
+    SILENT = "silent"
+    """The file system does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device.
+
+    Attributes:
+        handler: None for a SCSI device that nobody has assigned to one.
+        type: SCSI peripheral device type and its name.
+        size: bytes.
+        block_size: bytes.
+        active: its file is open.
+        file: what is behind it; None also for a drive without a medium.
+        file_state: None where there is no file.
+        blocked: how many times it is blocked.
+        reservations_file: where persistent reservations are kept that outlast a power loss (APTPL).
+        reservations_saved: there are such reservations.
+        scsi_device: of the machine, that is passed through.
+    """
+
+    name: str
+    handler: str | None
+    type: str | None
+    size: int | None
+    block_size: int | None
+    read_only: bool | None
+    active: bool | None
+    file: str | None
+    file_state: FileState | None
+    blocked: int
+    reservations_file: str | None
+    reservations_saved: bool | None
+    scsi_device: str | None
+
+    @property
+    def path(self) -> str:
+        """Where it is in the tree."""
+        return f"devices/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTarget:
+    """A target in a target group.
+
+    Attributes:
+        driver: None for a target on another node.
+        rel_tgt_id: that the other node uses; None for a target that is here.
+    """
+
+    driver: str | None
+    name: str
+    rel_tgt_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetGroup:
+    """Targets through which devices are reached in the same way.
+
+    Attributes:
+        id: target port group identifier, 0 for none.
+        state: asymmetric access state.
+    """
+
+    name: str
+    id: int
+    state: str
+    preferred: bool
+    targets: tuple[GroupTarget, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceGroup:
+    """Devices that are reached in the same way."""
+
+    name: str
+    devices: tuple[str, ...]
+    target_groups: tuple[TargetGroup, ...]
+
+    @property
+    def path(self) -> str:
+        """Where it is in the tree."""
+        return f"device_groups/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that needs attention.
+
+    Attributes:
+        code: one of `problems.CODES`.
+        path: of what is concerned, in the tree.
+        message: what is wrong, for people.
+    """
+
+    code: str
+    path: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All of it; None for what was not asked for."""
+
+    tree: str
+    core: Core
+    drivers: tuple[Driver, ...] | None = None
+    targets: tuple[Target, ...] | None = None
+    sessions: tuple[Session, ...] | None = None
+    devices: tuple[Device, ...] | None = None
+    device_groups: tuple[DeviceGroup, ...] | None = None
+    problems: tuple[Problem, ...] | None = None
+
+    def json(self, sections: Collection[Section]) -> dict[str, Any]:
+        """The parts that belong to *sections*, for json.dumps()."""
+        parts: dict[str, Any] = {"schema": SCHEMA, "tree": self.tree, "core": asdict(self.core)}
+        for section in Section:
+            if section in sections:
+                for name in _PARTS[section]:
+                    parts[name] = [asdict(item) for item in getattr(self, name) or ()]
+        return parts
+
+
+_PARTS: Final[Mapping[Section, tuple[str, ...]]] = {
+    Section.PROBLEMS: ("problems",),
+    Section.TARGETS: ("drivers", "targets"),
+    Section.SESSIONS: ("sessions",),
+    Section.DEVICES: ("devices",),
+    Section.GROUPS: ("device_groups",),
+}

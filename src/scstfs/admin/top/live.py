@@ -1,0 +1,130 @@
+"""A terminal that shows report after report, and takes keys."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import termios
+import time
+import tty
+from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
+from typing import Final, NoReturn, TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from scstfs.admin.top.report import Order, Page, Report, View
+from scstfs.admin.top.text import render
+
+_QUIT: Final = "q"
+_ALL: Final = "a"
+_ORDER: Final = "o"
+_VIEWS: Final[Mapping[str, View]] = {view.value[0]: view for view in View}
+_HELP: Final = "  ".join(
+    ("q quit", *(f"{key} {view.value}" for key, view in _VIEWS.items()), "a idle too", "o order: ")
+)
+
+
+class _Quit(Exception):  # noqa: N818 - it is what the user wants
+    """q was pressed."""
+
+
+class Screen:
+    """The whole of a terminal.
+
+    Args:
+        mountpoint: of the tree.
+        page: what is shown first.
+        output: the terminal.
+        keyboard: the terminal, or something else: then no keys are taken.
+    """
+
+    def __init__(self, mountpoint: str, page: Page, output: TextIO, keyboard: TextIO) -> None:
+        self._mountpoint = mountpoint
+        self._page = page
+        self._console = Console(file=output, highlight=False, markup=False)
+        self._live = Live(console=self._console, screen=True, auto_refresh=False)
+        self._keyboard = keyboard if keyboard.isatty() else None
+        self._report: Report | None = None
+
+    def run(self, reports: Callable[[Callable[[float], None]], Iterator[Report]]) -> None:
+        """Show the *reports* that a function makes that is given a function for waiting.
+
+        Returns when q is pressed.
+        """
+        with _terminated_in_order(), _unbuffered(self._keyboard), self._live:
+            self._draw()
+            with contextlib.suppress(_Quit):
+                for report in reports(self._wait):
+                    self._report = report
+                    self._draw()
+
+    def _draw(self) -> None:
+        width, height = self._console.size
+        page = self._page._replace(width=width, height=height - 1)
+        lines = [Text("looking ...")]
+        if self._report is not None:
+            lines = render(self._report, page, self._mountpoint)
+        lines += [Text("")] * (height - 1 - len(lines))
+        lines.append(Text(f"{_HELP}{page.order.value}"[:width], "dim"))
+        self._live.update(Group(*lines), refresh=True)
+
+    def _wait(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if self._keyboard is None:
+                time.sleep(left)
+            elif select.select([self._keyboard], [], [], left)[0]:
+                typed = os.read(self._keyboard.fileno(), 64)
+                if not typed:
+                    raise _Quit  # the terminal is gone
+                for key in typed.decode("ascii", "replace"):
+                    self._press(key)
+                self._draw()
+
+    def _press(self, key: str) -> None:
+        page = self._page
+        if key == _QUIT:
+            raise _Quit
+        if key in _VIEWS:
+            self._page = page._replace(view=_VIEWS[key])
+        elif key == _ALL:
+            self._page = page._replace(all=not page.all)
+        elif key == _ORDER:
+            orders = list(Order)
+            after = orders[(orders.index(page.order) + 1) % len(orders)]
+            self._page = page._replace(order=after)
+
+
+@contextlib.contextmanager
+def _unbuffered(keyboard: TextIO | None) -> Iterator[None]:
+    """Keys come as they are pressed, and are not shown; afterwards the terminal is as it was."""
+    if keyboard is None:
+        yield
+        return
+    fd = keyboard.fileno()
+    before = termios.tcgetattr(fd)
+    tty.setcbreak(fd)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
+def _terminated_in_order() -> Iterator[None]:
+    """SIGTERM and SIGHUP leave no half of a screen behind."""
+
+    def end(number: int, _frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

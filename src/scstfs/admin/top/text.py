@@ -1,0 +1,146 @@
+"""A report for people: a line for each row, in the columns that there is room for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from scstfs.admin.display import printable, several
+from scstfs.admin.top.rates import Rates
+from scstfs.admin.top.report import Page, Report, Row, View
+
+_UNKNOWN: Final = "-"
+_CELL: Final = 6
+_ROOM_FOR_NAMES: Final = 40
+"""Columns that names must have before there are any for what is less asked for."""
+
+
+def amount(value: float, base: int = 1000) -> str:
+    """A number in at most five characters, such as ``0.5``, ``999``, ``12.3k`` or ``1.2M``."""
+    suffixes = iter(("", "k", "M", "G", "T", "P"))
+    suffix = next(suffixes)
+    while value >= 999.5 and suffix != "P":
+        value /= base
+        suffix = next(suffixes)
+    is_whole = value >= 99.95 or value == int(value)
+    return f"{value:.0f}{suffix}" if is_whole else f"{value:.1f}{suffix}"
+
+
+def duration(microseconds: float | None) -> str:
+    """A time in at most five characters, such as ``85us``, ``1.2ms`` or ``3.4s``."""
+    if microseconds is None:
+        return _UNKNOWN
+    if microseconds < 999.5:
+        return f"{microseconds:.0f}us"
+    value, unit = microseconds / 1e3, "ms"
+    if value >= 999.5:
+        value, unit = value / 1e3, "s"
+    return f"{value:.0f}{unit}" if value >= 99.95 else f"{value:.1f}{unit}"
+
+
+def _rate(rate: Callable[[Rates], float], base: int = 1000) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        if row.rates is None:
+            return _UNKNOWN
+        return f"{'~' * row.is_estimated}{amount(rate(row.rates), base)}"
+
+    return cell
+
+
+class _Column(NamedTuple):
+    """A column of numbers."""
+
+    heading: str
+    cell: Callable[[Row], str]
+    is_extra: bool = False
+
+
+_COLUMNS: Final = (
+    _Column("r/s", _rate(lambda rates: rates.reads)),
+    _Column("w/s", _rate(lambda rates: rates.writes)),
+    _Column("else/s", _rate(lambda rates: rates.others), is_extra=True),
+    _Column("rB/s", _rate(lambda rates: rates.read_bytes, 1024)),
+    _Column("wB/s", _rate(lambda rates: rates.write_bytes, 1024)),
+    _Column("depth", lambda row: amount(row.depth)),
+    _Column("r time", lambda row: duration(row.read_us)),
+    _Column("w time", lambda row: duration(row.write_us)),
+)
+
+_NAMES: Final[Mapping[View, tuple[str, str]]] = {
+    View.SESSIONS: ("session", "{driver}/{target} {session}"),
+    View.LUNS: ("LUN", "{session} {lun}: {device}"),
+    View.DEVICES: ("device", "{device}"),
+    View.TARGETS: ("target", "{driver}/{target}"),
+}
+"""Heading and name of a row. Long names lose their beginning, so what distinguishes comes last."""
+
+
+def _fit(name: str, width: int) -> str:
+    """The name in *width* columns."""
+    room = cell_len(name)
+    if room > width:
+        name = name[-width + 1 :]
+        while cell_len(name) >= width:
+            name = name[1:]
+        name = f"…{name}"
+        room = cell_len(name)
+    return name + " " * (width - room)
+
+
+def render(report: Report, page: Page, mountpoint: str) -> list[Text]:
+    """The lines of a report."""
+    lines = list(_summary(report, mountpoint))
+    rows = report.ordered(page.view, page.order)
+    shown = rows if page.all else [row for row in rows if not row.is_idle]
+    if page.height is not None:
+        shown = shown[: max(page.height - len(lines) - 2, 0)]
+    lines += _table(shown, page)
+    if any(row.is_estimated for row in shown):
+        lines.append(Text("~ and -: SCST counts by session, not by LUN", "dim"))
+    if len(shown) < len(rows):
+        more = len(rows) - len(shown)
+        lines.append(Text(f"and {several(more, 'more that does', 'more that do')} less", "dim"))
+    return lines
+
+
+def _summary(report: Report, mountpoint: str) -> Iterator[Text]:
+    total = report.total
+    words = (
+        f"{report.when:%H:%M:%S}",
+        several(len(report.rows[View.SESSIONS]), "session"),
+        *(
+            f"{column.cell(total)} {column.heading}"
+            for column in _COLUMNS
+            if not column.heading.endswith("time")
+        ),
+    )
+    yield Text("  ".join(words), "bold")
+    if not report.is_measuring:
+        yield Text(f"no times: they are measured after echo 1 >{mountpoint}/measure_latency", "dim")
+
+
+def _table(rows: Sequence[Row], page: Page) -> Iterator[Text]:
+    heading, template = _NAMES[page.view]
+    names = [
+        template.format(**{key: printable(str(value)) for key, value in row.name.items()})
+        for row in rows
+    ]
+    columns: Sequence[_Column] = _COLUMNS
+    if page.width is None:
+        width = max(map(cell_len, [heading, *names]))
+    else:
+        width = page.width - len(columns) * (_CELL + 1)
+        if width < _ROOM_FOR_NAMES:
+            columns = [column for column in columns if not column.is_extra]
+            width = max(page.width - len(columns) * (_CELL + 1), len(heading))
+    yield Text(
+        _fit(heading, width) + "".join(f" {column.heading:>{_CELL}}" for column in columns),
+        "reverse",
+    )
+    for row, name in zip(rows, names, strict=True):
+        yield Text(
+            _fit(name, width) + "".join(f" {column.cell(row):>{_CELL}}" for column in columns)
+        )
