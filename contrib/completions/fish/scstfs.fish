@@ -1,0 +1,40 @@
+# fish completion for scstfs(8)
+
+set -l commands mount umount status top
+set -l none "not __fish_seen_subcommand_from $commands"
+set -l for_daemon '__fish_seen_subcommand_from mount umount'
+set -l for_mount '__fish_seen_subcommand_from mount'
+set -l for_status '__fish_seen_subcommand_from status'
+set -l for_top '__fish_seen_subcommand_from top'
+set -l sections problems targets sessions devices groups
+
+complete -c scstfs -f
+complete -c scstfs -s h -l help -d 'show how to use it'
+complete -c scstfs -n $none -l version -d 'show the version'
+complete -c scstfs -n $none -a mount -d 'mount the tree and serve initiators'
+complete -c scstfs -n $none -a umount -d 'clean up after a daemon that was killed'
+complete -c scstfs -n $none -a status -d 'show what runs, and what of it needs attention'
+complete -c scstfs -n $none -a top -d 'show what sessions, LUNs and devices do'
+
+complete -c scstfs -n "__fish_seen_subcommand_from $commands" -l mountpoint -x \
+    -a '(__fish_complete_directories)' -d 'where the tree is mounted'
+complete -c scstfs -n $for_daemon -l log-level -x -a 'debug info warning error' \
+    -d 'least important messages to log'
+
+complete -c scstfs -n $for_mount -l state-dir -x -a '(__fish_complete_directories)' \
+    -d 'where reservations and mode pages are kept'
+complete -c scstfs -n $for_mount -l portal -x -d 'where to listen, HOST:PORT'
+complete -c scstfs -n $for_mount -l pid-file -r -F -d 'where the process number is kept'
+
+complete -c scstfs -n "$for_status; and not __fish_seen_subcommand_from $sections" -a "$sections"
+complete -c scstfs -n $for_status -l json -d 'print JSON, for programs'
+complete -c scstfs -n $for_status -l all -d 'show all sessions, also on a terminal'
+complete -c scstfs -n $for_status -l check -d 'exit with a status of its own if something is wrong'
+
+complete -c scstfs -n $for_top -l by -x -a 'sessions luns devices targets' -d 'what a line is about'
+complete -c scstfs -n $for_top -l order -x -a 'commands bytes depth latency' \
+    -d 'of what those with most come first'
+complete -c scstfs -n $for_top -l interval -x -d 'over which rates are averaged (seconds)'
+complete -c scstfs -n $for_top -l once -d 'stop after one interval'
+complete -c scstfs -n $for_top -l all -d 'show what is idle, too'
+complete -c scstfs -n $for_top -l json -d 'print a line of JSON for each interval, for programs'
