@@ -32,6 +32,7 @@ _STATUS: Final[Mapping[Kind, ExitStatus]] = {
     Kind.USAGE: ExitStatus.USAGE,
     Kind.CONFIG: ExitStatus.CONFIG,
     Kind.NO_TREE: ExitStatus.NO_TREE,
+    Kind.ATTENTION: ExitStatus.ATTENTION,
 }
 
 

@@ -36,6 +36,7 @@ class ExitStatus(enum.IntEnum):
     CONFIG = 11, "a configuration is wrong or was refused; nothing was changed"
     NO_TREE = 12, "no SCST runs where it was looked for"
     RESUME = 13, "what ran before cannot be resumed, for instance because a disk is missing"
+    ATTENTION = 14, "`status --check` found something that needs attention"
     INTERRUPTED = 130, "interrupted; what was begun is undone"
 
 

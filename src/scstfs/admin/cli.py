@@ -1,4 +1,4 @@
-"""`scstfs config`: the command line of configurations.
+"""The command line of `scstfs config`, `scstfs status` and `scstfs top`.
 
 What the subcommands need is imported when one of them runs, so that others start fast.
 """
@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from scstfs.admin.files import SCST_TGT
+from scstfs.admin.status import options as status
+from scstfs.admin.top import options as top
 
 DEFAULT_FILE: Final = "/etc/scst.conf"
 
@@ -30,6 +32,8 @@ def add_commands(commands: Any) -> None:
     _apply(kinds.add_parser)
     _save(kinds.add_parser)
     _edit(kinds.add_parser)
+    _status(commands.add_parser)
+    _top(commands.add_parser)
 
 
 def add_tree(parser: argparse.ArgumentParser) -> None:
@@ -137,3 +141,37 @@ def _edit(add: Add) -> None:
     _file(parser, optional=True)
     add_tree(parser)
     _runs(parser, "edit")
+
+
+def _status(add: Add) -> None:
+    def run(arguments: argparse.Namespace) -> None:
+        from scstfs.admin.status import program
+
+        program.run(arguments)
+
+    parser = add(
+        "status",
+        help="show what runs, and what of it needs attention",
+        description="Show what runs: targets with LUNs and groups, sessions with addresses, "
+        "devices with backing files, device groups; and before all that what needs attention.",
+    )
+    status.add_options(parser)
+    add_tree(parser)
+    parser.set_defaults(client=run)
+
+
+def _top(add: Add) -> None:
+    def run(arguments: argparse.Namespace) -> None:
+        from scstfs.admin.top import program
+
+        program.run(arguments)
+
+    parser = add(
+        "top",
+        help="show what sessions, LUNs and devices do, again and again",
+        description="Show rates, queue depths and latencies by session, LUN, device or target. On "
+        "a terminal until q is pressed; elsewhere a list for each interval, until it is stopped.",
+    )
+    top.add_options(parser)
+    add_tree(parser)
+    parser.set_defaults(client=run)

@@ -12,6 +12,8 @@ class Kind(enum.Enum):
     USAGE = "usage"
     CONFIG = "config"
     NO_TREE = "no tree"
+    ATTENTION = "attention"
+    """Not the user's: something in what runs."""
 
 
 class Mistake(Exception):  # noqa: N818 - of the user, not of the program

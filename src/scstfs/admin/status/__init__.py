@@ -5,5 +5,6 @@
 - `backing`: what is behind a device, without waiting for a file system that hangs.
 - `problems`: what needs attention; pure.
 - `text`: the model for people.
-- `program`: the command line.
+- `options`: the command line.
+- `program`: what it does.
 """

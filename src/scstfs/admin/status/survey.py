@@ -14,8 +14,8 @@ from functools import partial
 from typing import Final, TypeVar
 
 from scstfs.admin import tree
-from scstfs.admin.client import require_tree
 from scstfs.admin.files import Files
+from scstfs.admin.presence import require_tree
 from scstfs.admin.status import backing, problems
 from scstfs.admin.status.model import (
     ALL,
@@ -313,7 +313,7 @@ def survey(
         sections: what is asked for.
         most_sessions: of each target only so many sessions are looked at; None for all.
 
-    Raises NoTree, and OSError when the tree goes away.
+    Raises Mistake, and OSError when the tree goes away.
     """
     require_tree(files.root)
     walk = _Walk(files)

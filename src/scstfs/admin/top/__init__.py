@@ -6,5 +6,6 @@
 - `watch`: the sessions of a tree, looked at from time to time.
 - `text`: a report for people.
 - `screen`: a terminal that shows report after report.
-- `program`: the command line.
+- `options`: the command line.
+- `program`: what it does.
 """

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Final
 
-from scstfs.admin.client import require_tree
+from scstfs.admin.presence import require_tree
 from scstfs.admin.top.kept import Kept
 from scstfs.admin.top.luns import LunSets
 from scstfs.admin.top.session import COUNTS, Place, Seen, Session
@@ -82,7 +82,7 @@ class Watch:
     def look(self) -> list[Seen]:
         """What all sessions did since the last look.
 
-        Raises NoTree.
+        Raises Mistake.
         """
         require_tree(self._kept.root)
         try:

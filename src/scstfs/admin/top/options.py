@@ -1,0 +1,50 @@
+"""The command line of `scstfs top`."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Final
+
+from scstfs.admin.top.report import Order, View
+
+_INTERVAL_SECONDS: Final = 2.0
+_SHORTEST_SECONDS: Final = 0.1
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not _SHORTEST_SECONDS <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number from {_SHORTEST_SECONDS} on")
+    return seconds
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Describe the options, but for the one that says where the tree is."""
+    parser.add_argument(
+        "--by",
+        choices=[view.value for view in View],
+        default=View.SESSIONS.value,
+        help="what a line is about (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--order",
+        choices=[order.value for order in Order],
+        default=Order.COMMANDS.value,
+        help="of what those with most come first (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--interval",
+        metavar="SECONDS",
+        type=_seconds,
+        default=_INTERVAL_SECONDS,
+        help="over which rates and depths are averaged (default: %(default)s)",
+    )
+    parser.add_argument("--once", action="store_true", help="stop after one interval")
+    parser.add_argument("--all", action="store_true", help="show what is idle, too")
+    parser.add_argument(
+        "--json", action="store_true", help="print a line of JSON for each interval, for programs"
+    )
