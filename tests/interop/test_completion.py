@@ -11,6 +11,7 @@ import pytest
 
 from scstfs import cli
 from scstfs.admin.scstadmin.options import OPTIONS, Value
+from scstfs.admin.status.model import Section
 from tests.interop.storage import SCST_TGT, Storage, storage
 from tests.support.shells import Shell, shell
 
@@ -119,8 +120,7 @@ def test_other_options_say_which_ones_are_meant(completing: Shell) -> None:
         "-handler vcdrom -close_dev ": {"cd"},
         "-dev_group dgroup -tgt_group tgroup -rem_tgrp_tgt ": {TARGET, "far"},
     }.items():
-        found = {word for word in completing.offers(f"scstadmin {line}") if word[0] != "-"}
-        assert found == expected, line
+        assert words(completing.offers(f"scstadmin {line}")) == expected, line
 
 
 def test_a_part_of_a_name(completing: Shell) -> None:
@@ -149,35 +149,52 @@ def test_attributes(completing: Shell) -> None:
     assert [word.rstrip("=") for word in begun] == ["filename"]
 
 
-def commands() -> dict[str, argparse.ArgumentParser]:
-    """The commands of scstfs."""
-    for action in cli.parser()._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            return dict(action.choices)
-    raise AssertionError("scstfs has no commands")
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """What there is of scstfs, each with the words that lead to it."""
+
+    def below(words: str, parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+        found = {words: parser}
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for name, child in action.choices.items():
+                    found.update(below(f"{words} {name}", child))
+        return found
+
+    return below("scstfs", cli.parser())
+
+
+def words(offered: list[str]) -> set[str]:
+    """Without options, which a shell may offer, too."""
+    return {word for word in offered if not word.startswith("-")}
 
 
 def test_commands_of_scstfs(completing: Shell) -> None:
-    assert {word for word in completing.offers("scstfs ") if word[0] != "-"} == set(commands())
-    assert "--version" in completing.offers("scstfs --")
+    for line, parser in parsers().items():
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                assert words(completing.offers(f"{line} ")) == set(action.choices), line
 
 
 def test_options_of_scstfs(completing: Shell) -> None:
-    for command, parser in commands().items():
+    for line, parser in parsers().items():
         options = {name for action in parser._actions for name in action.option_strings}
-        found = completing.offers(f"scstfs {command} --")
-        assert {word.rstrip("=") for word in found} == {o for o in options if o[:2] == "--"}
+        found = {word.rstrip("=") for word in completing.offers(f"{line} --")}
+        assert found == {name for name in options if name.startswith("--")}, line
 
 
 def test_values_of_the_options_of_scstfs(completing: Shell) -> None:
-    for command, parser in commands().items():
+    for line, parser in parsers().items():
         for action in parser._actions:
-            if action.choices is not None:
-                name = next(iter(action.option_strings))
-                found = completing.offers(f"scstfs {command} {name} ")
-                assert set(found) == set(action.choices), name
+            if action.option_strings and action.choices is not None:
+                name = f"{line} {action.option_strings[-1]} "
+                assert set(completing.offers(name)) == set(map(str, action.choices)), name
+
+
+def test_files_for_configurations(completing: Shell) -> None:
+    for kind in ("check", "diff", "apply", "save", "edit"):
+        assert words(completing.offers(f"scstfs config {kind} ")) == {"a.conf"}, kind
+    assert completing.offers("scstfs mount --config a") == ["a.conf"]
 
 
 def test_sections_of_status(completing: Shell) -> None:
-    sections = {"problems", "targets", "sessions", "devices", "groups"}
-    assert {word for word in completing.offers("scstfs status ") if word[0] != "-"} == sections
+    assert words(completing.offers("scstfs status ")) == {section.value for section in Section}

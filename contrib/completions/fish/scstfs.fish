@@ -1,9 +1,12 @@
 # fish completion for scstfs(8)
 
-set -l commands mount umount status top
+set -l commands mount umount config status top
+set -l kinds show check diff apply save edit
 set -l none "not __fish_seen_subcommand_from $commands"
 set -l for_daemon '__fish_seen_subcommand_from mount umount'
 set -l for_mount '__fish_seen_subcommand_from mount'
+set -l for_config '__fish_seen_subcommand_from config'
+set -l no_kind "$for_config; and not __fish_seen_subcommand_from $kinds"
 set -l for_status '__fish_seen_subcommand_from status'
 set -l for_top '__fish_seen_subcommand_from top'
 set -l sections problems targets sessions devices groups
@@ -16,8 +19,11 @@ complete -c scstfs -n $none -a umount -d 'clean up after a daemon that was kille
 complete -c scstfs -n $none -a status -d 'show what runs, and what of it needs attention'
 complete -c scstfs -n $none -a top -d 'show what sessions, LUNs and devices do'
 
-complete -c scstfs -n "__fish_seen_subcommand_from $commands" -l mountpoint -x \
-    -a '(__fish_complete_directories)' -d 'where the tree is mounted'
+complete -c scstfs -n $none -a config -d 'show, check, compare, apply and save configurations'
+
+set -l about_a_tree "__fish_seen_subcommand_from mount umount status top $kinds"
+complete -c scstfs -n $about_a_tree -l mountpoint -x \
+    -a '(__fish_complete_directories)' -d 'where the tree is'
 complete -c scstfs -n $for_daemon -l log-level -x -a 'debug info warning error' \
     -d 'least important messages to log'
 
@@ -26,8 +32,33 @@ complete -c scstfs -n $for_mount -l state-dir -x -a '(__fish_complete_directorie
 complete -c scstfs -n $for_mount -l portal -x -d 'where to listen, HOST:PORT'
 complete -c scstfs -n $for_mount -l pid-file -r -F -d 'where the process number is kept'
 
+complete -c scstfs -n $for_mount -l config -r -F \
+    -d 'configuration to apply before initiators are served'
+complete -c scstfs -n $for_mount -l resume -x -a 'auto never always' \
+    -d 'whether to go on with what ran before'
+
+complete -c scstfs -n $no_kind -a show -d 'print what runs'
+complete -c scstfs -n $no_kind -a check -d 'find mistakes in a file'
+complete -c scstfs -n $no_kind -a diff -d 'print what a file would change'
+complete -c scstfs -n $no_kind -a apply -d 'make what runs what a file says'
+complete -c scstfs -n $no_kind -a save -d 'put what runs into a file'
+complete -c scstfs -n $no_kind -a edit -d 'change what runs, or a file, with an editor'
+complete -c scstfs -n "$for_config; and __fish_seen_subcommand_from check diff apply save edit" -F
+complete -c scstfs -n "$for_config; and __fish_seen_subcommand_from show" -l json -d 'as JSON'
+complete -c scstfs -n "$for_config; and __fish_seen_subcommand_from show" -l all \
+    -d 'also attributes that need not be saved'
+complete -c scstfs -n "$for_config; and __fish_seen_subcommand_from diff" -l json -d 'as JSON'
+complete -c scstfs -n "$for_config; and __fish_seen_subcommand_from diff" -l commands \
+    -d 'as shell commands'
+complete -c scstfs -n "$for_config; and __fish_seen_subcommand_from apply" -l dry-run \
+    -d 'only print what would change'
+complete -c scstfs -n "$for_config; and __fish_seen_subcommand_from apply" -l quiet \
+    -d 'print nothing but errors'
+complete -c scstfs -n "$for_config; and __fish_seen_subcommand_from show diff apply" \
+    -l show-secrets -d 'print secrets, too'
+
 complete -c scstfs -n "$for_status; and not __fish_seen_subcommand_from $sections" -a "$sections"
-complete -c scstfs -n $for_status -l json -d 'print JSON, for programs'
+complete -c scstfs -n $for_status -l json -d 'as JSON'
 complete -c scstfs -n $for_status -l all -d 'show all sessions, also on a terminal'
 complete -c scstfs -n $for_status -l check -d 'exit with a status of its own if something is wrong'
 
