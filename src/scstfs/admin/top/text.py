@@ -90,19 +90,28 @@ def _fit(name: str, width: int) -> str:
     return name + " " * (width - room)
 
 
+_ESTIMATES: Final = "~ and -: SCST counts by session, not by LUN"
+
+
+def _line(text: str, style: str = "") -> Text:
+    """A line that is never continued in the next one."""
+    return Text(text, style, no_wrap=True, overflow="ellipsis")
+
+
 def render(report: Report, page: Page, mountpoint: str) -> list[Text]:
     """The lines of a report."""
     lines = list(_summary(report, mountpoint))
     rows = report.ordered(page.view, page.order)
     shown = rows if page.all else [row for row in rows if not row.is_idle]
+    notes = [_ESTIMATES] if any(row.is_estimated for row in shown) else []
     if page.height is not None:
-        shown = shown[: max(page.height - len(lines) - 2, 0)]
+        heading_and_rest = 2
+        shown = shown[: max(page.height - len(lines) - len(notes) - heading_and_rest, 0)]
     lines += _table(shown, page)
-    if any(row.is_estimated for row in shown):
-        lines.append(Text("~ and -: SCST counts by session, not by LUN", "dim"))
+    lines += [_line(note, "dim") for note in notes]
     if len(shown) < len(rows):
         more = len(rows) - len(shown)
-        lines.append(Text(f"and {several(more, 'more that does', 'more that do')} less", "dim"))
+        lines.append(_line(f"and {several(more, 'more that does', 'more that do')} less", "dim"))
     return lines
 
 
@@ -117,9 +126,11 @@ def _summary(report: Report, mountpoint: str) -> Iterator[Text]:
             if not column.heading.endswith("time")
         ),
     )
-    yield Text("  ".join(words), "bold")
+    yield _line("  ".join(words), "bold")
     if not report.is_measuring:
-        yield Text(f"no times: they are measured after echo 1 >{mountpoint}/measure_latency", "dim")
+        yield _line(
+            f"no times: they are measured after echo 1 >{mountpoint}/measure_latency", "dim"
+        )
 
 
 def _table(rows: Sequence[Row], page: Page) -> Iterator[Text]:
@@ -136,11 +147,11 @@ def _table(rows: Sequence[Row], page: Page) -> Iterator[Text]:
         if width < _ROOM_FOR_NAMES:
             columns = [column for column in columns if not column.is_extra]
             width = max(page.width - len(columns) * (_CELL + 1), len(heading))
-    yield Text(
+    yield _line(
         _fit(heading, width) + "".join(f" {column.heading:>{_CELL}}" for column in columns),
         "reverse",
     )
     for row, name in zip(rows, names, strict=True):
-        yield Text(
+        yield _line(
             _fit(name, width) + "".join(f" {column.cell(row):>{_CELL}}" for column in columns)
         )
