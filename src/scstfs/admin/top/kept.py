@@ -6,6 +6,7 @@ has to be looked up. An open file does not keep the object: reading it fails onc
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -98,7 +99,8 @@ class Kept:
             self.forget(directory)
 
     def _close(self, key: tuple[str, str]) -> None:
-        os.close(self._open.pop(key))
+        with contextlib.suppress(OSError):  # closed all the same, though nobody serves it any more
+            os.close(self._open.pop(key))
         directory, name = key
         self._names[directory].discard(name)
         if not self._names[directory]:

@@ -100,14 +100,15 @@ def _line(text: str, style: str = "") -> Text:
 
 def render(report: Report, page: Page, mountpoint: str) -> list[Text]:
     """The lines of a report."""
-    lines = list(_summary(report, mountpoint))
+    columns = _columns(page.width)
+    lines = list(_summary(report, columns, mountpoint))
     rows = report.ordered(page.view, page.order)
     shown = rows if page.all else [row for row in rows if not row.is_idle]
     notes = [_ESTIMATES] if any(row.is_estimated for row in shown) else []
     if page.height is not None:
         heading_and_rest = 2
         shown = shown[: max(page.height - len(lines) - len(notes) - heading_and_rest, 0)]
-    lines += _table(shown, page)
+    lines += _table(shown, columns, page)
     lines += [_line(note, "dim") for note in notes]
     if len(shown) < len(rows):
         more = len(rows) - len(shown)
@@ -115,14 +116,21 @@ def render(report: Report, page: Page, mountpoint: str) -> list[Text]:
     return lines
 
 
-def _summary(report: Report, mountpoint: str) -> Iterator[Text]:
+def _columns(width: int | None) -> Sequence[_Column]:
+    """Those that there is room for in *width* columns of the terminal."""
+    if width is None or width - len(_COLUMNS) * (_CELL + 1) >= _ROOM_FOR_NAMES:
+        return _COLUMNS
+    return [column for column in _COLUMNS if not column.is_extra]
+
+
+def _summary(report: Report, columns: Sequence[_Column], mountpoint: str) -> Iterator[Text]:
     total = report.total
     words = (
         f"{report.when:%H:%M:%S}",
         several(len(report.rows[View.SESSIONS]), "session"),
         *(
             f"{column.cell(total)} {column.heading}"
-            for column in _COLUMNS
+            for column in columns
             if not column.heading.endswith("time")
         ),
     )
@@ -133,25 +141,18 @@ def _summary(report: Report, mountpoint: str) -> Iterator[Text]:
         )
 
 
-def _table(rows: Sequence[Row], page: Page) -> Iterator[Text]:
+def _table(rows: Sequence[Row], columns: Sequence[_Column], page: Page) -> Iterator[Text]:
     heading, template = _NAMES[page.view]
     names = [
         template.format(**{key: printable(str(value)) for key, value in row.name.items()})
         for row in rows
     ]
-    columns: Sequence[_Column] = _COLUMNS
     if page.width is None:
         width = max(map(cell_len, [heading, *names]))
     else:
-        width = page.width - len(columns) * (_CELL + 1)
-        if width < _ROOM_FOR_NAMES:
-            columns = [column for column in columns if not column.is_extra]
-            width = max(page.width - len(columns) * (_CELL + 1), len(heading))
-    yield _line(
-        _fit(heading, width) + "".join(f" {column.heading:>{_CELL}}" for column in columns),
-        "reverse",
-    )
+        width = max(page.width - len(columns) * (_CELL + 1), len(heading))
+    headings = "".join(f" {column.heading:>{_CELL}}" for column in columns)
+    yield _line(_fit(heading, width) + headings, "reverse")
     for row, name in zip(rows, names, strict=True):
-        yield _line(
-            _fit(name, width) + "".join(f" {column.cell(row):>{_CELL}}" for column in columns)
-        )
+        cells = "".join(f" {column.cell(row):>{_CELL}}" for column in columns)
+        yield _line(_fit(name, width) + cells)
