@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from scstfs.admin.status.problems import CODES
 from scstfs.errors import ExitStatus
 from tests.support.initiator import Initiator
 from tests.support.mounted import REPOSITORY
@@ -299,6 +300,10 @@ def fields(value: Any, path: str = "") -> set[str]:
         items = [fields(item, f"{path}[]") for item in value]
         return set().union(*items, {path}) - {f"{path}[]"} if items else {path}
     return {path}
+
+
+def test_what_needs_attention_is_documented() -> None:
+    assert documented("What needs attention") == set(CODES)
 
 
 def test_the_schema_is_documented(daemon: Served) -> None:

@@ -79,7 +79,8 @@ class Session:
         self._path = place.path
         self._counters: Counters | None = None
         self._samples = 0
-        self._depths: dict[int | None, int] = {}
+        self._depth_sum = 0
+        self._lun_sums: dict[int, int] = {}
         self._weights: dict[int, float] = {}
         self._times: dict[str, Times] = {}
         self._averages: dict[str, float | None] = {}
@@ -87,7 +88,7 @@ class Session:
     @property
     def is_busy(self) -> bool:
         """Something happened since the last look but one."""
-        return self.rates != NOTHING or any(self._depths.values())
+        return self.rates != NOTHING or self._depth_sum > 0
 
     def count(self, idle: bool) -> None:
         """Read the counters; not where it is known that the session was *idle*."""
@@ -109,11 +110,11 @@ class Session:
         """Look how many commands are under way, in each of its *luns* where there are several."""
         active = self._kept.number(self._path, _ACTIVE)
         self._samples += 1
-        self._depths[None] = self._depths.get(None, 0) + active
+        self._depth_sum += active
         if active and len(luns) > 1:
             for lun in luns:
                 depth = self._kept.number(self._path, f"lun{lun}/{_ACTIVE}")
-                self._depths[lun] = self._depths.get(lun, 0) + depth
+                self._lun_sums[lun] = self._lun_sums.get(lun, 0) + depth
 
     @property
     def activity(self) -> tuple[float, int]:
@@ -135,27 +136,23 @@ class Session:
     def take(self, luns: Mapping[int, str]) -> Seen:
         """What was seen since this was last called; *luns* are its LUNs with their devices."""
         samples = max(self._samples, 1)
-        for lun in luns:
-            faded = _FADE * self._weights.get(lun, 0.0)
-            self._weights[lun] = faded + self._depths.get(lun, 0) / samples
-        alone = len(luns) == 1
+        depth = self._depth_sum / samples
+        depths = {lun: self._lun_sums.get(lun, 0) / samples for lun in luns}
+        if len(luns) == 1:
+            depths = dict.fromkeys(luns, depth)
+        self._weights = {lun: depths[lun] + _FADE * self._weights.get(lun, 0.0) for lun in luns}
         seen = Seen(
             self.place,
             self.rates,
-            depth=self._depths.get(None, 0) / samples,
-            luns=tuple(
-                LunSeen(
-                    lun,
-                    device,
-                    depth=self._depths.get(None if alone else lun, 0) / samples,
-                    weight=self._weights[lun],
-                )
+            depth,
+            tuple(
+                LunSeen(lun, device, depths[lun], self._weights[lun])
                 for lun, device in luns.items()
             ),
-            read_us=self._averages.get("r"),
-            write_us=self._averages.get("w"),
+            self._averages.get("r"),
+            self._averages.get("w"),
         )
-        self._samples = 0
-        self._depths.clear()
+        self._samples = self._depth_sum = 0
+        self._lun_sums.clear()
         self._averages.clear()
         return seen
