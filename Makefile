@@ -22,7 +22,7 @@ TEST_PACKAGES += qemu-system-x86 seabios ovmf ipxe-qemu xorriso binutils
 # What scripts look for SCST's daemon with, and load its modules with.
 TEST_PACKAGES += psmisc kmod
 # Shells that complete, and what looks through the manual.
-TEST_PACKAGES += bash-completion zsh fish man-db mandoc
+TEST_PACKAGES += bash-completion zsh fish man-db mandoc jq
 BENCH_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra tgt
 
 # A module's tests share what it starts, so they stay together. The order is that of the names: many

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Final
 
 from scstfs.admin.files import SCST_TGT
@@ -144,11 +145,6 @@ def _edit(add: Add) -> None:
 
 
 def _status(add: Add) -> None:
-    def run(arguments: argparse.Namespace) -> None:
-        from scstfs.admin.status import program
-
-        program.run(arguments)
-
     parser = add(
         "status",
         help="show what runs, and what of it needs attention",
@@ -157,15 +153,10 @@ def _status(add: Add) -> None:
     )
     status.add_options(parser)
     add_tree(parser)
-    parser.set_defaults(client=run)
+    _runs_program(parser, "status")
 
 
 def _top(add: Add) -> None:
-    def run(arguments: argparse.Namespace) -> None:
-        from scstfs.admin.top import program
-
-        program.run(arguments)
-
     parser = add(
         "top",
         help="show what sessions, LUNs and devices do, again and again",
@@ -174,4 +165,11 @@ def _top(add: Add) -> None:
     )
     top.add_options(parser)
     add_tree(parser)
+    _runs_program(parser, "top")
+
+
+def _runs_program(parser: argparse.ArgumentParser, package: str) -> None:
+    def run(arguments: argparse.Namespace) -> None:
+        import_module(f"scstfs.admin.{package}.program").run(arguments)
+
     parser.set_defaults(client=run)
