@@ -190,9 +190,10 @@ def test_values_of_the_options_of_scstfs(completing: Shell) -> None:
                 assert set(completing.offers(name)) == set(map(str, action.choices)), name
 
 
-def test_files_for_configurations(completing: Shell) -> None:
-    for kind in ("check", "diff", "apply", "save", "edit"):
-        assert words(completing.offers(f"scstfs config {kind} ")) == {"a.conf"}, kind
+def test_files(completing: Shell) -> None:
+    for line, parser in parsers().items():
+        if any(action.dest == "file" for action in parser._actions):
+            assert words(completing.offers(f"{line} ")) == {"a.conf"}, line
     assert completing.offers("scstfs mount --config a") == ["a.conf"]
 
 

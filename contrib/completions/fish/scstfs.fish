@@ -1,6 +1,6 @@
 # fish completion for scstfs(8)
 
-set -l commands mount umount config status top
+set -l commands mount umount why config status top
 set -l kinds show check diff apply save edit
 set -l none "not __fish_seen_subcommand_from $commands"
 set -l for_daemon '__fish_seen_subcommand_from mount umount'
@@ -16,6 +16,7 @@ complete -c scstfs -s h -l help -d 'show how to use it'
 complete -c scstfs -n $none -l version -d 'show the version'
 complete -c scstfs -n $none -a mount -d 'mount the tree and serve initiators'
 complete -c scstfs -n $none -a umount -d 'clean up after a daemon that was killed'
+complete -c scstfs -n $none -a why -d 'tell why a command was refused'
 complete -c scstfs -n $none -a status -d 'show what runs, and what of it needs attention'
 complete -c scstfs -n $none -a top -d 'show what sessions, LUNs and devices do'
 
@@ -30,6 +31,7 @@ complete -c scstfs -n $for_daemon -l log-level -x -a 'debug info warning error' 
 complete -c scstfs -n $for_mount -l state-dir -x -a '(__fish_complete_directories)' \
     -d 'where reservations and mode pages are kept'
 complete -c scstfs -n $for_mount -l portal -x -d 'where to listen, HOST:PORT'
+complete -c scstfs -n $for_mount -l background -d 'go on in the background when all is up'
 complete -c scstfs -n $for_mount -l pid-file -r -F -d 'where the process number is kept'
 
 complete -c scstfs -n $for_mount -l config -r -F \
@@ -43,6 +45,7 @@ complete -c scstfs -n $no_kind -a diff -d 'print what a file would change'
 complete -c scstfs -n $no_kind -a apply -d 'make what runs what a file says'
 complete -c scstfs -n $no_kind -a save -d 'put what runs into a file'
 complete -c scstfs -n $no_kind -a edit -d 'change what runs, or a file, with an editor'
+complete -c scstfs -n '__fish_seen_subcommand_from why' -F
 complete -c scstfs -n "$for_config; and __fish_seen_subcommand_from check diff apply save edit" -F
 complete -c scstfs -n "$for_config; and __fish_seen_subcommand_from show" -l json -d 'as JSON'
 complete -c scstfs -n "$for_config; and __fish_seen_subcommand_from show" -l all \
