@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from argparse import Namespace
+from typing import Final
 
 from scstfs.admin.display import several, show, tolerant
 from scstfs.admin.files import Files
@@ -13,6 +15,9 @@ from scstfs.admin.status.model import ALL, Section
 from scstfs.admin.status.options import MOST_SESSIONS
 from scstfs.admin.status.survey import survey
 from scstfs.admin.status.text import render
+
+_WIDE: Final = 100
+"""Columns of a terminal on which there is room for what is less asked for."""
 
 
 def run(arguments: Namespace) -> None:
@@ -31,7 +36,8 @@ def run(arguments: Namespace) -> None:
         json.dump(status.json(sections), output, indent=2)
         output.write("\n")
     else:
-        show(output, *render(status, sections))
+        wide = not output.isatty() or shutil.get_terminal_size().columns >= _WIDE
+        show(output, *render(status, sections, wide=wide))
     if arguments.check and status.problems:
         things = several(len(status.problems), "thing needs", "things need")
         raise Mistake(Kind.ATTENTION, f"{things} attention")

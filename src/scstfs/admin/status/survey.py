@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 from scstfs.admin import tree
 from scstfs.admin.files import Files
+from scstfs.admin.mistakes import no_tree
 from scstfs.admin.presence import require_tree
 from scstfs.admin.status import backing, problems
 from scstfs.admin.status.model import (
@@ -126,8 +127,11 @@ class _Walk:
             return []
 
     def core(self) -> Core:
-        root = self.at("")
-        text = self._files.text("version").raw if "version" in root.entries else ""
+        """Raises Mistake when the tree goes away."""
+        try:
+            root, text = self.at(""), self._files.text("version").raw
+        except OSError as error:
+            raise no_tree(self._files.root, error) from None
         version, build = _VERSION.search(text), _BUILD.search(text)
         return Core(
             version=version[1] if version else None,
@@ -313,7 +317,7 @@ def survey(
         sections: what is asked for.
         most_sessions: of each target only so many sessions are looked at; None for all.
 
-    Raises Mistake, and OSError when the tree goes away.
+    Raises Mistake where there is no tree, also when it goes away.
     """
     require_tree(files.root)
     walk = _Walk(files)
@@ -331,4 +335,5 @@ def survey(
         status = replace(status, device_groups=walk.device_groups())
     if Section.PROBLEMS in needed:
         status = replace(status, problems=problems.find(status))
+    require_tree(files.root)  # where it went away meanwhile, what is found is not all
     return status

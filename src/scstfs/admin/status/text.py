@@ -59,7 +59,7 @@ def _summary(status: Status) -> Parts:
         yield Text(", ".join(counts))
 
 
-def _problems(status: Status) -> Parts:
+def _problems(status: Status, _wide: bool) -> Parts:
     found = status.problems or ()
     if not found:
         yield Text("nothing needs attention", style=_GOOD)
@@ -88,7 +88,7 @@ def _luns(luns: tuple[Lun, ...]) -> Text:
     return Text(f"LUN {', '.join(words)}")
 
 
-def _targets(status: Status) -> Parts:
+def _targets(status: Status, _wide: bool) -> Parts:
     yield _heading("Targets")
     names = Counter(target.driver for target in status.targets or ())
     for driver in status.drivers or ():
@@ -124,44 +124,43 @@ def _group(group: Group) -> Parts:
 # --- sessions ----------------------------------------------------------------------------------
 
 
-def _sessions(status: Status) -> Parts:
+def _sessions(status: Status, wide: bool) -> Parts:
     yield _heading("Sessions")
-    shown: dict[tuple[str, str], list[Session]] = {}
+    shown: dict[tuple[str, str], dict[str | None, list[Session]]] = {}
     for session in status.sessions or ():
         if session.driver != INTERNAL_DRIVER:
-            shown.setdefault((session.driver, session.target), []).append(session)
+            groups = shown.setdefault((session.driver, session.target), {})
+            groups.setdefault(session.group, []).append(session)
     if not shown:
         yield Text("none")
     for target in status.targets or ():
-        sessions = shown.get((target.driver, target.name))
-        if sessions:
-            yield Text(f"{printable(target.driver)}/{printable(target.name)}", style="bold")
-            yield _session_table(sessions)
-            if target.sessions > len(sessions):
-                more = target.sessions - len(sessions)
-                yield _indented(Text(f"and {more:,} more (see them with --all)"))
+        groups = shown.get((target.driver, target.name), {})
+        name = f"{printable(target.driver)}/{printable(target.name)}"
+        for group, sessions in groups.items():
+            in_group = "" if group is None else f", group {printable(group)}"
+            yield Text.assemble((name, "bold"), in_group)
+            yield Padding(_session_table(sessions, wide), (0, 0, 0, _INDENT))
+        more = target.sessions - sum(map(len, groups.values()))
+        if groups and more > 0:
+            yield _indented(Text(f"and {more:,} more (see them with --all)"))
 
 
-def _session_table(sessions: list[Session]) -> RenderableType:
-    made = table(
-        ("initiator", "left"),
-        ("from", "left"),
-        ("portal", "left"),
-        ("group", "left"),
-        ("LUNs", "right"),
-        ("commands", "right"),
-    )
+def _session_table(sessions: list[Session], wide: bool) -> RenderableType:
+    made = table(("initiator", "left"), ("from", "left"), ("LUNs", "right"), ("commands", "right"))
+    if wide:
+        made.add_column("portal", overflow="fold")
     for session in sessions:
         portals = dict.fromkeys(c.portal or "-" for c in session.connections)
-        made.add_row(
+        cells: list[RenderableType] = [
             Text(printable(session.initiator)),
-            Text(printable("\n".join(c.address for c in session.connections)) or "-"),
-            Text(printable("\n".join(portals)) or "-"),
-            Text(printable(session.group or "-")),
+            Text("\n".join(printable(c.address) for c in session.connections) or "-"),
             str(len(session.luns)),
             str(session.commands),
-        )
-    return Padding(made, (0, 0, 0, _INDENT))
+        ]
+        if wide:
+            cells.append(Text("\n".join(map(printable, portals)) or "-"))
+        made.add_row(*cells)
+    return made
 
 
 # --- devices -----------------------------------------------------------------------------------
@@ -183,7 +182,7 @@ def _device_state(device: Device) -> Text:
     return Text(", ".join([*bad, *good]) or "ok", style=_BAD if bad else _GOOD)
 
 
-def _devices(status: Status) -> Parts:
+def _devices(status: Status, _wide: bool) -> Parts:
     yield _heading("Devices")
     if not status.devices:
         yield Text("none")
@@ -209,7 +208,7 @@ def _devices(status: Status) -> Parts:
 # --- device groups -----------------------------------------------------------------------------
 
 
-def _groups(status: Status) -> Parts:
+def _groups(status: Status, _wide: bool) -> Parts:
     yield _heading("Device groups")
     if not status.device_groups:
         yield Text("none")
@@ -231,7 +230,7 @@ def _target_group(group: TargetGroup) -> Parts:
         yield _indented(Text(f"{where}{printable(target.name)}"), 2)
 
 
-_SECTIONS: Final[Mapping[Section, Callable[[Status], Parts]]] = {
+_SECTIONS: Final[Mapping[Section, Callable[[Status, bool], Parts]]] = {
     Section.PROBLEMS: _problems,
     Section.TARGETS: _targets,
     Section.SESSIONS: _sessions,
@@ -241,10 +240,10 @@ _SECTIONS: Final[Mapping[Section, Callable[[Status], Parts]]] = {
 """In the order in which they are printed."""
 
 
-def render(status: Status, sections: Collection[Section]) -> Parts:
-    """What is asked for, ready to be printed."""
+def render(status: Status, sections: Collection[Section], *, wide: bool = True) -> Parts:
+    """What is asked for, ready to be printed; *wide* with columns that are less asked for."""
     yield from _summary(status)
     for section, parts in _SECTIONS.items():
         rare = section is Section.GROUPS and sections == ALL and not status.device_groups
         if section in sections and not rare:
-            yield from parts(status)
+            yield from parts(status, wide)

@@ -130,3 +130,17 @@ def test_where_there_is_no_tree(tmp_path: Path) -> None:
             survey(Files(str(root)))
         assert caught.value.kind is Kind.NO_TREE
         assert len(caught.value.messages) == 1
+
+
+def test_a_tree_that_goes_away_is_not_told_half(tmp_path: Path) -> None:
+    root = recorded_tree("10_sessions", 2, tmp_path)
+
+    class Ending(Files):
+        def read(self, name: str) -> str:
+            if name.startswith("devices/"):
+                root.rename(tmp_path / "away")
+            return super().read(name)
+
+    with pytest.raises(Mistake) as caught:
+        survey(Ending(str(root)))
+    assert caught.value.kind is Kind.NO_TREE
