@@ -8,5 +8,8 @@ Nothing here imports the rest of scstfs, so all of it manages the kernel's SCST 
 - `conf`: statements to a configuration and back; pure.
 - `files`: the system calls, each as rarely as possible.
 - `tree`: a walk by SysfsRules to a configuration.
+- `display`: text for people, on a terminal and elsewhere.
+- `status`: what runs, and what of it needs attention.
+- `top`: what it does at the moment.
 - `scstadmin`: SCST's program of that name, its command line and its output.
 """
