@@ -1,9 +1,9 @@
 """Runs the README's quick start, line by line, where it cannot hurt: `make demo`.
 
-Everything happens in a mount and a network namespace of its own, on a copy of the root directory
-in memory, so the commands are run as they are written, /disk1 and port 3260 included, and nothing
-of it is left when the demo ends. Then the daemon is stopped and started again, and the disk must
-still hold what was written to it.
+Everything happens in a mount and a network namespace of its own, on copies of the root directory
+and of /etc in memory, so the commands are run as they are written, /disk1 and port 3260 included,
+and nothing of it is left when the demo ends. In the middle the daemon is stopped and started again,
+and the disk must still hold what was written to it.
 """
 
 from __future__ import annotations
@@ -25,17 +25,25 @@ from scstfs.mounts import MountFlag
 
 README: Final = Path(__file__).resolve().parents[1] / "README.md"
 
-_BLOCK: Final = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_BLOCK: Final = re.compile(r"^```(console|conf)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _PROMPT: Final = "# "
+_CONFIG: Final = "/etc/scst.conf"
+_DIRECTORIES: Final = ("root", "state")
 
 
 def commands(text: str) -> list[list[str]]:
     """Return the command lines of each console block of the README."""
-    blocks = _BLOCK.findall(text)
     return [
         [line.removeprefix(_PROMPT) for line in block.splitlines() if line.startswith(_PROMPT)]
-        for block in blocks
+        for kind, block in _BLOCK.findall(text)
+        if kind == "console"
     ]
+
+
+def configuration(text: str) -> str:
+    """Return the configuration file of the README."""
+    (block,) = (block for kind, block in _BLOCK.findall(text) if kind == "conf")
+    return str(block)
 
 
 def say(text: str) -> None:
@@ -53,11 +61,12 @@ def type_in(lines: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def served(state_dir: str) -> Iterator[None]:
+def served(state_dir: str, *options: str) -> Iterator[None]:
     """Run the daemon; at the end it must go away by itself and in good order."""
     # The demo sees the machine's /run, and leaves it alone.
     argv = [sys.executable, "-m", "scstfs", "mount", "--state-dir", state_dir, "--pid-file", ""]
-    print(_PROMPT + "scstfs mount", flush=True)
+    argv += options
+    print(_PROMPT + " ".join(["scstfs mount", *options]), flush=True)
     with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as daemon:
         try:
             for line in daemon.stderr or ():
@@ -78,33 +87,52 @@ def served(state_dir: str) -> Iterator[None]:
         raise SystemExit("the daemon failed")
 
 
+def copy_in_memory(source: str, target: str) -> None:
+    """Make a directory of which only the top level is a copy."""
+    mounts.mount("demo", target, "tmpfs", MountFlag.NONE, "mode=0755")
+    mountpoint.mirror(source, target)
+
+
 def enter_copy_of_root(root: str) -> None:
-    """Make a root directory of which only the top level is a copy, in memory, and enter it."""
-    mounts.mount("demo", root, "tmpfs", MountFlag.NONE, "mode=0755")
-    mountpoint.mirror("/", root)
+    """Have copies of the root directory and of /etc, without the machine's own configuration."""
+    copy_in_memory("/", root)
+    copy_in_memory("/etc", f"{root}/etc")
+    config = root + _CONFIG
+    if os.path.lexists(config):
+        if not os.path.islink(config):
+            mounts.detach(config)
+        os.unlink(config)
     os.chroot(root)
     os.chdir("/")
 
 
 def inside(directory: str) -> None:
     """Run the demo in the namespaces that `main` made."""
-    configure, use = commands(README.read_text())
-    root, state = (os.path.join(directory, name) for name in ("root", "state"))
+    text = README.read_text()
+    configure, use, save, apply = commands(text)
+    root, state = (os.path.join(directory, name) for name in _DIRECTORIES)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     enter_copy_of_root(root)
+    # The README takes it that scstfs is installed.
+    os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
     say("start the daemon")
     with served(state):
         say("configure it, as in the README")
         type_in(configure)
         say("look at it and use it, as in the README")
         type_in(use)
+        say("put the configuration into a file, as in the README")
+        type_in(save)
         say("stop it")
-    say("start it again")
-    with served(state):
-        say("configure it again")
-        type_in([line for line in configure if not line.startswith("truncate")])
+    say("start it again, with that configuration")
+    with served(state, "--config", _CONFIG):
         say("the disk must still hold the image")
         type_in(use[-1:])
+        say(f"another {_CONFIG}, as in the README")
+        text = configuration(text)
+        print(text, end="", flush=True)
+        Path(_CONFIG).write_text(text)
+        type_in(apply)
         say("stop it")
 
 
@@ -116,7 +144,7 @@ def main() -> None:
     if os.geteuid() != 0:
         raise SystemExit("the demo must be run by root")
     with tempfile.TemporaryDirectory(prefix="scstfs-demo.") as directory:
-        for name in ("root", "state"):
+        for name in _DIRECTORIES:
             os.mkdir(os.path.join(directory, name))
         argv = ["unshare", "--mount", "--net", sys.executable, __file__, "--inside", directory]
         status = subprocess.run(argv, check=False).returncode

@@ -113,4 +113,5 @@ def test_our_own_example() -> None:
     assert demo.stdout.count("(the daemon ended with status 0 ") == 2
     assert demo.stdout.rstrip().endswith("--- done")
     assert "SPEC_INI" in demo.stdout
-    assert len(re.findall(r"Lun:\d", demo.stdout)) == 3
+    assert len(re.findall(r"Lun:\d", demo.stdout)) == 4
+    assert demo.stdout.count("+ add devices/disk3: filename=/disk3\n") == 2, "diff and apply"

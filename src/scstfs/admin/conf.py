@@ -28,6 +28,9 @@ from scstfs.admin.syntax import Document, Problem, Statement
 
 NO_KEYS: Final = "# Non-key attributes"
 
+FORMER: Final = "a configuration of SCST 1.x, which is not read any more"
+_FORMER: Final = re.compile(r"^\[(?:HANDLER|GROUP|ASSIGNMENT)\s.*\]", re.MULTILINE)
+
 
 class Parsed(NamedTuple):
     """What a file says.
@@ -119,6 +122,10 @@ def from_document(document: Document) -> Parsed:
 
 def parse(text: str) -> Parsed:
     """Make a configuration of a text."""
+    former = _FORMER.search(text)
+    if former is not None:
+        problem = Problem(text.count("\n", 0, former.start()) + 1, 1, FORMER)
+        return Parsed(empty(), (problem,))
     return from_document(syntax.parse(text))
 
 

@@ -97,10 +97,13 @@ class Program:
     def _read(self, name: str) -> Item:
         try:
             with open(name, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-                return conf.parse(file.read()).configuration
+                parsed = conf.parse(file.read())
         except OSError as error:
             why = f"Unable to open configuration file '{name}': {error.strerror}"
             raise fatal(why) from None
+        if any(problem.message == conf.FORMER for problem in parsed.problems):
+            raise fatal(f"'{name}' is {conf.FORMER}")
+        return parsed.configuration
 
     def _checked(self, name: str, current: Item) -> tuple[Item, int]:
         self.terminal.out(f"-> Checking configuration file '{name}' for errors.\n")
