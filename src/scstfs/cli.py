@@ -19,7 +19,6 @@ from scstfs import __version__, background, system
 from scstfs import log as logs
 from scstfs.admin import cli as admin
 from scstfs.admin.mistakes import Kind, Mistake
-from scstfs.aio import apart
 from scstfs.errors import ExitStatus, UsageError, reason
 from scstfs.options import Config, Resume
 from scstfs.portals import Portal
@@ -239,12 +238,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(error)
     except Exception:  # the outermost guard: a bug of ours must at least leave its traceback
         log.critical("unexpected error", exc_info=True)
-        status = ExitStatus.BUG
-    else:
-        status = ExitStatus.OK
+        output.close()
+        return ExitStatus.BUG
     output.close()
-    apart.leave_behind()
-    return status
+    return ExitStatus.OK
 
 
 def _client(arguments: argparse.Namespace) -> ExitStatus:

@@ -12,27 +12,10 @@ _HERE: Final = Path("src/scstfs/aio")
 _COMMENT: Final = re.compile(r"/\*.*?\*/", re.DOTALL)
 
 ffibuilder: Final = FFI()
-#: System calls that are made apart from the program: see apart.py.
-_CALLS: Final = (
-    "close",
-    "copy_file_range",
-    "fadvise64",
-    "fallocate",
-    "fdatasync",
-    "fstatfs",
-    "ioctl",
-    "lseek",
-    "openat",
-    "preadv2",
-    "pwritev2",
-    "statx",
-)
-
 ffibuilder.cdef(_COMMENT.sub("", (_HERE / "native.h").read_text()))
-ffibuilder.cdef("".join(f"#define SYS_{name} ...\n" for name in _CALLS))
 ffibuilder.set_source(
     "scstfs.aio._native",
-    '#include <stdbool.h>\n#include <stdint.h>\n#include <sys/syscall.h>\n#include "native.h"',
+    '#include <stdbool.h>\n#include <stdint.h>\n#include "native.h"',
     sources=[str(_HERE / "native.c")],
     depends=[str(_HERE / "native.h")],
     include_dirs=[str(_HERE)],

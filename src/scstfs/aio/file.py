@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from scstfs.aio import apart
 from scstfs.aio.lane import Lane
 from scstfs.aio.request import Operation, Request
 
@@ -98,12 +97,8 @@ class File:
             return
         self.is_closing = False
         if self.engine.is_closed:
-            threading.Thread(target=apart.close, args=(self.fd,), daemon=True).start()
+            os.close(self.fd)
             return
         # A lane of its own: this one has nothing to do with the file any more.
         lane = Lane(self, self.engine.threads)
-        lane.submit(Request(Operation.CLOSE, done=self._has_closed))
-
-    def _has_closed(self, error: int) -> None:
-        apart.closed(self.fd)
-        self._closed(error)
+        lane.submit(Request(Operation.CLOSE, 0, None, self._closed))

@@ -7,7 +7,6 @@
 #include <liburing.h>
 #include <linux/fs.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -15,11 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -386,98 +381,6 @@ void disk_aio_close(struct disk_aio *aio)
         start_thread(destroy_aio, aio);
 }
 
-/* Processes that share everything with this one: what they wait for does not keep this one from
- * ending.
- *
- * A thread that waits for a disk can not be killed, and a process is not gone before all of its
- * threads are.  So what may wait for a disk is done by a process of its own that runs in the same
- * memory and with the same descriptors, while the thread that began it waits for its end, as in
- * vfork(2); and that wait can be interrupted by the end of the program.  It is not allowed to create
- * threads, nor anything else that the C library keeps for each process. */
-
-struct apart {
-    int (*body)(void *);
-    void *argument;
-    pid_t parent;
-    int result;
-};
-
-enum { APART_STACK = 64 * 1024 };
-
-static int begin_apart(void *argument)
-{
-    struct apart *apart = argument;
-
-    prctl(PR_SET_NAME, "scstfs-disk");
-    /* It is no use to anybody when the program has ended. */
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() == apart->parent)
-        apart->result = apart->body(apart->argument);
-    return 0;
-}
-
-/* The result of `body`; -1 if somebody killed it. */
-static int run_apart(int (*body)(void *), void *argument)
-{
-    struct apart apart = {body, argument, getpid(), -1};
-    sigset_t all, before;
-    int flags = CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_FS;
-    char *stack = mmap(
-        NULL, APART_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-    pid_t pid = -1;
-
-    /* The program's handlers would be called there, too. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (stack != MAP_FAILED)
-        pid = clone(begin_apart, stack + APART_STACK, flags, &apart);
-    if (pid < 0)
-        /* Better a thread that can not be killed than none. */
-        apart.result = body(argument);
-    else
-        while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
-            continue;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (stack != MAP_FAILED)
-        munmap(stack, APART_STACK);
-    return apart.result;
-}
-
-/* Calls apart that have not returned. */
-static atomic_uint calls_apart;
-
-unsigned disk_calls(void)
-{
-    return atomic_load(&calls_apart);
-}
-
-struct system_call {
-    long number;
-    const uint64_t *arguments;
-    long result;
-    int error;
-};
-
-static int call_system(void *argument)
-{
-    struct system_call *call = argument;
-    const uint64_t *a = call->arguments;
-
-    atomic_fetch_add(&calls_apart, 1);
-    call->result = syscall(call->number, a[0], a[1], a[2], a[3], a[4], a[5]);
-    call->error = errno;
-    atomic_fetch_sub(&calls_apart, 1);
-    return 0;
-}
-
-int64_t disk_call(int64_t number, const uint64_t *arguments)
-{
-    struct system_call call = {number, arguments, -1, EIO};
-
-    run_apart(call_system, &call);
-    return call.result < 0 ? -(int64_t)call.error : call.result;
-}
-
 /* Threads */
 
 struct job {
@@ -489,8 +392,7 @@ struct job {
 struct group {
     struct group *next; /* of those that a thread may take a job from */
     bool is_ready;
-    unsigned threads; /* at the same time */
-    unsigned active, waiting;
+    unsigned active;
     struct job *first, **last;
 };
 
@@ -506,16 +408,9 @@ struct disk_threads {
     struct group *first, **last;  /* those that are ready */
     struct disk_completion *done; /* room for all entries */
     atomic_uint completed;
-    unsigned demand;              /* threads that would have something to do */
-    unsigned threads, most;
+    unsigned ready, starting, idle, threads, most;
     int eventfd;
     bool closed;
-};
-
-struct worker {
-    struct disk_threads *pool;
-    struct group *group; /* of what it does now, */
-    struct job *job;     /* if anything */
 };
 
 /* Seconds after which a thread ends that has nothing to do. */
@@ -574,7 +469,6 @@ static int64_t perform(const struct disk_request *request)
     int64_t result = -1;
 
     errno = EOPNOTSUPP;
-    atomic_fetch_add(&calls_apart, 1);
     switch (request->operation) {
     case DISK_READ:
         result = preadv2(request->fd, &vector, 1, request->offset, 0);
@@ -598,7 +492,6 @@ static int64_t perform(const struct disk_request *request)
         result = close(request->fd);
         break;
     }
-    atomic_fetch_sub(&calls_apart, 1);
     return result < 0 ? -(int64_t)errno : result;
 }
 
@@ -638,7 +531,6 @@ static struct job *take_job(struct group *group, struct job **place)
     *place = job->next;
     if (job->next == NULL)
         group->last = place;
-    group->waiting--;
     return job;
 }
 
@@ -655,24 +547,32 @@ static void complete(struct disk_threads *pool, struct job *job, int64_t result)
         signal_event(pool->eventfd);
 }
 
-/* How many threads a group could keep busy. */
-static unsigned demand_of(const struct group *group)
-{
-    unsigned jobs = group->active + group->waiting;
+static void *work(void *argument);
 
-    return jobs < group->threads ? jobs : group->threads;
+/* Have a thread look for something to do. */
+static void call_thread(struct disk_threads *pool)
+{
+    bool enough = pool->ready <= pool->idle + pool->starting || pool->threads == pool->most;
+
+    if (enough) {
+        pthread_cond_signal(&pool->wanted);
+    } else if (start_thread(work, pool)) {
+        pool->starting++;
+        pool->threads++;
+    }
 }
 
 /* See to it that a job of a group is done, if one waits and may begin. */
 static void offer(struct disk_threads *pool, struct group *group)
 {
-    if (group->is_ready || group->first == NULL || group->active >= group->threads)
+    if (group->is_ready || group->first == NULL || group->active >= group->first->request.threads)
         return;
     group->is_ready = true;
     group->next = NULL;
     *pool->last = group;
     pool->last = &group->next;
-    pthread_cond_signal(&pool->wanted);
+    pool->ready++;
+    call_thread(pool);
 }
 
 /* The group whose turn it is; NULL after PATIENCE. */
@@ -685,8 +585,10 @@ static struct group *wait_for_group(struct disk_threads *pool)
     if (pool->first == NULL) {
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += PATIENCE;
+        pool->idle++;
         while (pool->first == NULL && !pool->closed && error != ETIMEDOUT)
             error = pthread_cond_timedwait(&pool->wanted, &pool->lock, &until);
+        pool->idle--;
     }
     group = pool->first;
     if (group != NULL) {
@@ -694,30 +596,9 @@ static struct group *wait_for_group(struct disk_threads *pool)
         if (pool->first == NULL)
             pool->last = &pool->first;
         group->is_ready = false;
+        pool->ready--;
     }
     return group;
-}
-
-static void begin_job(struct worker *worker, struct group *group)
-{
-    worker->group = group;
-    worker->job = take_job(group, &group->first);
-    group->active++;
-    offer(worker->pool, group);
-}
-
-static void end_job(struct worker *worker, int64_t result)
-{
-    struct disk_threads *pool = worker->pool;
-    struct group *group = worker->group;
-    struct job *job = worker->job;
-    unsigned before = demand_of(group);
-
-    worker->job = NULL;
-    group->active--;
-    pool->demand -= before - demand_of(group);
-    complete(pool, job, result);
-    offer(pool, group);
 }
 
 /* A request that waits for a thread does so no longer. */
@@ -731,11 +612,8 @@ static void withdraw(struct disk_threads *pool, const struct disk_request *reque
         struct group *group = pool->groups[fd] + kind;
 
         for (struct job **place = &group->first; *place != NULL; place = &(*place)->next) {
-            unsigned before = demand_of(group);
-
             if ((*place)->request.token == request->offset) {
                 complete(pool, take_job(group, place), -ECANCELED);
-                pool->demand -= before - demand_of(group);
                 return;
             }
         }
@@ -746,7 +624,6 @@ static void queue_job(struct disk_threads *pool, const struct disk_request *requ
 {
     struct group *group = group_of(pool, request);
     struct job *job = pool->unused;
-    unsigned before;
 
     pool->unused = job->next;
     job->request = *request;
@@ -755,50 +632,39 @@ static void queue_job(struct disk_threads *pool, const struct disk_request *requ
         complete(pool, job, -ENOMEM);
         return;
     }
-    if (group->active + group->waiting == 0)
-        group->threads = request->threads;
-    before = demand_of(group);
     *group->last = job;
     group->last = &job->next;
-    group->waiting++;
-    pool->demand += demand_of(group) - before;
     offer(pool, group);
-}
-
-/* The functions below take the lock. */
-
-static int do_jobs(void *argument)
-{
-    struct worker *worker = argument;
-    struct disk_threads *pool = worker->pool;
-    struct group *group;
-
-    pthread_mutex_lock(&pool->lock);
-    while ((group = wait_for_group(pool)) != NULL) {
-        int64_t result;
-
-        if (group->first == NULL)
-            continue;
-        begin_job(worker, group);
-        pthread_mutex_unlock(&pool->lock);
-        result = perform(&worker->job->request);
-        pthread_mutex_lock(&pool->lock);
-        end_job(worker, result);
+    if (pool->threads == 0) {
+        /* There is nobody to do it. */
+        complete(pool, take_job(group, &group->first), -EAGAIN);
     }
-    pthread_mutex_unlock(&pool->lock);
-    return 0;
 }
 
 static void *work(void *argument)
 {
-    struct worker worker = {argument, NULL, NULL};
-    struct disk_threads *pool = worker.pool;
+    struct disk_threads *pool = argument;
+    struct group *group;
     bool last;
 
-    run_apart(do_jobs, &worker);
     pthread_mutex_lock(&pool->lock);
-    if (worker.job != NULL)
-        end_job(&worker, -EIO);
+    pool->starting--;
+    while ((group = wait_for_group(pool)) != NULL) {
+        struct job *job;
+        int64_t result;
+
+        if (group->first == NULL)
+            continue;
+        job = take_job(group, &group->first);
+        group->active++;
+        offer(pool, group);
+        pthread_mutex_unlock(&pool->lock);
+        result = perform(&job->request);
+        pthread_mutex_lock(&pool->lock);
+        group->active--;
+        complete(pool, job, result);
+        offer(pool, group);
+    }
     pool->threads--;
     last = pool->closed && pool->threads == 0;
     pthread_mutex_unlock(&pool->lock);
@@ -816,21 +682,6 @@ unsigned disk_threads_submit(
             withdraw(pool, &batch[i]);
         else
             queue_job(pool, &batch[i]);
-    }
-    while (pool->threads < pool->demand && pool->threads < pool->most) {
-        if (!start_thread(work, pool))
-            break;
-        pool->threads++;
-    }
-    while (pool->threads == 0 && pool->first != NULL) {
-        /* There is nobody to do anything. */
-        struct worker nobody = {pool, NULL, NULL};
-        struct group *group = wait_for_group(pool);
-
-        if (group->first != NULL) {
-            begin_job(&nobody, group);
-            end_job(&nobody, -EAGAIN);
-        }
     }
     pthread_mutex_unlock(&pool->lock);
     return 0;

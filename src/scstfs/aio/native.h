@@ -70,10 +70,3 @@ unsigned disk_threads_submit(
 unsigned disk_threads_drain(
     struct disk_threads *pool, struct disk_completion *into, unsigned most, bool woken);
 void disk_threads_close(struct disk_threads *pool);
-
-/* Make a system call that may wait for a disk, without keeping the program from ending meanwhile.
- * Returns what it returned, or a negative errno; for threads that may be waited for. */
-int64_t disk_call(int64_t number, const uint64_t *arguments);
-
-/* How many of these, and of requests in threads, wait for a disk now. */
-unsigned disk_calls(void);

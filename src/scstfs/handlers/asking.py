@@ -13,7 +13,6 @@ import stat
 from dataclasses import dataclass
 from typing import Final
 
-from scstfs.aio import apart
 from scstfs.handlers import syscalls
 
 _TMPFS: Final = 0x01021994
@@ -41,10 +40,10 @@ class Asking:
 def asking(fd: int) -> Asking:
     """How an open file can be read and written; may wait for the disk itself."""
     # The nodes of block devices are in memory, too.
-    if stat.S_ISREG(apart.status(fd).mode) and syscalls.file_system(fd) in _IN_MEMORY:
+    if stat.S_ISREG(os.fstat(fd).st_mode) and syscalls.file_system(fd) in _IN_MEMORY:
         return Asking(tries=True, flags=0)
     try:
-        apart.read(fd, memoryview(bytearray(1)), 0, os.RWF_NOWAIT)
+        os.preadv(fd, (bytearray(1),), 0, os.RWF_NOWAIT)
     except OSError as error:
         # Memory that is not aligned, or data that is not in memory, is another matter.
         if error.errno in CAN_NOT:

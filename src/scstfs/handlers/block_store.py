@@ -6,9 +6,9 @@ import errno
 import os
 import stat
 
-from scstfs.aio import Engine, apart
+from scstfs.aio import Engine
 from scstfs.core.quick import Loan
-from scstfs.handlers.store import FileStore
+from scstfs.handlers.store import FileStore, location
 
 
 class BlockStore(FileStore):
@@ -23,9 +23,11 @@ class BlockStore(FileStore):
         the device can not address one by one go through the page cache after all.  Without
         ``engine`` nothing can be submitted.
         """
-        if not stat.S_ISBLK(apart.status_of(path).mode):
+        status = os.stat(path)
+        if not stat.S_ISBLK(status.st_mode):
             raise OSError(errno.ENOTBLK, os.strerror(errno.ENOTBLK))
-        flags = (os.O_RDONLY if read_only else os.O_RDWR) | os.O_EXCL
+        self.location = location(path, status)
+        flags = (os.O_RDONLY if read_only else os.O_RDWR) | os.O_EXCL | os.O_CLOEXEC
         device = self._open(path, flags, direct=True, block_size=block_size)
         assert device is not None, "it is a block device"
         try:
@@ -35,7 +37,7 @@ class BlockStore(FileStore):
             self.can_discard = not read_only and device.can_discard
             self._join(engine)
         except OSError:
-            self.abandon()
+            os.close(self.fd)
             raise
 
     def try_read(self, offset: int, into: memoryview) -> bool:

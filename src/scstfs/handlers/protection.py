@@ -12,7 +12,6 @@ from enum import IntFlag
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from scstfs.aio import apart
 from scstfs.sysfs.errors import invalid
 
 if TYPE_CHECKING:
@@ -90,4 +89,4 @@ def settle(settings: Settings, default_file: Path, *, block: bool) -> None:
 
 
 def _probe(filename: str, *, writable: bool) -> None:
-    apart.close(apart.open_file(filename, os.O_RDWR if writable else os.O_RDONLY))
+    os.close(os.open(filename, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC))

@@ -17,8 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from scstfs.aio import Engine, Operation, Request, apart
-from scstfs.aio.apart import Status
+from scstfs.aio import Engine, Operation, Request
 from scstfs.core.quick import Loan
 from scstfs.handlers import aligned, syscalls
 from scstfs.handlers.asking import CAN_NOT
@@ -133,10 +132,12 @@ class FileStore:
         ``direct`` bypasses the page cache, as far as blocks of ``block_size`` bytes can.  Without
         ``engine`` nothing can be submitted.
         """
-        kind = apart.status_of(path).mode
+        status = os.stat(path)
+        kind = status.st_mode
         if not stat.S_ISREG(kind) and not stat.S_ISBLK(kind):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        flags = os.O_RDONLY if read_only else os.O_RDWR
+        self.location = location(path, status)
+        flags = (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC
         device = self._open(path, flags, direct=direct, block_size=block_size)
         try:
             self.size = self.measure()
@@ -144,19 +145,20 @@ class FileStore:
                 syscalls.can_punch(self.fd, self.size) if device is None else device.can_discard
             )
         except OSError:
-            self.abandon()
+            os.close(self.fd)
             raise
         self.physical_block_size: int | None = 4096
         self._join(engine)
 
     def _open(self, path: str, flags: int, *, direct: bool, block_size: int) -> BlockDevice | None:
         """Open what everything else works on; returns the block device, if it is one."""
-        self.fd = apart.open_file(path, flags | (os.O_DIRECT if direct else 0))
+        self.fd = os.open(path, flags | (os.O_DIRECT if direct else 0))
         try:
-            self._identify(apart.status(self.fd))
+            is_block = stat.S_ISBLK(os.fstat(self.fd).st_mode)
+            self._device = BlockDevice(self.fd, MOST_EXTENTS) if is_block else None
             self._discards_to_zeros = self._device is None or self._device.discards_to_zeros
         except OSError:
-            self.abandon()
+            os.close(self.fd)
             raise
         if direct and not _takes_direct(self.fd, block_size):
             # Blocks that the medium can not address one by one go through the page cache.
@@ -166,19 +168,15 @@ class FileStore:
         self._block_size = block_size
         return self._device
 
-    def _identify(self, status: Status) -> None:
-        """Find out what it is that was opened; raises OSError."""
-        is_block = stat.S_ISBLK(status.mode)
-        self._device = BlockDevice(self.fd, MOST_EXTENTS) if is_block else None
-        # The path, and which file of that name it is; numbers of devices change.
-        inode = 0 if is_block else status.inode
-        path = os.readlink(f"/proc/self/fd/{self.fd}")
-        self.location = os.fsencode(path) + b"\0" + str(inode).encode()
-        #: What is behind the store; equal for two stores of the same file or device.
-        self.medium = (True, status.special, 0) if is_block else (False, status.device, inode)
-
     def _join(self, engine: Engine | None) -> None:
         """Find out what the system can be asked, and give the open file to the engine."""
+        status = os.fstat(self.fd)
+        #: What is behind the store; equal for two stores of the same file or device.
+        self.medium = (
+            (True, status.st_rdev, 0)
+            if self._device is not None
+            else (False, status.st_dev, status.st_ino)
+        )
         asking = find_asking(self.fd)
         #: Attempts are made; of writing, until it turns out that that can not be asked.
         self._tries_reading = self._tries_writing = asking.tries and not self.is_direct
@@ -239,7 +237,7 @@ class FileStore:
 
     def _read(self, offset: int, into: memoryview) -> None:
         while into:
-            count = apart.read(self.fd, into, offset)
+            count = os.preadv(self.fd, (into,), offset)
             if count == 0:
                 raise OSError(errno.EIO, "the file is shorter than the device")
             into = into[count:]
@@ -269,17 +267,17 @@ class FileStore:
 
     def _write(self, offset: int, data: memoryview, flags: int) -> None:
         while data:
-            count = apart.write(self.fd, data, offset, flags)
+            count = os.pwritev(self.fd, (data,), offset, flags)
             data = data[count:]
             offset += count
 
     def prefetch(self, offset: int, length: int) -> None:
         """See Store."""
-        apart.advise(self.fd, offset, length, os.POSIX_FADV_WILLNEED)
+        os.posix_fadvise(self.fd, offset, length, os.POSIX_FADV_WILLNEED)
 
     def flush(self) -> None:
         """See Store."""
-        apart.flush(self.fd)
+        os.fdatasync(self.fd)
 
     def discard(self, offset: int, length: int) -> None:
         """See Store; only some block devices read as zeros where they were discarded."""
@@ -353,7 +351,7 @@ class FileStore:
     def _seek(self, offset: int, whence: int, end: int) -> int:
         """Where data or a hole begins; ``end`` where the file has no more of it."""
         try:
-            return apart.seek(self.fd, offset, whence)
+            return os.lseek(self.fd, offset, whence)
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
@@ -369,14 +367,15 @@ class FileStore:
     def measure(self) -> int:
         """See Store."""
         if self._device is not None:
-            return apart.seek(self.fd, 0, os.SEEK_END)
-        return apart.status(self.fd).size
+            return os.lseek(self.fd, 0, os.SEEK_END)
+        return os.fstat(self.fd).st_size
 
     def usage(self) -> tuple[int, int]:
         """See Store; asks the file system. A block device does not tell: all may be in use."""
         if self._device is not None:
             return 0, self.size
-        return syscalls.available(self.fd), apart.status(self.fd).allocated
+        system = os.fstatvfs(self.fd)
+        return system.f_bavail * system.f_frsize, os.fstat(self.fd).st_blocks * 512
 
     def close(self) -> None:
         """See Store; the file stays open until all that was lent has been given back."""
@@ -390,7 +389,7 @@ class FileStore:
 
     def abandon(self) -> None:
         """Close a store in which nobody has begun anything; blocks."""
-        apart.close(self.fd)
+        os.close(self.fd)
 
 
 class NullStore:
@@ -471,10 +470,16 @@ class NullStore:
         """See Store."""
 
 
+def location(path: str, status: os.stat_result) -> bytes:
+    """The path, and which file of that name it is; numbers of devices change."""
+    inode = 0 if stat.S_ISBLK(status.st_mode) else status.st_ino
+    return os.fsencode(os.path.realpath(path)) + b"\0" + str(inode).encode()
+
+
 def _takes_direct(fd: int, block_size: int) -> bool:
     """Direct I/O can address blocks of ``block_size`` bytes."""
     try:
-        apart.read(fd, aligned.scratch(block_size), block_size)
+        os.preadv(fd, (aligned.scratch(block_size),), block_size)
     except OSError as error:
         return error.errno != errno.EINVAL
     return True

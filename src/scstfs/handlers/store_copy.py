@@ -8,11 +8,11 @@ else is read and written.
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from scstfs.aio import apart
 from scstfs.core.blocks import Blocks, SourceError
 from scstfs.handlers import aligned
 from scstfs.handlers.store import Extent, FileStore, Store
@@ -100,8 +100,8 @@ def _copy_in_kernel(
     done = 0
     while done < length:
         try:
-            count = apart.copy(
-                source.fd, source_offset + done, target.fd, offset + done, length - done
+            count = os.copy_file_range(
+                source.fd, target.fd, length - done, source_offset + done, offset + done
             )
         except OSError:
             break

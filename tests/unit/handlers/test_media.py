@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from scstfs.handlers import media
-from scstfs.handlers.store import FileStore, Store
+from scstfs.handlers.store import FileStore, Store, location
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi.alua import AccessState
 from scstfs.sysfs.errors import SysfsError
@@ -112,9 +112,7 @@ async def test_a_filename_that_is_changed_meanwhile(
     await activate(disk)
     assert disk.active
     assert disk.store is not None
-    assert isinstance(disk.store, FileStore)
-    assert disk.store.medium == (False, other.stat().st_dev, other.stat().st_ino)
-    assert disk.store.location.startswith(bytes(other.resolve()))
+    assert disk.store.location == location(str(other), other.stat())
 
 
 async def test_media_of_a_drive(system: System) -> None:
