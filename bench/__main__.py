@@ -10,16 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from bench import (
-    digests,
-    engines,
-    fairness,
-    latency,
-    scale,
-    sessions,
-    throughput,
-    tree,
-)
+from bench import digests, fairness, latency, scale, sessions, throughput, tree
 from bench.options import Options
 from bench.servers import SERVERS
 
@@ -31,7 +22,6 @@ BENCHMARKS: Final[Mapping[str, Callable[[Path, Options], None]]] = {
     "scale": scale.run,
     "tree": tree.run,
     "sessions": sessions.run,
-    "engines": engines.run,
 }
 """By name, in the order in which they are run where none is named."""
 

@@ -39,13 +39,7 @@ class Server:
     port: int
     target: str
     lun: int
-    pid: int
-
-    def cpu_seconds(self) -> float:
-        """CPU time that it has used so far, user and system, of all its threads."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        user, system = fields[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    pid: int = 0
 
     @property
     def address(self) -> tuple[str, int]:
@@ -77,11 +71,8 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 @contextlib.contextmanager
-def tgt(file: Path, backing: str = "rdwr") -> Iterator[Server]:
-    """Run Debian's tgtd, on a control port of its own, over `file`.
-
-    `backing` is its kind of backing store: `rdwr` by threads, `aio` by libaio with O_DIRECT.
-    """
+def tgt(file: Path) -> Iterator[Server]:
+    """Run Debian's tgtd, on a control port of its own, over `file`."""
     port, control = _free_port(), str(next(_CONTROL_PORTS))
     name = "iqn.2007-05.com.example:tgt"
 
@@ -108,8 +99,7 @@ def tgt(file: Path, backing: str = "rdwr") -> Iterator[Server]:
             time.sleep(_POLL_SECONDS)
         configure(*target, "--op", "new", "--targetname", name)
         lun = ("--mode", "logicalunit", "--tid", "1", "--lun", "1", "--op", "new")
-        store = ("--backing-store", str(file), "--bstype", backing)
-        configure(*lun, *store, "--blocksize", str(BLOCK_SIZE))
+        configure(*lun, "--backing-store", str(file), "--blocksize", str(BLOCK_SIZE))
         for digest in ("HeaderDigest", "DataDigest"):  # used where the initiator wants them
             configure(*target, "--op", "update", "--name", digest, "--value", "None,CRC32C")
         configure(*target, "--op", "bind", "--initiator-address", "ALL")
@@ -123,11 +113,18 @@ def tgt(file: Path, backing: str = "rdwr") -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def daemon(place: str | None = None) -> Iterator[tuple[Path, int, int]]:
-    """Run this scstfs, its tree mounted in a namespace of its own; yield tree, port and pid.
+def daemon(place: str | None = None) -> Iterator[tuple[Path, int]]:
+    """Run this scstfs, its tree mounted in a namespace of its own; yield tree and port.
 
     The tree is at `place`, or else in a directory of its own.
     """
+    with _daemon(place) as (tree, port, _):
+        yield tree, port
+
+
+@contextlib.contextmanager
+def _daemon(place: str | None = None) -> Iterator[tuple[Path, int, int]]:
+    """Run this scstfs like `daemon`; yield tree, port and the number of its process."""
     with tempfile.TemporaryDirectory(prefix="scstfs-bench.") as directory:
         mountpoint = Path(place or f"{directory}/tree")
         if place is None:
@@ -146,14 +143,11 @@ def daemon(place: str | None = None) -> Iterator[tuple[Path, int, int]]:
 
 
 @contextlib.contextmanager
-def scstfs(file: Path, parameters: str = "") -> Iterator[Server]:
-    """Run this scstfs over `file`: vdisk_blockio over block devices, else vdisk_fileio.
-
-    `parameters` are more of those of add_device, each ended by a semicolon.
-    """
+def scstfs(file: Path) -> Iterator[Server]:
+    """Run this scstfs over `file`."""
     name = "iqn.2007-05.com.example:scstfs"
-    with daemon() as (tree, port, pid):
-        for path, command in _scst_configuration(name, file, parameters).items():
+    with _daemon() as (tree, port, pid):
+        for path, command in _scst_configuration(name, file).items():
             (tree / path).write_text(command + "\n")
         yield Server("scstfs", port, name, 0, pid)
 
@@ -166,12 +160,11 @@ def _port_when_ready(daemon: subprocess.Popen[str]) -> int:
     raise SystemExit("scstfs does not start")
 
 
-def _scst_configuration(target: str, file: Path, parameters: str) -> Mapping[str, str]:
+def _scst_configuration(target: str, file: Path) -> Mapping[str, str]:
     """Return what is written to which file of the tree, in this order."""
-    device = f"add_device disk filename={file}; {parameters} blocksize={BLOCK_SIZE}"
-    handler = "vdisk_blockio" if file.is_block_device() else "vdisk_fileio"
+    device = f"add_device disk filename={file}; blocksize={BLOCK_SIZE}"
     return {
-        f"handlers/{handler}/mgmt": device,
+        "handlers/vdisk_fileio/mgmt": device,
         "targets/iscsi/mgmt": f"add_target {target}",
         f"targets/iscsi/{target}/luns/mgmt": "add disk 0",
         f"targets/iscsi/{target}/HeaderDigest": "None,CRC32C",

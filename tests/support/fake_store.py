@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections.abc import Callable, Iterator
 
-import trio
-
-from scstfs.aio import Request
 from scstfs.core.quick import Loan
 from scstfs.handlers.store import Extent
 from scstfs.scsi.unit import ThinLimits
-from tests.support.threads import perform
 
 
 class FakeStore:
@@ -75,21 +70,6 @@ class FakeStore:
 
     def lend(self, offset: int, length: int) -> Loan | None:
         return None
-
-    def submit(self, request: Request) -> None:
-        """Do it in a thread, which may be paused like any other."""
-        token = trio.lowlevel.current_trio_token()
-
-        def work() -> None:
-            try:
-                perform(self, request)
-            except OSError as failure:
-                error = failure.errno or errno.EIO
-            else:
-                error = 0
-            token.run_sync_soon(request.end, error)
-
-        threading.Thread(target=work, daemon=True).start()
 
     def read(self, offset: int, into: memoryview) -> None:
         self._enter("read", offset, len(into))

@@ -1,16 +1,10 @@
-"""Worker threads and disks that work when the test says so."""
+"""A worker pool whose work is done when the test says so."""
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
-from functools import partial
 
-from scstfs.aio import Operation, Request
-from scstfs.core.session import TgtDev
 from scstfs.core.threads import Completions, WorkerPool
-from scstfs.handlers.store import Store
-from scstfs.handlers.vdisk import VdiskDevice
 
 
 class ManualPool(WorkerPool):
@@ -27,20 +21,6 @@ class ManualPool(WorkerPool):
     ) -> None:
         self.queued.append((work, done))
 
-    def serve(self, tgt_dev: TgtDev) -> None:
-        """Be the worker threads of a nexus, and the disk behind its device."""
-        tgt_dev.pool = self
-        device = tgt_dev.device
-        if isinstance(device, VdiskDevice) and device.store is not None:
-            submit = partial(self._submit, device.store)
-            device.store.submit = submit  # type: ignore[method-assign]
-
-    def _submit(self, store: Store, request: Request) -> None:
-        def done(value: object, error: BaseException | None) -> None:
-            request.end((error.errno or errno.EIO) if isinstance(error, OSError) else 0)
-
-        self.submit(partial(perform, store, request), done)
-
     def step(self) -> None:
         """Do one piece of work and deliver its result."""
         work, done = self.queued.pop(0)
@@ -55,14 +35,3 @@ class ManualPool(WorkerPool):
         """Do all work, and what comes of it."""
         while self.queued:
             self.step()
-
-
-def perform(store: Store, request: Request) -> None:
-    """Do what a request is about, by the blocking methods of a store; raises OSError."""
-    memory = request.memory
-    if request.operation == Operation.FLUSH:
-        store.flush()
-    elif memory is not None and request.operation == Operation.READ:
-        store.read(request.offset, memory)
-    elif memory is not None:
-        store.write(request.offset, memory, durable=bool(request.flags))

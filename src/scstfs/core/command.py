@@ -23,7 +23,6 @@ from scstfs.scsi.opcodes import NO_FLAGS, Direction, Flag
 from scstfs.scsi.status import Status
 
 if TYPE_CHECKING:
-    from scstfs.aio import Request
     from scstfs.core.device import Device
     from scstfs.core.session import Session, TgtDev
 
@@ -92,7 +91,6 @@ class Command:
         "listed_claims",
         "lun",
         "phase",
-        "request",
         "retried",
         "sense",
         "session",
@@ -132,8 +130,6 @@ class Command:
         self.status: Status | None = None
         self.sense = b""
         self.phase = Phase.INIT
-        #: What a disk does for it now.
-        self.request: Request | None = None
         self.abort: Abort | None = None
         self.ended_calls: list[Callable[[], None]] = []
         #: Delayed once already because of the ALUA state transitioning.

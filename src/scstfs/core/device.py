@@ -11,10 +11,9 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from scstfs import log
-from scstfs.aio import Request
 from scstfs.core import quick
 from scstfs.core.aca import Aca
 from scstfs.core.gated import Gated
@@ -61,19 +60,6 @@ class Job:
     pool: WorkerPool | None = None
 
 
-class Submission(NamedTuple):
-    """The part of a command that a disk does by itself: ``request``, begun by ``submit``.
-
-    The command ends when it does, GOOD with ``data`` as its data-in, or with the request's error,
-    unless ``then`` makes the answer of that (an errno or 0) or raises, in the event loop.
-    """
-
-    submit: Callable[[Request], None]
-    request: Request
-    data: bytes | bytearray | memoryview = b""
-    then: Callable[[int], Answer] | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Completion:
     """How a command ended somewhere else: status, sense data and data-in as they came."""
@@ -98,9 +84,9 @@ class Later(enum.Enum):
 
 LATER: Final = Later.LATER
 
-#: What executing a command gives: its data-in (maybe none), the job or the disk that will, what it
-#: waits for, how it ended, or LATER.
-Answer: TypeAlias = "bytes | bytearray | memoryview | Job | Submission | Until | Completion | Later"
+#: What executing a command gives: its data-in (maybe none), the job that will, what it waits for,
+#: how it ended, or LATER.
+Answer: TypeAlias = "bytes | bytearray | memoryview | Job | Until | Completion | Later"
 
 
 class ThreadsPoolType(enum.Enum):

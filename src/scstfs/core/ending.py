@@ -105,9 +105,7 @@ def abort(cmd: Command, how: Abort) -> None:
         cmd.abort = how
     phase = cmd.phase
     if phase is Phase.EXECUTING:
-        # A disk or a worker thread is at it; the answer is dropped when it comes back.
-        if cmd.request is not None:
-            cmd.device.scst.disks.cancel(cmd.request)
+        # A worker thread is at it; the answer is dropped when it comes back.
         return
     if phase is Phase.DATA_WAIT:
         cmd.cancel_transfer()

@@ -10,14 +10,13 @@ to whoever executes it: the core itself for what concerns more than one device's
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from scstfs.core import gates, local, no_device
 from scstfs.core.command import Abort, Command, Phase, TaskAttribute
-from scstfs.core.device import Completion, Job, Later, Submission, Until
+from scstfs.core.device import Completion, Job, Later, Until
 from scstfs.core.ending import abort, finish, send_back
 from scstfs.core.quick import recognise
 from scstfs.scsi import sense
@@ -207,15 +206,8 @@ def _refuse(cmd: Command, outcome: CheckCondition | TaskStatus) -> None:
 
 
 def _conclude(cmd: Command, answer: Answer | None) -> None:
-    """End the command, or let a disk or a worker thread do what takes time."""
+    """End the command, or let a worker thread do what may block."""
     if answer is None or isinstance(answer, Later):
-        return
-    if isinstance(answer, Submission):
-        cmd.enter(Phase.EXECUTING)
-        cmd.device.tasks.started(cmd)
-        cmd.request = answer.request
-        answer.request.done = partial(_disk_done, cmd, answer)
-        answer.submit(answer.request)
         return
     if isinstance(answer, Job):
         cmd.enter(Phase.EXECUTING)
@@ -245,18 +237,5 @@ def _job_done(cmd: Command, job: Job, value: object, error: BaseException | None
             return job.then(value)
         assert isinstance(value, bytes | bytearray | memoryview)
         return value
-
-    resume(cmd, outcome)
-
-
-def _disk_done(cmd: Command, submission: Submission, error: int) -> None:
-    cmd.request = None
-
-    def outcome() -> Answer:
-        if submission.then is not None:
-            return submission.then(error)
-        if error:
-            raise OSError(error, os.strerror(error))
-        return submission.data
 
     resume(cmd, outcome)

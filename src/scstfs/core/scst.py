@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
-from scstfs.aio import Engine, open_engine
 from scstfs.core import trace
 from scstfs.core.buffers import BufferPool
 from scstfs.core.gated import Gated
@@ -57,18 +55,15 @@ class Scst:
         state: StateDirectory,
         start_command: Callable[[Command], None],
         cpus: int | None = None,
-        io_engine: str = "",
     ) -> None:
         """``start_command`` executes a command that had to wait (``execute.start``).
 
-        ``cpus`` is how many there are; None asks the system.  ``io_engine`` is one of
-        ``scstfs.aio.ENGINES``, or empty for the best.
+        ``cpus`` is how many there are; None asks the system.
         """
         self.runtime = runtime
         self.start_command = start_command
         self.completions = completions = Completions(runtime.wake)
         self.state = state
-        self._io_engine = io_engine
         self.cpus = cpus or os.cpu_count() or 1
         self.default_threads = cpus or len(os.sched_getaffinity(0))
         self.threads = WorkerPool("scst", self.default_threads, completions)
@@ -95,17 +90,6 @@ class Scst:
         self.max_tasklet_cmd = 10
         self.poll_us = 0
         self._next_rel_tgt_id = 1
-
-    @functools.cached_property
-    def disks(self) -> Engine:
-        """What executes disk I/O; opened when it is first needed, in the event loop.
-
-        Raises OSError where the system refuses the engine that was asked for.
-        """
-        engine = open_engine(self._io_engine, self.runtime.wake)
-        engine.before, engine.after = self.completions.begin, self.completions.end
-        self.runtime.start(engine.run)
-        return engine
 
     # Looking around
 

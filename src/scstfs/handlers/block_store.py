@@ -6,22 +6,19 @@ import errno
 import os
 import stat
 
-from scstfs.aio import Engine
 from scstfs.core.quick import Loan
+from scstfs.handlers.page_cache import LentFile
 from scstfs.handlers.store import FileStore, location
 
 
 class BlockStore(FileStore):
     """A block device that nobody else has open."""
 
-    def __init__(
-        self, path: str, *, read_only: bool, block_size: int, engine: Engine | None = None
-    ) -> None:
+    def __init__(self, path: str, *, read_only: bool, block_size: int) -> None:
         """Open the block device at ``path`` for ourselves alone.
 
         Raises OSError: ENOTBLK for anything else, EBUSY if somebody else has it.  Blocks that
-        the device can not address one by one go through the page cache after all.  Without
-        ``engine`` nothing can be submitted.
+        the device can not address one by one go through the page cache after all.
         """
         status = os.stat(path)
         if not stat.S_ISBLK(status.st_mode):
@@ -35,7 +32,7 @@ class BlockStore(FileStore):
             self.physical_block_size = device.physical_block_size
             self.optimal_io_size = device.optimal_io_size
             self.can_discard = not read_only and device.can_discard
-            self._join(engine)
+            self._lent = LentFile(self.fd)
         except OSError:
             os.close(self.fd)
             raise

@@ -31,7 +31,6 @@ def _open_file(device: VdiskDevice, filename: str | None) -> Store | None:
         read_only=device.read_only,
         direct=device.settings.o_direct,
         block_size=1 << device.block_shift,
-        engine=device.disks,
     )
     return _recovered(device, store)
 
@@ -39,12 +38,7 @@ def _open_file(device: VdiskDevice, filename: str | None) -> Store | None:
 def _open_block(device: VdiskDevice, filename: str | None) -> Store | None:
     if filename is None:
         return None
-    store = BlockStore(
-        filename,
-        read_only=device.read_only,
-        block_size=1 << device.block_shift,
-        engine=device.disks,
-    )
+    store = BlockStore(filename, read_only=device.read_only, block_size=1 << device.block_shift)
     return _recovered(device, store)
 
 
@@ -53,7 +47,7 @@ def _recovered(device: VdiskDevice, store: FileStore) -> Store:
         try:
             atomic.recover(store, device.undo)
         except OSError:
-            store.abandon()
+            store.close()
             raise
     return store
 

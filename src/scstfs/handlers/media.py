@@ -11,9 +11,6 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
-import trio
-
-from scstfs.aio import Operation, Request
 from scstfs.core.waiting import quiet
 from scstfs.scsi.alua import AccessState
 from scstfs.scsi.mmc import MediaEvent
@@ -85,21 +82,6 @@ async def change_medium(device: VdiskDevice, filename: str | None) -> None:
     finally:
         _discard(store)
     device.kind.trace.event("mgmt", "device %s: medium is %s", device, filename or "gone")
-
-
-async def flushed(store: Store) -> int:
-    """Make durable what was written; the errno, or 0."""
-    over = trio.Event()
-    error = 0
-
-    def done(found: int) -> None:
-        nonlocal error
-        error = found
-        over.set()
-
-    store.submit(Request(Operation.FLUSH, done=done))
-    await over.wait()
-    return error
 
 
 class Reopening:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from collections.abc import Callable
+import threading
 from typing import Final
 
 from scstfs.core.quick import Loan
@@ -40,16 +40,15 @@ _mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
 class LentFile:
     """A file descriptor that stays open until all that was lent has been given back.
 
-    Everything here is for the event loop, and for files that can be asked not to wait (RWF_NOWAIT):
-    those of a network would be waited for.
+    Loans are made and given back in the event loop; ``close`` may be called from any thread.
     """
 
-    def __init__(self, fd: int, close: Callable[[], None]) -> None:
-        """``close`` closes ``fd``."""
+    def __init__(self, fd: int) -> None:
+        """``fd`` is closed by ``close``."""
         self._fd = fd
-        self._close = close
         self._loans = 0
         self._is_closed = False
+        self._lock = threading.Lock()
         self._address: int | None = None
         self._mapped = 0
         self._residency = bytearray(_MOST_PAGES)
@@ -57,26 +56,32 @@ class LentFile:
 
     def lend(self, offset: int, length: int) -> Loan | None:
         """Lend a range of at most LONGEST bytes if all of it is in memory."""
-        if self._is_closed or length > LONGEST or not self._is_resident(offset, length):
+        if length > LONGEST or not self._is_resident(offset, length):
             return None
-        self._loans += 1
+        with self._lock:
+            if self._is_closed:
+                return None
+            self._loans += 1
         return Loan(self._fd, offset, self._give_back)
 
     def close(self) -> None:
         """Close the file as soon as nothing of it is lent any more; once is enough."""
-        last = not self._is_closed and not self._loans
-        self._is_closed = True
+        with self._lock:
+            last = not self._is_closed and not self._loans
+            self._is_closed = True
         if last:
             self._release()
 
     def _give_back(self) -> None:
-        self._loans -= 1
-        if self._is_closed and not self._loans:
+        with self._lock:
+            self._loans -= 1
+            last = self._is_closed and not self._loans
+        if last:
             self._release()
 
     def _release(self) -> None:
         self._unmap()
-        self._close()
+        os.close(self._fd)
 
     def _is_resident(self, offset: int, length: int) -> bool:
         start = offset - offset % _PAGE

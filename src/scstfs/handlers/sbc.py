@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from scstfs.aio import Operation, Request
 from scstfs.core.command import Command
-from scstfs.core.device import Answer, Job, Submission
+from scstfs.core.device import Answer, Job
 from scstfs.handlers import atomic, errors
 from scstfs.scsi import provisioning, sense
 from scstfs.scsi import sbc as block
@@ -48,7 +46,11 @@ def read(device: VdiskDevice, cmd: Command) -> Answer:
     if length <= AT_ONCE and store.try_read(offset, buffer):
         return buffer
 
-    return Submission(store.submit, Request(Operation.READ, offset, buffer), buffer)
+    def work() -> memoryview:
+        store.read(offset, buffer)
+        return buffer
+
+    return Job(work)
 
 
 def write(device: VdiskDevice, cmd: Command) -> Answer:
@@ -58,7 +60,11 @@ def write(device: VdiskDevice, cmd: Command) -> Answer:
     if not durable and len(data) <= AT_ONCE and store.try_write(offset, data):
         return b""
 
-    return Submission(store.submit, Request(Operation.WRITE, offset, data, durable=durable))
+    def work() -> bytes:
+        store.write(offset, data, durable=durable)
+        return b""
+
+    return Job(work)
 
 
 def write_and_verify(device: VdiskDevice, cmd: Command) -> Answer:
@@ -258,13 +264,13 @@ def synchronize_cache(device: VdiskDevice, cmd: Command) -> Answer:
     if store is not None and device.flushes:
         hold = device.tasks.hold(in_background=True)
 
-        def done(error: int) -> None:
-            if error:
-                log.error("%s: can not write cached data: %s", device, os.strerror(error))
+        def done(value: object, error: BaseException | None) -> None:
+            if error is not None:
+                log.error("%s: can not write cached data: %s", device, error)
                 device.flush_error = error
             device.tasks.release(hold)
 
-        store.submit(Request(Operation.FLUSH, done=done))
+        device.scst.threads.submit(device.flush_of(store), done)
     return b""
 
 
@@ -277,15 +283,17 @@ def _flush(device: VdiskDevice) -> Answer:
     store = device.store
     if store is None or not device.flushes:
         return b""
-    lost = device.take_flush_error()
+    flush = device.flush_of(store)
 
-    def then(error: int) -> bytes:
-        if error or lost:
+    def work() -> bytes:
+        try:
+            flush()
+        except OSError as error:
             # No command that writes, but what fails is a write.
-            raise errors.translate(OSError(error or lost, ""), writing=True)
+            raise errors.translate(error, writing=True) from error
         return b""
 
-    return Submission(store.submit, Request(Operation.FLUSH), then=then)
+    return Job(work)
 
 
 def _range(device: VdiskDevice, cmd: Command) -> tuple[int, int]:

@@ -1,9 +1,11 @@
 """Backing stores: where a virtual device's blocks are.
 
-A store takes requests (``submit``) that are done while the event loop goes on, and has two
-*attempts*: ``try_read`` and ``try_write`` do the whole transfer without waiting for a disk, or
-decline.  Where the kernel can not be asked whether they would wait (``asking``), they decline.
-The other methods of a store block, and are for worker threads.
+A store has blocking methods for worker threads and two *attempts* for the event loop: ``try_read``
+and ``try_write`` do the whole transfer without waiting for a disk, or decline.
+
+Whether an attempt would wait is asked of the kernel (RWF_NOWAIT) where the file system knows, and
+found out by measuring where it does not: a transfer that took long makes the store decline for a
+multiple of that time, so that a disk that can not keep up gets only a small part of the event loop.
 """
 
 from __future__ import annotations
@@ -13,25 +15,32 @@ import fcntl
 import mmap
 import os
 import stat
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from scstfs.aio import Engine, Operation, Request
 from scstfs.core.quick import Loan
-from scstfs.handlers import aligned, syscalls
-from scstfs.handlers.asking import CAN_NOT
-from scstfs.handlers.asking import asking as find_asking
+from scstfs.handlers import syscalls
 from scstfs.handlers.block_device import BlockDevice
 from scstfs.handlers.page_cache import LentFile
 from scstfs.scsi.unit import ThinLimits
 
+#: Bytes that are moved at once where memory has to be aligned.
+ALIGNED: Final = 1 << 20
+
 #: As many extents as the parameter list of one UNMAP has room for.
 MOST_EXTENTS: Final = (0xFFFF - 8) // 16
 
-_ZEROS: Final = memoryview(bytes(aligned.MOST))
+_ZEROS: Final = memoryview(bytes(ALIGNED))
 #: A file system or device does not have an operation.
 _CAN_NOT: Final = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY, errno.ENOSYS)
+
+#: An attempt without RWF_NOWAIT that took longer (seconds) makes the store decline …
+SLOW: Final = 0.002
+#: … for this many times as long.
+REST: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +79,6 @@ class Store(Protocol):
     def lend(self, offset: int, length: int) -> Loan | None:
         """Let a range be sent straight from a file, if that needs no waiting."""
 
-    def submit(self, request: Request) -> None:
-        """Begin a READ, WRITE or FLUSH; its errors are errnos, EIO where the store ends too early.
-
-        It may be over when this returns.
-        """
-
     def read(self, offset: int, into: memoryview) -> None:
         """Read; raises OSError, EIO where the store ends too early."""
 
@@ -110,7 +113,7 @@ class Store(Protocol):
         """Bytes that can still be allocated, and bytes that are."""
 
     def close(self) -> None:
-        """Give everything up; does not wait for it."""
+        """Give everything up."""
 
 
 class FileStore:
@@ -119,18 +122,11 @@ class FileStore:
     optimal_io_size = 0
 
     def __init__(
-        self,
-        path: str,
-        *,
-        read_only: bool,
-        direct: bool = False,
-        block_size: int = 512,
-        engine: Engine | None = None,
+        self, path: str, *, read_only: bool, direct: bool = False, block_size: int = 512
     ) -> None:
         """Open ``path``; raises OSError, EINVAL for what is neither file nor block device.
 
-        ``direct`` bypasses the page cache, as far as blocks of ``block_size`` bytes can.  Without
-        ``engine`` nothing can be submitted.
+        ``direct`` bypasses the page cache, as far as blocks of ``block_size`` bytes can.
         """
         status = os.stat(path)
         kind = status.st_mode
@@ -148,7 +144,8 @@ class FileStore:
             os.close(self.fd)
             raise
         self.physical_block_size: int | None = 4096
-        self._join(engine)
+        self._read_flags = _nowait_flags(self.fd)
+        self._lent = LentFile(self.fd)
 
     def _open(self, path: str, flags: int, *, direct: bool, block_size: int) -> BlockDevice | None:
         """Open what everything else works on; returns the block device, if it is one."""
@@ -166,60 +163,59 @@ class FileStore:
             direct = False
         self.is_direct = direct
         self._block_size = block_size
+        self._read_flags = 0
+        #: Taken back when the file system turns out not to know it.
+        self._write_flags = os.RWF_NOWAIT
+        self._declines_until = 0.0
         return self._device
 
-    def _join(self, engine: Engine | None) -> None:
-        """Find out what the system can be asked, and give the open file to the engine."""
+    @property
+    def medium(self) -> tuple[bool, int, int]:
+        """What is behind the store; equal for two stores of the same file or device."""
         status = os.fstat(self.fd)
-        #: What is behind the store; equal for two stores of the same file or device.
-        self.medium = (
-            (True, status.st_rdev, 0)
-            if self._device is not None
-            else (False, status.st_dev, status.st_ino)
-        )
-        asking = find_asking(self.fd)
-        #: Attempts are made; of writing, until it turns out that that can not be asked.
-        self._tries_reading = self._tries_writing = asking.tries and not self.is_direct
-        self._flags = asking.flags
-        self._file = (
-            None
-            if engine is None
-            else engine.open(self.fd, direct=self.is_direct, asks=asking.asks)
-        )
-        self._lent = LentFile(self.fd, self._close_descriptor)
+        if self._device is not None:
+            return True, status.st_rdev, 0
+        return False, status.st_dev, status.st_ino
 
     def try_read(self, offset: int, into: memoryview) -> bool:
         """See Store."""
-        if not self._tries_reading:
+        flags = self._read_flags
+        if self.is_direct or (not flags and time.monotonic() < self._declines_until):
             return False
+        began = time.monotonic() if not flags else 0.0
         try:
-            return os.preadv(self.fd, (into,), offset, self._flags) == len(into)
+            done = os.preadv(self.fd, (into,), offset, flags) == len(into)
         except OSError:
             return False
+        if not flags:
+            self._judge(began)
+        return done
 
     def try_write(self, offset: int, data: memoryview) -> bool:
         """See Store."""
-        if not self._tries_writing:
+        flags = self._write_flags
+        began = 0.0 if flags else time.monotonic()
+        if self.is_direct or (not flags and began < self._declines_until):
             return False
         try:
-            return os.pwritev(self.fd, (data,), offset, self._flags) == len(data)
+            done = os.pwritev(self.fd, (data,), offset, flags) == len(data)
         except OSError as error:
-            if error.errno in CAN_NOT:
-                self._tries_writing = False
+            if flags and error.errno in _CAN_NOT:
+                self._write_flags = 0
+                return self.try_write(offset, data)
             return False
+        if not flags:
+            self._judge(began)
+        return done
 
     def lend(self, offset: int, length: int) -> Loan | None:
         """See Store; only what is in the page cache."""
-        return self._lent.lend(offset, length) if self._tries_reading else None
+        return None if self.is_direct else self._lent.lend(offset, length)
 
-    def submit(self, request: Request) -> None:
-        """See Store."""
-        file = self._file
-        assert file is not None, "the store was opened with an engine"
-        if self.is_direct and request.memory and not aligned.suits(request, self._block_size):
-            aligned.submit(file.submit, request, self._block_size)
-        else:
-            file.submit(request)
+    def _judge(self, began: float) -> None:
+        now = time.monotonic()
+        if now - began > SLOW:
+            self._declines_until = now + REST * (now - began)
 
     def read(self, offset: int, into: memoryview) -> None:
         """See Store."""
@@ -229,11 +225,11 @@ class FileStore:
             if error.errno != errno.EINVAL or not self.is_direct:
                 raise
             # Direct I/O wants aligned memory and whole blocks, and this is not.
-            for start in range(0, len(into), aligned.MOST):
-                part = into[start : start + aligned.MOST]
-                memory = self._aligned(part)
-                self._read(offset + start, memory)
-                part[:] = memory[: len(part)]
+            for start in range(0, len(into), ALIGNED):
+                part = into[start : start + ALIGNED]
+                aligned = _aligned(self._whole_blocks(len(part)))
+                self._read(offset + start, aligned)
+                part[:] = aligned[: len(part)]
 
     def _read(self, offset: int, into: memoryview) -> None:
         while into:
@@ -251,19 +247,19 @@ class FileStore:
         except OSError as error:
             if error.errno != errno.EINVAL or not self.is_direct:
                 raise
-            for start in range(0, len(data), aligned.MOST):
-                part = data[start : start + aligned.MOST]
-                memory = self._aligned(part)
-                if len(memory) > len(part):
+            for start in range(0, len(data), ALIGNED):
+                part = data[start : start + ALIGNED]
+                aligned = _aligned(self._whole_blocks(len(part)))
+                if len(aligned) > len(part):
                     # The initiator sent less than its CDB says; what it did not send stays.
-                    last = len(memory) - self._block_size
-                    self._read(offset + start + last, memory[last:])
-                memory[: len(part)] = part
-                self._write(offset + start, memory, flags)
+                    last = len(aligned) - self._block_size
+                    self._read(offset + start + last, aligned[last:])
+                aligned[: len(part)] = part
+                self._write(offset + start, aligned, flags)
 
-    def _aligned(self, part: memoryview) -> memoryview:
-        """Aligned memory for the blocks that ``part`` is in."""
-        return aligned.scratch(aligned.whole_blocks(len(part), self._block_size))
+    def _whole_blocks(self, length: int) -> int:
+        """``length``, up to the end of its last block (bytes)."""
+        return -(-length // self._block_size) * self._block_size
 
     def _write(self, offset: int, data: memoryview, flags: int) -> None:
         while data:
@@ -326,7 +322,7 @@ class FileStore:
             self._write_zeros(offset, length)
 
     def _write_zeros(self, offset: int, length: int) -> None:
-        zeros = memoryview(mmap.mmap(-1, min(length, aligned.MOST)))
+        zeros = memoryview(mmap.mmap(-1, min(length, ALIGNED)))
         while length:
             part = zeros[:length]
             self.write(offset, part)
@@ -381,16 +377,6 @@ class FileStore:
         """See Store; the file stays open until all that was lent has been given back."""
         self._lent.close()
 
-    def _close_descriptor(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        else:
-            os.close(self.fd)
-
-    def abandon(self) -> None:
-        """Close a store in which nobody has begun anything; blocks."""
-        os.close(self.fd)
-
 
 class NullStore:
     """Nothing: writes are forgotten and reads give zeros.
@@ -421,12 +407,6 @@ class NullStore:
     def lend(self, offset: int, length: int) -> Loan | None:
         """See Store; there is no file."""
         return None
-
-    def submit(self, request: Request) -> None:
-        """See Store."""
-        if request.operation == Operation.READ and request.memory is not None:
-            self.try_read(request.offset, request.memory)
-        request.end(0)
 
     def read(self, offset: int, into: memoryview) -> None:
         """See Store."""
@@ -476,10 +456,32 @@ def location(path: str, status: os.stat_result) -> bytes:
     return os.fsencode(os.path.realpath(path)) + b"\0" + str(inode).encode()
 
 
+_scratch: Final = threading.local()
+
+
+def _aligned(length: int) -> memoryview:
+    """Page-aligned memory of this thread, for up to ALIGNED bytes and until the next call."""
+    memory: memoryview | None = getattr(_scratch, "memory", None)
+    if memory is None:
+        memory = _scratch.memory = memoryview(mmap.mmap(-1, ALIGNED))
+    return memory[:length]
+
+
 def _takes_direct(fd: int, block_size: int) -> bool:
     """Direct I/O can address blocks of ``block_size`` bytes."""
     try:
-        os.preadv(fd, (aligned.scratch(block_size),), block_size)
+        os.preadv(fd, (_aligned(block_size),), block_size)
     except OSError as error:
         return error.errno != errno.EINVAL
     return True
+
+
+def _nowait_flags(fd: int) -> int:
+    """RWF_NOWAIT if reads of this file can be asked not to wait, else 0."""
+    try:
+        os.preadv(fd, (bytearray(1),), 0, os.RWF_NOWAIT)
+    except BlockingIOError:
+        return os.RWF_NOWAIT
+    except OSError:
+        return 0
+    return os.RWF_NOWAIT

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from scstfs.core.blocks import Blocks, SourceError
-from scstfs.handlers import aligned
-from scstfs.handlers.store import Extent, FileStore, Store
+from scstfs.handlers.store import ALIGNED, Extent, FileStore, Store
 
 #: Bytes that one step of a copy moves through memory.
-STEP: Final = aligned.MOST
+STEP: Final = ALIGNED
 
 
 @dataclass(frozen=True, slots=True)

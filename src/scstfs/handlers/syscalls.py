@@ -19,13 +19,6 @@ _BLKIOOPT: Final = 0x1279
 _BLKDISCARD: Final = 0x1277
 _BLKZEROOUT: Final = 0x127F
 
-
-class _Statfs(ctypes.Structure):
-    """Of ``struct statfs64``, the beginning."""
-
-    _fields_ = (("type", ctypes.c_ulong), ("rest", ctypes.c_ubyte * 248))
-
-
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate64.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 
@@ -47,18 +40,6 @@ def can_punch(fd: int, size: int) -> bool:
     except OSError as error:
         return error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV, errno.EBADF)
     return True
-
-
-def file_system(fd: int) -> int:
-    """The type of the file system that an open file is in: statfs(2), ``f_type``. Raises OSError.
-
-    Of the node of a block device, it is that of the node.
-    """
-    found = _Statfs()
-    if _libc.fstatfs64(fd, ctypes.byref(found)) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return int(found.type)
 
 
 def discard(fd: int, offset: int, length: int) -> None:

@@ -34,7 +34,7 @@ from scstfs.scsi.sense import CheckCondition, invalid_field_in_cdb
 from scstfs.scsi.status import TaskStatus
 from scstfs.scsi.unit import LogicalUnit, Port, ThinLimits, TokenLimits
 from scstfs.scsi.vpd import designators
-from scstfs.sysfs.errors import SysfsError, failed, invalid
+from scstfs.sysfs.errors import SysfsError, invalid
 from scstfs.sysfs.text import encode
 
 if TYPE_CHECKING:
@@ -108,8 +108,6 @@ class VdiskDevice(Device):
         if settings.t10_dev_id is not None:
             self.identity.set("t10_dev_id", encode(settings.t10_dev_id))
         self._nv_cache: Final = settings.nv_cache
-        #: Opened here, in the event loop; stores are opened in threads.
-        self.disks: Final = scst.disks
         self.undo = scst.state.undo_log(name)
         self.size = settings.size
         self.active = settings.active
@@ -123,8 +121,8 @@ class VdiskDevice(Device):
         self.prevented_by: set[TgtDev] = set()
         #: What has happened to the medium of a vcdrom since a nexus asked (MMC-6 6.7).
         self.media_events: dict[TgtDev, MediaEvent] = {}
-        #: Why a flush failed that nobody waited for (errno); the system tells it just once.
-        self.flush_error = 0
+        #: Why a flush failed that nobody waited for; the system tells it just once.
+        self.flush_error: BaseException | None = None
         self.block_shift = settings.block_shift
         self.threads_num = handler.threads_num
         self.max_tgt_dev_commands = handler.max_tgt_dev_commands
@@ -165,13 +163,20 @@ class VdiskDevice(Device):
         """SYNCHRONIZE CACHE has something to do."""
         return self.kind.flushes and not self._nv_cache
 
-    def take_flush_error(self) -> int:
-        """The errno of what an earlier flush should have made durable, if nobody has been told.
+    def flush_of(self, store: Store) -> Callable[[], None]:
+        """What makes durable all that was written to ``store``; for a worker thread.
 
-        Whoever takes it tells.
+        Raises OSError, also if what an earlier flush should have made durable is lost and nobody
+        has been told.
         """
-        lost, self.flush_error = self.flush_error, 0
-        return lost
+        lost, self.flush_error = self.flush_error, None
+
+        def flush() -> None:
+            store.flush()
+            if lost is not None:
+                raise lost
+
+        return flush
 
     def open_store(self) -> Store | None:
         """Open what is behind a new device; runs in a worker thread.
@@ -439,21 +444,11 @@ class VdiskDevice(Device):
         self.report_to_all(sense.INQUIRY_DATA_CHANGED)
         self.scst.device_changed(self)
 
-    async def resync_size(self) -> None:
+    def resync_size(self) -> None:
         """Look at the store's size again; raises SysfsError."""
-        store = self.store
-        if store is None:
+        if self.store is None:
             raise SysfsError(errno.EMEDIUMTYPE, f"{self.name} is not open")
-        # It stays open for as long as this takes.
-        hold = self.tasks.hold(in_background=True)
-        try:
-            size = await self.scst.runtime.run_blocking(store.measure)
-        except OSError as error:
-            raise failed(self.name, error) from error
-        finally:
-            self.tasks.release(hold)
-        if self.store is store:
-            self._resize(size)
+        self._resize(self.store.measure())
 
     def set_size(self, size: int) -> None:
         """Write to ``size`` of blockio and nullio (bytes); raises SysfsError."""

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final
@@ -155,11 +154,11 @@ def _set_size(device: VdiskDevice, data: bytes, shift: int) -> None:
     device.set_size(number << shift)
 
 
-async def _resync_size(device: VdiskDevice, _value: None) -> None:
+def _resync_size(device: VdiskDevice, _value: None) -> None:
     # SCST has the file open as long as some session, be it the copy manager's, has the device.
     if not device.tgt_devs:
         raise SysfsError(errno.EMEDIUMTYPE, f"{device.name} is not open")
-    await device.resync_size()
+    device.resync_size()
 
 
 # Flags
@@ -241,10 +240,9 @@ async def _flush(device: VdiskDevice, _value: None) -> None:
     # The store stays open for as long as this takes.
     hold = device.tasks.hold(in_background=True)
     try:
-        lost = device.take_flush_error()
-        error = await media.flushed(store) or lost
-        if error:
-            raise failed(device.name, OSError(error, os.strerror(error)))
+        await device.scst.runtime.run_blocking(device.flush_of(store))
+    except OSError as error:
+        raise failed(device.name, error) from error
     finally:
         device.tasks.release(hold)
 

@@ -154,8 +154,7 @@ async def test_what_waits_can_be_aborted(system: System) -> None:
 async def test_what_was_done_already_is_answered_later(system: System, how: str) -> None:
     await add_disk(system, tst=0)
     one = system.initiator()
-    pool = ManualPool()
-    pool.serve(one.session.tgt_devs[0])
+    pool = one.session.tgt_devs[0].pool = ManualPool()
     flush = send(one, bytes.fromhex("35000000000000000000"))
     await fail(one)
     pool.drain()

@@ -38,8 +38,7 @@ async def test_good_comes_after_the_file(
 ) -> None:
     (one,) = await nexuses.add(0)
     path = system.scst.state.reservations_path("disk")
-    pool = ManualPool()
-    pool.serve(one.session.tgt_devs[0])
+    pool = one.session.tgt_devs[0].pool = ManualPool()
     cmd = one.start(*pr_out(REGISTER, new=A, flags=APTPL))
     assert not cmd.is_over
     assert not path.exists()
@@ -53,8 +52,7 @@ async def test_without_aptpl_there_is_no_file(
 ) -> None:
     one, other = await nexuses.add(0, 0)
     path = system.scst.state.reservations_path("disk")
-    pool = ManualPool()
-    pool.serve(one.session.tgt_devs[0])
+    pool = one.session.tgt_devs[0].pool = ManualPool()
     assert one.start(*pr_out(REGISTER, new=A)).result == GOOD
     assert not pool.queued
     one.start(*pr_out(REGISTER, key=A, new=B, flags=APTPL))
@@ -69,8 +67,7 @@ async def test_nothing_else_starts_meanwhile(
     system: System, nexuses: Nexuses, disk: VdiskDevice
 ) -> None:
     one, other = await nexuses.add(0, 0)
-    pool = ManualPool()
-    pool.serve(one.session.tgt_devs[0])
+    pool = one.session.tgt_devs[0].pool = ManualPool()
     one.start(*pr_out(REGISTER, new=A, flags=APTPL))
     waiting = other.start(bytes(6))
     assert not waiting.is_over
@@ -127,8 +124,7 @@ async def test_a_session_that_comes_while_saving_fails(
 ) -> None:
     one, other = await nexuses.add(A, B)
     await one.execute(*pr_out(REGISTER, key=A, new=A, flags=APTPL))
-    pool = ManualPool()
-    pool.serve(one.session.tgt_devs[0])
+    pool = one.session.tgt_devs[0].pool = ManualPool()
     cmd = one.start(*pr_out(CLEAR, key=A))
     await other.end()
     transport_id = other.session.transport_id
@@ -145,8 +141,7 @@ async def test_a_session_that_comes_while_saving_fails(
 async def test_a_session_that_goes_while_saving(nexuses: Nexuses, disk: VdiskDevice) -> None:
     one, other = await nexuses.add(A, B)
     await one.execute(*pr_out(REGISTER, key=A, new=A, flags=APTPL))
-    pool = ManualPool()
-    pool.serve(one.session.tgt_devs[0])
+    pool = one.session.tgt_devs[0].pool = ManualPool()
     cmd = one.start(*pr_out(PREEMPT_AND_ABORT, WE, key=A, new=B))
     await other.end()
     pool.drain()

@@ -287,11 +287,11 @@ async def test_identification_and_capacity(system: System, disk: VdiskDevice) ->
     disk.change_identity("usn", b"1234")
     assert pending(one) == [INQUIRY_CHANGED]
     one.clear_unit_attentions()
-    await disk.resync_size()
+    disk.resync_size()
     assert pending(one) == []
     with (system.directory / "disk").open("r+b") as file:
         file.truncate(2 << 20)
-    await disk.resync_size()
+    disk.resync_size()
     assert pending(one) == [CAPACITY]
 
 

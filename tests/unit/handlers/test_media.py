@@ -9,11 +9,10 @@ import pytest
 import trio
 
 from scstfs.handlers import media
-from scstfs.handlers.store import FileStore, Store, location
+from scstfs.handlers.store import Store, location
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi.alua import AccessState
 from scstfs.sysfs.errors import SysfsError
-from tests.support.descriptors import wait_until_closed
 from tests.support.fake_store import FakeStore
 from tests.support.target import System
 
@@ -46,7 +45,7 @@ async def test_the_size_stays_until_somebody_asks_for_it(disk: VdiskDevice) -> N
     Path(disk.settings.filename or "").write_bytes(bytes(2 * MIB))
     await media.activate(disk)
     assert disk.size == MIB
-    await disk.resync_size()
+    disk.resync_size()
     assert disk.size == 2 * MIB
 
 
@@ -79,9 +78,8 @@ async def test_a_device_that_is_deleted_meanwhile(
     assert caught.value.errno == errno.ENODEV
     assert disk.store is None
     # What nobody uses is closed again.
-    (store,) = opened
-    assert isinstance(store, FileStore)
-    await wait_until_closed(store.fd)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        opened[0].measure()
 
 
 async def follow(disk: VdiskDevice) -> None:

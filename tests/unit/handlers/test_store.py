@@ -9,19 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from scstfs.handlers.aligned import MOST as ALIGNED
-from scstfs.handlers.store import Extent, FileStore, NullStore
+from scstfs.handlers.store import ALIGNED, REST, Extent, FileStore, NullStore
 from scstfs.scsi.unit import ThinLimits
 from tests.support.needs import lacking
-from tests.support.troubled_disk import troubled_disk
 
 SIZE = 1 << 20
 PATTERN = bytes(range(256)) * 16
 
 
 @pytest.fixture
-def path(memory_path: Path) -> Path:
-    file = memory_path / "disk"
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "disk"
     with file.open("wb") as opened:
         opened.truncate(SIZE)
     return file
@@ -70,17 +68,23 @@ def test_an_attempt_that_fails_is_declined(path: Path) -> None:
     store.close()
 
 
-def test_nothing_is_attempted_where_the_system_can_not_be_asked(tmp_path: Path) -> None:
-    with troubled_disk(tmp_path) as disk:
-        disk.disk.write_bytes(PATTERN)
-        store = FileStore(str(disk.disk), read_only=False)
-        disk.hang("read", "write", "getattr")
-        assert not store.try_read(0, memoryview(bytearray(4096)))
-        assert not store.try_write(0, memoryview(PATTERN))
-        assert store.lend(0, 4096) is None
-        disk.answer()
-        assert read(store, 0, 4096) == PATTERN
-        store.close()
+def test_a_slow_write_makes_the_store_decline_for_a_while(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system that can not be asked whether a write would wait."""
+    pwritev = os.pwritev
+
+    def plain(fd: int, buffers: tuple[memoryview], offset: int, flags: int) -> int:
+        if flags & os.RWF_NOWAIT:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return pwritev(fd, buffers, offset, flags)
+
+    monkeypatch.setattr("scstfs.handlers.store.os.pwritev", plain)
+    now = iter((0.0, 1.0, 0.9 + REST, 1.0 + REST, 1.0 + REST))
+    monkeypatch.setattr("scstfs.handlers.store.time.monotonic", lambda: next(now))
+    assert store.try_write(0, memoryview(PATTERN)), "took a second"
+    assert not store.try_write(0, memoryview(PATTERN))
+    assert store.try_write(0, memoryview(PATTERN)), "and is tried again"
 
 
 def test_a_file_that_shrank_gives_an_error(store: FileStore, path: Path) -> None:

@@ -201,11 +201,11 @@ async def test_the_size_of_a_file_is_looked_at_when_asked(system: System) -> Non
     with (system.directory / "disk").open("r+b") as file:
         file.truncate(2 << 20)
     assert device.size == 1 << 20
-    await device.resync_size()
+    device.resync_size()
     assert device.size == 2 << 20
     device.close_store()
     with pytest.raises(SysfsError) as refused:
-        await device.resync_size()
+        device.resync_size()
     assert refused.value.errno == errno.EMEDIUMTYPE
 
 
@@ -293,8 +293,7 @@ async def test_a_reset_while_mode_pages_are_saved(system: System) -> None:
     device = await system.add_disk("disk")
     initiator = system.initiator()
     tgt_dev = initiator.session.tgt_devs[0]
-    pool = ManualPool()
-    pool.serve(tgt_dev)
+    pool = tgt_dev.pool = ManualPool()
     initiator.start(*SELECT_D_SENSE)
     tasks.logical_unit_reset(tgt_dev, lambda: None)
     assert not device.descriptor_sense

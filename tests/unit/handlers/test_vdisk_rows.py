@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 from pathlib import Path
 
 import pytest
@@ -202,9 +203,10 @@ async def test_flushing_that_fails(
     device = everything.scst.devices["disk"]
     assert isinstance(device, VdiskDevice)
 
-    store = FakeStore()
-    store.errors["flush"] = OSError(errno.ENOSPC, "no space")
-    device.install(store)
+    def flush() -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(device.store, "flush", flush)
     assert await everything.refusal("devices/disk/sync", "1\n") == "ENOSPC"
 
 
@@ -214,15 +216,19 @@ async def test_a_store_is_not_closed_while_it_is_flushed(
     await everything.add_file(tmp_path / "disk")
     device = everything.scst.devices["disk"]
     assert isinstance(device, VdiskDevice)
-    store = FakeStore()
-    device.install(store)
-    store.pause("flush")
+    steps, go_on = [], threading.Event()
+
+    def flush() -> None:
+        go_on.wait(10)
+        steps.append("flushed")
+
+    monkeypatch.setattr(device.store, "flush", flush)
+    monkeypatch.setattr(device.store, "close", lambda: steps.append("closed"))
     async with everything.background(everything.write, "devices/disk/sync", "1\n"):
         await everything.write("devices/disk/active", "0\n")
-        assert not store.closed
-        store.resume("flush")
-    assert store.calls == [("flush",)]
-    assert store.closed
+        assert not steps
+        go_on.set()
+    assert steps == ["flushed", "closed"]
 
 
 # Files that are opened and closed

@@ -90,8 +90,7 @@ async def test_deleting_a_device_waits_for_its_commands(everything: Whole, tmp_p
     await everything.write("targets/scst_local/t/luns/mgmt", "add disk 0\n")
     session = open_session(everything.local.targets["t"], "me")
     await session.execute(0, bytes(6))
-    pool = ManualPool()
-    pool.serve(session.session.tgt_devs[0])
+    pool = session.session.tgt_devs[0].pool = ManualPool()
     steps = []
 
     async def flush() -> None:

@@ -277,7 +277,7 @@ async def test_tokens_end_with_what_they_stand_for(system: System, disks: Disks,
         disks[0].close_store()
     elif how == "resize":
         os.truncate(system.directory / "source", 1 << 19)
-        await disks[0].resync_size()
+        disks[0].resync_size()
     else:
         system.delete("source")
     initiator.clear_unit_attentions()

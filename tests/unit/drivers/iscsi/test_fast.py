@@ -13,14 +13,12 @@ import pytest
 from scstfs.core.buffers import MAX_POOLED
 from scstfs.core.taskset import Claim
 from scstfs.drivers.iscsi import fast
-from scstfs.handlers.store import FileStore
-from scstfs.handlers.vdisk import VdiskDevice
+from scstfs.handlers.page_cache import LentFile
 from scstfs.iscsi.connection import Connection
 from scstfs.iscsi.negotiate import SessionParameters
 from scstfs.iscsi.receive import Receiver
 from scstfs.iscsi.transmit import HIGH_WATER, Transmitter
 from tests.support import iscsi_wire as wire
-from tests.support.descriptors import wait_until_closed
 from tests.support.engine import EngineHost
 from tests.support.iscsi_wire import FINAL, READ, WRITE, Pdu
 from tests.support.target import System, target
@@ -139,8 +137,8 @@ def pattern(blocks: int, seed: int = 1) -> bytes:
 
 
 @pytest.fixture
-async def system(memory_path: Path) -> AsyncIterator[System]:
-    async with target(memory_path) as running:
+async def system(tmp_path: Path) -> AsyncIterator[System]:
+    async with target(tmp_path) as running:
         await running.add_disk("disk", size=1 << 20)
         yield running
 
@@ -420,16 +418,15 @@ async def test_without_memory_a_long_read_goes_the_general_way(system: System) -
 async def test_a_loan_is_given_back_where_the_connection_ends(system: System) -> None:
     one = Fast(system)
     await fill(system)
-    device = one.session.tgt_devs[0].device
-    assert isinstance(device, VdiskDevice)
-    store = device.store
-    assert isinstance(store, FileStore)
+    store = one.session.tgt_devs[0].device.store  # type: ignore[attr-defined]
     one.connection.rx.feed(command(1, READ_LONG, expect=LONG).raw)
     fast.answer(one.connection, one.session, LONG, IMMEDIATE)
     fd = store.fd
     store.close()
     assert os.fstat(fd)
     one.connection.tx.clear()
-    await wait_until_closed(fd)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
     # What the device goes on with.
-    device.store = None
+    store.fd = os.open(system.directory / "disk", os.O_RDWR)
+    store._lent = LentFile(store.fd)
