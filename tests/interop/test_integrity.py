@@ -88,10 +88,12 @@ def test_a_kill_loses_nothing_that_was_durable(
     chance = random.Random(durably.__name__)
     disk = tmp_path / "disk"
     model: dict[int, bytes] = {}
-    for _ in range(2):
+    for is_first in (True, False):
         with storage(tmp_path, ending=False) as served:
-            served.add_disk(disk)
-            served.add_target(TARGET, disk.name)
+            if is_first:
+                # After the kill what was configured is there again.
+                served.add_disk(disk)
+                served.add_target(TARGET, disk.name)
             initiator = log_in(served.portal, TARGET, 1)
             for lba, data in model.items():
                 read = initiator.command(cdb_16(0x88, lba, len(data) // BLOCK), expect=len(data))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from scstfs.admin.attributes import SESSION_NAME
@@ -11,10 +11,12 @@ from scstfs.admin.configuration import Item, Setting
 from scstfs.admin.kinds import (
     DEVICE,
     ENABLED,
+    GROUP_TARGET,
     HARDWARE,
     HW_TARGET,
     LUN,
     TARGET,
+    TARGET_GROUP,
     Kind,
 )
 from scstfs.admin.steps import Action, CloseSessions, Phase, Step, Verb, Write
@@ -26,6 +28,9 @@ _ENDS_PARAMETER: Final = re.compile(r"[;\s]")
 
 NOT_SET: Final = frozenset({ENABLED, HARDWARE, HW_TARGET})
 """Settings that are no attributes to be written when a thing is made."""
+
+IDENTIFIERS: Final[Mapping[Kind, str]] = {TARGET_GROUP: "group_id", GROUP_TARGET: "rel_tgt_id"}
+"""Attributes that are 0 until they are set, and cannot be set to that."""
 
 
 def in_file(item: Item, name: str) -> str:
@@ -45,6 +50,19 @@ def is_secret(item: Item, name: str, value: str, dynamic: Iterable[str]) -> bool
     """
     live = item.live.get(name)
     return (live is not None and live.private) or (name in dynamic and " " in value.strip())
+
+
+def has_no_identifier(item: Item) -> bool:
+    """What an item shall have as its identifier is only what it has when it is made."""
+    setting = item.settings.get(IDENTIFIERS.get(item.kind, ""))
+    return setting is not None and all(_is_zero(value) for value in setting.values)
+
+
+def _is_zero(value: str) -> bool:
+    try:
+        return int(value, 0) == 0
+    except ValueError:
+        return False
 
 
 def remove_command(item: Item) -> Write:
@@ -135,8 +153,9 @@ def _create(
     )
     given = {(name, value) for name, value, _ in pairs}
     dynamic = frozenset() if owner is None else frozenset(owner.gives)
+    without_identifier = has_no_identifier(item)
     for name, setting in item.settings.items():
-        if name not in NOT_SET:
+        if name not in NOT_SET and not (without_identifier and name == IDENTIFIERS[kind]):
             yield from _set(item, name, setting, phase, dynamic, given)
     for child_kind in kind.children:
         for child in _in_order(item, child_kind):

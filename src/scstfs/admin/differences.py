@@ -45,6 +45,14 @@ _ROOT_DEFAULTS: Final[Mapping[str, Callable[[], str]]] = {
 }
 """Defaults of SCST's own attributes that are neither 0 nor empty."""
 
+_DEVICE_DEFAULTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "max_tgt_dev_commands": ("64", "0"),
+    "numa_node_id": ("-1",),
+    "threads_num": ("8", "1", "0"),
+    "threads_pool_type": ("per_initiator",),
+}
+"""What attributes that SCST itself gives to devices may be when nobody sets them."""
+
 _LITTLE: Final = 2
 """So many other things of a kind must agree on a default that may be each one's own."""
 
@@ -220,11 +228,14 @@ class Differences:
             for other in siblings
             if other is not item and name in other.live and not other.live[name].is_key
         ]
-        enough = 1 if item.kind is not DEVICE or set(defaults) == {""} else _LITTLE
+        own = item.kind is DEVICE and name not in _DEVICE_DEFAULTS and set(defaults) != {""}
+        enough = _LITTLE if own else 1
         if len(defaults) >= enough and len(set(defaults)) == 1 and defaults[0] is not None:
             found.append(defaults[0])
         if item.kind is ROOT and name in _ROOT_DEFAULTS:
             found.append(_ROOT_DEFAULTS[name]())
+        elif item.kind is DEVICE:
+            found += _DEVICE_DEFAULTS.get(name, ())
         value = live.values[0]
         if value in ("0", "1"):
             found.append("10"[int(value)])

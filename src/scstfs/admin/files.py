@@ -78,11 +78,12 @@ class Reader(Protocol):
 class _Directory:
     """What is known of a directory, and the known directories below it."""
 
-    __slots__ = ("below", "entries", "modes", "texts")
+    __slots__ = ("below", "entries", "links", "modes", "texts")
 
     def __init__(self) -> None:
         self.entries: dict[str, int] | None = None
         self.texts: dict[str, Text] = {}
+        self.links: dict[str, str] = {}
         self.modes: dict[str, int] = {}
         self.below: dict[str, _Directory] = {}
 
@@ -167,7 +168,12 @@ class Files:
 
     def link(self, name: str) -> str:
         """The text of a symbolic link."""
-        return os.fsdecode(os.readlink(self.path(name)))
+        directory, _, file = name.rpartition("/")
+        links = self._place(directory).links
+        known = links.get(file)
+        if known is None:
+            known = links[file] = os.fsdecode(os.readlink(self.path(name)))
+        return known
 
     def exists(self, name: str) -> bool:
         """There is something called *name*, now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from scstfs.admin import conf, syntax
@@ -56,7 +56,7 @@ class _Merge:
         return "\n".join(out).rstrip("\n") + "\n"
 
     def block(
-        self, statements: Iterable[Statement], item: Item, first: int, end: int, indent: str
+        self, statements: Collection[Statement], item: Item, first: int, end: int, indent: str
     ) -> list[str]:
         """The lines from *first* to before *end*, as *item* has them now."""
         out: list[str] = []
@@ -64,12 +64,13 @@ class _Merge:
         children: set[tuple[str, str]] = set()
         by_keyword = {kind.keyword: kind for kind in item.kind.children}
         at = first
+        said = {(statement.words[0], _value(statement)) for statement in statements}
         for statement in statements:
             out += self.lines[at - 1 : statement.line - 1]
             at = statement.end + 1
             kind = by_keyword.get(statement.words[0])
             if kind is None:
-                out += self.setting(statement, item, kept)
+                out += self.setting(statement, item, kept, said)
                 continue
             name = "" if kind is ALUA else statement.words[1]
             child = item.item(kind, name)
@@ -80,9 +81,15 @@ class _Merge:
         tail = self.lines[at - 1 : end - 1]
         return out + self.new(item, kept, children, indent) + tail
 
-    def setting(self, statement: Statement, item: Item, kept: dict[str, set[str]]) -> list[str]:
-        name = statement.words[0]
-        value = statement.words[1] if len(statement.words) > 1 else ""
+    def setting(
+        self,
+        statement: Statement,
+        item: Item,
+        kept: dict[str, set[str]],
+        said: set[tuple[str, str]],
+    ) -> list[str]:
+        """The line of an attribute, *said* being what the block has of all attributes."""
+        name, value = statement.words[0], _value(statement)
         line = self.lines[statement.line - 1]
         setting = item.settings.get(name)
         values = [] if setting is None else setting.values or [""]
@@ -99,7 +106,7 @@ class _Merge:
         if right is not None and right not in done:
             done.add(right)
             return [line]
-        if right is None and len(values) == 1 and not done:
+        if right is None and len(values) == 1 and not done and (name, values[0]) not in said:
             done.add(values[0])
             comment = _comment(line)
             start = line[: len(line) - len(line.lstrip())]
@@ -137,6 +144,10 @@ class _Merge:
                     if text:
                         out += ["", *text.split("\n")] if "\n" in text else [text]
         return out
+
+
+def _value(statement: Statement) -> str:
+    return statement.words[1] if len(statement.words) > 1 else ""
 
 
 def _comment(line: str) -> str:

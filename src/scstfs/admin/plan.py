@@ -16,7 +16,15 @@ from dataclasses import dataclass
 
 from scstfs.admin.attributes import SESSION_NAME
 from scstfs.admin.configuration import Item, devices, luns
-from scstfs.admin.creation import add_lun, create, in_file, number_of, remove_command
+from scstfs.admin.creation import (
+    IDENTIFIERS,
+    add_lun,
+    create,
+    has_no_identifier,
+    in_file,
+    number_of,
+    remove_command,
+)
 from scstfs.admin.differences import Differences, same
 from scstfs.admin.kinds import (
     ALUA,
@@ -337,14 +345,20 @@ class _Planner:
         self._members(group, wish, GROUP_DEVICE)
         for name, target_group in group.of(TARGET_GROUP).items():
             wanted = wish.item(TARGET_GROUP, name)
-            if wanted is None:
+            if wanted is None or _loses_identifier(target_group, wanted):
                 self._remove(target_group, Phase.FREE_DEVICES)
+                if wanted is not None:
+                    self.add(*create(wanted, group, Phase.DEVICE_GROUPS))
                 continue
             self.change(target_group, wanted, Phase.DEVICE_GROUPS)
             self._members(target_group, wanted, GROUP_TARGET)
             for target_name, target in target_group.of(GROUP_TARGET).items():
                 wanted_target = wanted.item(GROUP_TARGET, target_name)
-                if wanted_target is not None and target_name not in self.gone_targets:
+                if (
+                    wanted_target is not None
+                    and target_name not in self.gone_targets
+                    and not _loses_identifier(target, wanted_target)
+                ):
                     self.change(target, wanted_target, Phase.DEVICE_GROUPS)
         for name, wanted in wish.of(TARGET_GROUP).items():
             if group.item(TARGET_GROUP, name) is None:
@@ -352,15 +366,24 @@ class _Planner:
 
     def _members(self, current: Item, wanted: Item, kind: Kind) -> None:
         unlinked = self.gone if kind is GROUP_DEVICE else self.gone_targets
+        gone = set(unlinked)
         for name, member in current.of(kind).items():
-            if name not in unlinked and wanted.item(kind, name) is None:
+            wish = wanted.item(kind, name)
+            if name not in unlinked and (wish is None or _loses_identifier(member, wish)):
                 self._remove(member, Phase.FREE_DEVICES)
+                gone.add(name)
         for name, member in wanted.of(kind).items():
             phase = Phase.DEVICE_GROUPS
             if kind is GROUP_TARGET:
                 phase = self.gone_targets.get(name, phase)
-            if current.item(kind, name) is None or name in unlinked:
+            if current.item(kind, name) is None or name in gone:
                 self.add(*create(member, current, phase))
+
+
+def _loses_identifier(current: Item, wanted: Item) -> bool:
+    """The identifier is set, and shall not be."""
+    is_set = IDENTIFIERS.get(current.kind) in current.settings and not has_no_identifier(current)
+    return is_set and has_no_identifier(wanted)
 
 
 def _internal(lun: Item) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from typing import Final
@@ -78,4 +79,6 @@ def write_text(path: str, text: str, mode: int = _SECRET_MODE) -> None:
         finally:
             os.close(directory)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(new)
         raise Mistake(Kind.CONFIG, f"cannot write {path}: {error.strerror}") from None

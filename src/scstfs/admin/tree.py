@@ -60,7 +60,10 @@ class _Walk:
         """What a mgmt file says of itself; nothing where there is none, or nobody asks."""
         if self._reads is _Reads.NONE:
             return ()
+        directory, _, name = mgmt.rpartition("/")
         try:
+            if name not in self.files.entries(directory):
+                return ()
             return tuple(look(self.files, mgmt))
         except OSError:
             return ()

@@ -1,0 +1,284 @@
+"""`scstfs config`, typed in beside a running target."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scstfs.admin import conf
+from scstfs.errors import ExitStatus
+from tests.support.admin import Admin, administered, essence
+from tests.support.initiator import Initiator
+from tests.support.mounted import REPOSITORY
+
+pytestmark = pytest.mark.slow
+
+TARGET = "iqn.2005-03.org.example:disk"
+SECRET = "12charsecret"
+TEXT = f"""\
+# what this is about
+HANDLER vdisk_nullio {{
+    DEVICE disk {{
+        size 1048576    # a small one
+    }}
+}}
+TARGET_DRIVER iscsi {{
+    enabled 1
+    TARGET {TARGET} {{
+        LUN 0 disk
+        IncomingUser "joe {SECRET}"
+        enabled 1
+    }}
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admin]:
+    with administered(tmp_path_factory.mktemp("served")) as admin:
+        yield admin
+
+
+@pytest.fixture
+def admin(shared: Admin) -> Admin:
+    """Nothing is configured."""
+    done = shared.config("apply", "-", answer="")
+    assert done.returncode == 0, done.stderr
+    return shared
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "scst.conf"
+    path.write_text(TEXT)
+    return path
+
+
+def test_apply_show_and_apply_again(admin: Admin, file: Path) -> None:
+    applied = admin.config("apply", str(file))
+    assert (applied.returncode, applied.stderr) == (0, "")
+    assert applied.stdout.startswith("+ add devices/disk: size=1048576\n")
+    assert admin.config("apply", str(file)).stdout == "nothing to do\n"
+    shown = admin.config("show", "--show-secrets").stdout
+    assert essence(conf.parse(shown).configuration) == essence(conf.parse(TEXT).configuration)
+    again = admin.config("apply", "-", answer=shown)
+    assert (again.returncode, again.stdout) == (0, "nothing to do\n")
+
+
+def test_nothing_that_is_printed_holds_a_secret(admin: Admin, file: Path) -> None:
+    printed = [admin.config("diff", str(file)), admin.config("diff", "--json", str(file))]
+    printed += [admin.config("diff", "--commands", str(file))]
+    printed += [admin.config("apply", "--dry-run", str(file)), admin.config("apply", str(file))]
+    printed += [admin.config("show"), admin.config("show", "--json"), admin.config("show", "--all")]
+    file.write_text(TEXT.replace(SECRET, "other-" + SECRET))
+    printed += [admin.config("apply", str(file))]
+    file.write_text(TEXT.replace(f"joe {SECRET}", f"{'x' * 300} {SECRET}"))
+    printed += [admin.config("apply", str(file))]
+    file.write_text(TEXT.replace(f'"joe {SECRET}"', f"joe {SECRET}"))
+    printed += [admin.config("check", str(file)), admin.config("apply", str(file))]
+    for done in printed:
+        assert SECRET not in done.stdout + done.stderr, done.args
+    assert "joe ********" in printed[0].stdout
+    assert SECRET in admin.config("show", "--show-secrets").stdout
+
+
+def test_a_shell_does_what_diff_prints(admin: Admin, file: Path) -> None:
+    commands = admin.config("diff", "--commands", "--show-secrets", str(file)).stdout
+    done = admin.served.running.sh(f"set -e\n{commands.replace('/sys/kernel/scst_tgt', '.')}"
+                                   .replace(admin.root, "."))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert admin.config("diff", str(file)).stdout == "nothing to do\n"
+
+
+def test_json_says_what_text_says(admin: Admin, file: Path) -> None:
+    steps = json.loads(admin.config("diff", "--json", str(file)).stdout)
+    text = admin.config("diff", str(file)).stdout.splitlines()
+    assert len(steps) == len(text)
+    assert steps[0] == {
+        "verb": "add",
+        "kind": "device",
+        "path": "devices/disk",
+        "parameters": {"size": "1048576"},
+        "line": 3,
+    }
+    admin.config("apply", str(file))
+    shown = json.loads(admin.config("show", "--json").stdout)
+    assert shown == {
+        "handlers": {"vdisk_nullio": {"devices": {"disk": {"attributes": {"size": "1048576"}}}}},
+        "drivers": {
+            "iscsi": {
+                "attributes": {"enabled": "1"},
+                "targets": {
+                    TARGET: {
+                        "attributes": {
+                            "IncomingUser": "joe ********",
+                            "enabled": "1",
+                            "rel_tgt_id": shown["drivers"]["iscsi"]["targets"][TARGET][
+                                "attributes"
+                            ]["rel_tgt_id"],
+                        },
+                        "luns": {"0": {"device": "disk"}},
+                    }
+                },
+            }
+        },
+    }
+    assert json.loads(admin.config("diff", "--json", str(file)).stdout) == []
+
+
+@pytest.mark.parametrize("command", ["diff", "apply"])
+def test_what_only_looks_changes_nothing(admin: Admin, file: Path, command: str) -> None:
+    before = essence(admin.look())
+    options = ["--dry-run"] if command == "apply" else []
+    done = admin.config(command, *options, str(file))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) > 3
+    assert essence(admin.look()) == before
+
+
+def test_a_refusal_names_the_line_and_leaves_nothing(admin: Admin, file: Path) -> None:
+    before = essence(admin.look())
+    file.write_text(TEXT.replace("LUN 0 disk\n", "LUN 0 disk\n        MaxBurstLength never\n"))
+    done = admin.config("apply", str(file))
+    assert (done.returncode, done.stdout) == (ExitStatus.CONFIG, "")
+    assert done.stderr == (
+        f"scstfs: {file}:11: cannot set MaxBurstLength of targets/iscsi/{TARGET} to never: "
+        "Invalid argument (Wrong value never for parameter MaxBurstLength)\n"
+        "scstfs: nothing was changed\n"
+    )
+    assert essence(admin.look()) == before
+
+
+def test_mistakes_are_found_before_anything_is_done(admin: Admin, file: Path) -> None:
+    file.write_text(TEXT.replace("LUN 0 disk", "LUN 1 disc").replace("size", "sice"))
+    expected = [
+        f"{file}:10:1: warning: target {TARGET} has no LUN 0, which initiators ask for the others",
+        f"scstfs: {file}:4:1: error: DEVICE has no attribute sice; did you mean size?",
+        f"scstfs: {file}:10:1: error: there is no device disc; did you mean disk?",
+    ]
+    for command in "check", "diff", "apply":
+        done = admin.config(command, str(file))
+        assert (done.returncode, done.stdout) == (ExitStatus.CONFIG, "")
+        assert done.stderr.splitlines() == expected
+    file.write_text(TEXT)
+    checked = admin.config("check", str(file))
+    assert (checked.returncode, checked.stdout) == (0, f"{file}: no errors\n")
+
+
+def test_without_a_target_only_the_file_can_be_checked(file: Path, tmp_path: Path) -> None:
+    def config(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "scstfs", "config", command, *arguments]
+        return subprocess.run(
+            [*argv, "--mountpoint", str(tmp_path / "none")],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    checked = config("check", str(file))
+    assert (checked.returncode, checked.stdout) == (0, f"{file}: no errors\n")
+    assert checked.stderr.startswith("no SCST runs at ")
+    for arguments in ["show"], ["diff", str(file)], ["apply", str(file)], ["save", str(file)]:
+        done = config(*arguments)
+        assert (done.returncode, done.stdout) == (ExitStatus.NO_TREE, "")
+        assert done.stderr.startswith("scstfs: no SCST is running at ")
+        assert len(done.stderr.splitlines()) == 1
+    assert file.read_text() == TEXT
+
+
+def test_saving_keeps_what_a_person_wrote(admin: Admin, file: Path) -> None:
+    admin.config("apply", str(file))
+    for _ in range(2):
+        assert admin.config("save", str(file)).returncode == 0
+        saved = file.read_text()
+        line = next(line for line in saved.splitlines() if "rel_tgt_id" in line)
+        assert saved.replace(f"{line}\n", "") == TEXT
+    admin.served.write("handlers/vdisk_nullio/mgmt", "add_device another")
+    assert admin.config("save", str(file)).returncode == 0
+    assert "# a small one\n" in file.read_text()
+    assert "DEVICE another\n" in file.read_text()
+    new = file.with_name("new.conf")
+    assert admin.config("save", str(new)).returncode == 0
+    assert stat.S_IMODE(new.stat().st_mode) == 0o600
+    assert admin.config("diff", str(new)).stdout == "nothing to do\n"
+
+
+def test_an_editor_changes_what_runs(admin: Admin, file: Path, tmp_path: Path) -> None:
+    admin.config("apply", str(file))
+    editor = tmp_path / "an editor"
+    editor.write_text('#!/bin/sh\nsed -i "$1" "$2"\n')
+    editor.chmod(0o755)
+
+    def edit(change: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return admin.config("edit", *arguments, VISUAL=f"'{editor}' '{change}'")
+
+    done = edit("s/size .*/size 2097152/", str(file))
+    assert (done.returncode, done.stdout) == (
+        0,
+        "~ set size of devices/disk from 1048576 to 2097152\n",
+    ), done.stderr
+    assert "size 2097152" in file.read_text()
+    assert edit("s/size.*/size 3145728/").returncode == 0
+    assert admin.served.read("devices/disk/size") == "3145728"
+    assert edit("").stdout == "no changes\n"
+    before = file.read_text()
+    refused = edit("s/LUN 0 disk/LUN 0 disc/", str(file))
+    assert refused.returncode == ExitStatus.CONFIG
+    assert "there is no device disc" in refused.stderr
+    assert file.read_text() == before
+    assert admin.config("edit", str(file), VISUAL="false").returncode == ExitStatus.CONFIG
+    assert admin.config("edit", str(file), VISUAL="/none").returncode == ExitStatus.USAGE
+
+
+def test_sessions_of_what_stays_do_not_notice(admin: Admin, file: Path) -> None:
+    text = TEXT.replace(f'        IncomingUser "joe {SECRET}"\n', "")
+    file.write_text(text)
+    admin.config("apply", str(file))
+    host, _, port = admin.served.portal.rpartition(":")
+    with Initiator.connect(host, int(port), isid=bytes.fromhex("800000000001")) as initiator:
+        initiator.login(TARGET)
+        initiator.command("000000000000")  # the unit attention of a new session
+        file.write_text(
+            text.replace("    DEVICE disk {", "    DEVICE other\n    DEVICE disk {").replace(
+                "LUN 0 disk\n",
+                "LUN 0 disk\n        GROUP g {\n            LUN 0 other\n        }\n",
+            )
+        )
+        assert admin.config("apply", str(file)).returncode == 0
+        assert initiator.command("000000000000").status == 0
+        assert "other" in os.listdir(admin.served.running.path / "devices")
+
+
+def test_an_interrupted_apply_is_undone(admin: Admin, tmp_path: Path) -> None:
+    before = essence(admin.look())
+    file = tmp_path / "big.conf"
+    devices = "".join(f"DEVICE d{number}\n" for number in range(2000))
+    file.write_text(f"HANDLER vdisk_nullio {{\n{devices}}}\n")
+    argv = [sys.executable, "-m", "scstfs", "config", "apply", str(file)]
+    with subprocess.Popen(
+        [*argv, "--mountpoint", admin.root],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while len(os.listdir(admin.served.running.path / "devices")) < 20:
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, out, err) == (ExitStatus.INTERRUPTED, "", "")
+    assert essence(admin.look()) == before
