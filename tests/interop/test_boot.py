@@ -63,7 +63,9 @@ def test_a_machine_boots(
         served.write("devices/drive/filename", str(disc))
         served.add_target(TARGET, "drive")
         port = served.portal.rpartition(":")[2]
-        script = f"#!ipxe\nsanboot iscsi:{HOST}::{port}:0:{TARGET}\n"
+        # Without a host name some releases of iPXE have no name to log in with.
+        name = "set initiator-iqn iqn.2005-03.org.example:machine"
+        script = f"#!ipxe\n{name}\nsanboot iscsi:{HOST}::{port}:0:{TARGET}\n"
         (served_by_tftp / "script").write_text(script)
         done = subprocess.run(
             (
