@@ -18,7 +18,7 @@ PYTHON ?= $(firstword $(foreach python,/usr/bin/python3 python3,$(shell \
 RUN_PACKAGES := python3-venv python3-dev gcc pkg-config libfuse3-dev fuse3 libsgutils2-dev
 TEST_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra sg3-utils tree procps iproute2
 # A machine that boots from a target, and the disc that it boots.
-TEST_PACKAGES += qemu-system-x86 seabios ovmf ipxe-qemu xorriso binutils
+TEST_PACKAGES += qemu-system-x86 seabios ovmf ipxe ipxe-qemu xorriso binutils
 # What scripts look for SCST's daemon with, and load its modules with.
 TEST_PACKAGES += psmisc kmod
 # Shells that complete, and what looks through the manual.
