@@ -1,11 +1,13 @@
 """The tree as files: every system call of the management programs, each as rarely as possible.
 
 A directory is read once and an attribute is read once, until something is written to it or
-`Files.forget` is called.
+`Files.forget` is called. scstfs gives all attributes of a directory at once; where that is so
+`Files.prepare` makes use of it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
@@ -22,6 +24,15 @@ RESULT: Final = "last_sysfs_mgmt_res"
 
 WHY: Final = "user.scst.last_error"
 """The extended attribute of a file that says why the last write to it was refused, in scstfs."""
+
+ATTRIBUTES: Final = "user.scst.attributes"
+"""The extended attribute of a directory, in scstfs, that has what its files hold: names and texts
+in turn, separated by NULs. Some files are not among them."""
+
+_MOST: Final = 1 << 16
+"""Bytes that an extended attribute can have (xattr(7))."""
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
 
 WAIT_SECONDS: Final = 300
 """How long a command may take that the kernel goes on with after write(2) has returned EAGAIN."""
@@ -52,6 +63,9 @@ class Text(NamedTuple):
 
 class Reader(Protocol):
     """What the walk over a tree needs to see of it; see `Files`."""
+
+    def prepare(self, directory: str) -> None:
+        """Most attributes of a directory are going to be read."""
 
     def entries(self, directory: str) -> Mapping[str, int]:
         """The names in a directory with their file types."""
@@ -99,6 +113,8 @@ class Files:
         self.root = root
         self._sleep = sleep
         self._known = _Directory()
+        self._room: ctypes.Array[ctypes.c_char] | None = ctypes.create_string_buffer(_MOST)
+        """For all attributes of a directory; None where the tree does not give them."""
 
     def path(self, name: str) -> str:
         """The path of *name* for system calls."""
@@ -165,6 +181,25 @@ class Files:
         if known is None:
             known = texts[file] = Text.of(self.read(name))
         return known
+
+    def prepare(self, directory: str) -> None:
+        """Read all attributes of a directory, where one system call does that.
+
+        Not through os.getxattr, which makes two of any that does not return very little.
+        """
+        room = self._room
+        if room is None:
+            return
+        path, name = os.fsencode(self.path(directory)), ATTRIBUTES.encode()
+        size = _libc.getxattr(path, name, room, ctypes.c_size_t(_MOST))
+        if size <= 0:
+            if size < 0 and ctypes.get_errno() in (errno.ENODATA, errno.ENOTSUP):
+                self._room = None
+            return
+        parts = ctypes.string_at(room, size).decode("utf-8", "surrogateescape").split("\0")
+        texts = self._place(directory).texts
+        for file, text in zip(parts[::2], parts[1::2], strict=True):
+            texts.setdefault(file, Text.of(text))
 
     def link(self, name: str) -> str:
         """The text of a symbolic link."""

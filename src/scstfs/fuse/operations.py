@@ -36,6 +36,7 @@ from scstfs.fuse import requests
 from scstfs.fuse.inodes import Inode, InodeStatistics, InodeTable, Listing
 from scstfs.fuse.notices import Notices
 from scstfs.fuse.requests import RequestWait
+from scstfs.sysfs import bulk
 from scstfs.sysfs.errors import SysfsError, removed
 from scstfs.sysfs.node import Node, NodeKind, Tree
 from scstfs.sysfs.refusals import XATTR
@@ -73,6 +74,7 @@ _FILE_TYPES: Final = {
 _DOTS: Final = 2
 """Entries at the start of each listing that the kernel counts no lookup of."""
 
+_ATTRIBUTES: Final = bulk.XATTR.encode()
 _LAST_ERROR: Final = XATTR.encode()
 _ACL_NAMES: Final = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"})
 
@@ -502,7 +504,15 @@ class Operations(pyfuse3.Operations):
         raise pyfuse3.FUSEError(errno.EINVAL if flags else errno.EPERM)
 
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
-        """Why the last refused write was refused; access control lists are not even possible."""
+        """Why the last refused write was refused, and what all files of a directory hold.
+
+        Access control lists are not even possible.
+        """
+        if name == _ATTRIBUTES and ctx.uid == 0:
+            with self._guard("getxattr"):
+                node = self._inode(inode).node
+                if node.kind is NodeKind.DIRECTORY:
+                    return bulk.texts(node)
         if name == _LAST_ERROR:
             with self._guard("getxattr"):
                 node = self._inode(inode).node

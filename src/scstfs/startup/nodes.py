@@ -56,6 +56,9 @@ class NodeFiles:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         return found
 
+    def prepare(self, directory: str) -> None:
+        """Nothing is faster than to read them one by one."""
+
     def entries(self, directory: str) -> Mapping[str, int]:
         """The names in a directory with their file types."""
         return {name: _TYPES[node.kind] for name, node in self._children(directory).items()}

@@ -165,6 +165,13 @@ class Node:
             if child is not None:
                 yield child
 
+    def attributes(self) -> Iterator[Node]:
+        """The attributes in this directory."""
+        for name in self.listdir():
+            child = self._child(name)
+            if child is not None and child.kind is NodeKind.ATTRIBUTE:
+                yield child
+
     def readlink(self) -> str:
         """The text of a link; EINVAL for the other kinds, ENOENT when it leads nowhere now."""
         if self.kind is not NodeKind.LINK:

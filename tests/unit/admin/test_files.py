@@ -12,7 +12,8 @@ import pytest
 
 from scstfs.admin import tree
 from scstfs.admin.configuration import without_internal
-from scstfs.admin.files import RESULT, WHY, Files, Text
+from scstfs.admin.files import ATTRIBUTES, RESULT, WHY, Files, Text
+from scstfs.sysfs import bulk
 from scstfs.sysfs.refusals import XATTR
 from tests.support.recorded_tree import recorded_tree
 
@@ -48,6 +49,37 @@ def test_a_walk_reads_everything_at_most_once(
     ours = {call: times for call, times in calls.items() if call[1].startswith(str(root))}
     assert len(ours) > 100
     assert [call for call, times in ours.items() if times > 1] == []
+
+
+def test_all_attributes_of_a_directory_are_read_at_once_where_that_is_possible(
+    tmp_path: Path, calls: Counter[tuple[str, str]]
+) -> None:
+    assert ATTRIBUTES == bulk.XATTR
+    for name in "abcd":
+        (tmp_path / name).write_text(f"{name} in the file\n")
+    told = b"a\0a told\n[key]\n\0b\0\xff\n\0c\0"
+    os.setxattr(tmp_path, ATTRIBUTES, told)
+    files = Files(str(tmp_path))
+    assert files.text("c").value == "c in the file"
+    calls.clear()
+    files.prepare("")
+    assert files.text("a") == Text("a told\n[key]\n", "a told", key=True)
+    assert files.text("b").value == "\udcff"
+    assert calls.total() == 0
+    assert files.text("c").value == "c in the file", "what was read before stays"
+    assert files.text("d").value == "d in the file"
+    files.forget()
+    assert files.text("a").value == "a in the file"
+
+
+def test_a_tree_that_gives_nothing_at_once_is_not_asked_again(tmp_path: Path) -> None:
+    files = Files(str(tmp_path))
+    files.prepare("none")
+    (tmp_path / "a").write_text("in the file")
+    files.prepare("")
+    os.setxattr(tmp_path, ATTRIBUTES, b"a\0told")
+    files.prepare("")
+    assert files.text("a").value == "in the file"
 
 
 def test_what_was_read_is_remembered_until_something_is_written(tmp_path: Path) -> None:
