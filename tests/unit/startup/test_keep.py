@@ -157,6 +157,47 @@ async def test_a_full_disk_is_told_once_and_made_up_for(
     await check(everything, tmp_path / "again")
 
 
+async def test_what_is_kept_gets_to_the_disk_for_many_commands_at_a_time(
+    everything: Whole, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    keeper, _ = await kept(everything)
+    synchronised: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", lambda fd: synchronised.append(os.fstat(fd).st_size))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run)
+        for name in "abcdef":
+            await everything.write(*add(name))
+        await trio.sleep(2 * keep.SYNCHRONISED_SECONDS)
+        size = (everything.directory / "running").stat().st_size
+        assert synchronised == [size]
+        await trio.sleep(9)
+        assert synchronised == [size]
+        await everything.write(*add("g"))
+        await trio.sleep(2 * keep.SYNCHRONISED_SECONDS)
+        assert len(synchronised) == 2
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.logs("changes of the configuration cannot be kept")
+async def test_what_the_disk_refused_is_written_again(
+    everything: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    keeper, file = await kept(everything)
+    monkeypatch.setattr(keep, "SYNCHRONISED_SECONDS", 0)
+    monkeypatch.setattr(os, "fdatasync", refuse)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run)
+        await everything.write(*add("a"))
+        await trio.sleep(0.1)
+        monkeypatch.undo()
+        await everything.write(*add("b"))
+        nursery.cancel_scope.cancel()
+    assert file.calls == [("append", 1), ("replace", 2)]
+
+
 async def test_a_clean_end_is_one(everything: Whole) -> None:
     keeper, file = await kept(everything)
     await everything.write(*add("a"))
