@@ -34,7 +34,7 @@ def texts(directory: Node) -> bytes:
         if not node.mode & 0o400:
             continue
         try:
-            text = node.read()
+            text = node.attr.text(node.obj)
         except SysfsError:
             continue
         pair = [encode(node.name), text]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scstfs.sysfs import bulk
+from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.errors import SysfsError
 from scstfs.sysfs.node import Node, NodeKind
 from tests.support.toytree import build
@@ -43,8 +44,8 @@ def test_long_texts_and_those_that_hold_a_nul_are_left_out(monkeypatch: pytest.M
     tree, _ = build()
     directory = tree.resolve("devices/disk1")
     texts = {"type": bytes(3), "threads_num": b"x" * bulk.LONGEST, "read_only": b"y" * 2000}
-    read = Node.read
-    monkeypatch.setattr(Node, "read", lambda node: texts.get(node.name) or read(node))
+    read = Attr.text
+    monkeypatch.setattr(Attr, "text", lambda attr, obj: texts.get(attr.name) or read(attr, obj))
     found = told(directory)
     assert "type" not in found
     assert found["threads_num"] == texts["threads_num"]
