@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +14,12 @@ from hypothesis import settings
 # How long an example takes says more about what else is running than about the code.
 settings.register_profile("scstfs", deadline=None)
 settings.load_profile("scstfs")
+
+# Whatever started the tests may have these ignored, as nohup(1) and a shell's "&" do, and the
+# programs that tests start would inherit that.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _Collector(logging.Handler):

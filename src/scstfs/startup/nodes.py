@@ -86,6 +86,9 @@ class NodeFiles:
         try:
             return Text.of(decode(self._node(name).read()))
         except SysfsError as error:
+            if error.errno == errno.EINVAL:
+                # Of a user that another one has replaced: there is nothing to be kept.
+                return Text.of("")
             raise system_error(error) from None
 
     def link(self, name: str) -> str:
