@@ -75,7 +75,7 @@ def test_apply_show_and_apply_again(admin: Admin, file: Path) -> None:
     assert (again.returncode, again.stdout) == (0, "nothing to do\n")
 
 
-def test_attributes_are_read_at_once_or_one_by_one(
+def test_a_directory_is_read_at_once_or_file_by_file(
     admin: Admin, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     admin.config("apply", str(file))
@@ -89,10 +89,10 @@ def test_attributes_are_read_at_once_or_one_by_one(
     monkeypatch.setattr(Files, "read", counted)
     at_once = conf.render(tree.walk(Files(admin.root), every_attribute=True), no_keys=True)
     assert not [name for name in reads if not name.endswith("mgmt")]
-    monkeypatch.setattr(Files, "prepare", lambda *_: None)
-    one_by_one = conf.render(tree.walk(Files(admin.root), every_attribute=True), no_keys=True)
+    monkeypatch.setattr(Files, "_told", lambda *_: None)
+    by_file = conf.render(tree.walk(Files(admin.root), every_attribute=True), no_keys=True)
     assert len(reads) > 50
-    assert at_once == one_by_one
+    assert at_once == by_file
 
 
 def test_nothing_that_is_printed_holds_a_secret(admin: Admin, file: Path) -> None:

@@ -122,7 +122,6 @@ def read(
     """
     rules = _RULES[kind]
     found: Attributes = {}
-    files.prepare(directory)
     for name, file_type in files.entries(directory).items():
         path = f"{directory}/{name}" if directory else name
         if name in rules.no_attributes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import errno
+import stat
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import nullcontext
 from typing import Any, Final, TypeVar, final
@@ -33,6 +34,14 @@ class NodeKind(enum.Enum):
     DIRECTORY = "directory"
     ATTRIBUTE = "attribute"
     LINK = "link"
+
+
+FILE_TYPES: Final = {
+    NodeKind.DIRECTORY: stat.S_IFDIR,
+    NodeKind.ATTRIBUTE: stat.S_IFREG,
+    NodeKind.LINK: stat.S_IFLNK,
+}
+"""File types of inode(7)."""
 
 
 @final
@@ -165,11 +174,11 @@ class Node:
             if child is not None:
                 yield child
 
-    def attributes(self) -> Iterator[Node]:
-        """The attributes in this directory."""
+    def entries(self) -> Iterator[Node]:
+        """The nodes in this directory, to be used before anything changes."""
         for name in self.listdir():
             child = self._child(name)
-            if child is not None and child.kind is NodeKind.ATTRIBUTE:
+            if child is not None:
                 yield child
 
     def readlink(self) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -158,22 +159,31 @@ async def test_a_full_disk_is_told_once_and_made_up_for(
 
 
 async def test_what_is_kept_gets_to_the_disk_for_many_commands_at_a_time(
-    everything: Whole, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+    everything: Whole, monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock
 ) -> None:
     keeper, _ = await kept(everything)
     synchronised: list[int] = []
     monkeypatch.setattr(os, "fdatasync", lambda fd: synchronised.append(os.fstat(fd).st_size))
+
+    async def pass_time(times: int) -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(2 * keep.SYNCHRONISED_SECONDS)
+        deadline = time.monotonic() + 10
+        while len(synchronised) < times and time.monotonic() < deadline:
+            await trio.to_thread.run_sync(time.sleep, 0.001)
+        await trio.testing.wait_all_tasks_blocked()
+
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keeper.run)
         for name in "abcdef":
             await everything.write(*add(name))
-        await trio.sleep(2 * keep.SYNCHRONISED_SECONDS)
-        size = (everything.directory / "running").stat().st_size
-        assert synchronised == [size]
-        await trio.sleep(9)
-        assert synchronised == [size]
+        assert synchronised == []
+        await pass_time(1)
+        assert synchronised == [(everything.directory / "running").stat().st_size]
+        await pass_time(0)
+        assert len(synchronised) == 1
         await everything.write(*add("g"))
-        await trio.sleep(2 * keep.SYNCHRONISED_SECONDS)
+        await pass_time(2)
         assert len(synchronised) == 2
         nursery.cancel_scope.cancel()
 
