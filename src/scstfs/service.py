@@ -126,6 +126,7 @@ async def target_service(config: Config) -> AsyncIterator[TargetService]:
         service = TargetService(Scst(TrioRuntime(nursery), state, execute.start))
         await service.scsi_bus.rescan()
         keeper = await _configure(service, config)
+        nursery.start_soon(keeper.run)
         yield service
         await keeper.stop()
         nursery.cancel_scope.cancel()

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from scstfs.admin import conf
+from scstfs.admin import conf, tree
+from scstfs.admin.files import Files
 from scstfs.errors import ExitStatus
 from tests.support.admin import Admin, administered, essence
 from tests.support.initiator import Initiator
@@ -72,6 +73,26 @@ def test_apply_show_and_apply_again(admin: Admin, file: Path) -> None:
     assert essence(conf.parse(shown).configuration) == essence(conf.parse(TEXT).configuration)
     again = admin.config("apply", "-", answer=shown)
     assert (again.returncode, again.stdout) == (0, "nothing to do\n")
+
+
+def test_a_directory_is_read_at_once_or_file_by_file(
+    admin: Admin, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin.config("apply", str(file))
+    reads = []
+    read = Files.read
+
+    def counted(files: Files, name: str) -> str:
+        reads.append(name)
+        return read(files, name)
+
+    monkeypatch.setattr(Files, "read", counted)
+    at_once = conf.render(tree.walk(Files(admin.root), every_attribute=True), no_keys=True)
+    assert not [name for name in reads if not name.endswith("mgmt")]
+    monkeypatch.setattr(Files, "_told", lambda *_: None)
+    by_file = conf.render(tree.walk(Files(admin.root), every_attribute=True), no_keys=True)
+    assert len(reads) > 50
+    assert at_once == by_file
 
 
 def test_nothing_that_is_printed_holds_a_secret(admin: Admin, file: Path) -> None:

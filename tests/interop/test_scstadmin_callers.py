@@ -91,6 +91,62 @@ def test_clusterlabs_logical_unit(tmp_path: Path) -> None:
         assert not (admin.served.running.path / "devices" / "lu0").exists()
 
 
+ALUA: Final = f"""
+HANDLER vdisk_fileio {{
+    DEVICE lu0 {{
+        filename @/disk0
+    }}
+}}
+TARGET_DRIVER iscsi {{
+    enabled 1
+    TARGET {TARGET} {{
+        LUN 0 lu0
+        GROUP redirect
+        enabled 1
+    }}
+}}
+DEVICE_GROUP esos {{
+    DEVICE lu0
+    TARGET_GROUP local {{
+        group_id 1
+        TARGET {TARGET}
+    }}
+    TARGET_GROUP remote {{
+        group_id 2
+        TARGET elsewhere {{
+            rel_tgt_id 2
+        }}
+    }}
+}}
+"""
+
+
+def test_cluster_agents_of_esos(tmp_path: Path) -> None:
+    """Start with the file and a LIP; promote and demote by ALUA states; LUNs of a redirection."""
+    backing_files(tmp_path)
+    config = tmp_path / "scst.conf"
+    config.write_text(ALUA.replace("@/", f"{tmp_path}/"))
+    place = ("-driver", "iscsi", "-target", TARGET, "-group", "redirect")
+    with administered(tmp_path) as admin:
+        run(admin, "-config", str(config), "-lip")
+        groups = "device_groups/esos/target_groups"
+        for local, remote in (("nonoptimized", "active"), ("active", "nonoptimized")):
+            for name, state in (("local", local), ("remote", remote)):
+                run(
+                    *(admin, "-noprompt", "-set_tgrp_attr", name, "-dev_group", "esos"),
+                    *("-attributes", f"state={state}"),
+                )
+                assert admin.served.read(f"{groups}/{name}/state") == state
+        run(admin, "-issue_lip")
+        asked = run(admin, "-add_lun", "1", *place, "-device", "lu0", answer="")
+        assert "device 'lu0'" in asked
+        assert (
+            admin.served.read(f"targets/iscsi/{TARGET}/ini_groups/redirect/luns/1/read_only") == "0"
+        )
+        run(admin, "-noprompt", "-rem_lun", "1", *place)
+        assert admin.config("diff", str(config)).stdout == "nothing to do\n"
+
+
 def test_shell_scripts_answer_and_cut_options_short(tmp_path: Path) -> None:
     backing_files(tmp_path)
     place = ("-driver", "iscsi", "-target", TARGET)

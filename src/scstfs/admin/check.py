@@ -25,6 +25,7 @@ from scstfs.admin.kinds import (
     LUN,
     TARGET,
     TARGET_GROUP,
+    Kind,
 )
 
 SHORTEST_SECRET: Final = 12
@@ -85,6 +86,7 @@ class _Checker:
     def __init__(self, wanted: Item, current: Item | None) -> None:
         self.wanted = wanted
         self.current = current
+        self._names_of: dict[tuple[Kind, str], tuple[frozenset[str], bool]] = {}
 
     def findings(self) -> Iterator[Finding]:
         yield from self._names()
@@ -107,8 +109,18 @@ class _Checker:
                 if name not in known:
                     yield _error(item.line, f"there is no {kind.name} {name}{_near(name, known)}")
 
-    def _known(self, item: Item) -> tuple[set[str], bool]:
-        """Attributes that an item can have, and whether these are all."""
+    def _known(self, item: Item) -> tuple[frozenset[str], bool]:
+        """Attributes that an item can have, and whether these are all.
+
+        They are the same for all of its kind at the same place.
+        """
+        place = (item.kind, "" if item.parent is None else item.parent.path)
+        known = self._names_of.get(place)
+        if known is None:
+            known = self._names_of[place] = self._look_up(item)
+        return known
+
+    def _look_up(self, item: Item) -> tuple[frozenset[str], bool]:
         names = set(vocabulary.NAMES.get(item.kind, ()))
         parent = self._present(item.parent) if item.parent is not None else None
         if parent is not None:
@@ -116,7 +128,7 @@ class _Checker:
         live = self._likenesses(item, parent)
         for other in live:
             names |= other.live.keys() | set(other.dynamic) | set(other.parameters)
-        return names, bool(live) or item.kind is LUN
+        return frozenset(names), bool(live) or item.kind is LUN
 
     def _present(self, item: Item) -> Item | None:
         """The same thing in the tree."""

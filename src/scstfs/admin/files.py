@@ -1,11 +1,13 @@
 """The tree as files: every system call of the management programs, each as rarely as possible.
 
 A directory is read once and an attribute is read once, until something is written to it or
-`Files.forget` is called.
+`Files.forget` is called. scstfs tells all there is in a directory at once: then one system call
+does for a directory, its attributes and its links, as long as nothing is written.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
@@ -22,6 +24,16 @@ RESULT: Final = "last_sysfs_mgmt_res"
 
 WHY: Final = "user.scst.last_error"
 """The extended attribute of a file that says why the last write to it was refused, in scstfs."""
+
+ENTRIES: Final = "user.scst.entries"
+"""The extended attribute of a directory, in scstfs, that has all there is in it: of each entry its
+name, its type and mode in octal, and its text, separated by NULs. Where the text is not told there
+is a question mark behind the mode."""
+
+_MOST: Final = 1 << 16
+"""Bytes that an extended attribute can have (xattr(7))."""
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
 
 WAIT_SECONDS: Final = 300
 """How long a command may take that the kernel goes on with after write(2) has returned EAGAIN."""
@@ -78,10 +90,13 @@ class Reader(Protocol):
 class _Directory:
     """What is known of a directory, and the known directories below it."""
 
-    __slots__ = ("below", "entries", "links", "modes", "texts")
+    __slots__ = ("below", "entries", "links", "modes", "texts", "told", "writes")
 
     def __init__(self) -> None:
         self.entries: dict[str, int] | None = None
+        self.told: dict[str, str] = {}
+        """Texts and links that were told with the entries, and count only until `writes` grows."""
+        self.writes = 0
         self.texts: dict[str, Text] = {}
         self.links: dict[str, str] = {}
         self.modes: dict[str, int] = {}
@@ -99,6 +114,9 @@ class Files:
         self.root = root
         self._sleep = sleep
         self._known = _Directory()
+        self._room: ctypes.Array[ctypes.c_char] | None = ctypes.create_string_buffer(_MOST)
+        """For all there is in a directory; None where the tree does not tell that."""
+        self._writes = 0
 
     def path(self, name: str) -> str:
         """The path of *name* for system calls."""
@@ -113,16 +131,51 @@ class Files:
         """
         place = self._place(directory)
         if place.entries is None:
-            found = {}
-            with os.scandir(self.path(directory)) as entries:
-                for entry in entries:
-                    if entry.is_symlink():
-                        found[entry.name] = stat.S_IFLNK
-                    else:
-                        is_directory = entry.is_dir(follow_symlinks=False)
-                        found[entry.name] = stat.S_IFDIR if is_directory else stat.S_IFREG
-            place.entries = found
+            place.entries = self._told(directory, place)
+        if place.entries is None:
+            place.entries = self._scanned(directory)
         return place.entries
+
+    def _told(self, directory: str, place: _Directory) -> dict[str, int] | None:
+        """All there is in a directory, where one system call does that; None where it does not.
+
+        Not through os.getxattr, which makes two of any that does not return very little.
+        """
+        room = self._room
+        if room is None:
+            return None
+        path, name = os.fsencode(self.path(directory)), ENTRIES.encode()
+        size = _libc.getxattr(path, name, room, ctypes.c_size_t(_MOST))
+        if size < 0:
+            if ctypes.get_errno() in (errno.ENODATA, errno.ENOTSUP):
+                self._room = None
+            return None
+        told = ctypes.string_at(room, size).decode("utf-8", "surrogateescape")
+        parts = told.split("\0") if told else []
+        found = {}
+        place.writes = self._writes
+        for file, mode, text in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+            bits = int(mode.rstrip("?"), 8)
+            found[file] = stat.S_IFMT(bits)
+            if not stat.S_ISLNK(bits):
+                place.modes[file] = stat.S_IMODE(bits)
+            if not mode.endswith("?"):
+                place.told[file] = text
+        return found
+
+    def _scanned(self, directory: str) -> dict[str, int]:
+        found = {}
+        with os.scandir(self.path(directory)) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    found[entry.name] = stat.S_IFLNK
+                else:
+                    is_directory = entry.is_dir(follow_symlinks=False)
+                    found[entry.name] = stat.S_IFDIR if is_directory else stat.S_IFREG
+        return found
+
+    def _was_told(self, place: _Directory, file: str) -> str | None:
+        return place.told.get(file) if place.writes == self._writes else None
 
     def directories(self, directory: str) -> list[str]:
         """The names in a directory that are directories themselves."""
@@ -160,19 +213,22 @@ class Files:
     def text(self, name: str) -> Text:
         """What an attribute holds."""
         directory, _, file = name.rpartition("/")
-        texts = self._place(directory).texts
-        known = texts.get(file)
+        place = self._place(directory)
+        known = place.texts.get(file)
         if known is None:
-            known = texts[file] = Text.of(self.read(name))
+            told = self._was_told(place, file)
+            known = place.texts[file] = Text.of(self.read(name) if told is None else told)
         return known
 
     def link(self, name: str) -> str:
         """The text of a symbolic link."""
         directory, _, file = name.rpartition("/")
-        links = self._place(directory).links
-        known = links.get(file)
+        place = self._place(directory)
+        known = place.links.get(file)
         if known is None:
-            known = links[file] = os.fsdecode(os.readlink(self.path(name)))
+            told = self._was_told(place, file)
+            known = os.fsdecode(os.readlink(self.path(name))) if told is None else told
+            place.links[file] = known
         return known
 
     def exists(self, name: str) -> bool:
@@ -191,6 +247,7 @@ class Files:
         fd = os.open(self.path(name), os.O_WRONLY)
         try:
             self.forget(name.rpartition("/")[0])
+            self._writes += 1
             return os.write(fd, raw)
         except BlockingIOError:
             result = int(self._patiently(lambda: self.read(RESULT)))

@@ -104,6 +104,10 @@ class InodeTable:
         """The inode called *number*."""
         return self._by_number.get(number)
 
+    def find(self, node: Node) -> Inode | None:
+        """The inode of *node*, if there is one."""
+        return self._by_node.get(node)
+
     def intern(self, node: Node) -> Inode:
         """The inode of *node*, made if there is none.
 

@@ -36,8 +36,9 @@ from scstfs.fuse import requests
 from scstfs.fuse.inodes import Inode, InodeStatistics, InodeTable, Listing
 from scstfs.fuse.notices import Notices
 from scstfs.fuse.requests import RequestWait
+from scstfs.sysfs import bulk
 from scstfs.sysfs.errors import SysfsError, removed
-from scstfs.sysfs.node import Node, NodeKind, Tree
+from scstfs.sysfs.node import FILE_TYPES, Node, NodeKind, Tree
 from scstfs.sysfs.refusals import XATTR
 from scstfs.sysfs.text import NAME_MAX, PAGE_SIZE, decode, encode
 
@@ -64,15 +65,10 @@ _ROOT_KEPT: Final = 0.1
 """Seconds for which it keeps the attributes of the root, which never change. All paths lead through
 it, and a killed daemon's tree should be seen to be dead."""
 
-_FILE_TYPES: Final = {
-    NodeKind.DIRECTORY: stat.S_IFDIR,
-    NodeKind.ATTRIBUTE: stat.S_IFREG,
-    NodeKind.LINK: stat.S_IFLNK,
-}
-
 _DOTS: Final = 2
 """Entries at the start of each listing that the kernel counts no lookup of."""
 
+_ENTRIES: Final = bulk.XATTR.encode()
 _LAST_ERROR: Final = XATTR.encode()
 _ACL_NAMES: Final = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"})
 
@@ -178,6 +174,7 @@ class Operations(pyfuse3.Operations):
         self._notices = Notices() if notices is None else notices
         self._logger = logging.getLogger("scstfs.fuse") if logger is None else logger
         self._inodes = InodeTable(tree.root, time.time_ns(), self._names_changed)
+        self._has_changed_modes = False
         self._files: dict[int, _OpenFile] = {}
         self._directories: dict[int, _OpenDirectory] = {}
         self._last_handle = 0
@@ -237,7 +234,7 @@ class Operations(pyfuse3.Operations):
         entry.attr_timeout = 0 if node.is_volatile else _KEPT
         if inode is self._inodes.root:
             entry.attr_timeout = _ROOT_KEPT
-        entry.st_mode = _FILE_TYPES[kind] | inode.mode
+        entry.st_mode = FILE_TYPES[kind] | inode.mode
         entry.st_nlink = 2 + node.subdirectories() if kind is NodeKind.DIRECTORY else 1
         entry.st_uid = inode.uid
         entry.st_gid = inode.gid
@@ -290,6 +287,7 @@ class Operations(pyfuse3.Operations):
             known = self._inode(inode)
             if fields.update_mode:
                 known.mode = stat.S_IMODE(attr.st_mode)
+                self._has_changed_modes = True
             if fields.update_uid:
                 known.uid = attr.st_uid
             if fields.update_gid:
@@ -502,7 +500,18 @@ class Operations(pyfuse3.Operations):
         raise pyfuse3.FUSEError(errno.EINVAL if flags else errno.EPERM)
 
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
-        """Why the last refused write was refused; access control lists are not even possible."""
+        """Why the last refused write was refused, and all there is in a directory.
+
+        Access control lists are not even possible.
+        """
+        if name == _ENTRIES and ctx.uid == 0:
+            with self._guard("getxattr"):
+                node = self._inode(inode).node
+                if node.kind is NodeKind.DIRECTORY:
+                    told = bulk.entries(node, self._mode)
+                    if told is None:
+                        raise SysfsError(errno.E2BIG)
+                    return told
         if name == _LAST_ERROR:
             with self._guard("getxattr"):
                 node = self._inode(inode).node
@@ -510,6 +519,11 @@ class Operations(pyfuse3.Operations):
             if refusal is not None:
                 return encode(refusal)
         raise pyfuse3.FUSEError(errno.ENOTSUP if name in _ACL_NAMES else errno.ENODATA)
+
+    def _mode(self, node: Node) -> int:
+        """The permission bits, as somebody has perhaps changed them."""
+        known = self._inodes.find(node) if self._has_changed_modes else None
+        return node.mode if known is None else known.mode
 
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
         """None that programs should copy or show."""

@@ -1,8 +1,8 @@
 """The running configuration, kept as the commands that lead to it.
 
 A file of lines, each a JSON array of a path in the tree and of what was written to it. It is
-replaced as a whole, or appended to. As long as the target runs it is called ``running``, after a
-clean end ``running.stopped``: so the next start can tell whether there was one.
+replaced as a whole, durably, or appended to. As long as the target runs it is called ``running``,
+after a clean end ``running.stopped``: so the next start can tell whether there was one.
 
 The commands hold secrets, so that the file is only root's.
 """
@@ -59,7 +59,10 @@ class RunningFile:
         files.remove(self.stopped)
 
     def append(self, commands: Iterable[Command]) -> None:
-        """Keep more commands, durably. Raises OSError; then a part of them may be there."""
+        """Keep more commands, so that they outlast this process; see `synchronise`.
+
+        Raises OSError; then none of them is there.
+        """
         if self._fd is None:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
             self._fd = os.open(self.path, flags, _MODE)
@@ -68,14 +71,19 @@ class RunningFile:
             view = memoryview(b"".join(map(_encode, commands)))
             while view:
                 view = view[os.write(self._fd, view) :]
-            os.fdatasync(self._fd)
         except OSError:
             # Half a line must not run into the next one.
             os.ftruncate(self._fd, end)
             raise
 
+    def duplicate(self) -> int | None:
+        """A descriptor for `synchronise`; None where nothing has to be synchronised."""
+        return None if self._fd is None else os.dup(self._fd)
+
     def stop(self) -> None:
         """Say that the end is a clean one. Raises OSError."""
+        if self._fd is not None:
+            os.fdatasync(self._fd)
         self.close()
         if self.path.exists():
             files.move(self.path, self.stopped)
@@ -85,6 +93,14 @@ class RunningFile:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+
+def synchronise(fd: int) -> None:
+    """Have what was appended outlast the machine, too; closes *fd*. Raises OSError."""
+    try:
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)
 
 
 def _encode(command: Command) -> bytes:

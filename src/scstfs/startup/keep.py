@@ -1,8 +1,10 @@
 """Keeps the configuration while it runs.
 
-Each command that changed it is on the disk before its write(2) returns; commands that come while
-others are being written go together. When there are many more commands than the configuration
-needs, the file is made anew from the tree, bit by bit, so that initiators do not wait for that.
+Each command that changed it is in the file before its write(2) returns, and on the disk soon after:
+a target that is killed loses nothing, a machine that loses power what came in the last moment.
+Commands that come while others are being written go together. When there are many more commands
+than the configuration needs, the file is made anew from the tree, bit by bit, so that initiators do
+not wait for that.
 """
 
 from __future__ import annotations
@@ -18,13 +20,16 @@ from scstfs.admin import tree as trees
 from scstfs.admin.attributes import MGMT
 from scstfs.admin.configuration import Item
 from scstfs.admin.kinds import ENABLED
-from scstfs.persist.running import Command, RunningFile
+from scstfs.persist.running import Command, RunningFile, synchronise
 from scstfs.startup.load import commands
 from scstfs.startup.nodes import NodeFiles
 from scstfs.sysfs.node import Node, Tree
 from scstfs.sysfs.text import PAGE_SIZE, decode
 
 log: Final = logging.getLogger(__name__)
+
+SYNCHRONISED_SECONDS: Final = 0.2
+"""So long the disk is given no work for a command, since others may follow."""
 
 _FEW: Final = 1000
 """So many commands more than needed do not matter."""
@@ -41,13 +46,14 @@ class Keeper:
         self._waiting: list[Command] = []
         self._count = 0
         """Commands that were given to `written` so far."""
-        self._durable = 0
-        """So many of them are on the disk."""
+        self._written = 0
+        """So many of them are in the file."""
         self._kept = 0
         """Commands in the file."""
         self._needed = 0
         """So many of them were there when it was last made."""
         self._lock = trio.Lock()
+        self._appended = trio.Event()
         self._stale = False
         """A command cannot be repeated as it was: the file has to be made anew."""
         self._failed = False
@@ -56,6 +62,22 @@ class Keeper:
         """Begin with the commands that lead to what the tree is now. Raises OSError."""
         await self._replace(made)
         self._tree.written = self.written
+
+    async def run(self) -> None:
+        """Put on the disk what is in the file, until cancelled."""
+        while True:
+            await self._appended.wait()
+            await trio.sleep(SYNCHRONISED_SECONDS)
+            self._appended = trio.Event()
+            async with self._lock:
+                fd = self._file.duplicate()
+            if fd is None:
+                continue
+            try:
+                await trio.to_thread.run_sync(synchronise, fd)
+            except OSError as error:
+                self._stale = True
+                self._complain(error)
 
     async def stop(self) -> None:
         """The end is a clean one."""
@@ -77,11 +99,11 @@ class Keeper:
         self._count += 1
         number = self._count
         async with self._lock:
-            if self._durable < number:
+            if self._written < number:
                 await self._write_down()
 
     async def _write_down(self) -> None:
-        """Put all that waits on the disk."""
+        """Put all that waits into the file."""
         if self._stale or self._kept - self._needed > _FEW + self._needed:
             await self._make_anew()
             return
@@ -95,7 +117,8 @@ class Keeper:
             return
         self._failed = False
         self._kept += len(batch)
-        self._durable = count
+        self._written = count
+        self._appended.set()
 
     async def _make_anew(self) -> None:
         found = None
@@ -119,7 +142,7 @@ class Keeper:
             self._complain(error)
             return
         self._failed = False
-        self._durable = count
+        self._written = count
 
     async def _look(self) -> Item | None:
         """The configuration now. Raises OSError when something cannot be read or has gone."""

@@ -9,14 +9,8 @@ from collections.abc import Mapping
 
 from scstfs.admin.files import Text
 from scstfs.sysfs.errors import SysfsError
-from scstfs.sysfs.node import Node, NodeKind, Tree
+from scstfs.sysfs.node import FILE_TYPES, Node, NodeKind, Tree
 from scstfs.sysfs.text import decode, encode
-
-_TYPES = {
-    NodeKind.DIRECTORY: stat.S_IFDIR,
-    NodeKind.ATTRIBUTE: stat.S_IFREG,
-    NodeKind.LINK: stat.S_IFLNK,
-}
 
 
 def system_error(error: SysfsError) -> OSError:
@@ -58,7 +52,7 @@ class NodeFiles:
 
     def entries(self, directory: str) -> Mapping[str, int]:
         """The names in a directory with their file types."""
-        return {name: _TYPES[node.kind] for name, node in self._children(directory).items()}
+        return {name: FILE_TYPES[node.kind] for name, node in self._children(directory).items()}
 
     def directories(self, directory: str) -> list[str]:
         """The names that are directories."""

@@ -11,4 +11,5 @@ SCSI, opens a file or imports an event loop.
 - `attr`, `directory`: the rows of the tables that describe a tree.
 - `node`: such a description applied to living objects: lookup, list, read, write.
 - `result`: ``last_sysfs_mgmt_res``; `refusals`: why commands were refused.
+- `bulk`: all there is in a directory at once.
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import errno
+import stat
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import nullcontext
 from typing import Any, Final, TypeVar, final
@@ -33,6 +34,14 @@ class NodeKind(enum.Enum):
     DIRECTORY = "directory"
     ATTRIBUTE = "attribute"
     LINK = "link"
+
+
+FILE_TYPES: Final = {
+    NodeKind.DIRECTORY: stat.S_IFDIR,
+    NodeKind.ATTRIBUTE: stat.S_IFREG,
+    NodeKind.LINK: stat.S_IFLNK,
+}
+"""File types of inode(7)."""
 
 
 @final
@@ -162,6 +171,13 @@ class Node:
         """The nodes in this directory, as they are when each is reached."""
         for name in self.listdir():
             child = self.lookup(name)
+            if child is not None:
+                yield child
+
+    def entries(self) -> Iterator[Node]:
+        """The nodes in this directory, to be used before anything changes."""
+        for name in self.listdir():
+            child = self._child(name)
             if child is not None:
                 yield child
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,7 +13,8 @@ import pytest
 
 from scstfs.admin import tree
 from scstfs.admin.configuration import without_internal
-from scstfs.admin.files import RESULT, WHY, Files, Text
+from scstfs.admin.files import ENTRIES, RESULT, WHY, Files, Text
+from scstfs.sysfs import bulk
 from scstfs.sysfs.refusals import XATTR
 from tests.support.recorded_tree import recorded_tree
 
@@ -48,6 +50,67 @@ def test_a_walk_reads_everything_at_most_once(
     ours = {call: times for call, times in calls.items() if call[1].startswith(str(root))}
     assert len(ours) > 100
     assert [call for call, times in ours.items() if times > 1] == []
+
+
+def tell(directory: Path, *entries: tuple[str, str, str]) -> None:
+    """Have a directory tell what there is in it."""
+    told = "\0".join("\0".join(entry) for entry in entries)
+    os.setxattr(directory, ENTRIES, told.encode("utf-8", "surrogateescape"))
+
+
+def test_all_there_is_in_a_directory_is_told_at_once_where_that_is_possible(
+    tmp_path: Path, calls: Counter[tuple[str, str]]
+) -> None:
+    assert ENTRIES == bulk.XATTR
+    for name in ("a", "long"):
+        (tmp_path / name).write_text(f"{name} in the file\n")
+    tell(
+        tmp_path,
+        ("a", "100600", "a told\n[key]\n\n"),
+        ("b", "100644", "\udcff\n"),
+        ("long", "100644?", ""),
+        ("link", "120777", "../where/to"),
+        ("directory", "40755", ""),
+    )
+    calls.clear()
+    files = Files(str(tmp_path))
+    assert list(files.entries("").items()) == [
+        ("a", stat.S_IFREG),
+        ("b", stat.S_IFREG),
+        ("long", stat.S_IFREG),
+        ("link", stat.S_IFLNK),
+        ("directory", stat.S_IFDIR),
+    ]
+    assert files.text("a") == Text("a told\n[key]\n\n", "a told", key=True)
+    assert files.text("b").value == "\udcff"
+    assert files.link("link") == "../where/to"
+    assert (files.is_private("a"), files.is_private("b")) == (True, False)
+    assert calls.total() == 0
+    assert files.text("long").value == "long in the file"
+
+
+def test_what_was_told_does_not_count_after_a_write(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a").write_text("in the file")
+    (tmp_path / "mgmt").touch()
+    tell(tmp_path / "d", ("a", "100644", "told"), ("b", "100644", "told"), ("c", "120777", "told"))
+    files = Files(str(tmp_path))
+    files.entries("d")
+    assert files.text("d/b").value == "told"
+    files.write("mgmt", "x\n")
+    assert files.text("d/a").value == "in the file"
+    with pytest.raises(FileNotFoundError):
+        files.link("d/c")
+
+
+def test_a_tree_that_tells_nothing_at_once_is_not_asked_again(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    files = Files(str(tmp_path))
+    with pytest.raises(FileNotFoundError):
+        files.entries("none")
+    assert list(files.entries("")) == ["d"]
+    tell(tmp_path / "d", ("told", "100644", ""))
+    assert files.entries("d") == {}
 
 
 def test_what_was_read_is_remembered_until_something_is_written(tmp_path: Path) -> None:

@@ -367,6 +367,21 @@ def test_why_a_write_was_refused_can_be_read_and_is_not_listed(operations: Opera
     assert code_of(operations.getxattr, other, name, ctx()) == "ENODATA"
 
 
+def test_root_can_read_all_there_is_in_a_directory_at_once(operations: Operations) -> None:
+    name = b"user.scst.entries"
+    number = find(operations, "devices/disk1")
+    file = find(operations, "devices/disk1/threads_num")
+    handle = open_file(operations, "devices/disk1/threads_num")
+    text = run(operations.read, handle, 0, 4096)
+    entry = b"threads_num\x00100644\0" + text
+    assert entry in run(operations.getxattr, number, name, ctx())
+    change(operations, file, mode=stat.S_IFREG | 0o640)
+    changed = entry.replace(b"100644", b"100640")
+    assert changed in run(operations.getxattr, number, name, ctx())
+    assert code_of(operations.getxattr, number, name, ctx(uid=1000)) == "ENODATA"
+    assert code_of(operations.getxattr, file, name, ctx()) == "ENODATA"
+
+
 # --- the guard ----------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scstfs.persist.running import Command, DamagedCommands, RunningFile
+from scstfs.persist.running import Command, DamagedCommands, RunningFile, synchronise
 
 ONE: list[Command] = [("handlers/h/mgmt", "add_device a\n")]
 MORE: list[Command] = [("targets/d/x\udcff", '"\udcfe"\n'), ("", "")]
@@ -25,6 +25,29 @@ def test_what_is_kept_is_loaded(tmp_path: Path) -> None:
     assert again.load() == MORE
     file.append(ONE)
     assert again.load() == [*MORE, *ONE]
+
+
+def test_what_was_appended_is_synchronised_whatever_becomes_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synchronised = []
+    monkeypatch.setattr(os, "fdatasync", lambda fd: synchronised.append(os.fstat(fd).st_ino))
+    file = RunningFile(tmp_path)
+    assert file.duplicate() is None
+    file.append(ONE)
+    inode = file.path.stat().st_ino
+    fd = file.duplicate()
+    assert fd is not None
+    file.replace(MORE)
+    synchronise(fd)
+    assert synchronised == [inode]
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.close(fd)
+    assert file.duplicate() is None
+    file.append(ONE)
+    inode = file.path.stat().st_ino
+    file.stop()
+    assert synchronised[1:] == [inode]
 
 
 def test_a_clean_end_is_told_from_another_one(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,56 @@ async def test_a_full_disk_is_told_once_and_made_up_for(
     await everything.write(*add("d"))
     assert RunningFile(everything.directory).load() == [add(name) for name in "abcd"]
     await check(everything, tmp_path / "again")
+
+
+async def test_what_is_kept_gets_to_the_disk_for_many_commands_at_a_time(
+    everything: Whole, monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock
+) -> None:
+    keeper, _ = await kept(everything)
+    synchronised: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", lambda fd: synchronised.append(os.fstat(fd).st_size))
+
+    async def pass_time(times: int) -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(2 * keep.SYNCHRONISED_SECONDS)
+        deadline = time.monotonic() + 10
+        while len(synchronised) < times and time.monotonic() < deadline:
+            await trio.to_thread.run_sync(time.sleep, 0.001)
+        await trio.testing.wait_all_tasks_blocked()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run)
+        for name in "abcdef":
+            await everything.write(*add(name))
+        assert synchronised == []
+        await pass_time(1)
+        assert synchronised == [(everything.directory / "running").stat().st_size]
+        await pass_time(0)
+        assert len(synchronised) == 1
+        await everything.write(*add("g"))
+        await pass_time(2)
+        assert len(synchronised) == 2
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.logs("changes of the configuration cannot be kept")
+async def test_what_the_disk_refused_is_written_again(
+    everything: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    keeper, file = await kept(everything)
+    monkeypatch.setattr(keep, "SYNCHRONISED_SECONDS", 0)
+    monkeypatch.setattr(os, "fdatasync", refuse)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run)
+        await everything.write(*add("a"))
+        await trio.sleep(0.1)
+        monkeypatch.undo()
+        await everything.write(*add("b"))
+        nursery.cancel_scope.cancel()
+    assert file.calls == [("append", 1), ("replace", 2)]
 
 
 async def test_a_clean_end_is_one(everything: Whole) -> None:
