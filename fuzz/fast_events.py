@@ -104,7 +104,7 @@ class Rig:
     async def settle(self) -> None:
         """Wait until nothing goes on but what is held up in the store, or behind that."""
         drained = trio.Event()
-        completions = self.everything.scst.completions
+        completions = self.everything.scst.env.completions
         while self._is_busy():
             await trio.sleep(0.0001)
         # What ended before the thread got stuck has been told by then.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from scstfs.core import ending, tasks
@@ -63,13 +64,17 @@ def disconnect(tgt_dev: TgtDev) -> None:
     tgt_dev.is_gone = True
     _send_back(tgt_dev)
     if tgt_dev.commands:
-        session.former[tgt_dev] = None
-        tasks.when_ended(list(tgt_dev.commands), lambda: session.former.pop(tgt_dev))
+        session.former[tgt_dev] = device.former[tgt_dev] = None
+        tasks.when_ended(list(tgt_dev.commands), partial(_forget, tgt_dev))
     if device.reserved_by is session:
         device.reserved_by = None
     device.pr.unbind(tgt_dev)
     device.nexus_ended(tgt_dev)
     device.release_pool(tgt_dev)
+
+
+def _forget(tgt_dev: TgtDev) -> None:
+    del tgt_dev.session.former[tgt_dev], tgt_dev.device.former[tgt_dev]
 
 
 def _send_back(tgt_dev: TgtDev) -> None:

@@ -29,12 +29,11 @@ from scstfs.scsi.sense import CheckCondition, Sense
 from scstfs.scsi.status import Status, TaskStatus
 
 if TYPE_CHECKING:
-    from scstfs.core.alua import DeviceGroup
     from scstfs.core.blocks import Blocks
     from scstfs.core.command import Command
-    from scstfs.core.scst import Scst
+    from scstfs.core.environment import Environment
     from scstfs.core.session import Session, TgtDev
-    from scstfs.core.target import AcgDev
+    from scstfs.core.target import AcgDev, Target
     from scstfs.core.trace import TraceLog
     from scstfs.scsi.alua import AccessState
     from scstfs.scsi.unit import LogicalUnit
@@ -120,6 +119,13 @@ class DevHandler(Protocol):
         """Its trace categories."""
 
 
+class PortGroups(Protocol):
+    """The target port groups through which a device is reached (``core.alua``)."""
+
+    def state_of(self, target: Target) -> AccessState:
+        """The access state of the group that ``target`` is in."""
+
+
 class Device:
     """A logical unit; subclasses execute commands."""
 
@@ -127,26 +133,28 @@ class Device:
     block_shift: Gated[int] = Gated(0)
     reserved_by: Gated[Session | None] = Gated(None)
     max_tgt_dev_commands: Gated[int] = Gated(0)
-    #: The ALUA device group that it is in.
-    group: Gated[DeviceGroup | None] = Gated(None)
+    #: The ALUA device group that it is in; ``core.alua.group_of`` has it whole.
+    group: Gated[PortGroups | None] = Gated(None)
     #: The copy manager takes a LUN of the device as soon as it appears.
     in_copy_manager = False
 
-    def __init__(self, scst: Scst, name: str, kind: DeviceType) -> None:
-        self.scst: Final = scst
+    def __init__(self, env: Environment, name: str, kind: DeviceType) -> None:
+        self.env: Final = env
         self.name = name
         self.type: Final = kind
         self.handler: DevHandler | None = None
         self.read_only = False
         self.tgt_devs: list[TgtDev] = []
+        #: Nexuses that were taken away while commands of them were executed.
+        self.former: dict[TgtDev, None] = {}
         #: LUNs under which the device is exported, by the number in ``exportN``, oldest first.
         self.exports: ObservableDict[int, AcgDev] = ObservableDict()
         self._last_export = 0
         #: Tells that attributes of the device's directory may have come or gone.
         self.rows = Observable()
-        self.tasks: Final = TaskSet(scst.start_command, scst.activity.arrivals)
+        self.tasks: Final[TaskSet] = TaskSet(env.start_command, env.activity.arrivals)
         #: Of all nexuses together (TST=0).
-        self.aca = Aca()
+        self.aca: Aca[Command] = Aca()
         self.pr: Final = PersistentReservations(self)
         self.threads_num = 0
         self.threads_pool_type = ThreadsPoolType.PER_INITIATOR
@@ -300,11 +308,6 @@ class Device:
 
     # Bookkeeping
 
-    def former_tgt_devs(self) -> list[TgtDev]:
-        """Nexuses that were taken away from their sessions while commands of them still run."""
-        former = (one for session in self.scst.sessions() for one in session.former)
-        return [one for one in former if one.device is self]
-
     def take_export_number(self) -> int:
         """The number of the next ``exportN`` link."""
         number = self._last_export
@@ -319,13 +322,13 @@ class Device:
 
     def _pool_for(self, tgt_dev: TgtDev) -> WorkerPool:
         if self.threads_num <= 0:
-            return self.scst.threads
+            return self.env.threads
         if self.threads_pool_type is ThreadsPoolType.PER_INITIATOR:
             mask = tgt_dev.session.acg.cpu_mask
-            cpus = [n for n in range(self.scst.cpus) if mask >> n & 1]
-            return WorkerPool(self.name, self.threads_num, self.scst.completions, cpus)
+            cpus = [n for n in range(self.env.cpus) if mask >> n & 1]
+            return WorkerPool(self.name, self.threads_num, self.env.completions, cpus)
         if self._shared_pool is None:
-            self._shared_pool = WorkerPool(self.name, self.threads_num, self.scst.completions)
+            self._shared_pool = WorkerPool(self.name, self.threads_num, self.env.completions)
         return self._shared_pool
 
     def configure_threads(self, number: int, pool_type: ThreadsPoolType) -> None:
@@ -335,12 +338,12 @@ class Device:
         self._shared_pool = None
         for tgt_dev in self.tgt_devs:
             self.assign_pool(tgt_dev)
-        for pool in old - {None, self.scst.threads}:
+        for pool in old - {None, self.env.threads}:
             pool.close()
 
     def has_own_pool(self, tgt_dev: TgtDev) -> bool:
         """The worker threads of ``tgt_dev`` are its own."""
-        return tgt_dev.pool not in (self.scst.threads, self._shared_pool)
+        return tgt_dev.pool not in (self.env.threads, self._shared_pool)
 
     def release_pool(self, tgt_dev: TgtDev) -> None:
         """``tgt_dev`` ends: its own threads end too."""

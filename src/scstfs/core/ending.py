@@ -149,7 +149,7 @@ def _stop_waiting(cmd: Command) -> None:
 
 def _trace(cmd: Command, condition: Sense) -> None:
     """Say in words what an initiator is told (``trace_level``: scsi, minor)."""
-    trace = cmd.session.target.driver.scst.trace
+    trace = cmd.session.target.driver.env.trace
     if condition == sense.INVALID_OPCODE and cmd.has_device and cmd.decoded is None:
         handler = cmd.device.handler
         trace.event(

@@ -32,7 +32,7 @@ def check_queue_depth(tgt_dev: TgtDev) -> None:
     session = tgt_dev.session
     alone = session.command_count <= 1 or session.state is SessionState.STARTING
     device = tgt_dev.device
-    device.scst.trace.event(
+    device.env.trace.event(
         "flow_control",
         "Sending %s status to initiator %s: more commands than device %s takes",
         "BUSY" if alone else "QUEUE_FULL",
@@ -89,7 +89,7 @@ def check_write_access(cmd: Command) -> None:
 def clear_paths(tgt_dev: TgtDev) -> tuple[bool, bool]:
     """READ and WRITE of this nexus would pass every gate as things stand."""
     device, session = tgt_dev.device, tgt_dev.session
-    scst = device.scst
+    env = device.env
     if (
         tgt_dev.is_gone
         or tgt_dev.unit_attentions
@@ -98,8 +98,8 @@ def clear_paths(tgt_dev: TgtDev) -> tuple[bool, bool]:
         or alua.refusal(tgt_dev.access_state, _READ) is not None
         or session.acg.black_hole is not BlackHole.NONE
         or device.max_tgt_dev_commands == 0
-        or scst.measure_latency
-        or scst.trace.enabled("scsi")
+        or env.measure_latency
+        or env.trace.enabled("scsi")
     ):
         return False, False
     reads = writes = True

@@ -6,11 +6,13 @@ changed state is durable.  What is wrong with a command is found out before anyt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from scstfs.core.alua import group_of
 from scstfs.core.persistent import PersistentReservations, Registrant
+from scstfs.core.scst import registry_of
 from scstfs.scsi import pr, sense
 from scstfs.scsi.pr import OutAction, PrOut, PrType
 from scstfs.scsi.sense import CheckCondition, Sense
@@ -19,6 +21,7 @@ from scstfs.scsi.transport_id import TransportId
 
 if TYPE_CHECKING:
     from scstfs.core.session import TgtDev
+    from scstfs.core.target import Target
 
 #: Registrations of one device.  SCST's limit is memory, and that of its file; an initiator must
 #: not be able to use up either with lists of made-up TransportIDs.
@@ -56,8 +59,12 @@ class Action:
     def abort(self, registrant: Registrant) -> None:
         """Have the commands of a nexus aborted, those that its LUN has left behind among them."""
         nexuses = [] if registrant.tgt_dev is None else [registrant.tgt_dev]
-        nexuses += [one for one in self.state.device.former_tgt_devs() if registrant.is_of(one)]
+        nexuses += [one for one in self.state.device.former if registrant.is_of(one)]
         self.effects += [Effect(one, None) for one in nexuses]
+
+    def targets(self) -> Iterator[Target]:
+        """Every target that there is."""
+        return registry_of(self.tgt_dev.session.target).targets()
 
     def sender(self) -> Registrant:
         """The sender's registration; its key must be right."""
@@ -91,7 +98,7 @@ def perform(
     command = Action(state, tgt_dev, request)
     _ACTIONS[request.action](command)
     device = state.device
-    device.scst.trace.event(
+    device.env.trace.event(
         "pr", "%s: %s on device %s", tgt_dev.session.name, request.action.name, device.name
     )
     return command.effects
@@ -132,7 +139,7 @@ def _register_nexuses(command: Action) -> None:
     assert own is not None
     ports = [session.target.rel_tgt_id]
     if request.all_tg_pt:
-        ports = _all_target_ports(state, own)
+        ports = _all_target_ports(command, own)
     if not ports:
         return
     others = list(_expand(state, request.transport_ids()))
@@ -159,17 +166,16 @@ def _expand(
                 yield present
 
 
-def _all_target_ports(state: PersistentReservations, transport_id: TransportId) -> list[int]:
+def _all_target_ports(command: Action, transport_id: TransportId) -> list[int]:
     """Relative identifiers of every port that the initiator's protocol can reach."""
-    device = state.device
     local = [
         target.rel_tgt_id
-        for target in device.scst.targets()
+        for target in command.targets()
         if target.driver.protocol == transport_id.protocol
         and target.rel_tgt_id
         and not target.forward_dst
     ]
-    group = device.group
+    group = group_of(command.state.device)
     remote = [
         entry.rel_tgt_id
         for target_group in (group.target_groups.values() if group is not None else ())
@@ -189,7 +195,7 @@ def _unregister(command: Action, registrant: Registrant) -> None:
 
 def _unregister_all_ports(command: Action, transport_id: TransportId) -> None:
     state = command.state
-    for target in state.device.scst.targets():
+    for target in command.targets():
         if target.driver.protocol == transport_id.protocol:
             registrant = state.find(transport_id, target.rel_tgt_id)
             if registrant is not None:

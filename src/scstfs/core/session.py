@@ -88,7 +88,7 @@ class PendingFunction:
 class TgtDev:
     """One LUN as one session sees it."""
 
-    aca: Gated[Aca] = Gated()
+    aca: Gated[Aca[Command]] = Gated()
     registrant: Gated[Registrant | None] = Gated(None)
     #: Taken away from its session: what has not started yet must not start any more.
     is_gone: Gated[bool] = Gated(False)
@@ -105,7 +105,7 @@ class TgtDev:
         #: Commands that are under way: waiting for data, for their turn or for the back end.
         self.commands: dict[Command, None] = {}
         #: Worker threads for this nexus's blocking work.
-        self.pool: WorkerPool = self.device.scst.threads
+        self.pool: WorkerPool = self.device.env.threads
         #: How many nexuses of the device were there when the pool was made; -1 for a shared pool.
         self.thread_index = -1
         #: What was decided last, and in which epoch.
@@ -132,8 +132,7 @@ class TgtDev:
     def access_state(self) -> AccessState:
         """ALUA state of the target port group through which the nexus reaches the device."""
         group = self.device.group
-        target_group = None if group is None else group.find_by_target(self.session.target)
-        return AccessState.ACTIVE if target_group is None else target_group.state
+        return AccessState.ACTIVE if group is None else group.state_of(self.session.target)
 
     @property
     def former(self) -> list[TgtDev]:

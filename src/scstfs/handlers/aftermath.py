@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from scstfs.core.alua import group_of
 from scstfs.handlers.examination import capacity_block_size, mode_block_size
 from scstfs.scsi import sense
 from scstfs.scsi.opcodes import DeviceType
@@ -37,7 +38,7 @@ def _inquiry(device: ScsiDevice, cmd: Command, data: memoryview) -> None:
     if not cmd.cdb[1] & _EVPD or cmd.cdb[2] != _DEVICE_IDENTIFICATION or len(data) < 4:
         return
     target = cmd.session.target
-    group = device.group
+    group = group_of(device)
     entry = None if group is None else group.find_entry(target.name)
     values = {
         _RELATIVE_TARGET_PORT: target.rel_tgt_id,

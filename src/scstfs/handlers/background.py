@@ -62,7 +62,7 @@ class LongOperation:
         self._ended = ended
         self._command: Command | None = None
         self._hold = device.tasks.hold(in_background=True)
-        self._operation = Operation(device.scst.threads, self._run(), self._end)
+        self._operation = Operation(device.env.threads, self._run(), self._end)
 
     @property
     def condition(self) -> Sense:

@@ -130,7 +130,7 @@ def _reopen(device: VdiskDevice, reopening: Reopening) -> None:
         if device.reopening is reopening:
             _reopened(device)
 
-    device.scst.threads.submit(lambda: device.kind.open_store(device, filename), done)
+    device.env.threads.submit(lambda: device.kind.open_store(device, filename), done)
 
 
 def _reopened(device: VdiskDevice) -> None:
@@ -142,7 +142,7 @@ def _reopened(device: VdiskDevice) -> None:
 
 async def _open(device: VdiskDevice, filename: str | None) -> Store | None:
     try:
-        store = await device.scst.runtime.run_blocking(
+        store = await device.env.runtime.run_blocking(
             lambda: device.kind.open_store(device, filename)
         )
     except OSError as error:

@@ -270,7 +270,7 @@ def synchronize_cache(device: VdiskDevice, cmd: Command) -> Answer:
                 device.flush_error = error
             device.tasks.release(hold)
 
-        device.scst.threads.submit(device.flush_of(store), done)
+        device.env.threads.submit(device.flush_of(store), done)
     return b""
 
 

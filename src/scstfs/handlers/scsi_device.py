@@ -79,7 +79,8 @@ class ScsiDevice(Device):
 
     def __init__(self, scst: Scst, name: str, found: Found, opener: Opener) -> None:
         """``opener`` opens its node, when the device is given to a handler."""
-        super().__init__(scst, name, found.type)
+        super().__init__(scst.env, name, found.type)
+        self.scst = scst
         self.found = found
         self._opener = opener
         self._link: Link | None = None
@@ -137,7 +138,7 @@ class ScsiDevice(Device):
                 raise
 
         try:
-            node, findings = await self.scst.runtime.run_blocking(work)
+            node, findings = await self.scst.env.runtime.run_blocking(work)
         except NoNodeError as error:
             log.warning("%s; no command will reach it", error.strerror)
             return
@@ -150,7 +151,7 @@ class ScsiDevice(Device):
             # Somebody else was faster.
             node.close()
             return
-        self._link = Link(self.name, node, kind.lanes, self.scst.completions)
+        self._link = Link(self.name, node, kind.lanes, self.scst.env.completions)
         self.set_block_size(findings.block_size)
         self.learn(findings)
         for tgt_dev in self.tgt_devs:

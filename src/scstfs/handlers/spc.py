@@ -9,6 +9,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from scstfs.core.alua import group_of
 from scstfs.core.command import Command, Data
 from scstfs.core.device import Answer, Job
 from scstfs.scsi import capacity, mode_text, report, sense
@@ -51,7 +52,7 @@ def inquiry(device: VdiskDevice, cmd: Command) -> Answer:
 
 def _port(device: VdiskDevice, cmd: Command) -> Port:
     target = cmd.session.target
-    device_group = device.group
+    device_group = group_of(device)
     # By name, as SCST does here: an entry made before the target was may stand for another node's.
     entry = None if device_group is None else device_group.find_entry(target.name)
     group = None if entry is None else entry[0]
@@ -92,7 +93,7 @@ class _Select:
         saves = [step for step in self._steps if modes.apply(step)]
         if not saves:
             return self._end()
-        save = partial(self._device.scst.state.save_modes, self._device.name)
+        save = partial(self._device.scst.env.state.save_modes, self._device.name)
 
         def then(_saved: object) -> Data:
             for step in saves:

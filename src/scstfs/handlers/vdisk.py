@@ -99,7 +99,8 @@ class VdiskDevice(Device):
     sanitize_failed: Gated[bool | None] = Gated(None)
 
     def __init__(self, scst: Scst, handler: VdiskHandler, name: str, settings: Settings) -> None:
-        super().__init__(scst, name, handler.type)
+        super().__init__(scst.env, name, handler.type)
+        self.scst = scst
         self.handler = handler
         self.kind = handler
         self.settings = settings
@@ -108,7 +109,7 @@ class VdiskDevice(Device):
         if settings.t10_dev_id is not None:
             self.identity.set("t10_dev_id", encode(settings.t10_dev_id))
         self._nv_cache: Final = settings.nv_cache
-        self.undo = scst.state.undo_log(name)
+        self.undo = scst.env.state.undo_log(name)
         self.size = settings.size
         self.active = settings.active
         self.reopening: media.Reopening | None = None
@@ -136,7 +137,7 @@ class VdiskDevice(Device):
         return _ModePages(
             device_type=self.type,
             task_set=settings.tst,
-            saving=self.scst.state.can_save_modes,
+            saving=self.scst.env.state.can_save_modes,
             nv_cache=settings.nv_cache,
             fixed_cache=self.kind.fixed_cache,
             cluster_mode=settings.cluster_mode,
@@ -184,7 +185,7 @@ class VdiskDevice(Device):
         Raises OSError, and SysfsError for settings that do not go together.
         """
         settings = self.settings
-        default_file = self.scst.state.protection_path(self.name)
+        default_file = self.scst.env.state.protection_path(self.name)
         protection.settle(settings, default_file, block=self.kind.is_block)
         if settings.o_direct and not settings.asynchronous:
             raise invalid(f"{settings.filename}: using o_direct without setting async")
@@ -331,7 +332,7 @@ class VdiskDevice(Device):
 
     def load_modes(self) -> None:
         """Take over saved mode pages; runs in a worker thread."""
-        text = self.scst.state.load_modes(self.name)
+        text = self.scst.env.state.load_modes(self.name)
         if not mode_text.decode(self.modes, text):
             log.warning("%s: saved mode parameters are understood in part only", self)
 

@@ -240,7 +240,7 @@ async def _flush(device: VdiskDevice, _value: None) -> None:
     # The store stays open for as long as this takes.
     hold = device.tasks.hold(in_background=True)
     try:
-        await device.scst.runtime.run_blocking(device.flush_of(store))
+        await device.env.runtime.run_blocking(device.flush_of(store))
     except OSError as error:
         raise failed(device.name, error) from error
     finally:

@@ -114,7 +114,7 @@ def _set_numa_node(device: Device, number: int) -> None:
 
 
 def _pr_file_name(device: Device) -> str:
-    return device.pr_file_name or str(device.scst.state.reservations_path(device.name))
+    return device.pr_file_name or str(device.env.state.reservations_path(device.name))
 
 
 def _may_set_pr_file_name(device: Device, _name: str) -> bool:
@@ -125,7 +125,7 @@ def _may_set_pr_file_name(device: Device, _name: str) -> bool:
 
 async def _set_pr_file_name(device: Device, name: str) -> None:
     _require_unused(device)
-    default = str(device.scst.state.reservations_path(device.name))
+    default = str(device.env.state.reservations_path(device.name))
     wanted = name or default
     if wanted == _pr_file_name(device):
         return
@@ -141,7 +141,7 @@ async def _set_pr_file_name(device: Device, name: str) -> None:
             file.save(state)
         return saved
 
-    run_blocking = device.scst.runtime.run_blocking
+    run_blocking = device.env.runtime.run_blocking
     try:
         saved = await run_blocking(adopt)
         if not device.alive or device.tgt_devs:
@@ -209,7 +209,7 @@ def _parse_block(data: bytes) -> _Block:
 async def _set_block(device: Device, block: _Block) -> None:
     tasks = device.tasks
     change = "blocked" if block.on else "unblocked"
-    device.scst.trace.event("block", "device %s is %s from outside", device.name, change)
+    device.env.trace.event("block", "device %s is %s from outside", device.name, change)
     if not block.on:
         tasks.unblock()
         return

@@ -169,7 +169,7 @@ async def test_waiting_for_a_transition_is_traced_with_retry(
     one = system.initiator()
     group_of(system, disk, system.target).set_state(AccessState.TRANSITIONING)
     caplog.set_level(logging.INFO, logger="scstfs.trace")
-    log = system.scst.trace
+    log = system.scst.env.trace
     log.flags = log.bit("retry") if on else 0
     assert (await one.execute(READ, data_in=512)).triple == TRANSITION
     assert sum("is tried again in" in record.getMessage() for record in caplog.records) == on

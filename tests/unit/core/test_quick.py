@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from scstfs.core import quick
 from scstfs.core.buffers import MAX_POOLED
-from scstfs.core.command import Command, TaskAttribute
+from scstfs.core.command import Command
 from scstfs.core.quick import CLOSED, Quick
+from scstfs.core.taskset import TaskAttribute
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi.cdb import RW, opcode_table, padded
 from scstfs.scsi.opcodes import DeviceType, Direction

@@ -283,7 +283,7 @@ async def test_saving_that_fails_changes_nothing(
     def fail(name: str, text: str) -> None:
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(system.scst.state, "save_modes", fail)
+    monkeypatch.setattr(system.scst.env.state, "save_modes", fail)
     result = await system.initiator().execute(*SELECT_D_SENSE)
     assert result.triple == (0x4, 0x44, 0x00)
     assert not device.descriptor_sense

@@ -111,7 +111,7 @@ class Copies:
 
     def __init__(self, scst: Scst) -> None:
         self.scst = scst
-        self.records = CopyRecords(scst.runtime)
+        self.records = CopyRecords(scst.env.runtime)
         self.copies: set[Copy] = set()
         #: Who else has to know when a device is being deleted.
         self.gone: list[Callable[[Device], None]] = []

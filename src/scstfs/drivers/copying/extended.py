@@ -31,7 +31,7 @@ class ExtendedCopy:
 
     def install(self, scst: Scst) -> None:
         """Have ``scst`` execute the commands."""
-        scst.descriptors.update(
+        scst.env.descriptors.update(
             {
                 "extended_copy": partial(self._understand, xcopy.decode_header, Form.LID1),
                 "extended_copy_lid4": partial(
@@ -39,7 +39,7 @@ class ExtendedCopy:
                 ),
             }
         )
-        scst.commands.update(
+        scst.env.commands.update(
             {
                 "extended_copy": _extended_copy,
                 "extended_copy_lid4": _extended_copy,

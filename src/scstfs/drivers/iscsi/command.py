@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from scstfs.core.command import Command, TaskAttribute
+from scstfs.core.command import Command
+from scstfs.core.taskset import TaskAttribute
 from scstfs.scsi.opcodes import Direction
 from scstfs.scsi.status import Status, TaskStatus
 

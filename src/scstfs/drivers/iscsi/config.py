@@ -23,6 +23,7 @@ from scstfs.scsi.unit import ISCSI_TRANSPORT
 from scstfs.sysfs.text import decode, encode
 
 if TYPE_CHECKING:
+    from scstfs.core.environment import Environment
     from scstfs.core.scst import Scst
     from scstfs.iscsi.admission import Redirect
     from scstfs.iscsi.negotiate import SessionParameters
@@ -124,6 +125,11 @@ class IscsiDriver:
         return self._scst
 
     @property
+    def env(self) -> Environment:
+        """See TargetDriver."""
+        return self._scst.env
+
+    @property
     def credentials(self) -> Credentials:
         """Who may have a discovery session."""
         return credentials_of(self.accounts)
@@ -160,7 +166,7 @@ class IscsiTarget(Target):
     """A target; it is also what a login asks (``scstfs.iscsi.admission.LoginTarget``)."""
 
     def __init__(self, driver: IscsiDriver, name: str) -> None:
-        super().__init__(driver, name, driver.scst.cpus)
+        super().__init__(driver, name, driver.env.cpus)
         self.iscsi_driver = driver
         self.tid = 0
         #: ``enabled`` of the target itself.

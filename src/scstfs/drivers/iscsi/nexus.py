@@ -335,7 +335,7 @@ class Nexus:
     def allocate(self, size: int) -> tuple[memoryview, Callable[[], None]]:
         """Pooled memory for write data; raises MemoryError."""
         try:
-            buffer = self.server.scst.buffers.get(size)
+            buffer = self.server.scst.env.buffers.get(size)
         except OSError as error:
             raise MemoryError from error
         return buffer.view, buffer.release
@@ -343,7 +343,7 @@ class Nexus:
     def take_buffer(self, replies: Replies, size: int) -> Buffer:
         """Pooled memory for read data, counted until it has been sent."""
         replies.reading += size
-        return self.server.scst.buffers.get(size)
+        return self.server.scst.env.buffers.get(size)
 
     # Task management
 

@@ -76,11 +76,11 @@ class Server:
     def __init__(self, scst: Scst, driver: IscsiDriver, hosts: HostFiles | None = None) -> None:
         self.scst = scst
         self.driver = driver
-        self.flusher = Flusher(scst.runtime.wake)
+        self.flusher = Flusher(scst.env.runtime.wake)
         #: Memory for what connections receive and send.
         self.chunks = Chunks()
-        scst.completions.before.append(self.flusher.hold)
-        scst.completions.after.append(self.flusher.release)
+        scst.env.completions.before.append(self.flusher.hold)
+        scst.env.completions.after.append(self.flusher.release)
         self._hosts = HostFiles() if hosts is None else hosts
         #: Sessions by initiator port and target: those that a login would reinstate.
         self._sessions: dict[tuple[IscsiTarget, str, bytes], Nexus] = {}

@@ -57,7 +57,7 @@ async def test_nothing_passes_the_gates_before_the_old_connection_s_commands_hav
     verdicts.check(everything.scst)
     store.resume("flush")
     while not nexus.core.executes:
-        await everything.scst.runtime.run_blocking(lambda: None)
+        await everything.scst.env.runtime.run_blocking(lambda: None)
     assert other.quick.read is not None
 
 
@@ -72,5 +72,5 @@ async def test_a_session_begins_when_the_one_whose_place_it_takes_has_ended(
     verdicts.check(everything.scst)
     store.resume("flush")
     while not successor.core.executes:
-        await everything.scst.runtime.run_blocking(lambda: None)
+        await everything.scst.env.runtime.run_blocking(lambda: None)
     assert nexus.core not in everything.scst.sessions()
