@@ -155,7 +155,7 @@ class Device:
         self.tasks: Final[TaskSet] = TaskSet(env.start_command, env.activity.arrivals)
         #: Of all nexuses together (TST=0).
         self.aca: Aca[Command] = Aca()
-        self.pr: Final = PersistentReservations(self)
+        self.pr: Final = PersistentReservations(name, self.tgt_devs)
         self.threads_num = 0
         self.threads_pool_type = ThreadsPoolType.PER_INITIATOR
         self.numa_node_id = -1

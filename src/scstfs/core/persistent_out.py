@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from scstfs.core.alua import group_of
 from scstfs.core.persistent import PersistentReservations, Registrant
 from scstfs.core.scst import registry_of
+from scstfs.core.session import TgtDev
 from scstfs.scsi import pr, sense
 from scstfs.scsi.pr import OutAction, PrOut, PrType
 from scstfs.scsi.sense import CheckCondition, Sense
@@ -20,7 +21,7 @@ from scstfs.scsi.status import reservation_conflict
 from scstfs.scsi.transport_id import TransportId
 
 if TYPE_CHECKING:
-    from scstfs.core.session import TgtDev
+    from scstfs.core.device import Device
     from scstfs.core.target import Target
 
 #: Registrations of one device.  SCST's limit is memory, and that of its file; an initiator must
@@ -46,6 +47,7 @@ class Action:
     def __init__(self, state: PersistentReservations, tgt_dev: TgtDev, request: PrOut) -> None:
         self.state = state
         self.tgt_dev = tgt_dev
+        self.device = tgt_dev.device
         self.request = request
         #: In the order in which they have to come.
         self.effects: list[Effect] = []
@@ -53,13 +55,15 @@ class Action:
     def tell(self, registrants: Iterable[Registrant], condition: Sense) -> None:
         """Have those told that are there."""
         for registrant in registrants:
-            if registrant.tgt_dev is not None:
-                self.effects.append(Effect(registrant.tgt_dev, condition))
+            nexus = _nexus_of(registrant)
+            if nexus is not None:
+                self.effects.append(Effect(nexus, condition))
 
     def abort(self, registrant: Registrant) -> None:
         """Have the commands of a nexus aborted, those that its LUN has left behind among them."""
-        nexuses = [] if registrant.tgt_dev is None else [registrant.tgt_dev]
-        nexuses += [one for one in self.state.device.former if registrant.is_of(one)]
+        nexus = _nexus_of(registrant)
+        nexuses = [] if nexus is None else [nexus]
+        nexuses += [one for one in self.device.former if registrant.is_of(one)]
         self.effects += [Effect(one, None) for one in nexuses]
 
     def targets(self) -> Iterator[Target]:
@@ -83,6 +87,12 @@ class Action:
         self.state.set_holder(registrant, PrType(self.request.type), self.request.scope)
 
 
+def _nexus_of(registrant: Registrant) -> TgtDev | None:
+    nexus = registrant.tgt_dev
+    assert nexus is None or isinstance(nexus, TgtDev)
+    return nexus
+
+
 def perform(
     state: PersistentReservations, tgt_dev: TgtDev, cdb: bytes, data: bytes
 ) -> list[Effect]:
@@ -97,7 +107,7 @@ def perform(
     request = pr.decode_out(cdb, data)
     command = Action(state, tgt_dev, request)
     _ACTIONS[request.action](command)
-    device = state.device
+    device = tgt_dev.device
     device.env.trace.event(
         "pr", "%s: %s on device %s", tgt_dev.session.name, request.action.name, device.name
     )
@@ -142,7 +152,7 @@ def _register_nexuses(command: Action) -> None:
         ports = _all_target_ports(command, own)
     if not ports:
         return
-    others = list(_expand(state, request.transport_ids()))
+    others = list(_expand(command.device, request.transport_ids()))
     if len(state.registrants) + len(ports) * (len(others) + 1) > MOST_REGISTRANTS:
         raise CheckCondition(sense.INSUFFICIENT_REGISTRATION_RESOURCES)
     for rel_tgt_id in ports:
@@ -152,16 +162,14 @@ def _register_nexuses(command: Action) -> None:
             state.register(own, rel_tgt_id, request.action_key)
 
 
-def _expand(
-    state: PersistentReservations, transport_ids: Iterable[TransportId]
-) -> Iterable[TransportId]:
+def _expand(device: Device, transport_ids: Iterable[TransportId]) -> Iterable[TransportId]:
     """An iSCSI name without ISID stands for the sessions that are there."""
     for transport_id in transport_ids:
         if not transport_id.wildcard:
             yield transport_id
             continue
-        for tgt_dev in state.device.tgt_devs:
-            present = tgt_dev.session.transport_id
+        for tgt_dev in device.tgt_devs:
+            present = tgt_dev.transport_id
             if present is not None and present.same_port(transport_id):
                 yield present
 
@@ -175,7 +183,7 @@ def _all_target_ports(command: Action, transport_id: TransportId) -> list[int]:
         and target.rel_tgt_id
         and not target.forward_dst
     ]
-    group = group_of(command.state.device)
+    group = group_of(command.device)
     remote = [
         entry.rel_tgt_id
         for target_group in (group.target_groups.values() if group is not None else ())

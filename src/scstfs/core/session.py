@@ -129,6 +129,16 @@ class TgtDev:
         return quick
 
     @property
+    def transport_id(self) -> TransportId | None:
+        """The initiator port; None where the transport has no names for ports."""
+        return self.session.transport_id
+
+    @property
+    def rel_tgt_id(self) -> int:
+        """The target port."""
+        return self.session.target.rel_tgt_id
+
+    @property
     def access_state(self) -> AccessState:
         """ALUA state of the target port group through which the nexus reaches the device."""
         group = self.device.group

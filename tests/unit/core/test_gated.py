@@ -173,6 +173,6 @@ async def test_the_recorder_finds_what_is_not_declared(system: System, disk: Vdi
     with recorder.recording():
         assert tgt_dev.session.name
         assert tgt_dev.session.tgt_devs
-        assert disk.scst.env.trace.flags
+        assert disk.env.trace.flags
     assert recorder.undeclared == {"Session.name", "Session.tgt_devs"}
     assert disk.decide(tgt_dev).read is not None
