@@ -133,7 +133,7 @@ class LiveTarget:
         return self.service.iscsi.targets[name]
 
     def sessions(self, name: str = TARGET) -> list[Nexus]:
-        return self.call(lambda: self.server.sessions_of(self.target(name)))
+        return self.call(lambda: self.server.sessions.of(self.target(name)))
 
     # Management
 

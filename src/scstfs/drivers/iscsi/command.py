@@ -54,7 +54,8 @@ class IscsiCommand(Command):
         replies = self.task.table.replies
         if replies.reading >= replies.reading_limit:
             raise TaskStatus(Status.TASK_SET_FULL)
-        self._buffer = self.nexus.take_buffer(replies, size)
+        replies.reading += size
+        self._buffer = self.session.target.driver.env.buffers.get(size)
         return self._buffer.view
 
     def cancel_transfer(self) -> None:

@@ -179,6 +179,10 @@ class IscsiTarget(Target):
         #: Values of the attributes in ``scstfs.iscsi.keys``, by name.
         self.parameters: dict[str, int] = keys.defaults()
 
+    def access_name(self, initiator: str, address: str) -> str:
+        """The name under which access control knows an initiator that came to ``address``."""
+        return f"{initiator}#{address}" if self.per_portal_acl else initiator
+
     @property
     def is_active(self) -> bool:
         """The target itself is enabled, whatever the driver is."""
