@@ -185,12 +185,12 @@ class Rig:
         """Somebody wants to hear of writes."""
         watcher: Callable[[Claim], None] = lambda claim: None  # noqa: E731
         self._watchers.append(watcher)
-        self.device.tasks.watch(watcher)
+        self.device.tasks.watchers.add(watcher)
 
     def unwatch(self) -> None:
         """Nobody wants to hear of writes."""
         for watcher in self._watchers:
-            self.device.tasks.unwatch(watcher)
+            self.device.tasks.watchers.remove(watcher)
         self._watchers.clear()
 
     def reset_unit(self) -> None:

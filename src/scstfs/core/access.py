@@ -48,7 +48,7 @@ def connect(session: Session, acg_dev: AcgDev) -> TgtDev | None:
         )
         return None
     tgt_dev = TgtDev(session, acg_dev)
-    device.assign_pool(tgt_dev)
+    device.threads.assign(tgt_dev)
     tgt_dev.queue_unit_attention(sense.RESET)
     device.tgt_devs.append(tgt_dev)
     device.pr.bind(tgt_dev)
@@ -70,7 +70,7 @@ def disconnect(tgt_dev: TgtDev) -> None:
         device.reserved_by = None
     device.pr.unbind(tgt_dev)
     device.nexus_ended(tgt_dev)
-    device.release_pool(tgt_dev)
+    device.threads.release(tgt_dev)
 
 
 def _forget(tgt_dev: TgtDev) -> None:

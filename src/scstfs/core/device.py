@@ -10,12 +10,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import takewhile
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from scstfs import log
 from scstfs.core import quick
 from scstfs.core.aca import Aca
+from scstfs.core.device_threads import DeviceThreads
 from scstfs.core.gated import Gated
 from scstfs.core.persistent import PersistentReservations
 from scstfs.core.quick import Quick
@@ -24,6 +24,7 @@ from scstfs.core.threads import WorkerPool
 from scstfs.observable import Observable, ObservableDict
 from scstfs.scsi import sense
 from scstfs.scsi.cdb import Decoded, OpcodeTable, opcode_table
+from scstfs.scsi.control import ControlValues
 from scstfs.scsi.opcodes import DeviceType
 from scstfs.scsi.sense import CheckCondition, Sense
 from scstfs.scsi.status import Status, TaskStatus
@@ -88,11 +89,8 @@ LATER: Final = Later.LATER
 Answer: TypeAlias = "bytes | bytearray | memoryview | Job | Until | Completion | Later"
 
 
-class ThreadsPoolType(enum.Enum):
-    """``threads_pool_type``: whether each session gets its own worker threads."""
-
-    PER_INITIATOR = "per_initiator"
-    SHARED = "shared"
+#: Of devices without mode pages.
+_NO_CONTROL_PAGE: Final = ControlValues()
 
 
 class DevHandler(Protocol):
@@ -156,13 +154,11 @@ class Device:
         #: Of all nexuses together (TST=0).
         self.aca: Aca[Command] = Aca()
         self.pr: Final = PersistentReservations(name, self.tgt_devs)
-        self.threads_num = 0
-        self.threads_pool_type = ThreadsPoolType.PER_INITIATOR
+        self.threads: Final = DeviceThreads(name, env, self.tgt_devs)
         self.numa_node_id = -1
         self.cluster_mode = False
         #: Where persistent reservations are kept, if that was said.
         self.pr_file_name: str | None = None
-        self._shared_pool: WorkerPool | None = None
         self.alive = True
 
     @property
@@ -184,37 +180,15 @@ class Device:
         """See ``scstfs.log.Subject``."""
         return log.device_fields(self.name)
 
-    # What the control mode page says; devices without mode pages keep these values.
-
     @property
-    def descriptor_sense(self) -> bool:
-        """D_SENSE: sense data in descriptor format."""
-        return False
-
-    @property
-    def task_aborted_status(self) -> bool:
-        """TAS: commands aborted by another initiator end with TASK ABORTED."""
-        return False
+    def control(self) -> ControlValues:
+        """What the control mode page says; devices without mode pages keep these values."""
+        return _NO_CONTROL_PAGE
 
     @property
     def separate_task_sets(self) -> bool:
         """TST=1: every nexus has a task set of its own."""
         return True
-
-    @property
-    def software_write_protected(self) -> bool:
-        """SWP: writing is refused."""
-        return False
-
-    @property
-    def queue_error_management(self) -> int:
-        """QErr: what becomes of other commands when one fails."""
-        return 0
-
-    @property
-    def only_task_management(self) -> bool:
-        """TMF_ONLY: an ACA condition is dealt with by task management, not by commands."""
-        return False
 
     @property
     def explicit_alua(self) -> bool:
@@ -314,47 +288,10 @@ class Device:
         self._last_export += 1
         return number
 
-    def assign_pool(self, tgt_dev: TgtDev) -> None:
-        """Give a nexus worker threads, according to the ``threads_*`` attributes."""
-        tgt_dev.pool = self._pool_for(tgt_dev)
-        older = takewhile(lambda other: other is not tgt_dev, self.tgt_devs)
-        tgt_dev.thread_index = sum(1 for _ in older) if self.has_own_pool(tgt_dev) else -1
-
-    def _pool_for(self, tgt_dev: TgtDev) -> WorkerPool:
-        if self.threads_num <= 0:
-            return self.env.threads
-        if self.threads_pool_type is ThreadsPoolType.PER_INITIATOR:
-            mask = tgt_dev.session.acg.cpu_mask
-            cpus = [n for n in range(self.env.cpus) if mask >> n & 1]
-            return WorkerPool(self.name, self.threads_num, self.env.completions, cpus)
-        if self._shared_pool is None:
-            self._shared_pool = WorkerPool(self.name, self.threads_num, self.env.completions)
-        return self._shared_pool
-
-    def configure_threads(self, number: int, pool_type: ThreadsPoolType) -> None:
-        """Give every nexus worker threads anew; the old ones finish what they have."""
-        old = {tgt_dev.pool for tgt_dev in self.tgt_devs}
-        self.threads_num, self.threads_pool_type = number, pool_type
-        self._shared_pool = None
-        for tgt_dev in self.tgt_devs:
-            self.assign_pool(tgt_dev)
-        for pool in old - {None, self.env.threads}:
-            pool.close()
-
-    def has_own_pool(self, tgt_dev: TgtDev) -> bool:
-        """The worker threads of ``tgt_dev`` are its own."""
-        return tgt_dev.pool not in (self.env.threads, self._shared_pool)
-
-    def release_pool(self, tgt_dev: TgtDev) -> None:
-        """``tgt_dev`` ends: its own threads end too."""
-        if self.has_own_pool(tgt_dev):
-            tgt_dev.pool.close()
-
     def retire(self) -> None:
         """The device is being deleted: end what it does by itself."""
 
     def close(self) -> None:
         """Give up everything; no nexus is left and no command runs."""
         self.alive = False
-        if self._shared_pool is not None:
-            self._shared_pool.close()
+        self.threads.close()

@@ -55,7 +55,7 @@ def prepare(cmd: Command) -> None:
     try:
         gates.check_queue_depth(tgt_dev)
         if tgt_dev.aca.faulted is not None or cmd.attribute is TaskAttribute.ACA:
-            tgt_dev.aca.admit(cmd, only_task_management=device.only_task_management)
+            tgt_dev.aca.admit(cmd, only_task_management=bool(device.control.tmf_only))
         decoded = device.decode(cmd)
         cmd.cdb, cmd.flags = decoded.cdb, decoded.flags
         device.check_range(decoded)
@@ -178,7 +178,7 @@ def _execute(cmd: Command) -> Answer:
     if cmd.flags & Flag.WRITES_MEDIUM:
         for tasks, claim in cmd.claims():
             if claim.writes:
-                tasks.announce(claim)
+                tasks.watchers.tell(claim)
     own = local.COMMANDS.get(name) or device.env.commands.get(name)
     return own(cmd) if own is not None else device.execute(cmd)
 

@@ -82,7 +82,7 @@ def check_write_access(cmd: Command) -> None:
         return
     if cmd.tgt_dev.read_only:
         raise CheckCondition(sense.WRITE_PROTECTED)
-    if cmd.device.software_write_protected:
+    if cmd.device.control.swp:
         raise CheckCondition(sense.SOFTWARE_WRITE_PROTECTED)
 
 
@@ -107,5 +107,5 @@ def clear_paths(tgt_dev: TgtDev) -> tuple[bool, bool]:
         reads = writes = device.reserved_by in (None, session)
         reads = reads and device.pr.allows(tgt_dev.registrant, _READ)
         writes = writes and device.pr.allows(tgt_dev.registrant, _WRITE)
-    writes = writes and not tgt_dev.read_only and not device.software_write_protected
+    writes = writes and not tgt_dev.read_only and not device.control.swp
     return reads, writes

@@ -134,6 +134,11 @@ class TgtDev:
         return self.session.transport_id
 
     @property
+    def cpu_mask(self) -> int:
+        """The CPUs that the LUN set allows, a bit each."""
+        return self.session.acg.cpu_mask
+
+    @property
     def rel_tgt_id(self) -> int:
         """The target port."""
         return self.session.target.rel_tgt_id
@@ -277,7 +282,7 @@ class Session:
         if self.state is not SessionState.READY:
             return
         if not self.target.aen_disabled:
-            encoded = condition.encode(tgt_dev.device.descriptor_sense)
+            encoded = condition.encode(bool(tgt_dev.device.control.d_sense))
             if self.transport.report_aen(tgt_dev.packed_lun, encoded):
                 return
         tgt_dev.queue_unit_attention(condition)
@@ -289,7 +294,7 @@ class Session:
         changed = sense.REPORTED_LUNS_CHANGED
         told = [t for t in self.in_lun_order() if t.device.type in _TOLD_OF_LUNS]
         field = told[0].packed_lun if told else bytes(8)
-        encoded = changed.encode(bool(told) and told[0].device.descriptor_sense)
+        encoded = changed.encode(bool(told and told[0].device.control.d_sense))
         if self.transport.report_aen(field, encoded):
             return
         for tgt_dev in told:

@@ -165,11 +165,30 @@ class Hold:
         self.in_background = in_background
 
 
+class Watchers:
+    """Who is to hear of every write before it takes effect."""
+
+    _calls: Gated[tuple[Callable[[Claim], None], ...]] = Gated(())
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def add(self, call: Callable[[Claim], None]) -> None:
+        """Have ``call`` called with every claim to write from now on."""
+        self._calls = (*self._calls, call)
+
+    def remove(self, call: Callable[[Claim], None]) -> None:
+        """Call ``call`` no more."""
+        self._calls = tuple(other for other in self._calls if other != call)
+
+    def tell(self, claim: Claim) -> None:
+        """Blocks are about to be written."""
+        for call in self._calls:
+            call(claim)
+
+
 class TaskSet:
     """The commands of one device that run or wait."""
-
-    #: Called with every claim to write before it takes effect.
-    watchers: Gated[tuple[Callable[[Claim], None], ...]] = Gated(())
 
     def __init__(self, start: Callable[[Any], None], arrivals: Iterator[int] | None = None) -> None:
         """``start`` is called for a command that has waited and may start now.
@@ -182,6 +201,7 @@ class TaskSet:
         self.pending_blocks = 0
         #: True while new commands can not simply start; the quick way looks at this alone.
         self.gated = False
+        self.watchers: Final = Watchers()
         self._arrivals = itertools.count(1) if arrivals is None else arrivals
         self._suspended = False
         self._frozen = 0
@@ -257,19 +277,6 @@ class TaskSet:
         self._waiting = left
         self.pump()
         return True
-
-    def watch(self, watcher: Callable[[Claim], None]) -> None:
-        """Tell ``watcher`` of writes from now on."""
-        self.watchers = (*self.watchers, watcher)
-
-    def unwatch(self, watcher: Callable[[Claim], None]) -> None:
-        """Tell ``watcher`` no more."""
-        self.watchers = tuple(other for other in self.watchers if other != watcher)
-
-    def announce(self, claim: Claim) -> None:
-        """Tell the watchers that blocks are about to be written."""
-        for watcher in self.watchers:
-            watcher(claim)
 
     # What is no command
 

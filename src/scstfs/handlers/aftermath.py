@@ -82,7 +82,7 @@ def _mode_sense(device: ScsiDevice, cmd: Command, data: memoryview) -> None:
     if device.type is DeviceType.TAPE and not cmd.cdb[2] & _PAGE_CONTROL:
         _take_block_descriptor(device, data, ten=ten)
     where = 3 if ten else 2
-    protected = cmd.tgt_dev.read_only or device.software_write_protected
+    protected = cmd.tgt_dev.read_only or device.control.swp
     if device.kind.write_protect and protected and len(data) > where:
         data[where] |= _WRITE_PROTECT
 

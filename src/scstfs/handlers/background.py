@@ -74,7 +74,7 @@ class LongOperation:
         """Start on behalf of ``cmd``, which waits for the end unless ``immediate``."""
         device = self.device
         device.busy = self
-        device.tasks.announce(EVERYTHING)
+        device.tasks.watchers.tell(EVERYTHING)
         if not immediate:
             self._command = cmd
             # Not "executing": the command can be aborted although this goes on.

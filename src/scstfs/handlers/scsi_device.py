@@ -27,6 +27,7 @@ from scstfs.handlers.scsi_kinds import KINDS, ScsiKind
 from scstfs.handlers.vdisk import MAX_TRANSFER
 from scstfs.scsi import cdb as cdbs
 from scstfs.scsi import sense
+from scstfs.scsi.control import ControlValues
 from scstfs.scsi.opcodes import DeviceType, Direction, Flag, Opcode, Unit
 from scstfs.scsi.sense import CheckCondition, Sense, invalid_field_in_cdb
 from scstfs.scsi.status import TaskStatus
@@ -119,8 +120,8 @@ class ScsiDevice(Device):
             concerned.trace.event("mgmt", "device %s is %s %s", self, change, concerned.name)
         give_to_handler(self.scst, self, handler)
         self.max_tgt_dev_commands = 0 if handler is None else handler.max_tgt_dev_commands
-        self.configure_threads(
-            0 if handler is None else handler.threads_num, self.threads_pool_type
+        self.threads.configure(
+            0 if handler is None else handler.threads_num, self.threads.pool_type
         )
         if handler is None:
             # Who takes a device away wants to have it.
@@ -199,34 +200,14 @@ class ScsiDevice(Device):
                 self.spread(condition, told=None)
 
     @property
-    def descriptor_sense(self) -> bool:
-        """D_SENSE of the device."""
-        return bool(self._control.values.d_sense)
-
-    @property
-    def task_aborted_status(self) -> bool:
-        """TAS of the device."""
-        return bool(self._control.values.tas)
+    def control(self) -> ControlValues:
+        """See Device."""
+        return self._control.values
 
     @property
     def separate_task_sets(self) -> bool:
         """TST of the device."""
         return self._control.separate_task_sets
-
-    @property
-    def software_write_protected(self) -> bool:
-        """SWP of the device."""
-        return bool(self._control.values.swp)
-
-    @property
-    def queue_error_management(self) -> int:
-        """QErr of the device."""
-        return self._control.values.qerr
-
-    @property
-    def only_task_management(self) -> bool:
-        """TMF_ONLY of the device."""
-        return bool(self._control.values.tmf_only)
 
     # Understanding commands
 

@@ -69,7 +69,7 @@ def _port(device: VdiskDevice, cmd: Command) -> Port:
 
 def mode_sense(device: VdiskDevice, cmd: Command) -> Answer:
     """MODE SENSE (6) and (10)."""
-    is_protected = cmd.tgt_dev.read_only or device.software_write_protected
+    is_protected = cmd.tgt_dev.read_only or bool(device.control.swp)
     return device.modes.sense(cmd.cdb, device.geometry, is_protected)
 
 

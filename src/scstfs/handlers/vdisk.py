@@ -125,7 +125,7 @@ class VdiskDevice(Device):
         #: Why a flush failed that nobody waited for; the system tells it just once.
         self.flush_error: BaseException | None = None
         self.block_shift = settings.block_shift
-        self.threads_num = handler.threads_num
+        self.threads.number = handler.threads_num
         self.max_tgt_dev_commands = handler.max_tgt_dev_commands
         self.numa_node_id = settings.numa_node_id
         self.cluster_mode = settings.cluster_mode
@@ -236,7 +236,7 @@ class VdiskDevice(Device):
         """
         store, self.store = self.store, None
         if store is not None:
-            self.tasks.announce(EVERYTHING)
+            self.tasks.watchers.tell(EVERYTHING)
             self.tasks.when_idle(store.close, background_too=True)
 
     def _examine(self, store: Store) -> None:
@@ -296,34 +296,14 @@ class VdiskDevice(Device):
         return Geometry(self.blocks, 1 << self.block_shift, locked=bool(self.prevented_by))
 
     @property
-    def descriptor_sense(self) -> bool:
-        """D_SENSE of the control mode page."""
-        return bool(self.modes.current.d_sense)
-
-    @property
-    def task_aborted_status(self) -> bool:
-        """TAS of the control mode page."""
-        return bool(self.modes.current.tas)
+    def control(self) -> ControlValues:
+        """See Device."""
+        return self.modes.current
 
     @property
     def separate_task_sets(self) -> bool:
         """TST of the control mode page."""
         return self.settings.tst == 1
-
-    @property
-    def software_write_protected(self) -> bool:
-        """SWP of the control mode page."""
-        return bool(self.modes.current.swp)
-
-    @property
-    def queue_error_management(self) -> int:
-        """QErr of the control mode page."""
-        return self.modes.current.qerr
-
-    @property
-    def only_task_management(self) -> bool:
-        """TMF_ONLY of the control mode page."""
-        return bool(self.modes.current.tmf_only)
 
     @property
     def explicit_alua(self) -> bool:
@@ -469,7 +449,7 @@ class VdiskDevice(Device):
         self.report_capacity_changed()
 
     def _set_size(self, size: int) -> None:
-        self.tasks.announce(EVERYTHING)
+        self.tasks.watchers.tell(EVERYTHING)
         self.size = size
         if self.store is not None:
             self.store.size = size

@@ -83,7 +83,7 @@ def _set_mask(acg: Acg, data: bytes) -> None:
     cpus = [cpu for cpu in range(acg.target.driver.env.cpus) if acg.cpu_mask >> cpu & 1]
     for session in acg.sessions:
         for tgt_dev in session.tgt_devs.values():
-            if tgt_dev.device.has_own_pool(tgt_dev):
+            if tgt_dev.device.threads.are_own(tgt_dev):
                 tgt_dev.pool.set_cpus(cpus)
     acg.target.cpu_mask_changed(acg)
 

@@ -9,6 +9,7 @@ from scstfs.core.unit_attention import UnitAttention, UnitAttentionQueue
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi import sense
 from scstfs.scsi.alua import AccessState
+from scstfs.scsi.control import ControlValues
 from scstfs.scsi.sense import Sense
 from scstfs.scsi.status import Status
 from tests.support.target import GOOD, Initiator, System
@@ -150,7 +151,7 @@ async def test_report_luns_makes_it_superfluous(
 async def test_descriptor_format(
     system: System, disk: VdiskDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(VdiskDevice, "descriptor_sense", True)
+    monkeypatch.setattr(VdiskDevice, "control", ControlValues(d_sense=1))
     one = system.initiator()
     nexus = one.session.tgt_devs[0]
     nexus.queue_unit_attention(sense.CAPACITY_CHANGED)

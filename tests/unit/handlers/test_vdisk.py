@@ -124,7 +124,7 @@ async def test_watched_writes_do_not_take_the_fast_path(system: System) -> None:
     device = await system.add_disk("disk")
     initiator = system.initiator()
     heard: list[Claim] = []
-    device.tasks.watch(heard.append)
+    device.tasks.watchers.add(heard.append)
     tgt_dev = initiator.session.tgt_devs[0]
     assert tgt_dev.quick.write is None
     assert tgt_dev.quick.read is not None
@@ -180,7 +180,7 @@ async def test_a_new_size_is_reported_and_changes_what_was_there(system: System)
     device = await system.add("vdisk_nullio", "disk", size_mb=1)
     initiator = system.initiator()
     heard: list[Claim] = []
-    device.tasks.watch(heard.append)
+    device.tasks.watchers.add(heard.append)
     device.set_size(2 << 20)
     assert heard
     assert device.blocks == 4096
@@ -229,9 +229,9 @@ async def test_a_reset_takes_saved_mode_parameters(system: System) -> None:
     initiator = system.initiator()
     page = bytes(4) + b"\x0a\x0a\x24" + bytes(9)
     assert await initiator.execute(b"\x15\x10\0\0\x10\0", page) == GOOD
-    assert device.descriptor_sense
+    assert device.control.d_sense
     device.reset()
-    assert not device.descriptor_sense
+    assert not device.control.d_sense
     assert not device.writes_through, "as in SCST, whatever the device was made with"
 
 
@@ -253,8 +253,8 @@ async def test_saved_mode_pages_are_there_again(tmp_path: Path, together: bool) 
     assert saved == b"disk\nTAS=1\nD_SENSE=1\nQUEUE_ALG=0\nWRITE_THROUGH=1\n"
     async with target(tmp_path) as system:
         device = await system.add_disk("disk")
-        assert device.descriptor_sense
-        assert device.task_aborted_status
+        assert device.control.d_sense
+        assert device.control.tas
         assert device.writes_through
         result = await system.initiator().execute(b"\x12\0\x80\0\xff\0", data_in=255)
         assert result.sense[0] == 0x72
@@ -271,7 +271,7 @@ async def test_damaged_mode_pages_do_not_keep_a_device_away(tmp_path: Path, dama
         path = tmp_path / "state" / "vdev_mode_pages" / "disk"
         path.write_bytes(damage)
         device = await system.add_disk("disk")
-        assert not device.task_aborted_status
+        assert not device.control.tas
 
 
 @pytest.mark.logs(r"disk: can not save mode pages: \[Errno 28\] full")
@@ -286,7 +286,7 @@ async def test_saving_that_fails_changes_nothing(
     monkeypatch.setattr(system.scst.env.state, "save_modes", fail)
     result = await system.initiator().execute(*SELECT_D_SENSE)
     assert result.triple == (0x4, 0x44, 0x00)
-    assert not device.descriptor_sense
+    assert not device.control.d_sense
 
 
 async def test_a_reset_while_mode_pages_are_saved(system: System) -> None:
@@ -296,12 +296,12 @@ async def test_a_reset_while_mode_pages_are_saved(system: System) -> None:
     pool = tgt_dev.pool = ManualPool()
     initiator.start(*SELECT_D_SENSE)
     tasks.logical_unit_reset(tgt_dev, lambda: None)
-    assert not device.descriptor_sense
+    assert not device.control.d_sense
     pool.drain()
     # What the file has got is what the next reset brings.
     assert b"D_SENSE=1" in (system.directory / "state/vdev_mode_pages/disk").read_bytes()
     tasks.logical_unit_reset(tgt_dev, lambda: None)
-    assert device.descriptor_sense
+    assert device.control.d_sense
 
 
 async def test_changed_identity_is_reported(system: System) -> None:

@@ -106,7 +106,7 @@ class ExtendedCopy:
             self._forget(cmd, record)
         encoded = b""
         if record.sense is not None:
-            encoded = record.sense.encode(cmd.device.descriptor_sense)
+            encoded = record.sense.encode(bool(cmd.device.control.d_sense))
         return xcopy.failed_segment_details(record.status, encoded)
 
     def _find(self, cmd: Command) -> CopyRecord | None:

@@ -302,7 +302,7 @@ async def test_watched_blocks_are_read_but_not_written(system: System) -> None:
     one = Fast(system)
     device = one.session.tgt_devs[0].device
     heard: list[Claim] = []
-    device.tasks.watch(heard.append)
+    device.tasks.watchers.add(heard.append)
     one.feed(command(1, READ_10, expect=1024), command(2, CDBS[1][0], data=pattern(2)))
     assert [pdu.opcode for pdu in one.out()] == [wire.DATA_IN]
     assert one.left
