@@ -50,9 +50,9 @@ class Rig:
         self._second = everything.scst.devices["second"]
         assert isinstance(self._second, VdiskDevice)
         self._second_store = self._new_store()
-        self._second.install(self._second_store)
+        self._second.medium.install(self._second_store)
         self.store = self._new_store()
-        device.install(self.store)
+        device.medium.install(self.store)
         target = everything.iscsi.targets[TARGET]
         server = Server(everything.scst, everything.iscsi)
         self._port = Port(server, target, script.parameters, script.depth)
@@ -150,13 +150,13 @@ class Rig:
         """Put in another medium."""
         self.resume()
         self.store = self._new_store()
-        self.device.medium_changed = self.device.medium_changed or tell
-        self.device.install(self.store)
+        self.device.medium.changed = self.device.medium.changed or tell
+        self.device.medium.install(self.store)
 
     def close_medium(self) -> None:
         """Take the medium out."""
         self.resume()
-        self.device.close_store()
+        self.device.medium.close()
 
     @contextmanager
     def writing_later(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from scstfs import log
 from scstfs.core import quick
@@ -131,6 +131,8 @@ class Device:
     block_shift: Gated[int] = Gated(0)
     reserved_by: Gated[Session | None] = Gated(None)
     max_tgt_dev_commands: Gated[int] = Gated(0)
+    #: Initiators may change access states.
+    explicit_alua: Gated[bool] = Gated(False)
     #: The ALUA device group that it is in; ``core.alua.group_of`` has it whole.
     group: Gated[PortGroups | None] = Gated(None)
     #: The copy manager takes a LUN of the device as soon as it appears.
@@ -189,11 +191,6 @@ class Device:
     def separate_task_sets(self) -> bool:
         """TST=1: every nexus has a task set of its own."""
         return True
-
-    @property
-    def explicit_alua(self) -> bool:
-        """Initiators may change access states."""
-        return False
 
     # Executing commands
 

@@ -91,7 +91,7 @@ class VdiskHandler:
         device = self._new_device(scst, name, given)
         check_name(name)
         with devices.reserved_name(scst, name):
-            await devices.register(scst, device, device.open_store, device.install)
+            await devices.register(scst, device, device.open_store, device.medium.install)
         log.info("%s: device %s added", self.name, device)
 
     def _new_device(self, scst: Scst, name: str, given: Sequence[Parameter]) -> VdiskDevice:

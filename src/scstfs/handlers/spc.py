@@ -127,8 +127,8 @@ def read_capacity_16(device: VdiskDevice, cmd: Command) -> Answer:
 
 def log_sense(device: VdiskDevice, cmd: Command) -> Answer:
     """LOG SENSE."""
-    cdb, store, shift = cmd.cdb, device.store, device.block_shift
-    if not device.thin or store is None:
+    cdb, store, shift = cmd.cdb, device.medium.store, device.block_shift
+    if not device.medium.thin or store is None:
         return log_pages.log_sense(cdb)
     thin = store
 
@@ -177,9 +177,9 @@ def report_timestamp(device: VdiskDevice, cmd: Command) -> Answer:
 def prevent_allow_medium_removal(device: VdiskDevice, cmd: Command) -> Answer:
     """PREVENT ALLOW MEDIUM REMOVAL: counted per nexus."""
     if cmd.cdb[4] & _PREVENT:
-        device.prevented_by.add(cmd.tgt_dev)
+        device.medium.prevented_by.add(cmd.tgt_dev)
     else:
-        device.prevented_by.discard(cmd.tgt_dev)
+        device.medium.prevented_by.discard(cmd.tgt_dev)
     return b""
 
 

@@ -292,7 +292,7 @@ async def test_preempting_oneself_changes_the_type(nexuses: Nexuses) -> None:
 def store(disk: VdiskDevice) -> FakeStore:
     """A store that is never quick."""
     store = FakeStore()
-    disk.install(store)
+    disk.medium.install(store)
     return store
 
 

@@ -125,7 +125,7 @@ def test_nothing_is_known_of_no_device(cdb: bytes) -> None:
 async def _with_store(system: System) -> tuple[VdiskDevice, FakeStore]:
     device = await system.add_disk("disk", size=1 << 16)
     store = FakeStore(quick=True)
-    device.install(store)
+    device.medium.install(store)
     return device, store
 
 

@@ -136,10 +136,10 @@ class Three:
 async def served(system: System, name: str) -> Device:
     if name == "CD-ROM":
         cd = await system.add("vcdrom", "cd")
-        cd.install(FakeStore(1 << 20))
+        cd.medium.install(FakeStore(1 << 20))
         return cd
     disk = await system.add_disk("disk", thin_provisioned=1)
-    disk.expl_alua = True
+    disk.explicit_alua = True
     return disk
 
 

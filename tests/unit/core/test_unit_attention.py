@@ -6,6 +6,7 @@ from scstfs.core import access, tasks
 from scstfs.core.alua import DeviceGroup, GroupTarget, TargetGroup
 from scstfs.core.session import SessionState
 from scstfs.core.unit_attention import UnitAttention, UnitAttentionQueue
+from scstfs.handlers import media
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi import sense
 from scstfs.scsi.alua import AccessState
@@ -288,11 +289,11 @@ async def test_identification_and_capacity(system: System, disk: VdiskDevice) ->
     disk.change_identity("usn", b"1234")
     assert pending(one) == [INQUIRY_CHANGED]
     one.clear_unit_attentions()
-    disk.resync_size()
+    media.resync_size(disk)
     assert pending(one) == []
     with (system.directory / "disk").open("r+b") as file:
         file.truncate(2 << 20)
-    disk.resync_size()
+    media.resync_size(disk)
     assert pending(one) == [CAPACITY]
 
 

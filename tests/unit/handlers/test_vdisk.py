@@ -9,6 +9,7 @@ import trio
 from scstfs.core import tasks
 from scstfs.core.quick import CLOSED
 from scstfs.core.taskset import Claim
+from scstfs.handlers import media
 from scstfs.handlers.vdisk import VdiskDevice, token_limits
 from scstfs.scsi import sense
 from scstfs.scsi.status import Status
@@ -36,11 +37,11 @@ def fast_write(system: System, initiator_number: int = 0) -> object:
 async def test_a_store_in_use_is_closed_when_nobody_uses_it_any_more(system: System) -> None:
     device = await system.add_disk("disk")
     old, new = FakeStore(), FakeStore()
-    device.install(old)
+    device.medium.install(old)
     initiator = system.initiator()
     old.pause("read")
     reader = initiator.start(READ, data_in=BLOCK)
-    device.install(new)
+    device.medium.install(new)
     assert not old.closed
     old.resume("read")
     assert (await reader.wait()).status is Status.GOOD
@@ -51,7 +52,7 @@ async def test_a_store_in_use_is_closed_when_nobody_uses_it_any_more(system: Sys
 async def test_without_a_store_there_is_no_medium(system: System) -> None:
     device = await system.add_disk("disk")
     initiator = system.initiator()
-    device.close_store()
+    device.medium.close()
     assert (await initiator.execute(READ, data_in=BLOCK)).triple == (0x2, 0x3A, 0x00)
     assert (await initiator.execute(b"\x12\0\0\0\x24\0", data_in=36)).status is Status.GOOD
     assert fast_write(system) is None
@@ -60,7 +61,7 @@ async def test_without_a_store_there_is_no_medium(system: System) -> None:
 async def test_a_closed_thin_device_still_says_so(system: System) -> None:
     device = await system.add_disk("disk", thin_provisioned=1)
     before = device.describe().thin
-    device.close_store()
+    device.medium.close()
     assert device.describe().thin == before
     assert before is not None
 
@@ -68,7 +69,7 @@ async def test_a_closed_thin_device_still_says_so(system: System) -> None:
 async def test_deleting_a_device_waits_for_its_commands(system: System) -> None:
     device = await system.add_disk("disk")
     store = FakeStore()
-    device.install(store)
+    device.medium.install(store)
     store.pause("write")
     writer = system.initiator().start(WRITE, DATA)
     system.delete("disk")
@@ -106,7 +107,7 @@ async def test_the_fast_path_knows_the_end(system: System) -> None:
     device = await system.add_disk("disk", size=1 << 20)
     tgt_dev = system.initiator().session.tgt_devs[0]
     assert (tgt_dev.quick.size, tgt_dev.quick.shift) == (1 << 20, 9)
-    device.set_size(1 << 19)
+    media.set_size(device, 1 << 19)
     assert tgt_dev.quick.size == 1 << 19
 
 
@@ -150,7 +151,7 @@ async def test_explicit_alua_follows_the_attribute(system: System) -> None:
     assert not device.explicit_alua
     assert device.opcodes.find(b"\xa4\x0a" + bytes(30)) is not None
     before = len(device.opcodes.reported())
-    device.expl_alua = True
+    device.explicit_alua = True
     assert device.explicit_alua
     assert len(device.opcodes.reported()) == before + 1
 
@@ -181,7 +182,7 @@ async def test_a_new_size_is_reported_and_changes_what_was_there(system: System)
     initiator = system.initiator()
     heard: list[Claim] = []
     device.tasks.watchers.add(heard.append)
-    device.set_size(2 << 20)
+    media.set_size(device, 2 << 20)
     assert heard
     assert device.blocks == 4096
     pending = initiator.session.tgt_devs[0].unit_attentions
@@ -191,21 +192,21 @@ async def test_a_new_size_is_reported_and_changes_what_was_there(system: System)
 async def test_a_size_of_broken_blocks_is_refused(system: System) -> None:
     device = await system.add("vdisk_nullio", "disk", size_mb=1)
     with pytest.raises(SysfsError) as refused:
-        device.set_size(1000)
+        media.set_size(device, 1000)
     assert refused.value.errno == errno.EINVAL
-    assert device.size == 1 << 20
+    assert device.medium.size == 1 << 20
 
 
 async def test_the_size_of_a_file_is_looked_at_when_asked(system: System) -> None:
     device = await system.add_disk("disk", size=1 << 20)
     with (system.directory / "disk").open("r+b") as file:
         file.truncate(2 << 20)
-    assert device.size == 1 << 20
-    device.resync_size()
-    assert device.size == 2 << 20
-    device.close_store()
+    assert device.medium.size == 1 << 20
+    media.resync_size(device)
+    assert device.medium.size == 2 << 20
+    device.medium.close()
     with pytest.raises(SysfsError) as refused:
-        device.resync_size()
+        media.resync_size(device)
     assert refused.value.errno == errno.EMEDIUMTYPE
 
 
@@ -217,11 +218,11 @@ async def test_who_is_gone_does_not_keep_the_medium_in(system: System) -> None:
     one, two = system.initiator("one"), system.initiator("two")
     for initiator in (one, two):
         assert await initiator.execute(b"\x1e\0\0\0\x01\0") == GOOD
-    assert len(device.prevented_by) == 2
+    assert len(device.medium.prevented_by) == 2
     await one.end()
-    assert device.prevented_by == {two.session.tgt_devs[0]}
+    assert device.medium.prevented_by == {two.session.tgt_devs[0]}
     device.reset()
-    assert not device.prevented_by
+    assert not device.medium.prevented_by
 
 
 async def test_a_reset_takes_saved_mode_parameters(system: System) -> None:
@@ -316,8 +317,8 @@ async def test_a_medium_change_is_told_once(system: System) -> None:
     device = await system.add("vcdrom", "disk")
     image = system.directory / "image"
     image.write_bytes(bytes(1 << 20))
-    device.install(device.kind.open_store(device, str(image)))
-    device.medium_changed = True
+    device.medium.install(device.kind.open_store(device, str(image)))
+    device.medium.changed = True
     one, two = system.initiator("one"), system.initiator("two")
     with trio.fail_after(5):
         assert (await one.execute(bytes(6))).triple == (0x6, 0x28, 0x00)

@@ -27,7 +27,7 @@ async def _two_luns(everything: Whole) -> tuple[Port, FakeStore]:
     store.pause("flush")
     device = everything.scst.devices["two"]
     assert isinstance(device, VdiskDevice)
-    device.install(store)
+    device.medium.install(store)
     server = Server(everything.scst, everything.iscsi)
     return Port(server, everything.iscsi.targets["iqn.t"], SessionParameters(), 32), store
 
