@@ -15,7 +15,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 from scstfs.core.aca import Aca
-from scstfs.core.device import Answer, Device
+from scstfs.core.device import Answer, DevHandler, Device
 from scstfs.core.devices import give_to_handler
 from scstfs.core.waiting import settled
 from scstfs.handlers import passed, without_node
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from scstfs.core.command import Command
     from scstfs.core.scst import Scst
     from scstfs.core.session import Session, TgtDev
-    from scstfs.handlers.passthrough import PassThroughHandler
     from scstfs.scsi.cdb import Decoded
 
 log = logging.getLogger(__name__)
@@ -103,7 +102,7 @@ class ScsiDevice(Device):
 
     # Handlers
 
-    async def assign(self, handler: PassThroughHandler | None) -> None:
+    async def assign(self, handler: DevHandler | None) -> None:
         """Give the device to a handler, or to none.
 
         The first handler opens its node and asks what it is like, which may take long.  Raises

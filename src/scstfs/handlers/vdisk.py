@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from scstfs.core import gates
 from scstfs.core.blocks import Blocks
@@ -28,7 +28,7 @@ from scstfs.scsi.cdb import Decoded, OpcodeTable, opcode_table
 from scstfs.scsi.control import ControlValues
 from scstfs.scsi.modes import Geometry, ModePages
 from scstfs.scsi.opcodes import DeviceType, Feature, Flag, Unit
-from scstfs.scsi.sense import CheckCondition, invalid_field_in_cdb
+from scstfs.scsi.sense import CheckCondition, Sense, invalid_field_in_cdb
 from scstfs.scsi.status import TaskStatus
 from scstfs.scsi.unit import LogicalUnit, Port, TokenLimits
 from scstfs.scsi.vpd import designators
@@ -37,8 +37,7 @@ from scstfs.sysfs.text import encode
 
 if TYPE_CHECKING:
     from scstfs.core.scst import Scst
-    from scstfs.handlers.background import LongOperation
-    from scstfs.handlers.base import VdiskHandler
+    from scstfs.handlers.vdisk_kind import VdiskKind
     from scstfs.scsi.alua import AccessState
 
 log = logging.getLogger(__name__)
@@ -81,16 +80,30 @@ class _ModePages(ModePages):
     write_through: Gated[bool] = Gated()
 
 
+class Occupation(Protocol):
+    """What keeps a device busy with itself (``handlers.background``)."""
+
+    #: Commands with one of these flags are executed all the same.
+    leaves: Flag
+
+    @property
+    def condition(self) -> Sense:
+        """What all other commands get."""
+
+    def stop(self) -> None:
+        """End as soon as possible."""
+
+
 class VdiskDevice(Device):
     """A virtual device of one of the four handlers."""
 
     in_copy_manager = True
     #: What keeps the device busy (FORMAT UNIT, SANITIZE), if anything does.
-    busy: Gated[LongOperation | None] = Gated(None)
+    busy: Gated[Occupation | None] = Gated(None)
     #: A SANITIZE failed; the value says whether EXIT FAILURE MODE ends that state.
     sanitize_failed: Gated[bool | None] = Gated(None)
 
-    def __init__(self, scst: Scst, handler: VdiskHandler, name: str, settings: Settings) -> None:
+    def __init__(self, scst: Scst, handler: VdiskKind, name: str, settings: Settings) -> None:
         super().__init__(scst.env, name, handler.type)
         self.scst = scst
         self.handler = handler
