@@ -64,14 +64,6 @@ CIRCLES = {
     ): "a passed-through device and what becomes of a command for it",
     ("handlers.media", "handlers.vdisk"): "a device follows its access state by opening its medium",
     ("handlers.protection", "handlers.settings"): "settings, some of which depend on each other",
-    (
-        "aio.apart",
-        "aio.backend",
-        "aio.engine",
-        "aio.file",
-        "aio.lane",
-        "aio.request",
-    ): "an engine, its files and their requests",
 }
 
 
