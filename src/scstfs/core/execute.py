@@ -142,7 +142,7 @@ def start(cmd: Command) -> None:
     """Take an admitted command through the gates and execute it."""
     if cmd.is_over:
         return
-    if gates.is_swallowed(cmd):
+    if gates.is_swallowed(cmd.tgt_dev, cmd.parsed.direction):
         abort(cmd, Abort.SILENT)
         return
     if cmd.tgt_dev.aca.stops(cmd):
@@ -170,9 +170,7 @@ def _understand(cmd: Command) -> None:
 
 
 def _execute(cmd: Command) -> Answer:
-    gates.check_reservations(cmd)
-    gates.check_unit_attention(cmd)
-    gates.check_write_access(cmd)
+    gates.check(cmd)
     device, name = cmd.device, cmd.parsed.op.execute
     device.check_available(cmd)
     if cmd.flags & Flag.WRITES_MEDIUM:
