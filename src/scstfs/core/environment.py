@@ -6,10 +6,10 @@ Whatever is in the registry (``core.scst``) has the same environment.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from scstfs.core import trace
 from scstfs.core.buffers import BufferPool
 from scstfs.core.gated import Gated
 from scstfs.core.taskset import Activity
@@ -20,6 +20,17 @@ if TYPE_CHECKING:
     from scstfs.core.runtime import Runtime
     from scstfs.persist.state import StateDirectory
 
+
+#: Trace categories of the core, besides the common ones.
+_TRACES: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "retry": 0x80000000,
+        "scsi_serializing": 0x40000000,
+        "data_send": 0x20000000,
+        "data_received": 0x1000000,
+        "block": 0x10000,
+    }
+)
 
 Executor: TypeAlias = Callable[[Any], Any]
 """Takes a ``core.command.Command`` and gives a ``core.device.Answer``; neither is known here."""
@@ -52,7 +63,7 @@ class Environment:
         self.threads = WorkerPool("scst", self.default_threads, self.completions)
         self.buffers = BufferPool("sgv")
         self.activity = Activity()
-        self.trace: Final = TraceLog("scst", "", trace.CORE)
+        self.trace: Final = TraceLog("scst", "", _TRACES)
         #: Commands that somebody besides the core and the devices executes, and what has to be
         #: understood of their parameter lists before anything else; by the opcode table's names.
         self.commands: dict[str, Executor] = {}

@@ -7,9 +7,9 @@ Whoever serves initiators looks at these objects when an initiator comes, and is
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
-from scstfs.core import trace
 from scstfs.core.session import Session, Transport
 from scstfs.core.target import Acg, Target
 from scstfs.core.trace import TraceLog
@@ -30,6 +30,18 @@ if TYPE_CHECKING:
 
 #: Bytes of a target's name; SCST cuts what is behind.
 LONGEST_NAME: Final = 255
+
+#: Trace categories of the driver, besides the common ones.
+_TRACES: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "d_write": 0x80000000,
+        "conn": 0x40000000,
+        "conn_dbg": 0x4000000,
+        "iov": 0x20000000,
+        "pdu": 0x10000000,
+        "net_page": 0x8000000,
+    }
+)
 
 
 class Live(Protocol):
@@ -104,7 +116,7 @@ class IscsiDriver:
         self.targets: ObservableDict[str, IscsiTarget] = ObservableDict()
         self._by_folded_name: dict[bytes, IscsiTarget] = {}
         self._last_tid = 0
-        self.trace = TraceLog("iscsi", "".join(f", {token}" for token in trace.ISCSI), trace.ISCSI)
+        self.trace = TraceLog("iscsi", "".join(f", {token}" for token in _TRACES), _TRACES)
         #: ``closed``, ``open`` or ``closing``: whether the daemon is there.
         self.open_state = "open"
         self.enabled = False
