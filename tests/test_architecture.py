@@ -63,7 +63,6 @@ CIRCLES = {
         "handlers.without_node",
     ): "a passed-through device and what becomes of a command for it",
     ("handlers.media", "handlers.vdisk"): "a device follows its access state by opening its medium",
-    ("handlers.protection", "handlers.settings"): "settings, some of which depend on each other",
 }
 
 
