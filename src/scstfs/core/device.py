@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 #: Commands that one nexus may have under way at a device, unless configured otherwise.
 DEFAULT_MAX_TGT_DEV_COMMANDS: Final = 64
 
+#: Data that one command may carry (bytes): more than any initiator sends that reads the limits
+#: (VPD page B0h), and little enough not to run out of memory for one that does not.
+MAX_TRANSFER: Final = 64 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

@@ -15,7 +15,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 from scstfs.core.aca import Aca
-from scstfs.core.device import Answer, DevHandler, Device
+from scstfs.core.device import MAX_TRANSFER, Answer, DevHandler, Device
 from scstfs.core.devices import give_to_handler
 from scstfs.core.waiting import settled
 from scstfs.handlers import passed, without_node
@@ -24,7 +24,6 @@ from scstfs.handlers.device_node import Node, NoNodeError, Opener
 from scstfs.handlers.examination import Control, Findings, examine
 from scstfs.handlers.exchange import Exchange
 from scstfs.handlers.scsi_kinds import KINDS, ScsiKind
-from scstfs.handlers.vdisk import MAX_TRANSFER
 from scstfs.scsi import cdb as cdbs
 from scstfs.scsi import sense
 from scstfs.scsi.control import ControlValues

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from scstfs.core import gates
 from scstfs.core.blocks import Blocks
 from scstfs.core.command import Command
-from scstfs.core.device import Answer, Device
+from scstfs.core.device import MAX_TRANSFER, Answer, Device
 from scstfs.core.gated import Gated
 from scstfs.core.quick import Quick
 from scstfs.core.session import TgtDev
@@ -41,10 +41,6 @@ if TYPE_CHECKING:
     from scstfs.scsi.alua import AccessState
 
 log = logging.getLogger(__name__)
-
-#: Data that one command may carry (bytes): more than any initiator sends that reads the limits
-#: (VPD page B0h), and little enough not to run out of memory for one who does not.
-MAX_TRANSFER: Final = 64 << 20
 
 
 _SANITIZE: Final = 0x48
