@@ -50,9 +50,9 @@ class Rig:
         self._second = everything.scst.devices["second"]
         assert isinstance(self._second, VdiskDevice)
         self._second_store = self._new_store()
-        self._second.install(self._second_store)
+        self._second.medium.install(self._second_store)
         self.store = self._new_store()
-        device.install(self.store)
+        device.medium.install(self.store)
         target = everything.iscsi.targets[TARGET]
         server = Server(everything.scst, everything.iscsi)
         self._port = Port(server, target, script.parameters, script.depth)
@@ -104,7 +104,7 @@ class Rig:
     async def settle(self) -> None:
         """Wait until nothing goes on but what is held up in the store, or behind that."""
         drained = trio.Event()
-        completions = self.everything.scst.completions
+        completions = self.everything.scst.env.completions
         while self._is_busy():
             await trio.sleep(0.0001)
         # What ended before the thread got stuck has been told by then.
@@ -150,13 +150,13 @@ class Rig:
         """Put in another medium."""
         self.resume()
         self.store = self._new_store()
-        self.device.medium_changed = self.device.medium_changed or tell
-        self.device.install(self.store)
+        self.device.medium.changed = self.device.medium.changed or tell
+        self.device.medium.install(self.store)
 
     def close_medium(self) -> None:
         """Take the medium out."""
         self.resume()
-        self.device.close_store()
+        self.device.medium.close()
 
     @contextmanager
     def writing_later(self) -> Iterator[None]:
@@ -185,12 +185,12 @@ class Rig:
         """Somebody wants to hear of writes."""
         watcher: Callable[[Claim], None] = lambda claim: None  # noqa: E731
         self._watchers.append(watcher)
-        self.device.tasks.watch(watcher)
+        self.device.tasks.watchers.add(watcher)
 
     def unwatch(self) -> None:
         """Nobody wants to hear of writes."""
         for watcher in self._watchers:
-            self.device.tasks.unwatch(watcher)
+            self.device.tasks.watchers.remove(watcher)
         self._watchers.clear()
 
     def reset_unit(self) -> None:

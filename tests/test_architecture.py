@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,52 @@ LONGEST = 600
 
 # Modules that are longer, each with the reason.
 LONG: dict[str, str] = {}
+
+LONGEST_FUNCTION = 80
+# Functions that are longer, each with the reason.
+LONG_FUNCTIONS = {"scstfs.cli.parser": "a list of options and what they mean"}
+
+MOST_METHODS = 30
+# Classes with more methods, each with the reason.
+LARGE_CLASSES = {
+    "scstfs.fuse.operations.Operations": "what pyfuse3 calls, a method for each request"
+}
+
+# Modules that import each other, by way of others or only for annotations, each with the reason.
+CIRCLES = {
+    (
+        "core.command",
+        "core.device",
+        "core.session",
+        "core.target",
+    ): "SAM defines them by each other",
+    (
+        "drivers.iscsi.command",
+        "drivers.iscsi.management",
+        "drivers.iscsi.nexus",
+        "drivers.iscsi.session_host",
+        "drivers.iscsi.views",
+    ): "a session and its parts",
+    (
+        "iscsi.connection",
+        "iscsi.credit",
+        "iscsi.functions",
+        "iscsi.host",
+        "iscsi.replies",
+        "iscsi.task",
+        "iscsi.task_table",
+        "iscsi.text_exchange",
+        "iscsi.unanswered",
+        "iscsi.write_data",
+    ): "a connection and its parts",
+    (
+        "handlers.aftermath",
+        "handlers.exchange",
+        "handlers.scsi_device",
+        "handlers.without_node",
+    ): "a passed-through device and what becomes of a command for it",
+    ("handlers.media", "handlers.vdisk"): "a device follows its access state by opening its medium",
+}
 
 
 @pytest.mark.slow
@@ -65,3 +113,70 @@ def test_dependencies_are_pinned_exactly() -> None:
         if line and not line.startswith("#")
     ]
     assert all(pin.count("==") == 1 for pin in pins), pins
+
+
+# What one can take in
+
+
+def modules() -> dict[str, ast.Module]:
+    """All of the product's modules by their names."""
+    found = {}
+    for path in (REPOSITORY / "src").rglob("*.py"):
+        name = ".".join(path.relative_to(REPOSITORY / "src").with_suffix("").parts)
+        found[name.removesuffix(".__init__")] = ast.parse(path.read_text())
+    return found
+
+
+def test_functions_and_classes_are_small() -> None:
+    functions, classes = {}, {}
+    for name, module in modules().items():
+        for node in ast.walk(module):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                functions[f"{name}.{node.name}"] = (node.end_lineno or 0) - node.lineno + 1
+            elif isinstance(node, ast.ClassDef):
+                classes[f"{name}.{node.name}"] = sum(
+                    isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef)
+                    for member in node.body
+                )
+    assert {name for name, lines in functions.items() if lines > LONGEST_FUNCTION} == set(
+        LONG_FUNCTIONS
+    )
+    assert {name for name, count in classes.items() if count > MOST_METHODS} == set(LARGE_CLASSES)
+
+
+def imported(module: ast.Module, known: Iterable[str]) -> set[str]:
+    """The product's modules that a module names, be it only for annotations."""
+    found = set()
+    for node in ast.walk(module):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.add(whole if whole in known else node.module)
+        elif isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+    return found.intersection(known)
+
+
+def circles(graph: Mapping[str, set[str]]) -> set[tuple[str, ...]]:
+    """The largest sets of modules each of which leads to each other one."""
+    reached = {name: set(following) for name, following in graph.items()}
+    for between in graph:
+        for following in reached.values():
+            if between in following:
+                following |= reached[between]
+    return {
+        tuple(sorted({other for other in reached[name] if name in reached[other]}))
+        for name in graph
+        if name in reached[name]
+    }
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": {"d"}, "f": {"a"}}
+    assert circles(graph) == {("a", "b", "c"), ("d", "e")}
+
+
+def test_only_what_belongs_together_imports_each_other() -> None:
+    found = modules()
+    graph = {name: imported(module, found) - {name} for name, module in found.items()}
+    assert circles(graph) == {tuple(f"scstfs.{name}" for name in circle) for circle in CIRCLES}

@@ -18,8 +18,9 @@ from typing import NamedTuple
 import trio
 
 from scstfs.core import execute, tasks
-from scstfs.core.command import Command, TaskAttribute
+from scstfs.core.command import Command
 from scstfs.core.session import PendingFunction, Session, TgtDev
+from scstfs.core.taskset import TaskAttribute
 from scstfs.drivers.local import Event, LocalTarget, LocalTransport, Statistics, close_session
 from scstfs.scsi.lun import pack_lun
 from scstfs.scsi.opcodes import Direction

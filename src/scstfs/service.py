@@ -13,6 +13,7 @@ import trio
 
 from scstfs.core import execute
 from scstfs.core.device import DevHandler
+from scstfs.core.environment import Environment
 from scstfs.core.runtime import TrioRuntime
 from scstfs.core.scst import Scst
 from scstfs.drivers import copying
@@ -123,7 +124,7 @@ async def target_service(config: Config) -> AsyncIterator[TargetService]:
     except OSError as error:
         raise _unusable(config.state_dir, error) from error
     async with trio.open_nursery() as nursery:
-        service = TargetService(Scst(TrioRuntime(nursery), state, execute.start))
+        service = TargetService(Scst(Environment(TrioRuntime(nursery), state, execute.start)))
         await service.scsi_bus.rescan()
         keeper = await _configure(service, config)
         nursery.start_soon(keeper.run)

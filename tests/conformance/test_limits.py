@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from scstfs.drivers.iscsi import connect, server
+from scstfs.drivers.iscsi import connect, server, shared
 from scstfs.iscsi.login import Login
 from scstfs.log import RateLimited
 from tests.support import iscsi_wire as wire
@@ -145,7 +145,7 @@ def test_a_login_that_was_refused_did_not_take_too_long(
             initiator.login("iqn.nothing")
         initiator.wait_closed()
         deadline = time.monotonic() + 5
-        while live.call(lambda: len(live.server._lobby)):
+        while live.call(lambda: len(live.server.shared.lobby)):
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
@@ -165,7 +165,7 @@ def many_descriptors() -> Iterator[None]:
 def test_a_thousand_connections_that_say_nothing_keep_nobody_out_and_cost_little(
     many_descriptors: None, daemon: Served
 ) -> None:
-    number = server.MAX_LOGINS + 100
+    number = shared.MAX_LOGINS + 100
     before = daemon.memory
     with contextlib.ExitStack() as stack:
         address = HOST, daemon.port
@@ -244,7 +244,7 @@ def test_a_session_without_a_handle_is_refused(
     live: LiveTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     others = {_Other(tsih): None for tsih in range(1, 1 << 16)}
-    monkeypatch.setattr(live.server, "_all", others)
+    monkeypatch.setattr(live.server.sessions, "_all", others)
     with live.initiator() as initiator, pytest.raises(LoginError) as refused:
         initiator.login(TARGET)
     assert refused.value.status == OUT_OF_RESOURCES

@@ -66,7 +66,7 @@ def test_a_session_that_ends_before_its_login_is_answered_never_begins(
 
     async def send_and_end(self: Wire, data: bytes) -> None:
         await send_all(self, data)
-        for nexus in live.server.sessions_of(live.target()):
+        for nexus in live.server.sessions.of(live.target()):
             nexus.end()
 
     monkeypatch.setattr(Wire, "send_all", send_and_end)

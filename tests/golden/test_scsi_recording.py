@@ -148,7 +148,7 @@ async def add(system: System, name: str, loop: str | None) -> None:
             image.write_bytes(bytes(3 * MIB))
             await change_medium(drive, str(image))
             # The recorded drive had been asked before: nobody hears of the change.
-            drive.medium_changed = False
+            drive.medium.changed = False
 
 
 @pytest.mark.parametrize("name", DEVICES)

@@ -179,7 +179,7 @@ async def held_copy(
 ) -> tuple[Initiator, FakeStore, Callable[[], Result]]:
     """A copy of blocks 0 to 7 that is held when it writes."""
     store = FakeStore(1 << 20)
-    disks[1].install(store)
+    disks[1].medium.install(store)
     store.pause("write")
     initiator = system.initiator("copier")
     data = lid1(

@@ -22,6 +22,7 @@ from typing import Any, Self, TypeVar
 import trio
 
 from scstfs.core import execute
+from scstfs.core.environment import Environment
 from scstfs.core.runtime import TrioRuntime
 from scstfs.core.scst import Scst
 from scstfs.drivers.iscsi.config import IscsiTarget
@@ -98,7 +99,9 @@ class LiveTarget:
         self.port = listeners[0].getsockname()[1]
         try:
             async with trio.open_nursery() as nursery:
-                self.service = TargetService(Scst(TrioRuntime(nursery), state, execute.start))
+                self.service = TargetService(
+                    Scst(Environment(TrioRuntime(nursery), state, execute.start))
+                )
                 nursery.start_soon(self.server.run, listeners)
                 self._ready.set()
                 await self._stop.wait()
@@ -130,7 +133,7 @@ class LiveTarget:
         return self.service.iscsi.targets[name]
 
     def sessions(self, name: str = TARGET) -> list[Nexus]:
-        return self.call(lambda: self.server.sessions_of(self.target(name)))
+        return self.call(lambda: self.server.sessions.of(self.target(name)))
 
     # Management
 

@@ -72,7 +72,9 @@ class Port:
 
     def log_in(self, cmd_sn: int, replaced: Nexus | None = None) -> tuple[Nexus, Connection]:
         """Begin a session, in place of another one if one is ``replaced``."""
-        nexus = Nexus(self._server, self._login(cmd_sn), 1, self._wire())
+        nexus = Nexus(
+            self._server.access, self._login(cmd_sn), 1, self._wire(), self._server.sessions.forget
+        )
         if replaced is not None:
             replaced.replace_with(nexus)
         return nexus, self._connect(nexus)
@@ -89,7 +91,7 @@ class Port:
             side.header_digest = parameters.has_header_digest
             side.data_digest = parameters.has_data_digest
         connection = Connection(
-            nexus,
+            nexus.host,
             parameters,
             cmd_sn=nexus.exp_cmd_sn,
             stat_sn=_STAT_SN,

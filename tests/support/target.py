@@ -19,11 +19,13 @@ from pathlib import Path
 import trio
 
 from scstfs.core import access, devices, execute, sessions
-from scstfs.core.command import Command, TaskAttribute
+from scstfs.core.command import Command
+from scstfs.core.environment import Environment
 from scstfs.core.runtime import TrioRuntime
 from scstfs.core.scst import Scst
 from scstfs.core.session import Session
 from scstfs.core.target import Acg, Target
+from scstfs.core.taskset import TaskAttribute
 from scstfs.drivers import copying
 from scstfs.drivers.copying.copies import Copies
 from scstfs.handlers.base import delete_device
@@ -121,6 +123,11 @@ class FakeDriver:
     protocol: int = Protocol.SAS
     scsi_transport_version: int = SAS_TRANSPORT
     targets: dict[str, Target] = field(default_factory=dict)
+
+    @property
+    def env(self) -> Environment:
+        return self.scst.env
+
     #: As of the copy manager's driver.
     allow_not_connected_copy: bool = False
 
@@ -293,7 +300,7 @@ async def target(
     state = StateDirectory(directory / "state")
     state.prepare()
     async with trio.open_nursery() as nursery:
-        scst = Scst(TrioRuntime(nursery), state, execute.start)
+        scst = Scst(Environment(TrioRuntime(nursery), state, execute.start))
         copies = copying.install(scst)
         prepare(scst)
         system = System(scst, directory, copies)
@@ -303,5 +310,5 @@ async def target(
         finally:
             for name in list(scst.devices):
                 devices.unregister(scst, scst.devices[name])
-            scst.threads.close()
+            scst.env.threads.close()
             nursery.cancel_scope.cancel()

@@ -12,6 +12,7 @@ import trio.testing
 
 from scstfs.core import execute
 from scstfs.core.device import DevHandler
+from scstfs.core.environment import Environment
 from scstfs.core.runtime import TrioRuntime
 from scstfs.core.scst import Scst
 from scstfs.drivers import copying
@@ -137,7 +138,8 @@ async def whole(state: Path, cpus: int = CPUS) -> AsyncIterator[Whole]:
     async with trio.open_nursery() as nursery:
         directory = StateDirectory(state)
         directory.prepare()
-        everything = Whole(Scst(TrioRuntime(nursery), directory, execute.start, cpus=cpus), state)
+        env = Environment(TrioRuntime(nursery), directory, execute.start, cpus=cpus)
+        everything = Whole(Scst(env), state)
         yield everything
         verdicts.check(everything.scst)
         nursery.cancel_scope.cancel()

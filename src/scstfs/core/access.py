@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from scstfs.core import ending, tasks
@@ -47,7 +48,7 @@ def connect(session: Session, acg_dev: AcgDev) -> TgtDev | None:
         )
         return None
     tgt_dev = TgtDev(session, acg_dev)
-    device.assign_pool(tgt_dev)
+    device.threads.assign(tgt_dev)
     tgt_dev.queue_unit_attention(sense.RESET)
     device.tgt_devs.append(tgt_dev)
     device.pr.bind(tgt_dev)
@@ -63,13 +64,17 @@ def disconnect(tgt_dev: TgtDev) -> None:
     tgt_dev.is_gone = True
     _send_back(tgt_dev)
     if tgt_dev.commands:
-        session.former[tgt_dev] = None
-        tasks.when_ended(list(tgt_dev.commands), lambda: session.former.pop(tgt_dev))
+        session.former[tgt_dev] = device.former[tgt_dev] = None
+        tasks.when_ended(list(tgt_dev.commands), partial(_forget, tgt_dev))
     if device.reserved_by is session:
         device.reserved_by = None
     device.pr.unbind(tgt_dev)
     device.nexus_ended(tgt_dev)
-    device.release_pool(tgt_dev)
+    device.threads.release(tgt_dev)
+
+
+def _forget(tgt_dev: TgtDev) -> None:
+    del tgt_dev.session.former[tgt_dev], tgt_dev.device.former[tgt_dev]
 
 
 def _send_back(tgt_dev: TgtDev) -> None:

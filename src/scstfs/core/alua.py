@@ -7,8 +7,8 @@ state, and its targets are local ones or merely names of targets on another node
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final, Protocol
 
 from scstfs.core.gated import Gated, GatedDict
 from scstfs.observable import ObservableDict
@@ -17,7 +17,6 @@ from scstfs.scsi.alua import AccessState, StatusCode, TargetPortGroup
 
 if TYPE_CHECKING:
     from scstfs.core.device import Device
-    from scstfs.core.scst import Scst
     from scstfs.core.session import TgtDev
     from scstfs.core.target import Target
 
@@ -134,11 +133,29 @@ class TargetGroup:
         )
 
 
+class Registry(Protocol):
+    """Where a group finds what it may consist of."""
+
+    @property
+    def devices(self) -> Mapping[str, Device]:
+        """All devices, by name."""
+
+    def find_target(self, name: str) -> Target | None:
+        """The first target called ``name``, whatever its driver."""
+
+
+def group_of(device: Device) -> DeviceGroup | None:
+    """The device group that ``device`` is in."""
+    group = device.group
+    assert group is None or isinstance(group, DeviceGroup)
+    return group
+
+
 class DeviceGroup:
     """Devices that are reached through the same target groups."""
 
-    def __init__(self, scst: Scst, name: str) -> None:
-        self.scst = scst
+    def __init__(self, registry: Registry, name: str) -> None:
+        self.registry = registry
         self.name = name
         #: Changed by ``add`` and ``remove`` only.
         self.devices: ObservableDict[Device, None] = ObservableDict()
@@ -155,11 +172,15 @@ class DeviceGroup:
         del self.devices[device]
         device.group = None
 
-    def delete(self) -> None:
+    def dissolve(self) -> None:
         """The group is gone, and its devices are in none."""
-        del self.scst.device_groups[self.name]
         for device in list(self.devices):
             self.remove(device)
+
+    def state_of(self, target: Target) -> AccessState:
+        """See PortGroups."""
+        group = self.find_by_target(target)
+        return AccessState.ACTIVE if group is None else group.state
 
     def find_by_target(self, target: Target) -> TargetGroup | None:
         """The target group that ``target`` is in."""

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from scstfs.core.taskset import EVERYTHING, Claim, TaskSet
+from scstfs.core.taskset import EVERYTHING, Claim, TaskAttribute, TaskSet
 from scstfs.scsi.cdb import Decoded, naca
 from scstfs.scsi.opcodes import NO_FLAGS, Direction, Flag
 from scstfs.scsi.status import Status
@@ -30,21 +30,6 @@ Data: TypeAlias = bytes | bytearray | memoryview
 
 #: Units of 100 ns in a second.
 _UNITS: Final = 10_000_000
-
-
-class TaskAttribute(enum.IntEnum):
-    """Task attributes (SAM-5 8.6); the numbers are those of the iSCSI ATTR field."""
-
-    UNTAGGED = 0
-    SIMPLE = 1
-    ORDERED = 2
-    HEAD_OF_QUEUE = 3
-    ACA = 4
-
-    @property
-    def is_unordered(self) -> bool:
-        """Commands with this attribute may come in any order."""
-        return self <= TaskAttribute.SIMPLE
 
 
 class Phase(enum.Enum):
@@ -193,7 +178,7 @@ class Command:
         """The LUN exists and this is its nexus."""
         self._tgt_dev = tgt_dev
         self._device = tgt_dev.device
-        if tgt_dev.device.scst.measure_latency:
+        if tgt_dev.device.env.measure_latency:
             self.spans = []
 
     @property

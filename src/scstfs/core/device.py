@@ -10,12 +10,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from scstfs import log
 from scstfs.core import quick
 from scstfs.core.aca import Aca
+from scstfs.core.device_threads import DeviceThreads
 from scstfs.core.gated import Gated
 from scstfs.core.persistent import PersistentReservations
 from scstfs.core.quick import Quick
@@ -24,23 +24,27 @@ from scstfs.core.threads import WorkerPool
 from scstfs.observable import Observable, ObservableDict
 from scstfs.scsi import sense
 from scstfs.scsi.cdb import Decoded, OpcodeTable, opcode_table
+from scstfs.scsi.control import ControlValues
 from scstfs.scsi.opcodes import DeviceType
 from scstfs.scsi.sense import CheckCondition, Sense
 from scstfs.scsi.status import Status, TaskStatus
 
 if TYPE_CHECKING:
-    from scstfs.core.alua import DeviceGroup
     from scstfs.core.blocks import Blocks
     from scstfs.core.command import Command
-    from scstfs.core.scst import Scst
+    from scstfs.core.environment import Environment
     from scstfs.core.session import Session, TgtDev
-    from scstfs.core.target import AcgDev
+    from scstfs.core.target import AcgDev, Target
     from scstfs.core.trace import TraceLog
     from scstfs.scsi.alua import AccessState
     from scstfs.scsi.unit import LogicalUnit
 
 #: Commands that one nexus may have under way at a device, unless configured otherwise.
 DEFAULT_MAX_TGT_DEV_COMMANDS: Final = 64
+
+#: Data that one command may carry (bytes): more than any initiator sends that reads the limits
+#: (VPD page B0h), and little enough not to run out of memory for one that does not.
+MAX_TRANSFER: Final = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +93,8 @@ LATER: Final = Later.LATER
 Answer: TypeAlias = "bytes | bytearray | memoryview | Job | Until | Completion | Later"
 
 
-class ThreadsPoolType(enum.Enum):
-    """``threads_pool_type``: whether each session gets its own worker threads."""
-
-    PER_INITIATOR = "per_initiator"
-    SHARED = "shared"
+#: Of devices without mode pages.
+_NO_CONTROL_PAGE: Final = ControlValues()
 
 
 class DevHandler(Protocol):
@@ -120,6 +121,13 @@ class DevHandler(Protocol):
         """Its trace categories."""
 
 
+class PortGroups(Protocol):
+    """The target port groups through which a device is reached (``core.alua``)."""
+
+    def state_of(self, target: Target) -> AccessState:
+        """The access state of the group that ``target`` is in."""
+
+
 class Device:
     """A logical unit; subclasses execute commands."""
 
@@ -127,34 +135,36 @@ class Device:
     block_shift: Gated[int] = Gated(0)
     reserved_by: Gated[Session | None] = Gated(None)
     max_tgt_dev_commands: Gated[int] = Gated(0)
-    #: The ALUA device group that it is in.
-    group: Gated[DeviceGroup | None] = Gated(None)
+    #: Initiators may change access states.
+    explicit_alua: Gated[bool] = Gated(False)
+    #: The ALUA device group that it is in; ``core.alua.group_of`` has it whole.
+    group: Gated[PortGroups | None] = Gated(None)
     #: The copy manager takes a LUN of the device as soon as it appears.
     in_copy_manager = False
 
-    def __init__(self, scst: Scst, name: str, kind: DeviceType) -> None:
-        self.scst: Final = scst
+    def __init__(self, env: Environment, name: str, kind: DeviceType) -> None:
+        self.env: Final = env
         self.name = name
         self.type: Final = kind
         self.handler: DevHandler | None = None
         self.read_only = False
         self.tgt_devs: list[TgtDev] = []
+        #: Nexuses that were taken away while commands of them were executed.
+        self.former: dict[TgtDev, None] = {}
         #: LUNs under which the device is exported, by the number in ``exportN``, oldest first.
         self.exports: ObservableDict[int, AcgDev] = ObservableDict()
         self._last_export = 0
         #: Tells that attributes of the device's directory may have come or gone.
         self.rows = Observable()
-        self.tasks: Final = TaskSet(scst.start_command, scst.activity.arrivals)
+        self.tasks: Final[TaskSet] = TaskSet(env.start_command, env.activity.arrivals)
         #: Of all nexuses together (TST=0).
-        self.aca = Aca()
-        self.pr: Final = PersistentReservations(self)
-        self.threads_num = 0
-        self.threads_pool_type = ThreadsPoolType.PER_INITIATOR
+        self.aca: Aca[Command] = Aca()
+        self.pr: Final = PersistentReservations(name, self.tgt_devs)
+        self.threads: Final = DeviceThreads(name, env, self.tgt_devs)
         self.numa_node_id = -1
         self.cluster_mode = False
         #: Where persistent reservations are kept, if that was said.
         self.pr_file_name: str | None = None
-        self._shared_pool: WorkerPool | None = None
         self.alive = True
 
     @property
@@ -176,42 +186,15 @@ class Device:
         """See ``scstfs.log.Subject``."""
         return log.device_fields(self.name)
 
-    # What the control mode page says; devices without mode pages keep these values.
-
     @property
-    def descriptor_sense(self) -> bool:
-        """D_SENSE: sense data in descriptor format."""
-        return False
-
-    @property
-    def task_aborted_status(self) -> bool:
-        """TAS: commands aborted by another initiator end with TASK ABORTED."""
-        return False
+    def control(self) -> ControlValues:
+        """What the control mode page says; devices without mode pages keep these values."""
+        return _NO_CONTROL_PAGE
 
     @property
     def separate_task_sets(self) -> bool:
         """TST=1: every nexus has a task set of its own."""
         return True
-
-    @property
-    def software_write_protected(self) -> bool:
-        """SWP: writing is refused."""
-        return False
-
-    @property
-    def queue_error_management(self) -> int:
-        """QErr: what becomes of other commands when one fails."""
-        return 0
-
-    @property
-    def only_task_management(self) -> bool:
-        """TMF_ONLY: an ACA condition is dealt with by task management, not by commands."""
-        return False
-
-    @property
-    def explicit_alua(self) -> bool:
-        """Initiators may change access states."""
-        return False
 
     # Executing commands
 
@@ -300,52 +283,11 @@ class Device:
 
     # Bookkeeping
 
-    def former_tgt_devs(self) -> list[TgtDev]:
-        """Nexuses that were taken away from their sessions while commands of them still run."""
-        former = (one for session in self.scst.sessions() for one in session.former)
-        return [one for one in former if one.device is self]
-
     def take_export_number(self) -> int:
         """The number of the next ``exportN`` link."""
         number = self._last_export
         self._last_export += 1
         return number
-
-    def assign_pool(self, tgt_dev: TgtDev) -> None:
-        """Give a nexus worker threads, according to the ``threads_*`` attributes."""
-        tgt_dev.pool = self._pool_for(tgt_dev)
-        older = takewhile(lambda other: other is not tgt_dev, self.tgt_devs)
-        tgt_dev.thread_index = sum(1 for _ in older) if self.has_own_pool(tgt_dev) else -1
-
-    def _pool_for(self, tgt_dev: TgtDev) -> WorkerPool:
-        if self.threads_num <= 0:
-            return self.scst.threads
-        if self.threads_pool_type is ThreadsPoolType.PER_INITIATOR:
-            mask = tgt_dev.session.acg.cpu_mask
-            cpus = [n for n in range(self.scst.cpus) if mask >> n & 1]
-            return WorkerPool(self.name, self.threads_num, self.scst.completions, cpus)
-        if self._shared_pool is None:
-            self._shared_pool = WorkerPool(self.name, self.threads_num, self.scst.completions)
-        return self._shared_pool
-
-    def configure_threads(self, number: int, pool_type: ThreadsPoolType) -> None:
-        """Give every nexus worker threads anew; the old ones finish what they have."""
-        old = {tgt_dev.pool for tgt_dev in self.tgt_devs}
-        self.threads_num, self.threads_pool_type = number, pool_type
-        self._shared_pool = None
-        for tgt_dev in self.tgt_devs:
-            self.assign_pool(tgt_dev)
-        for pool in old - {None, self.scst.threads}:
-            pool.close()
-
-    def has_own_pool(self, tgt_dev: TgtDev) -> bool:
-        """The worker threads of ``tgt_dev`` are its own."""
-        return tgt_dev.pool not in (self.scst.threads, self._shared_pool)
-
-    def release_pool(self, tgt_dev: TgtDev) -> None:
-        """``tgt_dev`` ends: its own threads end too."""
-        if self.has_own_pool(tgt_dev):
-            tgt_dev.pool.close()
 
     def retire(self) -> None:
         """The device is being deleted: end what it does by itself."""
@@ -353,5 +295,4 @@ class Device:
     def close(self) -> None:
         """Give up everything; no nexus is left and no command runs."""
         self.alive = False
-        if self._shared_pool is not None:
-            self._shared_pool.close()
+        self.threads.close()

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from scstfs.core import access
+from scstfs.core.alua import group_of
 from scstfs.core.errors import SystemRefused
 from scstfs.core.session import TgtDev
 from scstfs.persist.state import ReservationsFile
@@ -40,7 +41,7 @@ async def register(
     ``open_it`` runs in a thread and ``install`` takes what it gave.  Raises SystemRefused, in which
     case there is no such device.
     """
-    path = scst.state.reservations_path(device.name)
+    path = scst.env.state.reservations_path(device.name)
 
     def load() -> T:
         file = ReservationsFile(path)
@@ -49,7 +50,7 @@ async def register(
         return open_it()
 
     try:
-        opened = await scst.runtime.run_blocking(load)
+        opened = await scst.env.runtime.run_blocking(load)
     except OSError as error:
         raise SystemRefused(device.name, error) from error
     install(opened)
@@ -61,7 +62,7 @@ def appear(scst: Scst, device: Device) -> None:
     scst.devices[device.name] = device
     if device.handler is not None:
         scst.devices_of(device.handler)[device.name] = device
-    scst.activity.attach(device.tasks)
+    scst.env.activity.attach(device.tasks)
     for watcher in scst.watchers:
         watcher.device_appeared(device)
 
@@ -81,8 +82,9 @@ def unregister(scst: Scst, device: Device) -> list[TgtDev]:
 
     The device is closed when the commands that run have ended.
     """
-    if device.group is not None:
-        device.group.remove(device)
+    group = group_of(device)
+    if group is not None:
+        group.remove(device)
     del scst.devices[device.name]
     if device.handler is not None:
         del scst.devices_of(device.handler)[device.name]
@@ -93,7 +95,7 @@ def unregister(scst: Scst, device: Device) -> list[TgtDev]:
     device.tasks.unblock_all()
 
     def close() -> None:
-        scst.activity.detach(device.tasks)
+        scst.env.activity.detach(device.tasks)
         device.close()
 
     access.when_retired(gone, partial(device.tasks.when_idle, close, background_too=True))

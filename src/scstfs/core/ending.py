@@ -45,7 +45,7 @@ def finish(
         return
     cmd.status = status
     if condition is not None:
-        cmd.sense = condition.sense.encode(cmd.has_device and cmd.device.descriptor_sense)
+        cmd.sense = condition.sense.encode(bool(cmd.has_device and cmd.device.control.d_sense))
         if cmd.abort is None:
             _trace(cmd, condition.sense)
     # A tape at the end of a file has data and sense data.
@@ -124,7 +124,7 @@ def abort_commands(
     ``by_other``: on behalf of another initiator, so that TAS decides about their answers.
     """
     device = tgt_dev.device
-    how = Abort.TASK_ABORTED if by_other and device.task_aborted_status else Abort.SILENT
+    how = Abort.TASK_ABORTED if by_other and device.control.tas else Abort.SILENT
     victims = [cmd for cmd in tgt_dev.commands if cmd is not spare]
     # The end of one must not let the next start.
     with device.tasks.frozen():
@@ -135,7 +135,7 @@ def abort_commands(
 
 def tell_of_loss(tgt_dev: TgtDev) -> None:
     """Commands of the nexus were aborted for another initiator: without TAS that is to be told."""
-    if not tgt_dev.device.task_aborted_status:
+    if not tgt_dev.device.control.tas:
         tgt_dev.queue_unit_attention(sense.CLEARED_BY_ANOTHER_INITIATOR)
 
 
@@ -149,7 +149,7 @@ def _stop_waiting(cmd: Command) -> None:
 
 def _trace(cmd: Command, condition: Sense) -> None:
     """Say in words what an initiator is told (``trace_level``: scsi, minor)."""
-    trace = cmd.session.target.driver.scst.trace
+    trace = cmd.session.target.driver.env.trace
     if condition == sense.INVALID_OPCODE and cmd.has_device and cmd.decoded is None:
         handler = cmd.device.handler
         trace.event(
@@ -177,7 +177,7 @@ def _trace(cmd: Command, condition: Sense) -> None:
 def _manage_queue_error(cmd: Command) -> None:
     """Abort other commands if the control mode page says so (QErr, SPC-4 7.5.8)."""
     device, own = cmd.device, cmd.tgt_dev
-    qerr = device.queue_error_management
+    qerr = device.control.qerr
     if qerr not in (QErr.ABORT_ALL, QErr.ABORT_NEXUS):
         return
     abort_commands(own, by_other=False)

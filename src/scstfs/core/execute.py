@@ -15,10 +15,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from scstfs.core import gates, local, no_device
-from scstfs.core.command import Abort, Command, Phase, TaskAttribute
+from scstfs.core.command import Abort, Command, Phase
 from scstfs.core.device import Completion, Job, Later, Until
 from scstfs.core.ending import abort, finish, send_back
 from scstfs.core.quick import recognise
+from scstfs.core.taskset import TaskAttribute
 from scstfs.scsi import sense
 from scstfs.scsi.opcodes import Flag
 from scstfs.scsi.sense import CheckCondition
@@ -54,7 +55,7 @@ def prepare(cmd: Command) -> None:
     try:
         gates.check_queue_depth(tgt_dev)
         if tgt_dev.aca.faulted is not None or cmd.attribute is TaskAttribute.ACA:
-            tgt_dev.aca.admit(cmd)
+            tgt_dev.aca.admit(cmd, only_task_management=bool(device.control.tmf_only))
         decoded = device.decode(cmd)
         cmd.cdb, cmd.flags = decoded.cdb, decoded.flags
         device.check_range(decoded)
@@ -97,7 +98,7 @@ def run(cmd: Command) -> None:
     except CheckCondition as condition:
         if condition.sense == sense.ALUA_TRANSITION and not cmd.retried:
             cmd.retried = True
-            cmd.device.scst.trace.event(
+            cmd.device.env.trace.event(
                 "retry",
                 "%s: command %s from %s is tried again in %s s: ALUA transition",
                 cmd.device.name,
@@ -105,7 +106,7 @@ def run(cmd: Command) -> None:
                 cmd.session.initiator_name,
                 TRANSITION_DELAY,
             )
-            cmd.device.scst.runtime.call_later(TRANSITION_DELAY, partial(run, cmd))
+            cmd.device.env.runtime.call_later(TRANSITION_DELAY, partial(run, cmd))
             return
         _refuse(cmd, condition)
         return
@@ -141,7 +142,7 @@ def start(cmd: Command) -> None:
     """Take an admitted command through the gates and execute it."""
     if cmd.is_over:
         return
-    if gates.is_swallowed(cmd):
+    if gates.is_swallowed(cmd.tgt_dev, cmd.parsed.direction):
         abort(cmd, Abort.SILENT)
         return
     if cmd.tgt_dev.aca.stops(cmd):
@@ -161,7 +162,7 @@ def resume(cmd: Command, outcome: Callable[[], Answer]) -> None:
 
 def _understand(cmd: Command) -> None:
     name = cmd.parsed.op.execute
-    understand = local.DESCRIPTORS.get(name) or cmd.device.scst.descriptors.get(name)
+    understand = local.DESCRIPTORS.get(name) or cmd.device.env.descriptors.get(name)
     if understand is None:
         raise CheckCondition(sense.INVALID_OPCODE)
     cmd.listed_claims = ()
@@ -169,16 +170,14 @@ def _understand(cmd: Command) -> None:
 
 
 def _execute(cmd: Command) -> Answer:
-    gates.check_reservations(cmd)
-    gates.check_unit_attention(cmd)
-    gates.check_write_access(cmd)
+    gates.check(cmd)
     device, name = cmd.device, cmd.parsed.op.execute
     device.check_available(cmd)
     if cmd.flags & Flag.WRITES_MEDIUM:
         for tasks, claim in cmd.claims():
             if claim.writes:
-                tasks.announce(claim)
-    own = local.COMMANDS.get(name) or device.scst.commands.get(name)
+                tasks.watchers.tell(claim)
+    own = local.COMMANDS.get(name) or device.env.commands.get(name)
     return own(cmd) if own is not None else device.execute(cmd)
 
 

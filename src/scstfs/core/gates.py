@@ -1,8 +1,8 @@
 """What may keep a command from being executed, in SCST's order.
 
-Each gate either lets the command pass or raises the status it ends with.  ``clear_paths`` answers
-the same questions in advance, for READ and WRITE of one nexus: all that it looks at is Gated or
-Final (``core.gated``).
+Each gate either lets the command pass or raises the status it ends with.  ``clear_paths`` asks the
+same questions in advance, for READ and WRITE of one nexus: all that it looks at is Gated or Final
+(``core.gated``).
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from scstfs.core.session import SessionState
 from scstfs.core.target import BlackHole
 from scstfs.scsi import alua, sense
 from scstfs.scsi.cdb import RW
-from scstfs.scsi.opcodes import Direction, Flag
-from scstfs.scsi.sense import CheckCondition
+from scstfs.scsi.opcodes import Direction, Flag, Opcode
+from scstfs.scsi.sense import CheckCondition, Sense
 from scstfs.scsi.status import Status, TaskStatus
 
 if TYPE_CHECKING:
     from scstfs.core.command import Command
     from scstfs.core.session import TgtDev
 
-_READ: Final = RW[0x28].op.flags
-_WRITE: Final = RW[0x2A].op.flags
+_READ: Final = RW[0x28].op
+_WRITE: Final = RW[0x2A].op
 
 
 def check_queue_depth(tgt_dev: TgtDev) -> None:
@@ -32,7 +32,7 @@ def check_queue_depth(tgt_dev: TgtDev) -> None:
     session = tgt_dev.session
     alone = session.command_count <= 1 or session.state is SessionState.STARTING
     device = tgt_dev.device
-    device.scst.trace.event(
+    device.env.trace.event(
         "flow_control",
         "Sending %s status to initiator %s: more commands than device %s takes",
         "BUSY" if alone else "QUEUE_FULL",
@@ -42,6 +42,16 @@ def check_queue_depth(tgt_dev: TgtDev) -> None:
     raise TaskStatus(Status.BUSY if alone else Status.TASK_SET_FULL)
 
 
+def is_swallowed(tgt_dev: TgtDev, direction: Direction) -> bool:
+    """The command falls into the group's black hole: it ends without an answer."""
+    kind = tgt_dev.session.acg.black_hole
+    if kind is BlackHole.NONE:
+        return False
+    if kind in (BlackHole.COMMANDS, BlackHole.ALL):
+        return True
+    return direction is not Direction.NONE
+
+
 def check_access_state(cmd: Command) -> None:
     """Refuse what the state of the target port group does not allow."""
     refused = alua.refusal(cmd.tgt_dev.access_state, cmd.flags)
@@ -49,63 +59,64 @@ def check_access_state(cmd: Command) -> None:
         raise CheckCondition(refused)
 
 
-def is_swallowed(cmd: Command) -> bool:
-    """The command falls into the group's black hole: it ends without an answer."""
-    kind = cmd.session.acg.black_hole
-    if kind is BlackHole.NONE:
-        return False
-    if kind in (BlackHole.COMMANDS, BlackHole.ALL):
-        return True
-    return cmd.parsed.direction is not Direction.NONE
-
-
-def check_reservations(cmd: Command) -> None:
-    """Refuse what conflicts with somebody else's reservation (SPC-2 5.5.1, SPC-4 5.13)."""
-    device, flags = cmd.device, cmd.flags
-    if cmd.session.target.forward_dst:
-        # Whoever forwards the command has looked already.
-        return
-    reserved = device.reserved_by not in (None, cmd.session) and not flags & Flag.RESERVE_OK
-    if reserved or not device.pr.allows(cmd.tgt_dev.registrant, flags):
+def check(cmd: Command) -> None:
+    """Refuse what reservations, unit attentions and write protection keep from the device."""
+    tgt_dev, flags = cmd.tgt_dev, cmd.flags
+    if conflicts(tgt_dev, flags):
         raise TaskStatus(Status.RESERVATION_CONFLICT)
+    if has_attention(tgt_dev, flags):
+        raise CheckCondition(tgt_dev.take_unit_attention())
+    refused = write_refusal(tgt_dev, flags)
+    if refused is not None:
+        raise CheckCondition(refused)
 
 
-def check_unit_attention(cmd: Command) -> None:
-    """Report the oldest pending unit attention instead of executing the command."""
-    if cmd.tgt_dev.unit_attentions and not cmd.flags & Flag.SKIP_UA:
-        raise CheckCondition(cmd.tgt_dev.take_unit_attention())
+def conflicts(tgt_dev: TgtDev, flags: Flag) -> bool:
+    """Somebody else's reservation keeps the command off (SPC-2 5.5.1, SPC-4 5.13)."""
+    device = tgt_dev.device
+    if tgt_dev.session.target.forward_dst:
+        # Whoever forwards the command has looked already.
+        return False
+    if device.reserved_by not in (None, tgt_dev.session) and not flags & Flag.RESERVE_OK:
+        return True
+    return not device.pr.allows(tgt_dev.registrant, flags)
 
 
-def check_write_access(cmd: Command) -> None:
-    """Refuse to write where that is not allowed, in the words SCST uses for each reason."""
-    if not cmd.flags & Flag.WRITES_MEDIUM:
-        return
-    if cmd.tgt_dev.read_only:
-        raise CheckCondition(sense.WRITE_PROTECTED)
-    if cmd.device.software_write_protected:
-        raise CheckCondition(sense.SOFTWARE_WRITE_PROTECTED)
+def has_attention(tgt_dev: TgtDev, flags: Flag) -> bool:
+    """A unit attention is reported instead of executing the command."""
+    return bool(tgt_dev.unit_attentions) and not flags & Flag.SKIP_UA
+
+
+def write_refusal(tgt_dev: TgtDev, flags: Flag) -> Sense | None:
+    """Why the command must not write, in the words SCST uses for each reason."""
+    if not flags & Flag.WRITES_MEDIUM:
+        return None
+    if tgt_dev.read_only:
+        return sense.WRITE_PROTECTED
+    return sense.SOFTWARE_WRITE_PROTECTED if tgt_dev.device.control.swp else None
 
 
 def clear_paths(tgt_dev: TgtDev) -> tuple[bool, bool]:
     """READ and WRITE of this nexus would pass every gate as things stand."""
     device, session = tgt_dev.device, tgt_dev.session
-    scst = device.scst
+    env = device.env
     if (
         tgt_dev.is_gone
-        or tgt_dev.unit_attentions
         or tgt_dev.aca.faulted is not None
         or not session.executes
-        or alua.refusal(tgt_dev.access_state, _READ) is not None
-        or session.acg.black_hole is not BlackHole.NONE
         or device.max_tgt_dev_commands == 0
-        or scst.measure_latency
-        or scst.trace.enabled("scsi")
+        or env.measure_latency
+        or env.trace.enabled("scsi")
     ):
         return False, False
-    reads = writes = True
-    if not session.target.forward_dst:
-        reads = writes = device.reserved_by in (None, session)
-        reads = reads and device.pr.allows(tgt_dev.registrant, _READ)
-        writes = writes and device.pr.allows(tgt_dev.registrant, _WRITE)
-    writes = writes and not tgt_dev.read_only and not device.software_write_protected
-    return reads, writes
+    return _is_clear(tgt_dev, _READ), _is_clear(tgt_dev, _WRITE)
+
+
+def _is_clear(tgt_dev: TgtDev, op: Opcode) -> bool:
+    return not (
+        is_swallowed(tgt_dev, op.direction)
+        or alua.refusal(tgt_dev.access_state, op.flags) is not None
+        or conflicts(tgt_dev, op.flags)
+        or has_attention(tgt_dev, op.flags)
+        or write_refusal(tgt_dev, op.flags) is not None
+    )

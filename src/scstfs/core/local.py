@@ -13,9 +13,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from scstfs.core import ending, persistent_out, tasks
-from scstfs.core.command import Command, TaskAttribute
+from scstfs.core.alua import group_of
+from scstfs.core.command import Command
 from scstfs.core.device import Answer, Job, Until
-from scstfs.core.taskset import Claim
+from scstfs.core.taskset import Claim, TaskAttribute
 from scstfs.scsi import alua, provisioning, sense
 from scstfs.scsi import lun as scsi_lun
 from scstfs.scsi import spc as primary
@@ -171,14 +172,14 @@ def _clear_aca(cmd: Command, victim: TgtDev) -> None:
 
 
 def _report_target_port_groups(cmd: Command) -> Answer:
-    group = cmd.device.group
+    group = group_of(cmd.device)
     groups = [] if group is None else [g.describe() for g in group.target_groups.values()]
     return alua.report_target_port_groups(cmd.cdb, groups)
 
 
 def _set_target_port_groups(cmd: Command) -> Answer:
     alua.check_set_target_port_groups(cmd.device.explicit_alua)
-    group = cmd.device.group
+    group = group_of(cmd.device)
     changes = []
     for change in alua.set_target_port_groups(bytes(cmd.data)):
         target_group = group.find_by_id(change.group_id) if group is not None else None

@@ -6,10 +6,10 @@ has to be saved.  The service actions that change it are in ``persistent_out``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from scstfs.core.gated import Gated
 from scstfs.persist.reservations import SavedRegistrant, SavedReservations
@@ -19,9 +19,21 @@ from scstfs.scsi.pr import Descriptor, PrType, Reservation
 from scstfs.scsi.transport_id import TransportId
 
 if TYPE_CHECKING:
-    from scstfs.core.device import Device
-    from scstfs.core.session import TgtDev
     from scstfs.persist.state import ReservationsFile
+
+
+class Nexus(Protocol):
+    """An I_T nexus, as far as registrations go."""
+
+    registrant: Registrant | None
+
+    @property
+    def transport_id(self) -> TransportId | None:
+        """The initiator port; None where the transport has no names for ports."""
+
+    @property
+    def rel_tgt_id(self) -> int:
+        """The target port."""
 
 
 class Registrant:
@@ -32,25 +44,23 @@ class Registrant:
         #: Of the target port, as it was when the nexus was registered.
         self.rel_tgt_id = rel_tgt_id
         self.key = key
-        self.tgt_dev: TgtDev | None = None
+        self.tgt_dev: Nexus | None = None
 
     def is_nexus(self, transport_id: TransportId, rel_tgt_id: int) -> bool:
         """It is this initiator port through this target port."""
         return self.rel_tgt_id == rel_tgt_id and self.transport_id.same_port(transport_id)
 
-    def is_of(self, tgt_dev: TgtDev) -> bool:
-        """It is the nexus of this session."""
-        session = tgt_dev.session
-        return session.transport_id is not None and self.is_nexus(
-            session.transport_id, session.target.rel_tgt_id
-        )
+    def is_of(self, nexus: Nexus) -> bool:
+        """It is ``nexus``, or was before that came back."""
+        transport_id = nexus.transport_id
+        return transport_id is not None and self.is_nexus(transport_id, nexus.rel_tgt_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that a service action may change."""
 
-    registrants: tuple[tuple[Registrant, int, TgtDev | None], ...]
+    registrants: tuple[tuple[Registrant, int, Nexus | None], ...]
     holder: Registrant | None
     reservation: Reservation | None
     aptpl: bool
@@ -64,8 +74,10 @@ class PersistentReservations:
     holder: Gated[Registrant | None] = Gated(None)
     reservation: Gated[Reservation | None] = Gated(None)
 
-    def __init__(self, device: Device) -> None:
-        self.device = device
+    def __init__(self, name: str, nexuses: Collection[Nexus]) -> None:
+        """``name`` is the device's; ``nexuses`` are those that it has at any time."""
+        self._name = name
+        self._nexuses = nexuses
         #: In order of registration.
         self.registrants: list[Registrant] = []
         self.aptpl = False
@@ -142,16 +154,16 @@ class PersistentReservations:
 
     # Nexuses come and go
 
-    def bind(self, tgt_dev: TgtDev) -> None:
+    def bind(self, tgt_dev: Nexus) -> None:
         """Find the registration of a nexus that appears; the first session of two ports has it."""
-        transport_id = tgt_dev.session.transport_id
+        transport_id = tgt_dev.transport_id
         if transport_id is None:
             return
-        found = self.find(transport_id, tgt_dev.session.target.rel_tgt_id)
+        found = self.find(transport_id, tgt_dev.rel_tgt_id)
         if found is not None and found.tgt_dev is None:
             found.tgt_dev, tgt_dev.registrant = tgt_dev, found
 
-    def unbind(self, tgt_dev: TgtDev) -> None:
+    def unbind(self, tgt_dev: Nexus) -> None:
         """A nexus ends; another one of the same two ports takes its registration over."""
         registrant = tgt_dev.registrant
         if registrant is None:
@@ -160,7 +172,7 @@ class PersistentReservations:
         self._bind_to_any(registrant)
 
     def _bind_to_any(self, registrant: Registrant) -> None:
-        for tgt_dev in self.device.tgt_devs:
+        for tgt_dev in self._nexuses:
             if tgt_dev.registrant is None and registrant.is_of(tgt_dev):
                 registrant.tgt_dev, tgt_dev.registrant = tgt_dev, registrant
                 return
@@ -195,7 +207,7 @@ class PersistentReservations:
 
     def dump(self) -> list[str]:
         """Lines for the log, in SCST's words (``dump_prs``)."""
-        lines = [f"Persistent reservations for device {self.device.name}:"]
+        lines = [f"Persistent reservations for device {self._name}:"]
         if not self.registrants:
             lines.append("  No registrants")
         for number, r in enumerate(self.registrants):
@@ -272,12 +284,12 @@ class PersistentReservations:
 
     def rollback(self, snapshot: Snapshot) -> None:
         """Undo an action that could not be made durable; nexuses may have come and gone since."""
-        for tgt_dev in self.device.tgt_devs:
+        for tgt_dev in self._nexuses:
             tgt_dev.registrant = None
         self.registrants = []
         for registrant, key, bound in snapshot.registrants:
             registrant.key = key
-            registrant.tgt_dev = bound if bound in self.device.tgt_devs else None
+            registrant.tgt_dev = bound if bound in self._nexuses else None
             if registrant.tgt_dev is not None:
                 registrant.tgt_dev.registrant = registrant
             self.registrants.append(registrant)
@@ -302,5 +314,5 @@ def _name(registrant: Registrant) -> str:
     return f"{registrant.transport_id.text}/{registrant.rel_tgt_id}"
 
 
-def _address(tgt_dev: TgtDev | None) -> str:
+def _address(tgt_dev: Nexus | None) -> str:
     return "0" * 16 if tgt_dev is None else f"{id(tgt_dev):016x}"

@@ -6,11 +6,14 @@ changed state is durable.  What is wrong with a command is found out before anyt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from scstfs.core.alua import group_of
 from scstfs.core.persistent import PersistentReservations, Registrant
+from scstfs.core.scst import registry_of
+from scstfs.core.session import TgtDev
 from scstfs.scsi import pr, sense
 from scstfs.scsi.pr import OutAction, PrOut, PrType
 from scstfs.scsi.sense import CheckCondition, Sense
@@ -18,7 +21,8 @@ from scstfs.scsi.status import reservation_conflict
 from scstfs.scsi.transport_id import TransportId
 
 if TYPE_CHECKING:
-    from scstfs.core.session import TgtDev
+    from scstfs.core.device import Device
+    from scstfs.core.target import Target
 
 #: Registrations of one device.  SCST's limit is memory, and that of its file; an initiator must
 #: not be able to use up either with lists of made-up TransportIDs.
@@ -43,6 +47,7 @@ class Action:
     def __init__(self, state: PersistentReservations, tgt_dev: TgtDev, request: PrOut) -> None:
         self.state = state
         self.tgt_dev = tgt_dev
+        self.device = tgt_dev.device
         self.request = request
         #: In the order in which they have to come.
         self.effects: list[Effect] = []
@@ -50,14 +55,20 @@ class Action:
     def tell(self, registrants: Iterable[Registrant], condition: Sense) -> None:
         """Have those told that are there."""
         for registrant in registrants:
-            if registrant.tgt_dev is not None:
-                self.effects.append(Effect(registrant.tgt_dev, condition))
+            nexus = _nexus_of(registrant)
+            if nexus is not None:
+                self.effects.append(Effect(nexus, condition))
 
     def abort(self, registrant: Registrant) -> None:
         """Have the commands of a nexus aborted, those that its LUN has left behind among them."""
-        nexuses = [] if registrant.tgt_dev is None else [registrant.tgt_dev]
-        nexuses += [one for one in self.state.device.former_tgt_devs() if registrant.is_of(one)]
+        nexus = _nexus_of(registrant)
+        nexuses = [] if nexus is None else [nexus]
+        nexuses += [one for one in self.device.former if registrant.is_of(one)]
         self.effects += [Effect(one, None) for one in nexuses]
+
+    def targets(self) -> Iterator[Target]:
+        """Every target that there is."""
+        return registry_of(self.tgt_dev.session.target).targets()
 
     def sender(self) -> Registrant:
         """The sender's registration; its key must be right."""
@@ -76,6 +87,12 @@ class Action:
         self.state.set_holder(registrant, PrType(self.request.type), self.request.scope)
 
 
+def _nexus_of(registrant: Registrant) -> TgtDev | None:
+    nexus = registrant.tgt_dev
+    assert nexus is None or isinstance(nexus, TgtDev)
+    return nexus
+
+
 def perform(
     state: PersistentReservations, tgt_dev: TgtDev, cdb: bytes, data: bytes
 ) -> list[Effect]:
@@ -90,8 +107,8 @@ def perform(
     request = pr.decode_out(cdb, data)
     command = Action(state, tgt_dev, request)
     _ACTIONS[request.action](command)
-    device = state.device
-    device.scst.trace.event(
+    device = tgt_dev.device
+    device.env.trace.event(
         "pr", "%s: %s on device %s", tgt_dev.session.name, request.action.name, device.name
     )
     return command.effects
@@ -132,10 +149,10 @@ def _register_nexuses(command: Action) -> None:
     assert own is not None
     ports = [session.target.rel_tgt_id]
     if request.all_tg_pt:
-        ports = _all_target_ports(state, own)
+        ports = _all_target_ports(command, own)
     if not ports:
         return
-    others = list(_expand(state, request.transport_ids()))
+    others = list(_expand(command.device, request.transport_ids()))
     if len(state.registrants) + len(ports) * (len(others) + 1) > MOST_REGISTRANTS:
         raise CheckCondition(sense.INSUFFICIENT_REGISTRATION_RESOURCES)
     for rel_tgt_id in ports:
@@ -145,31 +162,28 @@ def _register_nexuses(command: Action) -> None:
             state.register(own, rel_tgt_id, request.action_key)
 
 
-def _expand(
-    state: PersistentReservations, transport_ids: Iterable[TransportId]
-) -> Iterable[TransportId]:
+def _expand(device: Device, transport_ids: Iterable[TransportId]) -> Iterable[TransportId]:
     """An iSCSI name without ISID stands for the sessions that are there."""
     for transport_id in transport_ids:
         if not transport_id.wildcard:
             yield transport_id
             continue
-        for tgt_dev in state.device.tgt_devs:
-            present = tgt_dev.session.transport_id
+        for tgt_dev in device.tgt_devs:
+            present = tgt_dev.transport_id
             if present is not None and present.same_port(transport_id):
                 yield present
 
 
-def _all_target_ports(state: PersistentReservations, transport_id: TransportId) -> list[int]:
+def _all_target_ports(command: Action, transport_id: TransportId) -> list[int]:
     """Relative identifiers of every port that the initiator's protocol can reach."""
-    device = state.device
     local = [
         target.rel_tgt_id
-        for target in device.scst.targets()
+        for target in command.targets()
         if target.driver.protocol == transport_id.protocol
         and target.rel_tgt_id
         and not target.forward_dst
     ]
-    group = device.group
+    group = group_of(command.device)
     remote = [
         entry.rel_tgt_id
         for target_group in (group.target_groups.values() if group is not None else ())
@@ -189,7 +203,7 @@ def _unregister(command: Action, registrant: Registrant) -> None:
 
 def _unregister_all_ports(command: Action, transport_id: TransportId) -> None:
     state = command.state
-    for target in state.device.scst.targets():
+    for target in command.targets():
         if target.driver.protocol == transport_id.protocol:
             registrant = state.find(transport_id, target.rel_tgt_id)
             if registrant is not None:

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
-from scstfs.core import trace
-from scstfs.core.buffers import BufferPool
-from scstfs.core.gated import Gated
-from scstfs.core.runtime import Runtime
-from scstfs.core.taskset import Activity
-from scstfs.core.threads import Completions, WorkerPool
-from scstfs.core.trace import TraceLog
+from scstfs.core.environment import Environment
+from scstfs.core.target import Target, TargetDriver
 from scstfs.observable import ObservableDict
 
 if TYPE_CHECKING:
     from scstfs.core.alua import DeviceGroup
-    from scstfs.core.command import Command
-    from scstfs.core.device import Answer, DevHandler, Device
+    from scstfs.core.device import DevHandler, Device
     from scstfs.core.session import Session
-    from scstfs.core.target import Target, TargetDriver
-    from scstfs.persist.state import StateDirectory
-
-log = logging.getLogger(__name__)
 
 
 class Watcher(Protocol):
@@ -40,44 +28,30 @@ class Watcher(Protocol):
         """``device`` is being deleted; its LUNs are still there."""
 
 
+@runtime_checkable
+class RegisteredDriver(TargetDriver, Protocol):
+    """A target driver that is registered."""
+
+    @property
+    def scst(self) -> Scst:
+        """What it is registered with."""
+
+
+def registry_of(target: Target) -> Scst:
+    """Where the driver of ``target`` is registered."""
+    driver = target.driver
+    assert isinstance(driver, RegisteredDriver)
+    return driver.scst
+
+
 class Scst:
-    """One SCST: devices, handlers, target drivers, device groups and global settings.
+    """One SCST: devices, handlers, target drivers, device groups and global settings."""
 
-    ``runtime`` is the event loop; ``state`` is where persistent reservations and mode pages are
-    kept.
-    """
-
-    measure_latency: Gated[bool] = Gated(False)
-
-    def __init__(
-        self,
-        runtime: Runtime,
-        state: StateDirectory,
-        start_command: Callable[[Command], None],
-        cpus: int | None = None,
-    ) -> None:
-        """``start_command`` executes a command that had to wait (``execute.start``).
-
-        ``cpus`` is how many there are; None asks the system.
-        """
-        self.runtime = runtime
-        self.start_command = start_command
-        self.completions = completions = Completions(runtime.wake)
-        self.state = state
-        self.cpus = cpus or os.cpu_count() or 1
-        self.default_threads = cpus or len(os.sched_getaffinity(0))
-        self.threads = WorkerPool("scst", self.default_threads, completions)
-        self.buffers = BufferPool("sgv")
-        self.activity = Activity()
-        self.trace: Final = TraceLog("scst", "", trace.CORE)
-
+    def __init__(self, env: Environment) -> None:
+        self.env: Final = env
         self.devices: ObservableDict[str, Device] = ObservableDict()
         self.handlers: dict[str, DevHandler] = {}
-        self.drivers: dict[str, TargetDriver] = {}
-        #: Commands that somebody besides the core and the devices executes, and what has to be
-        #: understood of their parameter lists before anything else; by the opcode table's names.
-        self.commands: dict[str, Callable[[Command], Answer]] = {}
-        self.descriptors: dict[str, Callable[[Command], None]] = {}
+        self.drivers: dict[str, RegisteredDriver] = {}
         self.device_groups: ObservableDict[str, DeviceGroup] = ObservableDict()
         self._devices_of: dict[DevHandler, ObservableDict[str, Device]] = {}
         self.watchers: list[Watcher] = []

@@ -88,7 +88,7 @@ class PendingFunction:
 class TgtDev:
     """One LUN as one session sees it."""
 
-    aca: Gated[Aca] = Gated()
+    aca: Gated[Aca[Command]] = Gated()
     registrant: Gated[Registrant | None] = Gated(None)
     #: Taken away from its session: what has not started yet must not start any more.
     is_gone: Gated[bool] = Gated(False)
@@ -105,7 +105,7 @@ class TgtDev:
         #: Commands that are under way: waiting for data, for their turn or for the back end.
         self.commands: dict[Command, None] = {}
         #: Worker threads for this nexus's blocking work.
-        self.pool: WorkerPool = self.device.scst.threads
+        self.pool: WorkerPool = self.device.env.threads
         #: How many nexuses of the device were there when the pool was made; -1 for a shared pool.
         self.thread_index = -1
         #: What was decided last, and in which epoch.
@@ -129,11 +129,25 @@ class TgtDev:
         return quick
 
     @property
+    def transport_id(self) -> TransportId | None:
+        """The initiator port; None where the transport has no names for ports."""
+        return self.session.transport_id
+
+    @property
+    def cpu_mask(self) -> int:
+        """The CPUs that the LUN set allows, a bit each."""
+        return self.session.acg.cpu_mask
+
+    @property
+    def rel_tgt_id(self) -> int:
+        """The target port."""
+        return self.session.target.rel_tgt_id
+
+    @property
     def access_state(self) -> AccessState:
         """ALUA state of the target port group through which the nexus reaches the device."""
         group = self.device.group
-        target_group = None if group is None else group.find_by_target(self.session.target)
-        return AccessState.ACTIVE if target_group is None else target_group.state
+        return AccessState.ACTIVE if group is None else group.state_of(self.session.target)
 
     @property
     def former(self) -> list[TgtDev]:
@@ -268,7 +282,7 @@ class Session:
         if self.state is not SessionState.READY:
             return
         if not self.target.aen_disabled:
-            encoded = condition.encode(tgt_dev.device.descriptor_sense)
+            encoded = condition.encode(bool(tgt_dev.device.control.d_sense))
             if self.transport.report_aen(tgt_dev.packed_lun, encoded):
                 return
         tgt_dev.queue_unit_attention(condition)
@@ -280,7 +294,7 @@ class Session:
         changed = sense.REPORTED_LUNS_CHANGED
         told = [t for t in self.in_lun_order() if t.device.type in _TOLD_OF_LUNS]
         field = told[0].packed_lun if told else bytes(8)
-        encoded = changed.encode(bool(told) and told[0].device.descriptor_sense)
+        encoded = changed.encode(bool(told and told[0].device.control.d_sense))
         if self.transport.report_aen(field, encoded):
             return
         for tgt_dev in told:

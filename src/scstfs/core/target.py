@@ -15,7 +15,7 @@ from scstfs.sysfs.text import NAME_MAX, decode, encode, kobject_name
 
 if TYPE_CHECKING:
     from scstfs.core.device import Device
-    from scstfs.core.scst import Scst
+    from scstfs.core.environment import Environment
     from scstfs.core.session import Session
 
 
@@ -101,8 +101,8 @@ class TargetDriver(Protocol):
         """Name of its directory."""
 
     @property
-    def scst(self) -> Scst:
-        """What it is registered with."""
+    def env(self) -> Environment:
+        """The surroundings of its sessions."""
 
     @property
     def addr_method(self) -> AddressMethod:

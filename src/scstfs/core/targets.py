@@ -19,4 +19,4 @@ def unregister(scst: Scst, target: Target) -> None:
     for acg in target.all_acgs():
         for acg_dev in list(acg.luns.values()):
             access.remove_lun(acg_dev)
-    scst.trace.event("mgmt", "target %s deleted", target)
+    scst.env.trace.event("mgmt", "target %s deleted", target)

@@ -40,7 +40,7 @@ def clear_task_set(tgt_dev: TgtDev, done: Callable[[], None]) -> None:
     own = (tgt_dev, *tgt_dev.former)
     victims = _abort_own(tgt_dev)
     if not device.separate_task_sets:
-        for other in [*device.tgt_devs, *device.former_tgt_devs()]:
+        for other in [*device.tgt_devs, *device.former]:
             lost = abort_commands(other, by_other=True) if other not in own else []
             if lost:
                 tell_of_loss(other)
@@ -77,7 +77,7 @@ def _reset(devices: list[Device], originator: Session, done: Callable[[], None])
     victims: list[Command] = []
     for device in devices:
         device.reserved_by = None
-        for tgt_dev in [*device.tgt_devs, *device.former_tgt_devs()]:
+        for tgt_dev in [*device.tgt_devs, *device.former]:
             victims += abort_commands(tgt_dev, by_other=tgt_dev.session is not originator)
         for tgt_dev in list(device.tgt_devs):
             tgt_dev.aca.clear()

@@ -19,15 +19,13 @@ instead of two.
 
 from __future__ import annotations
 
+import enum
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from scstfs.core.gated import Gated
-
-if TYPE_CHECKING:
-    from scstfs.core.command import Command
 
 
 class Claim(NamedTuple):
@@ -57,6 +55,44 @@ END: Final = 1 << 64
 
 #: All blocks change.
 EVERYTHING: Final = Claim(0, END, writes=True, exclusive=False)
+
+
+class TaskAttribute(enum.IntEnum):
+    """Task attributes (SAM-5 8.6); the numbers are those of the iSCSI ATTR field."""
+
+    UNTAGGED = 0
+    SIMPLE = 1
+    ORDERED = 2
+    HEAD_OF_QUEUE = 3
+    ACA = 4
+
+    @property
+    def is_unordered(self) -> bool:
+        """Commands with this attribute may come in any order."""
+        return self <= TaskAttribute.SIMPLE
+
+
+class Task(Protocol):
+    """What a task set looks at of a command."""
+
+    @property
+    def head_of_queue(self) -> bool:
+        """Overtakes what waits."""
+
+    @property
+    def alone(self) -> bool:
+        """Nothing else may start on the device while it runs."""
+
+    @property
+    def waits_for_others(self) -> bool:
+        """It may start only when nothing else runs on the device."""
+
+    @property
+    def exclusive(self) -> bool:
+        """Nobody else may write its blocks meanwhile."""
+
+    def claims(self) -> tuple[tuple[TaskSet, Claim], ...]:
+        """The blocks that it touches, each with the task set of their device."""
 
 
 class Activity:
@@ -129,15 +165,32 @@ class Hold:
         self.in_background = in_background
 
 
+class Watchers:
+    """Who is to hear of every write before it takes effect."""
+
+    _calls: Gated[tuple[Callable[[Claim], None], ...]] = Gated(())
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def add(self, call: Callable[[Claim], None]) -> None:
+        """Have ``call`` called with every claim to write from now on."""
+        self._calls = (*self._calls, call)
+
+    def remove(self, call: Callable[[Claim], None]) -> None:
+        """Call ``call`` no more."""
+        self._calls = tuple(other for other in self._calls if other != call)
+
+    def tell(self, claim: Claim) -> None:
+        """Blocks are about to be written."""
+        for call in self._calls:
+            call(claim)
+
+
 class TaskSet:
     """The commands of one device that run or wait."""
 
-    #: Called with every claim to write before it takes effect.
-    watchers: Gated[tuple[Callable[[Claim], None], ...]] = Gated(())
-
-    def __init__(
-        self, start: Callable[[Command], None], arrivals: Iterator[int] | None = None
-    ) -> None:
+    def __init__(self, start: Callable[[Any], None], arrivals: Iterator[int] | None = None) -> None:
         """``start`` is called for a command that has waited and may start now.
 
         ``arrivals`` numbers commands; task sets between which copies go have it in common.
@@ -148,38 +201,39 @@ class TaskSet:
         self.pending_blocks = 0
         #: True while new commands can not simply start; the quick way looks at this alone.
         self.gated = False
+        self.watchers: Final = Watchers()
         self._arrivals = itertools.count(1) if arrivals is None else arrivals
         self._suspended = False
         self._frozen = 0
-        self._alone: Command | None = None
-        self._running: set[Command] = set()
+        self._alone: Task | None = None
+        self._running: set[Task] = set()
         self._holds: set[Hold] = set()
         #: How many of the running commands and holds have exclusive claims.
         self._claimed = 0
         #: In order of arrival, the number of which comes first.
-        self._waiting: list[tuple[int, Command]] = []
+        self._waiting: list[tuple[int, Task]] = []
         self._idle_calls: list[tuple[bool, Callable[[], None]]] = []
         #: Where copies wait that need something here.
         self._dependents: dict[TaskSet, None] = {}
         self._pumping = self._pump_again = False
 
     @property
-    def running(self) -> frozenset[Command]:
-        """Commands that execute outside the event loop now."""
+    def running(self) -> frozenset[Task]:
+        """Ts that execute outside the event loop now."""
         return frozenset(self._running)
 
     @property
-    def waiting(self) -> tuple[Command, ...]:
-        """Commands that wait for their turn, in order."""
+    def waiting(self) -> tuple[Task, ...]:
+        """Ts that wait for their turn, in order."""
         return tuple(cmd for _, cmd in self._waiting)
 
-    def __iter__(self) -> Iterator[Command]:
+    def __iter__(self) -> Iterator[Task]:
         yield from self._running
         yield from self.waiting
 
     # The life of a command
 
-    def admit(self, cmd: Command) -> bool:
+    def admit(self, cmd: Task) -> bool:
         """True when ``cmd`` may start now; otherwise it is queued and started later."""
         arrival = next(self._arrivals)
         if cmd.head_of_queue:
@@ -192,7 +246,7 @@ class TaskSet:
         self._update()
         return False
 
-    def started(self, cmd: Command) -> None:
+    def started(self, cmd: Task) -> None:
         """``cmd`` goes on outside the event loop; may be called again."""
         if cmd in self._running:
             return
@@ -204,7 +258,7 @@ class TaskSet:
         if cmd.alone or cmd.exclusive:
             self._update()
 
-    def finished(self, cmd: Command) -> None:
+    def finished(self, cmd: Task) -> None:
         """``cmd`` is done; if it had been ``started``, others may start now."""
         if cmd not in self._running:
             return
@@ -215,7 +269,7 @@ class TaskSet:
             self._alone = None
         self.pump()
 
-    def withdraw(self, cmd: Command) -> bool:
+    def withdraw(self, cmd: Task) -> bool:
         """Take a waiting command out of the queue; False when it does not wait here."""
         left = [entry for entry in self._waiting if entry[1] is not cmd]
         if len(left) == len(self._waiting):
@@ -223,19 +277,6 @@ class TaskSet:
         self._waiting = left
         self.pump()
         return True
-
-    def watch(self, watcher: Callable[[Claim], None]) -> None:
-        """Tell ``watcher`` of writes from now on."""
-        self.watchers = (*self.watchers, watcher)
-
-    def unwatch(self, watcher: Callable[[Claim], None]) -> None:
-        """Tell ``watcher`` no more."""
-        self.watchers = tuple(other for other in self.watchers if other != watcher)
-
-    def announce(self, claim: Claim) -> None:
-        """Tell the watchers that blocks are about to be written."""
-        for watcher in self.watchers:
-            watcher(claim)
 
     # What is no command
 
@@ -364,7 +405,7 @@ class TaskSet:
             or self._alone is not None
         )
 
-    def _can_start(self, arrival: int, cmd: Command) -> bool:
+    def _can_start(self, arrival: int, cmd: Task) -> bool:
         if self._is_closed or (cmd.waits_for_others and self._is_busy):
             return False
         if not (self._waiting or self._claimed or cmd.exclusive):
@@ -396,7 +437,7 @@ class TaskSet:
             or any(self._excludes(cmd, claim) for cmd in self._running)
         )
 
-    def _excludes(self, cmd: Command, claim: Claim) -> bool:
+    def _excludes(self, cmd: Task, claim: Claim) -> bool:
         """``cmd`` wants the same blocks of this device."""
         return any(tasks is self and own.excludes(claim) for tasks, own in cmd.claims())
 

@@ -1,7 +1,7 @@
 """Trace levels: which events go to the log (``trace_level``).
 
-The core, every handler module and every driver has its own set of categories.  Bits and names are
-SCST's; a module may have categories of its own beside the common ones.
+The core, every handler module and every driver has its own set of categories: the common ones, and
+those that it brings along.  Bits and names are SCST's.
 """
 
 from __future__ import annotations
@@ -32,27 +32,6 @@ COMMON: Final[Mapping[str, int]] = MappingProxyType(
         "mgmt_dbg": 0x800,
         "flow_control": 0x4000,
         "pr": 0x8000,
-    }
-)
-
-CORE: Final[Mapping[str, int]] = MappingProxyType(
-    {
-        "retry": 0x80000000,
-        "scsi_serializing": 0x40000000,
-        "data_send": 0x20000000,
-        "data_received": 0x1000000,
-        "block": 0x10000,
-    }
-)
-VDISK: Final[Mapping[str, int]] = MappingProxyType({"order": 0x80000000})
-ISCSI: Final[Mapping[str, int]] = MappingProxyType(
-    {
-        "d_write": 0x80000000,
-        "conn": 0x40000000,
-        "conn_dbg": 0x4000000,
-        "iov": 0x20000000,
-        "pdu": 0x10000000,
-        "net_page": 0x8000000,
     }
 )
 

@@ -20,6 +20,7 @@ from scstfs.scsi.transport_id import Protocol, TransportId
 
 if TYPE_CHECKING:
     from scstfs.core.device import Device
+    from scstfs.core.environment import Environment
     from scstfs.core.scst import Scst
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ class CopyManager:
         self.trace = TraceLog("copy_manager", "")
         #: Copies between devices that the initiator can not reach by itself are allowed.
         self.allow_not_connected_copy = False
-        self.target = CopyManagerTarget(self, TARGET_NAME, scst.cpus)
+        self.target = CopyManagerTarget(self, TARGET_NAME, scst.env.cpus)
         self.targets: dict[str, Target] = {TARGET_NAME: self.target}
         self._next_lun = 0
         open_session(self.target, SESSION_NAME, _Transport(), TransportId.copy_manager())
@@ -93,6 +94,11 @@ class CopyManager:
     def scst(self) -> Scst:
         """What it is registered with."""
         return self._scst
+
+    @property
+    def env(self) -> Environment:
+        """See TargetDriver."""
+        return self._scst.env
 
     @property
     def _acg(self) -> Acg:

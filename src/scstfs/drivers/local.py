@@ -25,6 +25,7 @@ from scstfs.scsi.unit import SAS_TRANSPORT
 from scstfs.sysfs.errors import SysfsError, invalid
 
 if TYPE_CHECKING:
+    from scstfs.core.environment import Environment
     from scstfs.core.scst import Scst
 
 #: Asynchronous events that a session keeps for whoever asks for them.
@@ -80,7 +81,7 @@ class LocalTarget(Target):
     """A target; it can not be disabled."""
 
     def __init__(self, driver: LocalDriver, name: str) -> None:
-        super().__init__(driver, name, driver.scst.cpus)
+        super().__init__(driver, name, driver.env.cpus)
         self.local_driver = driver
         #: Version descriptors as they were set, 0 for the default.
         self.own_scsi_transport_version = 0
@@ -140,6 +141,11 @@ class LocalDriver:
     def scst(self) -> Scst:
         """What it is registered with."""
         return self._scst
+
+    @property
+    def env(self) -> Environment:
+        """See TargetDriver."""
+        return self._scst.env
 
     def new_transport(self) -> LocalTransport:
         """The local end of the next session."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from scstfs.core.alua import group_of
 from scstfs.handlers.examination import capacity_block_size, mode_block_size
 from scstfs.scsi import sense
 from scstfs.scsi.opcodes import DeviceType
@@ -37,7 +38,7 @@ def _inquiry(device: ScsiDevice, cmd: Command, data: memoryview) -> None:
     if not cmd.cdb[1] & _EVPD or cmd.cdb[2] != _DEVICE_IDENTIFICATION or len(data) < 4:
         return
     target = cmd.session.target
-    group = device.group
+    group = group_of(device)
     entry = None if group is None else group.find_entry(target.name)
     values = {
         _RELATIVE_TARGET_PORT: target.rel_tgt_id,
@@ -81,7 +82,7 @@ def _mode_sense(device: ScsiDevice, cmd: Command, data: memoryview) -> None:
     if device.type is DeviceType.TAPE and not cmd.cdb[2] & _PAGE_CONTROL:
         _take_block_descriptor(device, data, ten=ten)
     where = 3 if ten else 2
-    protected = cmd.tgt_dev.read_only or device.software_write_protected
+    protected = cmd.tgt_dev.read_only or device.control.swp
     if device.kind.write_protect and protected and len(data) > where:
         data[where] |= _WRITE_PROTECT
 

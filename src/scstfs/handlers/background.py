@@ -62,7 +62,7 @@ class LongOperation:
         self._ended = ended
         self._command: Command | None = None
         self._hold = device.tasks.hold(in_background=True)
-        self._operation = Operation(device.scst.threads, self._run(), self._end)
+        self._operation = Operation(device.env.threads, self._run(), self._end)
 
     @property
     def condition(self) -> Sense:
@@ -74,7 +74,7 @@ class LongOperation:
         """Start on behalf of ``cmd``, which waits for the end unless ``immediate``."""
         device = self.device
         device.busy = self
-        device.tasks.announce(EVERYTHING)
+        device.tasks.watchers.tell(EVERYTHING)
         if not immediate:
             self._command = cmd
             # Not "executing": the command can be aborted although this goes on.

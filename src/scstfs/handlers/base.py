@@ -5,68 +5,38 @@ from __future__ import annotations
 import errno
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from scstfs.core import devices
-from scstfs.core.device import DEFAULT_MAX_TGT_DEV_COMMANDS
-from scstfs.core.trace import TraceLog
 from scstfs.handlers import vdisk_rows
-from scstfs.handlers.settings import MIN_BLOCK_SHIFT, Setting, Settings, apply
+from scstfs.handlers.settings import Setting, Settings, apply
 from scstfs.handlers.vdisk import VdiskDevice
+from scstfs.handlers.vdisk_kind import VdiskKind
 from scstfs.scsi.identity import default_identity
-from scstfs.scsi.opcodes import DeviceType, Flag
 from scstfs.sysfs.errors import SysfsError, invalid
 from scstfs.sysfs.mgmt import Parameter
 from scstfs.sysfs.text import encode
 
 if TYPE_CHECKING:
-    from scstfs.core.command import Command
-    from scstfs.core.device import Answer
     from scstfs.core.scst import Scst
     from scstfs.core.session import TgtDev
-    from scstfs.handlers.store import Store
 
 log = logging.getLogger(__name__)
 
 MAX_NAME: Final = 64
 
-Execute = Callable[[VdiskDevice, "Command"], "Answer"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class VdiskHandler:
+class VdiskHandler(VdiskKind):
     """One of the handlers of virtual devices."""
 
-    name: str
-    type: DeviceType
-    vendor: bytes
-    trace: TraceLog
-    threads_num: int
-    max_tgt_dev_commands: int = DEFAULT_MAX_TGT_DEV_COMMANDS
-    #: Opens what is in a file, or nothing; runs in a worker thread; raises OSError.
-    open_store: Callable[[VdiskDevice, str | None], Store | None]
-    commands: Mapping[str, Execute]
     #: The usage text is not all: every parameter that any handler knows is accepted.
     accepts_all_parameters: bool = False
-    block_shift: int = MIN_BLOCK_SHIFT
-    size: int = 0
     needs_filename: bool = False
     #: Write options on a read-only device are refused.
     checks_write_options: bool = False
-    #: Blocks behind the end are refused before data is transferred.
-    checks_range_early: bool = False
-    #: What is behind a device is a block device, which may check protection information.
-    is_block: bool = False
-    #: MODE SELECT can not switch the cache.
-    fixed_cache: bool = False
-    flushes: bool = True
-    #: What was written can be read back.
-    keeps_data: bool = True
-    thin_by_default: bool = False
-    #: A command with one of these flags is executed even while there is no store.
-    allowed_without_store: Flag = Flag.INACTIVE_OK
 
     @property
     def usage(self) -> tuple[str, ...]:
@@ -91,7 +61,7 @@ class VdiskHandler:
         device = self._new_device(scst, name, given)
         check_name(name)
         with devices.reserved_name(scst, name):
-            await devices.register(scst, device, device.open_store, device.install)
+            await devices.register(scst, device, device.open_store, device.medium.install)
         log.info("%s: device %s added", self.name, device)
 
     def _new_device(self, scst: Scst, name: str, given: Sequence[Parameter]) -> VdiskDevice:

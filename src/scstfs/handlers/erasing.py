@@ -32,9 +32,9 @@ _AUSE: Final = 0x20
 def format_unit(device: VdiskDevice, cmd: Command) -> Answer:
     """FORMAT UNIT: a thin device gives all its blocks back, others stay as they are."""
     plan = block.format_unit(cmd.cdb, bytes(cmd.data), protection=0)
-    if plan is None or not device.thin:
+    if plan is None or not device.medium.thin:
         return b""
-    store, size = device.need_store(), device.blocks << device.block_shift
+    store, size = device.medium.need_store(), device.blocks << device.block_shift
     operation = LongOperation(
         device,
         "FORMAT UNIT",
@@ -50,8 +50,8 @@ def format_unit(device: VdiskDevice, cmd: Command) -> Answer:
 def sanitize_block_erase(device: VdiskDevice, cmd: Command) -> Answer:
     """SANITIZE with BLOCK ERASE: every block reads as zeros, what can be given back is."""
     block.check_sanitize(cmd.cdb)
-    store, size = device.need_store(), device.blocks << device.block_shift
-    erase = store.zero_by_discard if device.thin else store.zero
+    store, size = device.medium.need_store(), device.blocks << device.block_shift
+    erase = store.zero_by_discard if device.medium.thin else store.zero
     return _sanitize(device, cmd, _flushed(store, _steps(erase, size, DISCARD_STEP)), size)
 
 
@@ -59,7 +59,7 @@ def sanitize_overwrite(device: VdiskDevice, cmd: Command) -> Answer:
     """SANITIZE with OVERWRITE: every block is written with the pattern, as often as asked for."""
     block_size = 1 << device.block_shift
     plan = block.sanitize_overwrite(cmd.cdb, bytes(cmd.data), block_size)
-    store, size = device.need_store(), device.blocks << device.block_shift
+    store, size = device.medium.need_store(), device.blocks << device.block_shift
     return _sanitize(device, cmd, _passes(store, size, block_size, plan), size * plan.count)
 
 

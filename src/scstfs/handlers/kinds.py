@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-from scstfs.core import trace
 from scstfs.core.trace import TraceLog
 from scstfs.handlers import atomic, erasing, mmc, sbc, spc
 from scstfs.handlers.base import VdiskHandler
@@ -17,6 +16,9 @@ from scstfs.scsi.identity import VENDOR_BLOCK, VENDOR_FILE
 from scstfs.scsi.opcodes import DeviceType, Flag
 
 CD_BLOCK_SHIFT: Final = 11
+
+#: Trace categories of all four, besides the common ones.
+_TRACES: Final = MappingProxyType({"order": 0x80000000})
 
 _COMMANDS: Final = MappingProxyType(
     {**spc.COMMANDS, **sbc.COMMANDS, **erasing.COMMANDS, **mmc.COMMANDS}
@@ -58,7 +60,7 @@ def _open_nothing(device: VdiskDevice, filename: str | None) -> Store:
 
 def vdisk_handlers() -> list[VdiskHandler]:
     """vdisk_fileio, vdisk_blockio, vdisk_nullio and vcdrom; they share their trace level."""
-    log = TraceLog("dev_vdisk", ", order", trace.VDISK)
+    log = TraceLog("dev_vdisk", ", order", _TRACES)
     return [
         VdiskHandler(
             name="vdisk_fileio",

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 from scstfs.core.waiting import quiet
+from scstfs.handlers.medium import Reopening
 from scstfs.scsi.alua import AccessState
 from scstfs.scsi.mmc import MediaEvent
-from scstfs.sysfs.errors import SysfsError, failed, removed
+from scstfs.sysfs.errors import SysfsError, failed, invalid, removed
 
 if TYPE_CHECKING:
     from scstfs.handlers.store import Store
@@ -33,7 +33,7 @@ async def activate(device: VdiskDevice) -> None:
     """
     filename = device.settings.filename
     store = await _open(device, filename)
-    if device.active:
+    if device.medium.active:
         # Somebody else was faster.
         _discard(store)
         return
@@ -42,8 +42,8 @@ async def activate(device: VdiskDevice) -> None:
         _discard(store)
         await activate(device)
         return
-    device.active = True
-    device.reopen(store)
+    device.medium.active = True
+    device.medium.reopen(store)
     device.kind.trace.event("mgmt", "device %s is active", device)
 
 
@@ -53,8 +53,8 @@ async def deactivate(device: VdiskDevice) -> None:
     Raises SysfsError EBUSY if running commands do not end.
     """
     async with quiet(device):
-        device.active = False
-        device.close_store()
+        device.medium.active = False
+        device.medium.close()
     device.kind.trace.event("mgmt", "device %s is not active", device)
 
 
@@ -64,7 +64,7 @@ async def change_medium(device: VdiskDevice, filename: str | None) -> None:
     Raises SysfsError: EBUSY while an initiator prevents removal or its commands do not end, or the
     errno of open(2), in which case the old medium stays.
     """
-    if any(tgt_dev in device.prevented_by for tgt_dev in device.tgt_devs):
+    if any(tgt_dev in device.medium.prevented_by for tgt_dev in device.tgt_devs):
         raise SysfsError(errno.EBUSY, f"Removal from device {device.name} is prevented")
     if filename is not None and not filename.startswith("/"):
         raise SysfsError(errno.EINVAL, f'File path "{filename}" is not absolute')
@@ -75,22 +75,37 @@ async def change_medium(device: VdiskDevice, filename: str | None) -> None:
                 raise removed()
             store, opened = None, store
             device.settings.filename = filename
-            device.medium_changed = device.medium_changed or filename is not None
+            device.medium.changed = device.medium.changed or filename is not None
             event = MediaEvent.REMOVAL if filename is None else MediaEvent.NEW_MEDIA
-            device.media_events = dict.fromkeys(device.tgt_devs, event)
-            device.install(opened)
+            device.medium.events = dict.fromkeys(device.tgt_devs, event)
+            device.medium.install(opened)
     finally:
         _discard(store)
     device.kind.trace.event("mgmt", "device %s: medium is %s", device, filename or "gone")
 
 
-class Reopening:
-    """A store is being opened because of an ALUA state; who waits for the end of that."""
+def resync_size(device: VdiskDevice) -> None:
+    """Look at the store's size again; raises SysfsError."""
+    medium = device.medium
+    if medium.store is None:
+        raise SysfsError(errno.EMEDIUMTYPE, f"{device.name} is not open")
+    size = medium.store.measure()
+    if size != medium.size:
+        medium.set_size(size)
+        device.report_capacity_changed()
 
-    __slots__ = ("waiting",)
 
-    def __init__(self) -> None:
-        self.waiting: list[Callable[[], None]] = []
+def set_size(device: VdiskDevice, size: int) -> None:
+    """Write to ``size`` of blockio and nullio (bytes); raises SysfsError."""
+    medium = device.medium
+    multiple = size % (1 << device.block_shift) == 0
+    if multiple:
+        medium.set_size(size)
+    if multiple or (medium.store is not None and device.settings.filename is not None):
+        # Where there is something open, SCST reports a change even when it refuses it.
+        device.report_capacity_changed()
+    if not multiple:
+        raise invalid(f"size {size} is not a multiple of the block size")
 
 
 def follow_access_state(device: VdiskDevice, state: AccessState) -> None:
@@ -99,14 +114,14 @@ def follow_access_state(device: VdiskDevice, state: AccessState) -> None:
     It is opened in a worker thread; the device stays closed if that fails.
     """
     accessible = state in _ACCESSIBLE
-    if not accessible and (device.active or device.reopening is not None):
-        device.active = False
-        device.close_store()
+    if not accessible and (device.medium.active or device.medium.reopening is not None):
+        device.medium.active = False
+        device.medium.close()
         _reopened(device)
         device.kind.trace.event("mgmt", "device %s is closed: ALUA %s", device, state.name)
-    elif accessible and not device.active and device.reopening is None:
-        device.reopening = Reopening()
-        _reopen(device, device.reopening)
+    elif accessible and not device.medium.active and device.medium.reopening is None:
+        device.medium.reopening = Reopening()
+        _reopen(device, device.medium.reopening)
 
 
 def _reopen(device: VdiskDevice, reopening: Reopening) -> None:
@@ -114,7 +129,7 @@ def _reopen(device: VdiskDevice, reopening: Reopening) -> None:
 
     def done(opened: object, error: BaseException | None) -> None:
         store = cast("Store | None", opened)
-        if device.reopening is not reopening or device.active or not device.alive:
+        if device.medium.reopening is not reopening or device.medium.active or not device.alive:
             # The state has changed once more, or somebody else was faster.
             _discard(store)
         elif device.settings.filename != filename:
@@ -125,16 +140,16 @@ def _reopen(device: VdiskDevice, reopening: Reopening) -> None:
         elif error is not None:
             log.warning("%s can not be opened again: %s", device, error)
         else:
-            device.active = True
-            device.reopen(store)
-        if device.reopening is reopening:
+            device.medium.active = True
+            device.medium.reopen(store)
+        if device.medium.reopening is reopening:
             _reopened(device)
 
-    device.scst.threads.submit(lambda: device.kind.open_store(device, filename), done)
+    device.env.threads.submit(lambda: device.kind.open_store(device, filename), done)
 
 
 def _reopened(device: VdiskDevice) -> None:
-    reopening, device.reopening = device.reopening, None
+    reopening, device.medium.reopening = device.medium.reopening, None
     if reopening is not None:
         for call in reopening.waiting:
             call()
@@ -142,7 +157,7 @@ def _reopened(device: VdiskDevice) -> None:
 
 async def _open(device: VdiskDevice, filename: str | None) -> Store | None:
     try:
-        store = await device.scst.runtime.run_blocking(
+        store = await device.env.runtime.run_blocking(
             lambda: device.kind.open_store(device, filename)
         )
     except OSError as error:

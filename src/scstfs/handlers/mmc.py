@@ -22,18 +22,18 @@ def read_toc(device: VdiskDevice, cmd: Command) -> Answer:
 
 def get_configuration(device: VdiskDevice, cmd: Command) -> Answer:
     """GET CONFIGURATION."""
-    return mmc.get_configuration(cmd.cdb, 0 if device.store is None else device.blocks)
+    return mmc.get_configuration(cmd.cdb, 0 if device.medium.store is None else device.blocks)
 
 
 def get_event_status_notification(device: VdiskDevice, cmd: Command) -> Answer:
     """GET EVENT STATUS NOTIFICATION: each nexus is told once of each change of the medium."""
     event = None
     if mmc.wants_media_event(cmd.cdb):
-        event = device.media_events.get(cmd.tgt_dev, MediaEvent.NO_CHANGE)
+        event = device.medium.events.get(cmd.tgt_dev, MediaEvent.NO_CHANGE)
         # Only a header may fit, and then nothing has been told.
         if cmd.parsed.length > mmc.EVENT_HEADER_LENGTH:
-            device.media_events.pop(cmd.tgt_dev, None)
-    return mmc.event_status(event, present=device.store is not None)
+            device.medium.events.pop(cmd.tgt_dev, None)
+    return mmc.event_status(event, present=device.medium.store is not None)
 
 
 def mechanism_status(device: VdiskDevice, cmd: Command) -> Answer:

@@ -78,7 +78,7 @@ class ScsiBus:
         Where the system does not list its devices, those that are known stay.
         """
         try:
-            found = await self._scst.runtime.run_blocking(lambda: scan(self._directory))
+            found = await self._scst.env.runtime.run_blocking(lambda: scan(self._directory))
         except OSError as error:
             log.error("SCSI devices can not be looked for: %s", error)
             return

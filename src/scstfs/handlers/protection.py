@@ -10,12 +10,9 @@ from __future__ import annotations
 import os
 from enum import IntFlag
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from scstfs.sysfs.errors import invalid
-
-if TYPE_CHECKING:
-    from scstfs.handlers.settings import Settings
 
 _LAST_TYPE: Final = 3
 _APPLICATION_TAG: Final = 0xFFFF
@@ -62,7 +59,18 @@ def kept_tags(dif_type: int, value: int) -> int:
     return value & (_ALL_TAGS if dif_type == _LAST_TYPE else _APPLICATION_TAG)
 
 
-def settle(settings: Settings, default_file: Path, *, block: bool) -> None:
+class ProtectionSettings(Protocol):
+    """What a new device was told that has to do with protection information."""
+
+    dif_mode: Mode
+    dif_type: int
+    dif_static_app_tag: int
+    dif_filename: str | None
+    active: bool
+    read_only: bool
+
+
+def settle(settings: ProtectionSettings, default_file: Path, *, block: bool) -> None:
     """Check what a new device was told, in SCST's order, and complete it; in a worker thread.
 
     ``block`` says that the device is a block device, which could check by itself. Raises

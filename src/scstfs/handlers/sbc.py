@@ -41,7 +41,7 @@ _IMMED: Final = 0x02
 
 def read(device: VdiskDevice, cmd: Command) -> Answer:
     """READ in all sizes."""
-    store, (offset, length) = device.need_store(), _range(device, cmd)
+    store, (offset, length) = device.medium.need_store(), _range(device, cmd)
     buffer = cmd.allocate(length)
     if length <= AT_ONCE and store.try_read(offset, buffer):
         return buffer
@@ -55,7 +55,7 @@ def read(device: VdiskDevice, cmd: Command) -> Answer:
 
 def write(device: VdiskDevice, cmd: Command) -> Answer:
     """WRITE in all sizes; FUA makes the data durable before the answer."""
-    store, (offset, _) = device.need_store(), _range(device, cmd)
+    store, (offset, _) = device.medium.need_store(), _range(device, cmd)
     data, durable = memoryview(cmd.data), _is_durable(device, cmd)
     if not durable and len(data) <= AT_ONCE and store.try_write(offset, data):
         return b""
@@ -69,7 +69,7 @@ def write(device: VdiskDevice, cmd: Command) -> Answer:
 
 def write_and_verify(device: VdiskDevice, cmd: Command) -> Answer:
     """WRITE AND VERIFY: written durably and read back."""
-    store, (offset, _) = device.need_store(), _range(device, cmd)
+    store, (offset, _) = device.medium.need_store(), _range(device, cmd)
     data, durable = memoryview(cmd.data), device.flushes
     compares = device.kind.keeps_data and bool(_bytchk(cmd))
 
@@ -84,7 +84,7 @@ def write_and_verify(device: VdiskDevice, cmd: Command) -> Answer:
 
 def verify(device: VdiskDevice, cmd: Command) -> Answer:
     """VERIFY: the medium can be read and, with BYTCHK, holds the data that was sent."""
-    store, (offset, length) = device.need_store(), _range(device, cmd)
+    store, (offset, length) = device.medium.need_store(), _range(device, cmd)
     data, bytchk = memoryview(cmd.data), _bytchk(cmd)
     if not device.kind.keeps_data or not length:
         return b""
@@ -113,7 +113,7 @@ def compare_and_write(device: VdiskDevice, cmd: Command) -> Answer:
     spot: locks of cluster file systems are taken this way.
     """
     block.check_compare_and_write(cmd.parsed.length, cmd.expected_length)
-    store, (offset, length) = device.need_store(), _range(device, cmd)
+    store, (offset, length) = device.medium.need_store(), _range(device, cmd)
     data, durable = memoryview(cmd.data), _is_durable(device, cmd)
     expected, new = data[:length], data[length:]
     present = memoryview(bytearray(length))
@@ -136,7 +136,7 @@ def compare_and_write(device: VdiskDevice, cmd: Command) -> Answer:
 
 def orwrite(device: VdiskDevice, cmd: Command) -> Answer:
     """ORWRITE: bits are added to the medium's (SBC-3 5.9)."""
-    store, (offset, length) = device.need_store(), _range(device, cmd)
+    store, (offset, length) = device.medium.need_store(), _range(device, cmd)
     data, durable = memoryview(cmd.data), _is_durable(device, cmd)
 
     def work() -> bytes:
@@ -155,7 +155,7 @@ def write_atomic(device: VdiskDevice, cmd: Command) -> Answer:
     A single block needs no help: no disk writes half of one.
     """
     block.check_write_atomic(cmd.cdb)
-    store, (offset, length) = device.need_store(), _range(device, cmd)
+    store, (offset, length) = device.medium.need_store(), _range(device, cmd)
     if length > atomic.MOST_BYTES:
         raise invalid_field_in_cdb(12)
     if length <= 1 << device.block_shift or not device.kind.keeps_data:
@@ -171,7 +171,7 @@ def write_atomic(device: VdiskDevice, cmd: Command) -> Answer:
 
 def write_same(device: VdiskDevice, cmd: Command) -> Answer:
     """WRITE SAME: one block many times, or zeros, or blocks given back."""
-    store, (offset, length) = device.need_store(), _range(device, cmd)
+    store, (offset, length) = device.medium.need_store(), _range(device, cmd)
     unit = device.describe()
     unmap = provisioning.check_write_same(cmd.parsed.op, cmd.cdb, length, unit)
     # Without data (NDOB) the block is one of zeros (SBC-3 5.43).
@@ -203,7 +203,7 @@ def unmap(device: VdiskDevice, cmd: Command) -> Answer:
     """
     extents: list[Extent] = cmd.descriptors  # type: ignore[assignment]
     provisioning.check_unmap(cmd.cdb, extents, device.describe())
-    store, shift, blocks = device.need_store(), device.block_shift, device.blocks
+    store, shift, blocks = device.medium.need_store(), device.block_shift, device.blocks
     if any(extent.blocks and extent.lba + extent.blocks > blocks for extent in extents):
         raise CheckCondition(sense.LBA_OUT_OF_RANGE)
     durable = device.writes_through
@@ -222,7 +222,7 @@ def unmap(device: VdiskDevice, cmd: Command) -> Answer:
 
 def get_lba_status(device: VdiskDevice, cmd: Command) -> Answer:
     """GET LBA STATUS: what the file system says about holes."""
-    store, shift, lba = device.need_store(), device.block_shift, cmd.parsed.lba or 0
+    store, shift, lba = device.medium.need_store(), device.block_shift, cmd.parsed.lba or 0
     if lba >= device.blocks:
         raise CheckCondition(sense.LBA_OUT_OF_RANGE)
     limit = provisioning.lba_status_count(cmd.parsed.length)
@@ -240,7 +240,7 @@ def get_lba_status(device: VdiskDevice, cmd: Command) -> Answer:
 
 def pre_fetch(device: VdiskDevice, cmd: Command) -> Answer:
     """PRE-FETCH: the page cache is told; GOOD does not say whether all fits (SBC-3 5.13)."""
-    store, (offset, length) = device.need_store(), _range(device, cmd)
+    store, (offset, length) = device.medium.need_store(), _range(device, cmd)
 
     def work() -> bytes:
         # No length means the rest of the medium, here and there.
@@ -260,17 +260,17 @@ def synchronize_cache(device: VdiskDevice, cmd: Command) -> Answer:
     _trace_order(device, cmd, "SYNCHRONIZE CACHE")
     if not cmd.cdb[1] & _IMMED:
         return _flush(device)
-    store = device.store
+    store = device.medium.store
     if store is not None and device.flushes:
         hold = device.tasks.hold(in_background=True)
 
         def done(value: object, error: BaseException | None) -> None:
             if error is not None:
                 log.error("%s: can not write cached data: %s", device, error)
-                device.flush_error = error
+                device.medium.flush_error = error
             device.tasks.release(hold)
 
-        device.scst.threads.submit(device.flush_of(store), done)
+        device.env.threads.submit(device.medium.flush_of(store), done)
     return b""
 
 
@@ -280,10 +280,10 @@ def start_stop_unit(device: VdiskDevice, cmd: Command) -> Answer:
 
 
 def _flush(device: VdiskDevice) -> Answer:
-    store = device.store
+    store = device.medium.store
     if store is None or not device.flushes:
         return b""
-    flush = device.flush_of(store)
+    flush = device.medium.flush_of(store)
 
     def work() -> bytes:
         try:

@@ -15,7 +15,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 from scstfs.core.aca import Aca
-from scstfs.core.device import Answer, Device
+from scstfs.core.device import MAX_TRANSFER, Answer, DevHandler, Device
 from scstfs.core.devices import give_to_handler
 from scstfs.core.waiting import settled
 from scstfs.handlers import passed, without_node
@@ -24,9 +24,9 @@ from scstfs.handlers.device_node import Node, NoNodeError, Opener
 from scstfs.handlers.examination import Control, Findings, examine
 from scstfs.handlers.exchange import Exchange
 from scstfs.handlers.scsi_kinds import KINDS, ScsiKind
-from scstfs.handlers.vdisk import MAX_TRANSFER
 from scstfs.scsi import cdb as cdbs
 from scstfs.scsi import sense
+from scstfs.scsi.control import ControlValues
 from scstfs.scsi.opcodes import DeviceType, Direction, Flag, Opcode, Unit
 from scstfs.scsi.sense import CheckCondition, Sense, invalid_field_in_cdb
 from scstfs.scsi.status import TaskStatus
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from scstfs.core.command import Command
     from scstfs.core.scst import Scst
     from scstfs.core.session import Session, TgtDev
-    from scstfs.handlers.passthrough import PassThroughHandler
     from scstfs.scsi.cdb import Decoded
 
 log = logging.getLogger(__name__)
@@ -79,7 +78,8 @@ class ScsiDevice(Device):
 
     def __init__(self, scst: Scst, name: str, found: Found, opener: Opener) -> None:
         """``opener`` opens its node, when the device is given to a handler."""
-        super().__init__(scst, name, found.type)
+        super().__init__(scst.env, name, found.type)
+        self.scst = scst
         self.found = found
         self._opener = opener
         self._link: Link | None = None
@@ -101,7 +101,7 @@ class ScsiDevice(Device):
 
     # Handlers
 
-    async def assign(self, handler: PassThroughHandler | None) -> None:
+    async def assign(self, handler: DevHandler | None) -> None:
         """Give the device to a handler, or to none.
 
         The first handler opens its node and asks what it is like, which may take long.  Raises
@@ -118,8 +118,8 @@ class ScsiDevice(Device):
             concerned.trace.event("mgmt", "device %s is %s %s", self, change, concerned.name)
         give_to_handler(self.scst, self, handler)
         self.max_tgt_dev_commands = 0 if handler is None else handler.max_tgt_dev_commands
-        self.configure_threads(
-            0 if handler is None else handler.threads_num, self.threads_pool_type
+        self.threads.configure(
+            0 if handler is None else handler.threads_num, self.threads.pool_type
         )
         if handler is None:
             # Who takes a device away wants to have it.
@@ -137,7 +137,7 @@ class ScsiDevice(Device):
                 raise
 
         try:
-            node, findings = await self.scst.runtime.run_blocking(work)
+            node, findings = await self.scst.env.runtime.run_blocking(work)
         except NoNodeError as error:
             log.warning("%s; no command will reach it", error.strerror)
             return
@@ -150,7 +150,7 @@ class ScsiDevice(Device):
             # Somebody else was faster.
             node.close()
             return
-        self._link = Link(self.name, node, kind.lanes, self.scst.completions)
+        self._link = Link(self.name, node, kind.lanes, self.scst.env.completions)
         self.set_block_size(findings.block_size)
         self.learn(findings)
         for tgt_dev in self.tgt_devs:
@@ -198,34 +198,14 @@ class ScsiDevice(Device):
                 self.spread(condition, told=None)
 
     @property
-    def descriptor_sense(self) -> bool:
-        """D_SENSE of the device."""
-        return bool(self._control.values.d_sense)
-
-    @property
-    def task_aborted_status(self) -> bool:
-        """TAS of the device."""
-        return bool(self._control.values.tas)
+    def control(self) -> ControlValues:
+        """See Device."""
+        return self._control.values
 
     @property
     def separate_task_sets(self) -> bool:
         """TST of the device."""
         return self._control.separate_task_sets
-
-    @property
-    def software_write_protected(self) -> bool:
-        """SWP of the device."""
-        return bool(self._control.values.swp)
-
-    @property
-    def queue_error_management(self) -> int:
-        """QErr of the device."""
-        return self._control.values.qerr
-
-    @property
-    def only_task_management(self) -> bool:
-        """TMF_ONLY of the device."""
-        return bool(self._control.values.tmf_only)
 
     # Understanding commands
 

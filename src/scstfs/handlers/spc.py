@@ -9,6 +9,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from scstfs.core.alua import group_of
 from scstfs.core.command import Command, Data
 from scstfs.core.device import Answer, Job
 from scstfs.scsi import capacity, mode_text, report, sense
@@ -51,7 +52,7 @@ def inquiry(device: VdiskDevice, cmd: Command) -> Answer:
 
 def _port(device: VdiskDevice, cmd: Command) -> Port:
     target = cmd.session.target
-    device_group = device.group
+    device_group = group_of(device)
     # By name, as SCST does here: an entry made before the target was may stand for another node's.
     entry = None if device_group is None else device_group.find_entry(target.name)
     group = None if entry is None else entry[0]
@@ -68,7 +69,7 @@ def _port(device: VdiskDevice, cmd: Command) -> Port:
 
 def mode_sense(device: VdiskDevice, cmd: Command) -> Answer:
     """MODE SENSE (6) and (10)."""
-    is_protected = cmd.tgt_dev.read_only or device.software_write_protected
+    is_protected = cmd.tgt_dev.read_only or bool(device.control.swp)
     return device.modes.sense(cmd.cdb, device.geometry, is_protected)
 
 
@@ -92,7 +93,7 @@ class _Select:
         saves = [step for step in self._steps if modes.apply(step)]
         if not saves:
             return self._end()
-        save = partial(self._device.scst.state.save_modes, self._device.name)
+        save = partial(self._device.scst.env.state.save_modes, self._device.name)
 
         def then(_saved: object) -> Data:
             for step in saves:
@@ -126,8 +127,8 @@ def read_capacity_16(device: VdiskDevice, cmd: Command) -> Answer:
 
 def log_sense(device: VdiskDevice, cmd: Command) -> Answer:
     """LOG SENSE."""
-    cdb, store, shift = cmd.cdb, device.store, device.block_shift
-    if not device.thin or store is None:
+    cdb, store, shift = cmd.cdb, device.medium.store, device.block_shift
+    if not device.medium.thin or store is None:
         return log_pages.log_sense(cdb)
     thin = store
 
@@ -176,9 +177,9 @@ def report_timestamp(device: VdiskDevice, cmd: Command) -> Answer:
 def prevent_allow_medium_removal(device: VdiskDevice, cmd: Command) -> Answer:
     """PREVENT ALLOW MEDIUM REMOVAL: counted per nexus."""
     if cmd.cdb[4] & _PREVENT:
-        device.prevented_by.add(cmd.tgt_dev)
+        device.medium.prevented_by.add(cmd.tgt_dev)
     else:
-        device.prevented_by.discard(cmd.tgt_dev)
+        device.medium.prevented_by.discard(cmd.tgt_dev)
     return b""
 
 

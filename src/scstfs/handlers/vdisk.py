@@ -6,48 +6,41 @@ in ``spc``, ``sbc``, ``mmc`` and their like, found by the name in the opcode tab
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from scstfs.core import gates
 from scstfs.core.blocks import Blocks
 from scstfs.core.command import Command
-from scstfs.core.device import Answer, Device
+from scstfs.core.device import MAX_TRANSFER, Answer, Device
 from scstfs.core.gated import Gated
 from scstfs.core.quick import Quick
 from scstfs.core.session import TgtDev
-from scstfs.core.taskset import EVERYTHING
 from scstfs.handlers import atomic, errors, media, protection
 from scstfs.handlers.identity import IdentityAttributes
-from scstfs.handlers.settings import DEFAULT_OPT_TRANS_LEN, Settings
+from scstfs.handlers.medium import Medium
+from scstfs.handlers.settings import Settings
 from scstfs.handlers.store import Store
 from scstfs.handlers.store_copy import StoreBlocks
 from scstfs.scsi import mode_text, sense
 from scstfs.scsi.cdb import Decoded, OpcodeTable, opcode_table
 from scstfs.scsi.control import ControlValues
-from scstfs.scsi.mmc import MediaEvent
 from scstfs.scsi.modes import Geometry, ModePages
 from scstfs.scsi.opcodes import DeviceType, Feature, Flag, Unit
-from scstfs.scsi.sense import CheckCondition, invalid_field_in_cdb
+from scstfs.scsi.sense import CheckCondition, Sense, invalid_field_in_cdb
 from scstfs.scsi.status import TaskStatus
-from scstfs.scsi.unit import LogicalUnit, Port, ThinLimits, TokenLimits
+from scstfs.scsi.unit import LogicalUnit, Port, TokenLimits
 from scstfs.scsi.vpd import designators
-from scstfs.sysfs.errors import SysfsError, invalid
+from scstfs.sysfs.errors import invalid
 from scstfs.sysfs.text import encode
 
 if TYPE_CHECKING:
     from scstfs.core.scst import Scst
-    from scstfs.handlers.background import LongOperation
-    from scstfs.handlers.base import VdiskHandler
+    from scstfs.handlers.vdisk_kind import VdiskKind
     from scstfs.scsi.alua import AccessState
 
 log = logging.getLogger(__name__)
-
-#: Data that one command may carry (bytes): more than any initiator sends that reads the limits
-#: (VPD page B0h), and little enough not to run out of memory for one who does not.
-MAX_TRANSFER: Final = 64 << 20
 
 
 _SANITIZE: Final = 0x48
@@ -83,23 +76,32 @@ class _ModePages(ModePages):
     write_through: Gated[bool] = Gated()
 
 
+class Occupation(Protocol):
+    """What keeps a device busy with itself (``handlers.background``)."""
+
+    #: Commands with one of these flags are executed all the same.
+    leaves: Flag
+
+    @property
+    def condition(self) -> Sense:
+        """What all other commands get."""
+
+    def stop(self) -> None:
+        """End as soon as possible."""
+
+
 class VdiskDevice(Device):
     """A virtual device of one of the four handlers."""
 
     in_copy_manager = True
-    store: Gated[Store | None] = Gated(None)
-    #: Bytes, as initiators see it; the tail that fills no block is out of their reach.
-    size: Gated[int] = Gated()
-    thin: Gated[bool] = Gated(False)
-    expl_alua: Gated[bool] = Gated(False)
-    medium_changed: Gated[bool] = Gated(False)
     #: What keeps the device busy (FORMAT UNIT, SANITIZE), if anything does.
-    busy: Gated[LongOperation | None] = Gated(None)
+    busy: Gated[Occupation | None] = Gated(None)
     #: A SANITIZE failed; the value says whether EXIT FAILURE MODE ends that state.
     sanitize_failed: Gated[bool | None] = Gated(None)
 
-    def __init__(self, scst: Scst, handler: VdiskHandler, name: str, settings: Settings) -> None:
-        super().__init__(scst, name, handler.type)
+    def __init__(self, scst: Scst, handler: VdiskKind, name: str, settings: Settings) -> None:
+        super().__init__(scst.env, name, handler.type)
+        self.scst = scst
         self.handler = handler
         self.kind = handler
         self.settings = settings
@@ -108,23 +110,13 @@ class VdiskDevice(Device):
         if settings.t10_dev_id is not None:
             self.identity.set("t10_dev_id", encode(settings.t10_dev_id))
         self._nv_cache: Final = settings.nv_cache
-        self.undo = scst.state.undo_log(name)
-        self.size = settings.size
-        self.active = settings.active
-        self.reopening: media.Reopening | None = None
-        #: The store has been open at least once: size and thin provisioning are known.
-        self.examined = False
-        self._thin_limits = ThinLimits(0)
+        self.undo = scst.env.state.undo_log(name)
+        self.medium: Final = Medium(
+            settings, self.tasks, self.rows, thin_by_default=handler.thin_by_default
+        )
         self.read_zero = False
-        self.opt_trans_len = DEFAULT_OPT_TRANS_LEN
-        self.opt_trans_len_set = False
-        self.prevented_by: set[TgtDev] = set()
-        #: What has happened to the medium of a vcdrom since a nexus asked (MMC-6 6.7).
-        self.media_events: dict[TgtDev, MediaEvent] = {}
-        #: Why a flush failed that nobody waited for; the system tells it just once.
-        self.flush_error: BaseException | None = None
         self.block_shift = settings.block_shift
-        self.threads_num = handler.threads_num
+        self.threads.number = handler.threads_num
         self.max_tgt_dev_commands = handler.max_tgt_dev_commands
         self.numa_node_id = settings.numa_node_id
         self.cluster_mode = settings.cluster_mode
@@ -136,7 +128,7 @@ class VdiskDevice(Device):
         return _ModePages(
             device_type=self.type,
             task_set=settings.tst,
-            saving=self.scst.state.can_save_modes,
+            saving=self.scst.env.state.can_save_modes,
             nv_cache=settings.nv_cache,
             fixed_cache=self.kind.fixed_cache,
             cluster_mode=settings.cluster_mode,
@@ -151,7 +143,7 @@ class VdiskDevice(Device):
     @property
     def blocks(self) -> int:
         """Logical blocks that can be addressed."""
-        return self.size >> self.block_shift
+        return self.medium.blocks
 
     @property
     def writes_through(self) -> bool:
@@ -163,32 +155,17 @@ class VdiskDevice(Device):
         """SYNCHRONIZE CACHE has something to do."""
         return self.kind.flushes and not self._nv_cache
 
-    def flush_of(self, store: Store) -> Callable[[], None]:
-        """What makes durable all that was written to ``store``; for a worker thread.
-
-        Raises OSError, also if what an earlier flush should have made durable is lost and nobody
-        has been told.
-        """
-        lost, self.flush_error = self.flush_error, None
-
-        def flush() -> None:
-            store.flush()
-            if lost is not None:
-                raise lost
-
-        return flush
-
     def open_store(self) -> Store | None:
         """Open what is behind a new device; runs in a worker thread.
 
         Raises OSError, and SysfsError for settings that do not go together.
         """
         settings = self.settings
-        default_file = self.scst.state.protection_path(self.name)
+        default_file = self.scst.env.state.protection_path(self.name)
         protection.settle(settings, default_file, block=self.kind.is_block)
         if settings.o_direct and not settings.asynchronous:
             raise invalid(f"{settings.filename}: using o_direct without setting async")
-        return self.kind.open_store(self, settings.filename) if self.active else None
+        return self.kind.open_store(self, settings.filename) if self.medium.active else None
 
     def access_state_changed(self, state: AccessState) -> None:
         """See Device; block devices are closed for other nodes to use them."""
@@ -197,81 +174,29 @@ class VdiskDevice(Device):
 
     def when_reopened(self, call: Callable[[], None]) -> None:
         """See Device."""
-        if self.reopening is None:
+        reopening = self.medium.reopening
+        if reopening is None:
             call()
         else:
-            self.reopening.waiting.append(call)
+            reopening.waiting.append(call)
 
     @property
     def is_protected(self) -> bool:
         """See Device."""
         return self.settings.dif_type != 0
 
-    def install(self, store: Store | None) -> None:
-        """Put an opened store (or none) in place of the old one and take its size over."""
-        self.close_store()
-        self.store = store
-        if store is not None:
-            self.size = store.size
-            self._examine(store)
-        elif self.examined:
-            # Until then it is what the device was told at its creation.
-            self.size = 0
-
-    def reopen(self, store: Store | None) -> None:
-        """Put a store in place again; the size stays what it was, if it was known."""
-        if store is None or not self.examined:
-            self.install(store)
-            return
-        self.close_store()
-        self.store = store
-        store.size = self.size
-        self._examine(store)
-
-    def close_store(self) -> None:
-        """Close what is behind the device; nothing else changes.
-
-        Worker threads that use the store are waited for: another file may get its descriptor.
-        """
-        store, self.store = self.store, None
-        if store is not None:
-            self.tasks.announce(EVERYTHING)
-            self.tasks.when_idle(store.close, background_too=True)
-
-    def _examine(self, store: Store) -> None:
-        self.examined = True
-        self._detect_thin_provisioning(store)
-        if not self.opt_trans_len_set:
-            self.opt_trans_len = store.optimal_io_size or self.opt_trans_len
-
-    def _detect_thin_provisioning(self, store: Store) -> None:
-        wanted = self.settings.thin_provisioned
-        if wanted is None:
-            wanted = self.kind.thin_by_default
-        self.thin = wanted and store.can_discard
-        self.rows.changed()
-        self._thin_limits = store.thin_limits(1 << self.block_shift)
-        if self.settings.thin_provisioned and not self.thin:
-            log.warning("%s does not support thin provisioning", self.settings.filename)
-
-    def need_store(self) -> Store:
-        """The store; raises CheckCondition MEDIUM NOT PRESENT while there is none."""
-        if self.store is None:
-            raise CheckCondition(sense.MEDIUM_NOT_PRESENT)
-        return self.store
-
     # What the device looks like to commands
 
     @property
     def opcodes(self) -> OpcodeTable:
         """The commands that the device understands."""
-        return opcode_table(self.type, _FEATURES[self.thin, self.expl_alua])
+        return opcode_table(self.type, _FEATURES[self.medium.thin, self.explicit_alua])
 
     def describe(self) -> LogicalUnit:
         """The device as INQUIRY, READ CAPACITY and their like show it."""
-        settings, store = self.settings, self.store
+        settings, medium = self.settings, self.medium
         block_size = 1 << self.block_shift
-        physical = store.physical_block_size if store is not None else None
+        physical = None if medium.store is None else medium.store.physical_block_size
         return LogicalUnit(
             identity=self.identity.as_identity(),
             device_type=self.type,
@@ -281,57 +206,32 @@ class VdiskDevice(Device):
             dummy=settings.dummy,
             rotational=settings.rotational,
             volatile_cache=not (self.modes.write_through or settings.nv_cache),
-            optimal_transfer=self.opt_trans_len,
+            optimal_transfer=medium.opt_trans_len,
             physical_block_size=physical if settings.lb_per_pb_exp else None,
-            thin=self._thin_limits if self.thin else None,
+            thin=medium.thin_limits if medium.thin else None,
             tokens=token_limits(block_size) if self.type is DeviceType.DISK else None,
             max_atomic=atomic.MOST_BYTES,
-            explicit_alua=self.expl_alua,
+            explicit_alua=self.explicit_alua,
         )
 
     @property
     def geometry(self) -> Geometry:
         """What the mode pages tell of the medium."""
-        return Geometry(self.blocks, 1 << self.block_shift, locked=bool(self.prevented_by))
+        return Geometry(self.blocks, 1 << self.block_shift, locked=bool(self.medium.prevented_by))
 
     @property
-    def descriptor_sense(self) -> bool:
-        """D_SENSE of the control mode page."""
-        return bool(self.modes.current.d_sense)
-
-    @property
-    def task_aborted_status(self) -> bool:
-        """TAS of the control mode page."""
-        return bool(self.modes.current.tas)
+    def control(self) -> ControlValues:
+        """See Device."""
+        return self.modes.current
 
     @property
     def separate_task_sets(self) -> bool:
         """TST of the control mode page."""
         return self.settings.tst == 1
 
-    @property
-    def software_write_protected(self) -> bool:
-        """SWP of the control mode page."""
-        return bool(self.modes.current.swp)
-
-    @property
-    def queue_error_management(self) -> int:
-        """QErr of the control mode page."""
-        return self.modes.current.qerr
-
-    @property
-    def only_task_management(self) -> bool:
-        """TMF_ONLY of the control mode page."""
-        return bool(self.modes.current.tmf_only)
-
-    @property
-    def explicit_alua(self) -> bool:
-        """``expl_alua``."""
-        return self.expl_alua
-
     def load_modes(self) -> None:
         """Take over saved mode pages; runs in a worker thread."""
-        text = self.scst.state.load_modes(self.name)
+        text = self.scst.env.state.load_modes(self.name)
         if not mode_text.decode(self.modes, text):
             log.warning("%s: saved mode parameters are understood in part only", self)
 
@@ -352,8 +252,8 @@ class VdiskDevice(Device):
             return
         # Of commands that count bytes, the length is that of data about the medium.
         length = decoded.data_length if decoded.op.unit is Unit.BLOCKS else 0
-        if (decoded.lba << self.block_shift) + length > self.size:
-            empty = self.type is DeviceType.CD_ROM and self.store is None
+        if (decoded.lba << self.block_shift) + length > self.medium.size:
+            empty = self.type is DeviceType.CD_ROM and self.medium.store is None
             raise CheckCondition(sense.MEDIUM_NOT_PRESENT if empty else sense.LBA_OUT_OF_RANGE)
 
     def execute(self, cmd: Command) -> Answer:
@@ -363,11 +263,11 @@ class VdiskDevice(Device):
 
     def check_ready(self, cmd: Command) -> None:
         """Refuse what the state of the medium does not allow."""
-        flags = cmd.flags
-        if self.store is None and not flags & self.kind.allowed_without_store:
+        flags, medium = cmd.flags, self.medium
+        if medium.store is None and not flags & self.kind.allowed_without_store:
             raise CheckCondition(sense.MEDIUM_NOT_PRESENT)
-        if self.medium_changed and not flags & Flag.SKIP_UA:
-            self.medium_changed = False
+        if medium.changed and not flags & Flag.SKIP_UA:
+            medium.changed = False
             raise CheckCondition(sense.MEDIUM_CHANGED)
         if not self.kind.checks_range_early:
             self.require_range(cmd.parsed)
@@ -396,16 +296,16 @@ class VdiskDevice(Device):
             raise CheckCondition(self.busy.condition)
         if self.sanitize_failed is not None:
             raise CheckCondition(sense.SANITIZE_FAILED)
-        return StoreBlocks(self.need_store(), self.thin, self.writes_through)
+        return StoreBlocks(self.medium.need_store(), self.medium.thin, self.writes_through)
 
     def decide(self, tgt_dev: TgtDev) -> Quick:
         """See Device: READ and WRITE go straight to the store, where no gate would look at them."""
         quick = super().decide(tgt_dev)
-        store = self.store
+        store = self.medium.store
         reads, writes = gates.clear_paths(tgt_dev)
         occupied = self.busy is not None or self.sanitize_failed is not None
         writes = writes and not (self.writes_through or self.tasks.watchers)
-        if store is None or self.medium_changed or occupied:
+        if store is None or self.medium.changed or occupied:
             return quick
         return quick._replace(
             read=store.try_read if reads else None,
@@ -416,62 +316,19 @@ class VdiskDevice(Device):
     def reset(self) -> None:
         """A logical unit reset: saved mode pages, medium removal allowed."""
         self.modes.reset()
-        self.prevented_by.clear()
+        self.medium.prevented_by.clear()
 
     def nexus_ended(self, tgt_dev: TgtDev) -> None:
-        """Who is gone neither prevents the removal of the medium nor asks what became of it."""
-        self.prevented_by.discard(tgt_dev)
-        self.media_events.pop(tgt_dev, None)
+        """See Device."""
+        self.medium.forget(tgt_dev)
 
     # Changes from the tree
-
-    @property
-    def shows_thin_provisioning(self) -> bool:
-        """``thin_provisioned``: what was asked for, until it is known what is possible."""
-        return self.thin if self.examined else bool(self.settings.thin_provisioned)
-
-    def set_cluster_mode(self, cluster_mode: bool) -> None:
-        """Enter or leave cluster mode, in which mode pages can not be changed."""
-        self.cluster_mode = self.modes.cluster_mode = cluster_mode
-
-    def set_read_zero(self, read_zero: bool) -> None:
-        """``read_zero``: reads of a vdisk_nullio give zeros, which they do in any case."""
-        self.read_zero = read_zero
 
     def change_identity(self, name: str, value: bytes) -> None:
         """Set an identification attribute and tell the initiators."""
         self.identity.set(name, value)
         self.report_to_all(sense.INQUIRY_DATA_CHANGED)
         self.scst.device_changed(self)
-
-    def resync_size(self) -> None:
-        """Look at the store's size again; raises SysfsError."""
-        if self.store is None:
-            raise SysfsError(errno.EMEDIUMTYPE, f"{self.name} is not open")
-        self._resize(self.store.measure())
-
-    def set_size(self, size: int) -> None:
-        """Write to ``size`` of blockio and nullio (bytes); raises SysfsError."""
-        multiple = size % (1 << self.block_shift) == 0
-        if multiple:
-            self._set_size(size)
-        if multiple or (self.store is not None and self.settings.filename is not None):
-            # Where there is something open, SCST reports a change even when it refuses it.
-            self.report_capacity_changed()
-        if not multiple:
-            raise invalid(f"size {size} is not a multiple of the block size")
-
-    def _resize(self, size: int) -> None:
-        if size == self.size:
-            return
-        self._set_size(size)
-        self.report_capacity_changed()
-
-    def _set_size(self, size: int) -> None:
-        self.tasks.announce(EVERYTHING)
-        self.size = size
-        if self.store is not None:
-            self.store.size = size
 
     def report_capacity_changed(self) -> None:
         """CAPACITY DATA HAS CHANGED to everybody, for disks."""
@@ -486,4 +343,4 @@ class VdiskDevice(Device):
     def close(self) -> None:
         """The device is deleted."""
         super().close()
-        self.close_store()
+        self.medium.close()

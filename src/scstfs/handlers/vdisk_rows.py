@@ -129,7 +129,7 @@ def _size(name: str, shift: int, unit: str, *, writable: bool) -> _Row:
     return Attr(
         name=name,
         mode=0o644 if writable else 0o444,
-        show=lambda device: str(device.size >> shift),
+        show=lambda device: str(device.medium.size >> shift),
         key=None if shift else _is_own_size,
         parse=bytes if writable else None,
         store=(lambda device, data: _set_size(device, data, shift)) if writable else None,
@@ -144,21 +144,21 @@ def _size(name: str, shift: int, unit: str, *, writable: bool) -> _Row:
 
 
 def _is_own_size(device: VdiskDevice) -> bool:
-    return device.size != NULLIO_SIZE or device.kind.size != NULLIO_SIZE
+    return device.medium.size != NULLIO_SIZE or device.kind.size != NULLIO_SIZE
 
 
 def _set_size(device: VdiskDevice, data: bytes, shift: int) -> None:
     number = leading_decimal(data)
     if number > (1 << 64) - 1 >> shift:
         raise invalid(f"Size {number} is too large")
-    device.set_size(number << shift)
+    media.set_size(device, number << shift)
 
 
 def _resync_size(device: VdiskDevice, _value: None) -> None:
     # SCST has the file open as long as some session, be it the copy manager's, has the device.
     if not device.tgt_devs:
         raise SysfsError(errno.EMEDIUMTYPE, f"{device.name} is not open")
-    device.resync_size()
+    media.resync_size(device)
 
 
 # Flags
@@ -167,12 +167,22 @@ def _resync_size(device: VdiskDevice, _value: None) -> None:
 def _set_opt_trans_len(device: VdiskDevice, length: int) -> None:
     if length % (1 << device.block_shift):
         raise invalid(f"{length} is not a multiple of the block size")
-    device.opt_trans_len = int32(length)
-    device.opt_trans_len_set = True
+    device.medium.opt_trans_len = int32(length)
+    device.medium.opt_trans_len_set = True
 
 
 def _set_expl_alua(device: VdiskDevice, value: bool) -> None:
-    device.expl_alua = value
+    device.explicit_alua = value
+
+
+def _set_cluster_mode(device: VdiskDevice, value: bool) -> None:
+    # Mode pages can not be changed in cluster mode.
+    device.cluster_mode = device.modes.cluster_mode = value
+
+
+def _set_read_zero(device: VdiskDevice, value: bool) -> None:
+    # Reads of a vdisk_nullio give zeros in any case.
+    device.read_zero = value
 
 
 def _set_async(device: VdiskDevice, value: bool) -> None:
@@ -188,7 +198,7 @@ def _set_bind_alua_state(device: VdiskDevice, value: bool) -> None:
 
 
 def _set_active(device: VdiskDevice, value: bool) -> Awaitable[None] | None:
-    if value is device.active:
+    if value is device.medium.active:
         return None
     return media.activate(device) if value else media.deactivate(device)
 
@@ -197,7 +207,7 @@ def _set_active(device: VdiskDevice, value: bool) -> Awaitable[None] | None:
 
 
 def _set_filename(device: VdiskDevice, data: bytes) -> None:
-    if device.active:
+    if device.medium.active:
         raise invalid(f"{device.name}: the filename of an active device can not be changed")
     name = decode(data.strip(BLANKS))
     if not name.startswith("/"):
@@ -234,13 +244,13 @@ def _filename(
 
 
 async def _flush(device: VdiskDevice, _value: None) -> None:
-    store = device.store
+    store = device.medium.store
     if store is None or not device.kind.flushes:
         return
     # The store stays open for as long as this takes.
     hold = device.tasks.hold(in_background=True)
     try:
-        await device.scst.runtime.run_blocking(device.flush_of(store))
+        await device.env.runtime.run_blocking(device.medium.flush_of(store))
     except OSError as error:
         raise failed(device.name, error) from error
     finally:
@@ -275,7 +285,7 @@ _BLOCKSIZE: Final[_Row] = Attr(
 _THIN_PROVISIONED: Final[_Row] = Attr(
     name="thin_provisioned",
     mode=0o444,
-    show=lambda device: flag(device.shows_thin_provisioning),
+    show=lambda device: flag(device.medium.shows_thin_provisioning),
     key=lambda device: device.settings.thin_provisioned is not None,
     since="2.1",
     reads="1 if blocks can be given back (UNMAP), else 0",
@@ -296,7 +306,7 @@ _ACTIVE: Final = _switch(
     "the file is open",
     "0 closes the file, and commands that need it get MEDIUM NOT PRESENT; 1 opens it again and may "
     "fail with the errno of open(2)",
-    lambda device: device.active,
+    lambda device: device.medium.active,
     _set_active,
     zero_or_one,
     "3.3",
@@ -309,7 +319,7 @@ _CLUSTER_MODE: Final = _switch(
     "mode pages, t10_dev_id and pr_file_name can not be changed; there is no cluster to share "
     "reservations with",
     lambda device: device.cluster_mode,
-    VdiskDevice.set_cluster_mode,
+    _set_cluster_mode,
     zero_or_one,
     "3.1",
     queued=True,
@@ -454,8 +464,8 @@ SETTINGS: Final = (
 _OPT_TRANS_LEN: Final[_Row] = Attr(
     name="opt_trans_len",
     mode=0o644,
-    show=lambda device: str(device.opt_trans_len),
-    key=lambda device: device.opt_trans_len_set,
+    show=lambda device: str(device.medium.opt_trans_len),
+    key=lambda device: device.medium.opt_trans_len_set,
     parse=kstrtoul,
     store=_set_opt_trans_len,
     since="3.4",
@@ -470,7 +480,7 @@ _SOFT_THRESHOLD: Final[_Row] = Attr(
     mode=0o200,
     parse=anything,
     store=_report_threshold,
-    visible=lambda device: device.examined and device.thin,
+    visible=lambda device: device.medium.examined and device.medium.thin,
     follows=lambda device: device.rows,
     since="3.3",
     accepts="anything",
@@ -480,7 +490,7 @@ _EXPL_ALUA: Final = _switch(
     "expl_alua",
     "initiators may change ALUA states",
     "SET TARGET PORT GROUPS is executed",
-    lambda device: device.expl_alua,
+    lambda device: device.explicit_alua,
     _set_expl_alua,
     any_nonzero,
     "3.1",
@@ -514,7 +524,7 @@ _READ_ZERO: Final = _switch(
     "reads give zeros",
     "0: reads give whatever the buffer held",
     lambda device: device.read_zero,
-    VdiskDevice.set_read_zero,
+    _set_read_zero,
     truncated(zero_or_one, _SMALL_BUFFER),
     "3.1",
 )

@@ -129,7 +129,7 @@ def _add_target(group: TargetGroup, name: str) -> None:
     if group.device_group.find_entry(name) is not None:
         raise SysfsError(errno.EEXIST, f"Target {name} is in a group of these devices already")
     require_free(TARGET_GROUP, group, name)
-    target = group.device_group.scst.find_target(name)
+    target = group.device_group.registry.find_target(name)
     group.targets[name] = GroupTarget(name, target)
 
 
@@ -283,8 +283,8 @@ _TARGET_GROUPS: Final[DirType[DeviceGroup]] = DirType(
 
 
 def _add_device(group: DeviceGroup, name: str) -> None:
-    scst = group.scst
-    device = scst.devices.get(name)
+    registry = group.registry
+    device = registry.devices.get(name)
     # SCST looks for the name in all groups before it looks for the device.
     if device is not None and device.group is not None:
         raise SysfsError(errno.EEXIST, f"Device {name} is in a device group already")
@@ -295,14 +295,14 @@ def _add_device(group: DeviceGroup, name: str) -> None:
 
 
 def _delete_device(group: DeviceGroup, name: str) -> None:
-    device = group.scst.devices.get(name)
+    device = group.registry.devices.get(name)
     if device is None or device not in group.devices:
         raise invalid(f"Device {name} is not in group {group.name}")
     group.remove(device)
 
 
 def _device(group: DeviceGroup, name: str) -> paths.Path | None:
-    device = group.scst.devices.get(name)
+    device = group.registry.devices.get(name)
     return None if device is None or device not in group.devices else paths.device(device)
 
 
@@ -350,7 +350,8 @@ async def _delete(scst: Scst, name: str) -> None:
     for target_group in group.target_groups.values():
         target_group.set_state(AccessState.ACTIVE)
     devices = list(group.devices)
-    group.delete()
+    del scst.device_groups[name]
+    group.dissolve()
     for device in devices:
         await settled(device.when_reopened)
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from scstfs.core.device import Device, ThreadsPoolType
+from scstfs.core.device import Device
+from scstfs.core.device_threads import ThreadsPoolType
 from scstfs.core.scst import Scst
 from scstfs.core.waiting import settled
 from scstfs.observable import Observable
@@ -68,13 +69,13 @@ def _default_threads(device: Device) -> int:
 
 def _may_set_threads(device: Device) -> bool:
     # A number above 2**31 - 1 is negative where SCST keeps it, which cannot be undone.
-    if device.threads_num < 0:
+    if device.threads.number < 0:
         raise SysfsError(errno.EPERM, f"Threads pool disabled for device {device.name}")
     return True
 
 
 def _set_threads_num(device: Device, number: int) -> None:
-    device.configure_threads(number, device.threads_pool_type)
+    device.threads.configure(number, device.threads.pool_type)
 
 
 _POOL_TYPES: Final = {kind.value: kind for kind in ThreadsPoolType}
@@ -85,17 +86,19 @@ def _parse_pool_type(data: bytes) -> ThreadsPoolType:
 
 
 def _show_pool_type(device: Device) -> str:
-    if device.threads_num <= 0:
-        return "Async" if device.threads_num == 0 else "Not valid"
-    return device.threads_pool_type.value
+    if device.threads.number <= 0:
+        return "Async" if device.threads.number == 0 else "Not valid"
+    return device.threads.pool_type.value
 
 
 def _is_other_pool_type(device: Device) -> bool:
-    return device.threads_num > 0 and device.threads_pool_type is not ThreadsPoolType.PER_INITIATOR
+    return (
+        device.threads.number > 0 and device.threads.pool_type is not ThreadsPoolType.PER_INITIATOR
+    )
 
 
 def _set_pool_type(device: Device, kind: ThreadsPoolType) -> None:
-    device.configure_threads(device.threads_num, kind)
+    device.threads.configure(device.threads.number, kind)
 
 
 def _default_commands(device: Device) -> int:
@@ -114,7 +117,7 @@ def _set_numa_node(device: Device, number: int) -> None:
 
 
 def _pr_file_name(device: Device) -> str:
-    return device.pr_file_name or str(device.scst.state.reservations_path(device.name))
+    return device.pr_file_name or str(device.env.state.reservations_path(device.name))
 
 
 def _may_set_pr_file_name(device: Device, _name: str) -> bool:
@@ -125,7 +128,7 @@ def _may_set_pr_file_name(device: Device, _name: str) -> bool:
 
 async def _set_pr_file_name(device: Device, name: str) -> None:
     _require_unused(device)
-    default = str(device.scst.state.reservations_path(device.name))
+    default = str(device.env.state.reservations_path(device.name))
     wanted = name or default
     if wanted == _pr_file_name(device):
         return
@@ -141,7 +144,7 @@ async def _set_pr_file_name(device: Device, name: str) -> None:
             file.save(state)
         return saved
 
-    run_blocking = device.scst.runtime.run_blocking
+    run_blocking = device.env.runtime.run_blocking
     try:
         saved = await run_blocking(adopt)
         if not device.alive or device.tgt_devs:
@@ -209,7 +212,7 @@ def _parse_block(data: bytes) -> _Block:
 async def _set_block(device: Device, block: _Block) -> None:
     tasks = device.tasks
     change = "blocked" if block.on else "unblocked"
-    device.scst.trace.event("block", "device %s is %s from outside", device.name, change)
+    device.env.trace.event("block", "device %s is %s from outside", device.name, change)
     if not block.on:
         tasks.unblock()
         return
@@ -265,10 +268,10 @@ _ROWS: Final[tuple[Entry[Device], ...]] = (
     Attr(
         name="threads_num",
         mode=0o644,
-        show=lambda device: str(device.threads_num),
-        key=lambda device: device.threads_num != _default_threads(device),
+        show=lambda device: str(device.threads.number),
+        key=lambda device: device.threads.number != _default_threads(device),
         parse=lambda data: int32(natural(data)),
-        admit=lambda device, number: _may_set_threads(device) and number != device.threads_num,
+        admit=lambda device, number: _may_set_threads(device) and number != device.threads.number,
         store=_set_threads_num,
         queued=True,
         visible=_has_handler,
@@ -289,7 +292,7 @@ _ROWS: Final[tuple[Entry[Device], ...]] = (
         parse=_parse_pool_type,
         binary=True,
         admit=lambda device, kind: (
-            _may_set_threads(device) and kind is not device.threads_pool_type
+            _may_set_threads(device) and kind is not device.threads.pool_type
         ),
         store=_set_pool_type,
         queued=True,

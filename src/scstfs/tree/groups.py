@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from scstfs.core import access
+from scstfs.core.scst import registry_of
 from scstfs.core.target import Acg, BlackHole, IoGrouping, Target
 from scstfs.core.waiting import retired
 from scstfs.scsi.lun import AddressMethod
@@ -74,15 +75,15 @@ def _set_black_hole(acg: Acg, black_hole: BlackHole) -> None:
 
 def _is_new_mask(acg: Acg, data: bytes) -> bool:
     # How many bits there may be depends on the machine, and that is known to the object only.
-    return parse_cpu_bitmap(data, acg.target.driver.scst.cpus) != acg.cpu_mask
+    return parse_cpu_bitmap(data, acg.target.driver.env.cpus) != acg.cpu_mask
 
 
 def _set_mask(acg: Acg, data: bytes) -> None:
-    acg.cpu_mask = parse_cpu_bitmap(data, acg.target.driver.scst.cpus)
-    cpus = [cpu for cpu in range(acg.target.driver.scst.cpus) if acg.cpu_mask >> cpu & 1]
+    acg.cpu_mask = parse_cpu_bitmap(data, acg.target.driver.env.cpus)
+    cpus = [cpu for cpu in range(acg.target.driver.env.cpus) if acg.cpu_mask >> cpu & 1]
     for session in acg.sessions:
         for tgt_dev in session.tgt_devs.values():
-            if tgt_dev.device.has_own_pool(tgt_dev):
+            if tgt_dev.device.threads.are_own(tgt_dev):
                 tgt_dev.pool.set_cpus(cpus)
     acg.target.cpu_mask_changed(acg)
 
@@ -140,7 +141,7 @@ def group_rows(acg_of: Callable[[T], Acg]) -> tuple[Attr[T, Any], ...]:
             name="cpu_mask",
             mode=0o644,
             show=lambda obj: _show_mask(acg_of(obj)),
-            key=lambda obj: acg_of(obj).cpu_mask != (1 << acg_of(obj).target.driver.scst.cpus) - 1,
+            key=lambda obj: acg_of(obj).cpu_mask != (1 << acg_of(obj).target.driver.env.cpus) - 1,
             parse=bytes,
             admit=lambda obj, data: _is_new_mask(acg_of(obj), data),
             store=lambda obj, data: _set_mask(acg_of(obj), data),
@@ -157,7 +158,7 @@ def group_rows(acg_of: Callable[[T], Acg]) -> tuple[Attr[T, Any], ...]:
 
 
 def _show_mask(acg: Acg) -> str:
-    return format_cpu_bitmap(acg.cpu_mask, acg.target.driver.scst.cpus)
+    return format_cpu_bitmap(acg.cpu_mask, acg.target.driver.env.cpus)
 
 
 # Initiators
@@ -193,7 +194,7 @@ def _move(acg: Acg, arguments: Lexer) -> Awaitable[None]:
 
 
 def _reassign_sessions(acg: Acg) -> Awaitable[None]:
-    return retired(access.reassign_sessions(acg.target.driver.scst))
+    return retired(access.reassign_sessions(registry_of(acg.target)))
 
 
 def _add_initiator(acg: Acg, name: str) -> None:
@@ -273,7 +274,7 @@ def groups(group: DirType[Acg]) -> DirType[Target]:
             raise SysfsError(errno.EEXIST, f"acg name {name} exist")
         target.check_group(name)
         require_free(dirtype, target, name)
-        target.acgs[name] = Acg(target, name, target.driver.scst.cpus)
+        target.acgs[name] = Acg(target, name, target.driver.env.cpus)
 
     actions: dict[str, Callable[[Target, Lexer], None]] = {"create": create, "del": _delete_group}
 

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from scstfs.core import access
 from scstfs.core.device import Device
+from scstfs.core.scst import registry_of
 from scstfs.core.target import Acg, AcgDev
 from scstfs.core.waiting import retired
 from scstfs.scsi.lun import MAX_LUN
@@ -77,7 +78,7 @@ class _NewLun(NamedTuple):
 def _parse_new(acg: Acg, arguments: Lexer) -> _NewLun:
     """Device, number and parameters of a LUN to be; raises SysfsError."""
     name = arguments.word() or ""
-    device = acg.target.driver.scst.devices.get(name)
+    device = registry_of(acg.target).devices.get(name)
     if device is None:
         raise invalid(f'Device "{name}" not found')
     number = kstrtoul(encode(arguments.word() or ""))

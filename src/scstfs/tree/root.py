@@ -147,7 +147,7 @@ def _version_text(root: Root) -> str:
 
 
 def _set_threads(root: Root, number: int) -> None:
-    root.scst.threads.resize(number)
+    root.scst.env.threads.resize(number)
 
 
 def _set_setup_id(root: Root, value: int) -> None:
@@ -165,8 +165,8 @@ def _set_poll_us(root: Root, value: int) -> None:
 
 def _set_measure_latency(root: Root, value: bool) -> None:
     scst = root.scst
-    if value is not scst.measure_latency:
-        scst.measure_latency = value
+    if value is not scst.env.measure_latency:
+        scst.env.measure_latency = value
         for session in scst.sessions():
             session.latency.clear()
 
@@ -187,7 +187,7 @@ def _set_cluster_name(root: Root, name: str) -> None:
 
 
 async def _suspend(root: Root, seconds: int) -> None:
-    activity = root.scst.activity
+    activity = root.scst.env.activity
     if seconds < 0:
         activity.resume()
         return
@@ -208,7 +208,7 @@ _ATTRIBUTES: Final[tuple[Attr[Root, Any], ...]] = (
     Attr(
         name="measure_latency",
         mode=0o644,
-        show=lambda root: flag(root.scst.measure_latency),
+        show=lambda root: flag(root.scst.env.measure_latency),
         parse=lambda data: kstrtol(data) != 0,
         store=_set_measure_latency,
         since="3.3",
@@ -220,8 +220,8 @@ _ATTRIBUTES: Final[tuple[Attr[Root, Any], ...]] = (
     Attr(
         name="threads",
         mode=0o644,
-        show=lambda root: str(root.scst.threads.size),
-        key=lambda root: root.scst.threads.size != root.scst.default_threads,
+        show=lambda root: str(root.scst.env.threads.size),
+        key=lambda root: root.scst.env.threads.size != root.scst.env.default_threads,
         # SCST takes any number above 0 and makes no threads at all of some beyond an int.
         parse=in_range(kstrtol, 1, _MOST_THREADS),
         store=_set_threads,
@@ -278,7 +278,7 @@ _ATTRIBUTES: Final[tuple[Attr[Root, Any], ...]] = (
     Attr(
         name="suspend",
         mode=0o644,
-        show=lambda root: str(root.scst.activity.count),
+        show=lambda root: str(root.scst.env.activity.count),
         parse=kstrtol,
         store=_suspend,
         since="3.1",
@@ -288,7 +288,7 @@ _ATTRIBUTES: Final[tuple[Attr[Root, Any], ...]] = (
         refuses="EINVAL: anything else; EBUSY: commands do not end in time",
         effect="commands wait while execution is suspended",
     ),
-    trace.trace_level(lambda root: root.scst.trace),
+    trace.trace_level(lambda root: root.scst.env.trace),
     Attr(
         name="force_global_sgv_pool",
         mode=0o644,

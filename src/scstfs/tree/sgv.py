@@ -41,8 +41,8 @@ def pools(scst: Scst) -> dict[str, Pool]:
 
 def _pools(scst: Scst) -> Iterator[Pool]:
     for family in _FAMILIES:
-        yield Pool(family, scst.buffers if family == scst.buffers.name else None)
-        for cpu in range(scst.cpus):
+        yield Pool(family, scst.env.buffers if family == scst.env.buffers.name else None)
+        for cpu in range(scst.env.cpus):
             yield Pool(f"{family}-{cpu}")
 
 

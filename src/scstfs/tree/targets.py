@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from scstfs.core.counters import DIRECTIONS
-from scstfs.core.scst import Scst
+from scstfs.core.scst import Scst, registry_of
 from scstfs.core.session import Session
 from scstfs.core.target import Acg, Target
 from scstfs.sysfs.attr import Attr, optional_line
@@ -34,7 +34,7 @@ def _parse_rel_tgt_id(data: bytes) -> int:
 
 
 def _set_rel_tgt_id(target: Target, value: int) -> None:
-    scst, active = target.driver.scst, target.is_active
+    scst, active = registry_of(target), target.is_active
     # SCST compares 16 bits before it looks at the rest of the number.
     if active and value != target.rel_tgt_id:
         require_unique(scst, target, value & MAX_REL_TGT_ID)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scstfs.core import access, tasks
-from scstfs.core.command import TaskAttribute
+from scstfs.core.taskset import TaskAttribute
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi.status import Status
 from tests.support.reservations import IGNORE, PREEMPT_AND_ABORT, WE, pr_out

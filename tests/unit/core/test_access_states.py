@@ -84,7 +84,7 @@ def second_target(system: System) -> Target:
 async def test_every_command_in_every_state(tmp_path: Path, state: AccessState) -> None:
     async with target(tmp_path) as system:
         disk = await system.add_disk(thin_provisioned=1)
-        disk.expl_alua = True
+        disk.explicit_alua = True
         one = system.initiator()
         group_of(system, disk, system.target).set_state(state)
         one.clear_unit_attentions()
@@ -169,7 +169,7 @@ async def test_waiting_for_a_transition_is_traced_with_retry(
     one = system.initiator()
     group_of(system, disk, system.target).set_state(AccessState.TRANSITIONING)
     caplog.set_level(logging.INFO, logger="scstfs.trace")
-    log = system.scst.trace
+    log = system.scst.env.trace
     log.flags = log.bit("retry") if on else 0
     assert (await one.execute(READ, data_in=512)).triple == TRANSITION
     assert sum("is tried again in" in record.getMessage() for record in caplog.records) == on
@@ -210,7 +210,7 @@ class Pair:
             group_of(system, disk, system.target),
             group_of(system, disk, second, number=2),
         )
-        disk.expl_alua = True
+        disk.explicit_alua = True
 
     @property
     def states(self) -> Sequence[AccessState]:
@@ -278,14 +278,14 @@ async def test_a_group_in_transition_is_left_alone(pair: Pair) -> None:
 
 
 async def test_without_explicit_access(pair: Pair, disk: VdiskDevice) -> None:
-    disk.expl_alua = False
+    disk.explicit_alua = False
     result = await pair.one.execute(*set_groups((1, AccessState.STANDBY)))
     assert result.triple == INVALID_FIELD
     assert pair.states == [AccessState.ACTIVE, AccessState.ACTIVE]
 
 
 async def test_without_a_device_group(system: System, disk: VdiskDevice) -> None:
-    disk.expl_alua = True
+    disk.explicit_alua = True
     one = system.initiator()
     assert (await one.execute(*set_groups((1, AccessState.STANDBY)))).triple == FAILED
 

@@ -26,7 +26,7 @@ async def reserve(system: System, kind: int) -> Path:
     system.delete("disk")
     await holder.end()
     await other.end()
-    return system.scst.state.reservations_path("disk")
+    return system.scst.env.state.reservations_path("disk")
 
 
 @pytest.mark.parametrize(("kind", "shared"), [(EA, False), (EA_AR, True)])

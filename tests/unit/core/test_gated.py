@@ -106,7 +106,7 @@ async def _cd_rom(system: System) -> VdiskDevice:
     device = await system.add("vcdrom", "device")
     (system.directory / "image").write_bytes(bytes(1 << 20))
     await change_medium(device, str(system.directory / "image"))
-    device.medium_changed = False
+    device.medium.changed = False
     return device
 
 
@@ -162,8 +162,8 @@ async def test_gates_look_at_nothing_that_is_not_declared(
     assert recorder.read >= {
         *("TgtDev.is_gone", "UnitAttentionQueue._queue", "Aca.faulted", "Session.reinstating"),
         *("TargetGroup.state", "Acg.black_hole", "Target.forward_dst", "TraceLog.flags"),
-        *("PersistentReservations.reservation", "VdiskDevice.reserved_by", "VdiskDevice.store"),
-        *("VdiskDevice.medium_changed", "VdiskDevice.busy", "VdiskDevice.sanitize_failed"),
+        *("PersistentReservations.reservation", "VdiskDevice.reserved_by", "Medium.store"),
+        *("Medium.changed", "VdiskDevice.busy", "VdiskDevice.sanitize_failed"),
     }
 
 
@@ -173,6 +173,6 @@ async def test_the_recorder_finds_what_is_not_declared(system: System, disk: Vdi
     with recorder.recording():
         assert tgt_dev.session.name
         assert tgt_dev.session.tgt_devs
-        assert disk.scst.trace.flags
+        assert disk.env.trace.flags
     assert recorder.undeclared == {"Session.name", "Session.tgt_devs"}
     assert disk.decide(tgt_dev).read is not None

@@ -44,7 +44,7 @@ async def test_a_missing_lun_0_is_told_of(
     system: System, alice: Initiator, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nothing has to be switched on for that, and who goes on asking does not fill the log."""
-    system.scst.trace.flags = 0
+    system.scst.env.trace.flags = 0
     access.remove_lun(system.target.default_acg.luns[0])
     caplog.clear()
     for _ in range(50):
@@ -56,8 +56,8 @@ async def test_a_missing_lun_0_is_told_of(
 async def test_other_luns_are_told_of_on_demand(
     system: System, alice: Initiator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for flags, told in ((0, []), (system.scst.trace.bit("minor"), [not_found(9)] * 2)):
-        system.scst.trace.flags = flags
+    for flags, told in ((0, []), (system.scst.env.trace.bit("minor"), [not_found(9)] * 2)):
+        system.scst.env.trace.flags = flags
         for _ in range(2):
             assert (await alice.execute(TEST_UNIT_READY, lun=9)).triple == LUN_NOT_SUPPORTED
         assert caplog.messages == told
@@ -78,7 +78,7 @@ async def test_unknown_commands_are_told_of_on_demand(
     system: System, alice: Initiator, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = "Unknown opcode 0xe7 for vdisk_fileio (device disk, initiator alice): e7 00 00 00 00 00"
-    for flags, told in ((0, []), (system.scst.trace.bit("minor"), [text])):
-        system.scst.trace.flags = flags
+    for flags, told in ((0, []), (system.scst.env.trace.bit("minor"), [text])):
+        system.scst.env.trace.flags = flags
         assert (await alice.execute(UNKNOWN)).triple == INVALID_OPCODE
         assert caplog.messages == told

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from scstfs.handlers.vdisk import VdiskDevice
+from scstfs.scsi.control import ControlValues
 from scstfs.scsi.status import Status
 from tests.support.fake_store import FakeStore
 from tests.support.nexuses import (
@@ -291,7 +292,7 @@ async def test_preempting_oneself_changes_the_type(nexuses: Nexuses) -> None:
 def store(disk: VdiskDevice) -> FakeStore:
     """A store that is never quick."""
     store = FakeStore()
-    disk.install(store)
+    disk.medium.install(store)
     return store
 
 
@@ -302,7 +303,7 @@ READ = bytes.fromhex("28000000000000000100")
 async def test_preempt_and_abort_waits(
     nexuses: Nexuses, store: FakeStore, monkeypatch: pytest.MonkeyPatch, tas: bool
 ) -> None:
-    monkeypatch.setattr(VdiskDevice, "task_aborted_status", tas)
+    monkeypatch.setattr(VdiskDevice, "control", ControlValues(tas=tas))
     one, other, third = await nexuses.add(A, B, C)
     pool = ManualPool()
     for initiator in nexuses.all:

@@ -37,7 +37,7 @@ async def test_good_comes_after_the_file(
     system: System, nexuses: Nexuses, disk: VdiskDevice
 ) -> None:
     (one,) = await nexuses.add(0)
-    path = system.scst.state.reservations_path("disk")
+    path = system.scst.env.state.reservations_path("disk")
     pool = one.session.tgt_devs[0].pool = ManualPool()
     cmd = one.start(*pr_out(REGISTER, new=A, flags=APTPL))
     assert not cmd.is_over
@@ -51,7 +51,7 @@ async def test_without_aptpl_there_is_no_file(
     system: System, nexuses: Nexuses, disk: VdiskDevice
 ) -> None:
     one, other = await nexuses.add(0, 0)
-    path = system.scst.state.reservations_path("disk")
+    path = system.scst.env.state.reservations_path("disk")
     pool = one.session.tgt_devs[0].pool = ManualPool()
     assert one.start(*pr_out(REGISTER, new=A)).result == GOOD
     assert not pool.queued

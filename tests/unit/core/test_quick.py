@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from scstfs.core import quick
 from scstfs.core.buffers import MAX_POOLED
-from scstfs.core.command import Command, TaskAttribute
+from scstfs.core.command import Command
 from scstfs.core.quick import CLOSED, Quick
+from scstfs.core.taskset import TaskAttribute
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi.cdb import RW, opcode_table, padded
 from scstfs.scsi.opcodes import DeviceType, Direction
@@ -124,7 +125,7 @@ def test_nothing_is_known_of_no_device(cdb: bytes) -> None:
 async def _with_store(system: System) -> tuple[VdiskDevice, FakeStore]:
     device = await system.add_disk("disk", size=1 << 16)
     store = FakeStore(quick=True)
-    device.install(store)
+    device.medium.install(store)
     return device, store
 
 

@@ -15,7 +15,7 @@ from scstfs.core.device import Device
 from scstfs.scsi import pr
 from scstfs.scsi.commands import COMMANDS, EXTENSIONS
 from scstfs.scsi.opcodes import Direction
-from scstfs.scsi.status import Status, TaskStatus
+from scstfs.scsi.status import Status
 from tests.support.every_command import REFUSALS, commands, listed
 from tests.support.fake_store import FakeStore
 from tests.support.reservations import (
@@ -112,11 +112,7 @@ def conflicts(initiator: Initiator, cdb: bytes) -> bool:
     asked_for = decoded.length if decoded.direction is Direction.IN else None
     cmd = initiator.prepare(cdb, sent, asked_for)
     assert not cmd.is_over, cmd.result
-    try:
-        gates.check_reservations(cmd)
-    except TaskStatus as outcome:
-        return outcome.status is Status.RESERVATION_CONFLICT
-    return False
+    return gates.conflicts(cmd.tgt_dev, cmd.flags)
 
 
 class Three:
@@ -136,10 +132,10 @@ class Three:
 async def served(system: System, name: str) -> Device:
     if name == "CD-ROM":
         cd = await system.add("vcdrom", "cd")
-        cd.install(FakeStore(1 << 20))
+        cd.medium.install(FakeStore(1 << 20))
         return cd
     disk = await system.add_disk("disk", thin_provisioned=1)
-    disk.expl_alua = True
+    disk.explicit_alua = True
     return disk
 
 

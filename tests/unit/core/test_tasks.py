@@ -22,7 +22,7 @@ READ, WRITE = bytes.fromhex("28000000000000000100"), bytes.fromhex("2a0000000000
 def store(disk: VdiskDevice) -> FakeStore:
     """A store that always needs a worker thread."""
     store = FakeStore()
-    disk.install(store)
+    disk.medium.install(store)
     return store
 
 

@@ -253,8 +253,8 @@ def test_a_hold_counts_as_a_command(machine: Machine, tasks: TaskSet) -> None:
 
 def test_watchers_hear_of_writes(tasks: TaskSet) -> None:
     heard: list[Claim] = []
-    tasks.watch(heard.append)
-    tasks.announce(EVERYTHING)
+    tasks.watchers.add(heard.append)
+    tasks.watchers.tell(EVERYTHING)
     assert heard == [EVERYTHING]
 
 

@@ -6,9 +6,11 @@ from scstfs.core import access, tasks
 from scstfs.core.alua import DeviceGroup, GroupTarget, TargetGroup
 from scstfs.core.session import SessionState
 from scstfs.core.unit_attention import UnitAttention, UnitAttentionQueue
+from scstfs.handlers import media
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi import sense
 from scstfs.scsi.alua import AccessState
+from scstfs.scsi.control import ControlValues
 from scstfs.scsi.sense import Sense
 from scstfs.scsi.status import Status
 from tests.support.target import GOOD, Initiator, System
@@ -150,7 +152,7 @@ async def test_report_luns_makes_it_superfluous(
 async def test_descriptor_format(
     system: System, disk: VdiskDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(VdiskDevice, "descriptor_sense", True)
+    monkeypatch.setattr(VdiskDevice, "control", ControlValues(d_sense=1))
     one = system.initiator()
     nexus = one.session.tgt_devs[0]
     nexus.queue_unit_attention(sense.CAPACITY_CHANGED)
@@ -287,11 +289,11 @@ async def test_identification_and_capacity(system: System, disk: VdiskDevice) ->
     disk.change_identity("usn", b"1234")
     assert pending(one) == [INQUIRY_CHANGED]
     one.clear_unit_attentions()
-    disk.resync_size()
+    media.resync_size(disk)
     assert pending(one) == []
     with (system.directory / "disk").open("r+b") as file:
         file.truncate(2 << 20)
-    disk.resync_size()
+    media.resync_size(disk)
     assert pending(one) == [CAPACITY]
 
 

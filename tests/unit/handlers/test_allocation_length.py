@@ -118,7 +118,7 @@ async def test_of_a_cd_rom_drive(system: System) -> None:
     image = system.directory / "image"
     image.write_bytes(bytes(2048))
     await change_medium(drive, str(image))
-    drive.medium_changed = False
+    drive.medium.changed = False
     initiator = system.initiator()
     seen = set()
     for row, field in parameter_data(drive):

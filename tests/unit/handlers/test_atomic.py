@@ -135,17 +135,17 @@ async def test_a_write_that_was_cut_off_is_undone_when_the_device_comes_back(
 ) -> None:
     async with target(tmp_path) as system:
         device = await system.add_disk("disk")
-        assert device.store is not None
-        device.store.write(0, memoryview(OLD))
-        device.undo.enter(device.store.location, UndoEntry(0, OLD))
+        assert device.medium.store is not None
+        device.medium.store.write(0, memoryview(OLD))
+        device.undo.enter(device.medium.store.location, UndoEntry(0, OLD))
         # The power fails here.
-        device.store.write(0, memoryview(NEW)[:BLOCK])
+        device.medium.store.write(0, memoryview(NEW)[:BLOCK])
     async with target(tmp_path) as system:
         path = tmp_path / "disk"
         device = await system.add("vdisk_fileio", "disk", filename=path)
         assert path.read_bytes()[: len(OLD)] == OLD
-        assert device.store is not None
-        assert device.undo.pending(device.store.location) is None
+        assert device.medium.store is not None
+        assert device.undo.pending(device.medium.store.location) is None
         read = b"\x28" + bytes(7) + b"\x04\0"
         result = await system.initiator().execute(read, data_in=len(OLD))
         assert (result.status, result.data) == (Status.GOOD, OLD)
@@ -155,8 +155,8 @@ async def test_a_write_that_was_cut_off_is_undone_when_the_device_comes_back(
 async def test_another_file_of_the_same_device_is_left_alone(tmp_path: Path) -> None:
     async with target(tmp_path) as system:
         device = await system.add_disk("disk")
-        assert device.store is not None
-        device.undo.enter(device.store.location, UndoEntry(0, OLD))
+        assert device.medium.store is not None
+        device.undo.enter(device.medium.store.location, UndoEntry(0, OLD))
         system.delete("disk")
         (tmp_path / "disk").rename(tmp_path / "kept")
         await system.add_disk("disk")
@@ -167,10 +167,10 @@ async def test_a_write_that_goes_on_is_not_undone_when_the_device_is_made_again(
     system: System,
 ) -> None:
     device = await system.add_disk("disk")
-    assert device.store is not None
-    device.store.write(0, memoryview(OLD))
+    assert device.medium.store is not None
+    device.medium.store.write(0, memoryview(OLD))
     begun, may_end = threading.Event(), threading.Event()
-    write = device.store.write
+    write = device.medium.store.write
 
     def write_slowly(offset: int, data: memoryview, *, durable: bool = False) -> None:
         write(offset, data[:BLOCK], durable=durable)
@@ -178,7 +178,7 @@ async def test_a_write_that_goes_on_is_not_undone_when_the_device_is_made_again(
         assert may_end.wait(5)
         write(offset + BLOCK, data[BLOCK:], durable=durable)
 
-    device.store.write = write_slowly  # type: ignore[method-assign]
+    device.medium.store.write = write_slowly  # type: ignore[method-assign]
     writer = system.initiator().start(write_atomic(0, 4), NEW)
     await trio.to_thread.run_sync(begun.wait)
     system.delete("disk")

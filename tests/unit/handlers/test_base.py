@@ -68,5 +68,5 @@ async def test_deleting_what_is_not_there(system: System) -> None:
 
 async def test_a_device_that_is_not_active_needs_no_file(system: System) -> None:
     device = await system.add("vdisk_fileio", "disk", filename="/none", active=0)
-    assert device.store is None
-    assert device.size == 0
+    assert device.medium.store is None
+    assert device.medium.size == 0

@@ -37,7 +37,7 @@ async def with_store(system: System, **parameters: int) -> tuple[VdiskDevice, Fa
     device = await system.add_disk("disk", **parameters)
     store = FakeStore(SIZE)
     store.content[:] = b"x" * SIZE
-    device.install(store)
+    device.medium.install(store)
     return device, store
 
 

@@ -12,7 +12,7 @@ NAMES = {row.execute for row in (*COMMANDS, *EXTENSIONS, *FOREIGN_COMMANDS)}
 
 
 async def test_every_name_of_the_table_has_a_function(system: System) -> None:
-    elsewhere = {*local.COMMANDS, *system.scst.commands}
+    elsewhere = {*local.COMMANDS, *system.scst.env.commands}
     for handler in system.handlers.values():
         assert NAMES - elsewhere <= set(handler.commands), handler.name
 
@@ -20,14 +20,14 @@ async def test_every_name_of_the_table_has_a_function(system: System) -> None:
 async def test_no_function_is_out_of_reach(system: System) -> None:
     functions = {
         *local.COMMANDS,
-        *system.scst.commands,
+        *system.scst.env.commands,
         *(name for handler in system.handlers.values() for name in handler.commands),
     }
     assert functions == NAMES
 
 
 async def test_no_command_is_executed_in_two_places(system: System) -> None:
-    core, copies = set(local.COMMANDS), set(system.scst.commands)
+    core, copies = set(local.COMMANDS), set(system.scst.env.commands)
     handlers = {name for handler in system.handlers.values() for name in handler.commands}
     # REQUEST SENSE is the core's until nothing is pending.
     assert core & handlers == {"request_sense"}
@@ -36,7 +36,7 @@ async def test_no_command_is_executed_in_two_places(system: System) -> None:
 
 async def test_parameter_lists_that_come_first_are_understood_by_somebody(system: System) -> None:
     marked = {row.execute for row in (*COMMANDS, *EXTENSIONS) if row.flags & Flag.DESCRIPTORS}
-    assert marked == {*local.DESCRIPTORS, *system.scst.descriptors}
+    assert marked == {*local.DESCRIPTORS, *system.scst.env.descriptors}
 
 
 async def test_every_command_of_every_device_has_a_function(system: System) -> None:
@@ -48,7 +48,7 @@ async def test_every_command_of_every_device_has_a_function(system: System) -> N
         for row in device.opcodes.commands():
             found = (
                 local.COMMANDS.get(row.execute)
-                or system.scst.commands.get(row.execute)
+                or system.scst.env.commands.get(row.execute)
                 or handler.commands.get(row.execute)
             )
             assert found is not None, row.name

@@ -26,27 +26,27 @@ async def disk(system: System) -> VdiskDevice:
 
 async def test_opening_and_closing(disk: VdiskDevice) -> None:
     await media.deactivate(disk)
-    assert not disk.active
-    assert disk.store is None
-    assert disk.size == MIB
+    assert not disk.medium.active
+    assert disk.medium.store is None
+    assert disk.medium.size == MIB
     await media.activate(disk)
-    assert disk.active
-    assert disk.store is not None
+    assert disk.medium.active
+    assert disk.medium.store is not None
 
 
 async def test_whoever_is_slower_changes_nothing(disk: VdiskDevice) -> None:
-    store = disk.store
+    store = disk.medium.store
     await media.activate(disk)
-    assert disk.store is store
+    assert disk.medium.store is store
 
 
 async def test_the_size_stays_until_somebody_asks_for_it(disk: VdiskDevice) -> None:
     await media.deactivate(disk)
     Path(disk.settings.filename or "").write_bytes(bytes(2 * MIB))
     await media.activate(disk)
-    assert disk.size == MIB
-    disk.resync_size()
-    assert disk.size == 2 * MIB
+    assert disk.medium.size == MIB
+    media.resync_size(disk)
+    assert disk.medium.size == 2 * MIB
 
 
 async def test_a_file_that_is_gone(disk: VdiskDevice) -> None:
@@ -55,7 +55,7 @@ async def test_a_file_that_is_gone(disk: VdiskDevice) -> None:
     with pytest.raises(SysfsError) as caught:
         await media.activate(disk)
     assert caught.value.errno == errno.ENOENT
-    assert not disk.active
+    assert not disk.medium.active
 
 
 async def test_a_device_that_is_deleted_meanwhile(
@@ -76,7 +76,7 @@ async def test_a_device_that_is_deleted_meanwhile(
     with pytest.raises(SysfsError) as caught:
         await media.activate(disk)
     assert caught.value.errno == errno.ENODEV
-    assert disk.store is None
+    assert disk.medium.store is None
     # What nobody uses is closed again.
     with pytest.raises(OSError, match="Bad file descriptor"):
         opened[0].measure()
@@ -108,9 +108,9 @@ async def test_a_filename_that_is_changed_meanwhile(
 
     monkeypatch.setattr(disk, "kind", replace(kind, open_store=open_and_change))
     await activate(disk)
-    assert disk.active
-    assert disk.store is not None
-    assert disk.store.location == location(str(other), other.stat())
+    assert disk.medium.active
+    assert disk.medium.store is not None
+    assert disk.medium.store.location == location(str(other), other.stat())
 
 
 async def test_media_of_a_drive(system: System) -> None:
@@ -118,25 +118,25 @@ async def test_media_of_a_drive(system: System) -> None:
     image = system.directory / "image"
     image.write_bytes(bytes(2048 * 10))
     await media.change_medium(drive, str(image))
-    assert drive.size == 20480
-    assert drive.medium_changed
-    first = drive.store
+    assert drive.medium.size == 20480
+    assert drive.medium.changed
+    first = drive.medium.store
     with pytest.raises(SysfsError) as caught:
         await media.change_medium(drive, str(system.directory / "missing"))
     assert caught.value.errno == errno.ENOENT
-    assert drive.store is first
+    assert drive.medium.store is first
     with pytest.raises(SysfsError) as caught:
         await media.change_medium(drive, "relative")
     assert caught.value.errno == errno.EINVAL
     await media.change_medium(drive, None)
-    assert drive.store is None
+    assert drive.medium.store is None
     assert drive.settings.filename is None
 
 
 async def test_a_drive_that_is_deleted_while_its_commands_run(system: System) -> None:
     drive = await system.add("vcdrom", "cd")
     old = FakeStore()
-    drive.install(old)
+    drive.medium.install(old)
     old.pause("read")
     reader = system.initiator().start(b"\x28" + bytes(7) + b"\x01\0", data_in=2048)
     image = system.directory / "image"
@@ -155,4 +155,4 @@ async def test_a_drive_that_is_deleted_while_its_commands_run(system: System) ->
         system.delete("cd")
         old.resume("read")
     assert reader.is_over
-    assert drive.store is None
+    assert drive.medium.store is None

@@ -28,7 +28,7 @@ async def drive(system: System) -> VdiskDevice:
     """With a medium that all know of."""
     found = await system.add("vcdrom", "disk")
     await change_medium(found, image(system))
-    found.medium_changed = False
+    found.medium.changed = False
     return found
 
 
@@ -67,7 +67,7 @@ async def test_who_comes_later_is_not_told(system: System, drive: VdiskDevice) -
     await change_medium(drive, image(system, "other"))
     assert await event(system.initiator("two")) == "0002"
     await one.end()
-    assert not drive.media_events
+    assert not drive.medium.events
 
 
 async def test_an_event_that_does_not_fit_is_kept(system: System, drive: VdiskDevice) -> None:

@@ -31,7 +31,7 @@ async def with_store(system: System, **parameters: int) -> tuple[VdiskDevice, Fa
     """A disk over a store in memory."""
     device = await system.add_disk("disk", **parameters)
     store = FakeStore(thin=True)
-    device.install(store)
+    device.medium.install(store)
     return device, store
 
 
@@ -109,7 +109,7 @@ async def test_requests_for_safety_are_traced_with_order(
 async def test_what_takes_long_is_not_done_in_the_event_loop(system: System, length: int) -> None:
     device = await system.add_disk("disk", size=2 * AT_ONCE)
     store = FakeStore(2 * AT_ONCE, quick=True)
-    device.install(store)
+    device.medium.install(store)
     initiator, data = system.initiator(), os.urandom(length)
     assert await initiator.execute(write10(0, length // BLOCK), data) == GOOD
     assert (await initiator.execute(read16(0, length // BLOCK), data_in=length)).data == data
@@ -268,7 +268,7 @@ async def test_too_much_at_once_is_refused_before_memory_is_taken(system: System
 async def test_a_verify_that_is_aborted_leaves_the_rest(system: System, bytchk: int) -> None:
     device = await system.add_disk("disk")
     store = FakeStore(size=3 * STEP)
-    device.install(store)
+    device.medium.install(store)
     came, ended = trio.Event(), trio.Event()
     run_in_loop = trio.lowlevel.current_trio_token().run_sync_soon
     store.arrived = lambda name: run_in_loop(came.set)
@@ -424,7 +424,7 @@ def write_same(lba: int, blocks: int, flags: int = 0) -> bytes:
 async def test_write_same_of_more_than_a_step(system: System) -> None:
     device, store = await with_store(system)
     big = FakeStore(4 * STEP)
-    device.install(big)
+    device.medium.install(big)
     block = os.urandom(BLOCK)
     blocks = 2 * STEP // BLOCK + 3
     assert await system.initiator().execute(write_same(1, blocks), block) == GOOD

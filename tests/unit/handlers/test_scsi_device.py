@@ -131,7 +131,7 @@ async def test_a_device_that_is_exported_before_it_has_a_handler(everything: Who
     assert tgt_dev.aca is not device.aca
     await everything.write("handlers/dev_disk/mgmt", f"add_device {ADDRESS}\n")
     assert tgt_dev.aca is device.aca
-    assert not device.only_task_management
+    assert not device.control.tmf_only
 
 
 async def test_the_node_stays_open_for_commands_under_way(everything: Whole) -> None:

@@ -78,7 +78,7 @@ async def test_mode_sense_shows_software_write_protection(system: System) -> Non
 async def test_log_sense_of_a_thin_device(system: System) -> None:
     device = await system.add_disk("disk", thin_provisioned=1)
     store = FakeStore(1 << 20)
-    device.install(store)
+    device.medium.install(store)
     initiator = system.initiator()
     command = b"\x4d\0\x4c\0\0\0\0\x01\0\0"
     result = await initiator.execute(command, data_in=256)

@@ -9,6 +9,7 @@ import trio
 from scstfs.core import tasks
 from scstfs.core.quick import CLOSED
 from scstfs.core.taskset import Claim
+from scstfs.handlers import media
 from scstfs.handlers.vdisk import VdiskDevice, token_limits
 from scstfs.scsi import sense
 from scstfs.scsi.status import Status
@@ -36,11 +37,11 @@ def fast_write(system: System, initiator_number: int = 0) -> object:
 async def test_a_store_in_use_is_closed_when_nobody_uses_it_any_more(system: System) -> None:
     device = await system.add_disk("disk")
     old, new = FakeStore(), FakeStore()
-    device.install(old)
+    device.medium.install(old)
     initiator = system.initiator()
     old.pause("read")
     reader = initiator.start(READ, data_in=BLOCK)
-    device.install(new)
+    device.medium.install(new)
     assert not old.closed
     old.resume("read")
     assert (await reader.wait()).status is Status.GOOD
@@ -51,7 +52,7 @@ async def test_a_store_in_use_is_closed_when_nobody_uses_it_any_more(system: Sys
 async def test_without_a_store_there_is_no_medium(system: System) -> None:
     device = await system.add_disk("disk")
     initiator = system.initiator()
-    device.close_store()
+    device.medium.close()
     assert (await initiator.execute(READ, data_in=BLOCK)).triple == (0x2, 0x3A, 0x00)
     assert (await initiator.execute(b"\x12\0\0\0\x24\0", data_in=36)).status is Status.GOOD
     assert fast_write(system) is None
@@ -60,7 +61,7 @@ async def test_without_a_store_there_is_no_medium(system: System) -> None:
 async def test_a_closed_thin_device_still_says_so(system: System) -> None:
     device = await system.add_disk("disk", thin_provisioned=1)
     before = device.describe().thin
-    device.close_store()
+    device.medium.close()
     assert device.describe().thin == before
     assert before is not None
 
@@ -68,7 +69,7 @@ async def test_a_closed_thin_device_still_says_so(system: System) -> None:
 async def test_deleting_a_device_waits_for_its_commands(system: System) -> None:
     device = await system.add_disk("disk")
     store = FakeStore()
-    device.install(store)
+    device.medium.install(store)
     store.pause("write")
     writer = system.initiator().start(WRITE, DATA)
     system.delete("disk")
@@ -106,7 +107,7 @@ async def test_the_fast_path_knows_the_end(system: System) -> None:
     device = await system.add_disk("disk", size=1 << 20)
     tgt_dev = system.initiator().session.tgt_devs[0]
     assert (tgt_dev.quick.size, tgt_dev.quick.shift) == (1 << 20, 9)
-    device.set_size(1 << 19)
+    media.set_size(device, 1 << 19)
     assert tgt_dev.quick.size == 1 << 19
 
 
@@ -124,7 +125,7 @@ async def test_watched_writes_do_not_take_the_fast_path(system: System) -> None:
     device = await system.add_disk("disk")
     initiator = system.initiator()
     heard: list[Claim] = []
-    device.tasks.watch(heard.append)
+    device.tasks.watchers.add(heard.append)
     tgt_dev = initiator.session.tgt_devs[0]
     assert tgt_dev.quick.write is None
     assert tgt_dev.quick.read is not None
@@ -150,7 +151,7 @@ async def test_explicit_alua_follows_the_attribute(system: System) -> None:
     assert not device.explicit_alua
     assert device.opcodes.find(b"\xa4\x0a" + bytes(30)) is not None
     before = len(device.opcodes.reported())
-    device.expl_alua = True
+    device.explicit_alua = True
     assert device.explicit_alua
     assert len(device.opcodes.reported()) == before + 1
 
@@ -180,8 +181,8 @@ async def test_a_new_size_is_reported_and_changes_what_was_there(system: System)
     device = await system.add("vdisk_nullio", "disk", size_mb=1)
     initiator = system.initiator()
     heard: list[Claim] = []
-    device.tasks.watch(heard.append)
-    device.set_size(2 << 20)
+    device.tasks.watchers.add(heard.append)
+    media.set_size(device, 2 << 20)
     assert heard
     assert device.blocks == 4096
     pending = initiator.session.tgt_devs[0].unit_attentions
@@ -191,21 +192,21 @@ async def test_a_new_size_is_reported_and_changes_what_was_there(system: System)
 async def test_a_size_of_broken_blocks_is_refused(system: System) -> None:
     device = await system.add("vdisk_nullio", "disk", size_mb=1)
     with pytest.raises(SysfsError) as refused:
-        device.set_size(1000)
+        media.set_size(device, 1000)
     assert refused.value.errno == errno.EINVAL
-    assert device.size == 1 << 20
+    assert device.medium.size == 1 << 20
 
 
 async def test_the_size_of_a_file_is_looked_at_when_asked(system: System) -> None:
     device = await system.add_disk("disk", size=1 << 20)
     with (system.directory / "disk").open("r+b") as file:
         file.truncate(2 << 20)
-    assert device.size == 1 << 20
-    device.resync_size()
-    assert device.size == 2 << 20
-    device.close_store()
+    assert device.medium.size == 1 << 20
+    media.resync_size(device)
+    assert device.medium.size == 2 << 20
+    device.medium.close()
     with pytest.raises(SysfsError) as refused:
-        device.resync_size()
+        media.resync_size(device)
     assert refused.value.errno == errno.EMEDIUMTYPE
 
 
@@ -217,11 +218,11 @@ async def test_who_is_gone_does_not_keep_the_medium_in(system: System) -> None:
     one, two = system.initiator("one"), system.initiator("two")
     for initiator in (one, two):
         assert await initiator.execute(b"\x1e\0\0\0\x01\0") == GOOD
-    assert len(device.prevented_by) == 2
+    assert len(device.medium.prevented_by) == 2
     await one.end()
-    assert device.prevented_by == {two.session.tgt_devs[0]}
+    assert device.medium.prevented_by == {two.session.tgt_devs[0]}
     device.reset()
-    assert not device.prevented_by
+    assert not device.medium.prevented_by
 
 
 async def test_a_reset_takes_saved_mode_parameters(system: System) -> None:
@@ -229,9 +230,9 @@ async def test_a_reset_takes_saved_mode_parameters(system: System) -> None:
     initiator = system.initiator()
     page = bytes(4) + b"\x0a\x0a\x24" + bytes(9)
     assert await initiator.execute(b"\x15\x10\0\0\x10\0", page) == GOOD
-    assert device.descriptor_sense
+    assert device.control.d_sense
     device.reset()
-    assert not device.descriptor_sense
+    assert not device.control.d_sense
     assert not device.writes_through, "as in SCST, whatever the device was made with"
 
 
@@ -253,8 +254,8 @@ async def test_saved_mode_pages_are_there_again(tmp_path: Path, together: bool) 
     assert saved == b"disk\nTAS=1\nD_SENSE=1\nQUEUE_ALG=0\nWRITE_THROUGH=1\n"
     async with target(tmp_path) as system:
         device = await system.add_disk("disk")
-        assert device.descriptor_sense
-        assert device.task_aborted_status
+        assert device.control.d_sense
+        assert device.control.tas
         assert device.writes_through
         result = await system.initiator().execute(b"\x12\0\x80\0\xff\0", data_in=255)
         assert result.sense[0] == 0x72
@@ -271,7 +272,7 @@ async def test_damaged_mode_pages_do_not_keep_a_device_away(tmp_path: Path, dama
         path = tmp_path / "state" / "vdev_mode_pages" / "disk"
         path.write_bytes(damage)
         device = await system.add_disk("disk")
-        assert not device.task_aborted_status
+        assert not device.control.tas
 
 
 @pytest.mark.logs(r"disk: can not save mode pages: \[Errno 28\] full")
@@ -283,10 +284,10 @@ async def test_saving_that_fails_changes_nothing(
     def fail(name: str, text: str) -> None:
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(system.scst.state, "save_modes", fail)
+    monkeypatch.setattr(system.scst.env.state, "save_modes", fail)
     result = await system.initiator().execute(*SELECT_D_SENSE)
     assert result.triple == (0x4, 0x44, 0x00)
-    assert not device.descriptor_sense
+    assert not device.control.d_sense
 
 
 async def test_a_reset_while_mode_pages_are_saved(system: System) -> None:
@@ -296,12 +297,12 @@ async def test_a_reset_while_mode_pages_are_saved(system: System) -> None:
     pool = tgt_dev.pool = ManualPool()
     initiator.start(*SELECT_D_SENSE)
     tasks.logical_unit_reset(tgt_dev, lambda: None)
-    assert not device.descriptor_sense
+    assert not device.control.d_sense
     pool.drain()
     # What the file has got is what the next reset brings.
     assert b"D_SENSE=1" in (system.directory / "state/vdev_mode_pages/disk").read_bytes()
     tasks.logical_unit_reset(tgt_dev, lambda: None)
-    assert device.descriptor_sense
+    assert device.control.d_sense
 
 
 async def test_changed_identity_is_reported(system: System) -> None:
@@ -316,8 +317,8 @@ async def test_a_medium_change_is_told_once(system: System) -> None:
     device = await system.add("vcdrom", "disk")
     image = system.directory / "image"
     image.write_bytes(bytes(1 << 20))
-    device.install(device.kind.open_store(device, str(image)))
-    device.medium_changed = True
+    device.medium.install(device.kind.open_store(device, str(image)))
+    device.medium.changed = True
     one, two = system.initiator("one"), system.initiator("two")
     with trio.fail_after(5):
         assert (await one.execute(bytes(6))).triple == (0x6, 0x28, 0x00)

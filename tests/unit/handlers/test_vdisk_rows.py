@@ -188,7 +188,7 @@ async def test_flushing(everything: Whole, tmp_path: Path) -> None:
     device = everything.scst.devices["disk"]
     assert isinstance(device, VdiskDevice)
     store = FakeStore()
-    device.install(store)
+    device.medium.install(store)
     await everything.write("devices/disk/sync", "1\n")
     assert store.calls == [("flush",)]
     await everything.write("devices/disk/active", "0\n")
@@ -206,7 +206,7 @@ async def test_flushing_that_fails(
     def flush() -> None:
         raise OSError(errno.ENOSPC, "no space")
 
-    monkeypatch.setattr(device.store, "flush", flush)
+    monkeypatch.setattr(device.medium.store, "flush", flush)
     assert await everything.refusal("devices/disk/sync", "1\n") == "ENOSPC"
 
 
@@ -222,8 +222,8 @@ async def test_a_store_is_not_closed_while_it_is_flushed(
         go_on.wait(10)
         steps.append("flushed")
 
-    monkeypatch.setattr(device.store, "flush", flush)
-    monkeypatch.setattr(device.store, "close", lambda: steps.append("closed"))
+    monkeypatch.setattr(device.medium.store, "flush", flush)
+    monkeypatch.setattr(device.medium.store, "close", lambda: steps.append("closed"))
     async with everything.background(everything.write, "devices/disk/sync", "1\n"):
         await everything.write("devices/disk/active", "0\n")
         assert not steps

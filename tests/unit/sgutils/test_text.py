@@ -74,7 +74,7 @@ async def test_what_initiators_are_told_can_be_traced(
         initiator = system.initiator("iqn.a")
         await initiator.execute(b"\x12\0\x80\0\xff\0", data_in=255)
         assert "Illegal Request" not in caplog.text
-        system.scst.trace.flags |= system.scst.trace.bit("scsi")
+        system.scst.env.trace.flags |= system.scst.env.trace.bit("scsi")
         await initiator.execute(b"\x12\0\x80\0\xff\0", data_in=255)
         await initiator.execute(bytes(6), lun=7)
     assert (

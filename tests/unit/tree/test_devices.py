@@ -76,7 +76,7 @@ async def test_threads_are_made_anew(everything: Whole) -> None:
     assert everything.read(f"{lun}/thread_index") == "-1\n"
     await everything.write("devices/null1/threads_num", "0\n")
     assert everything.read("devices/null1/threads_pool_type") == "Async\n"
-    assert tgt_dev.pool is everything.scst.threads
+    assert tgt_dev.pool is everything.scst.env.threads
 
 
 async def test_exports_are_numbered_and_lead_to_luns(everything: Whole) -> None:
@@ -154,7 +154,7 @@ async def test_reservations_can_be_kept_elsewhere(everything: Whole, tmp_path: P
     await everything.write("targets/copy_manager/copy_manager_tgt/luns/mgmt", "clear\n")
     name = "devices/null1/pr_file_name"
     default = everything.read(name)
-    assert default == f"{everything.scst.state.reservations_path('null1')}\n"
+    assert default == f"{everything.scst.env.state.reservations_path('null1')}\n"
     await everything.write(name, f"{path}\n")
     assert everything.read(name) == f"{path}\n[key]\n"
     await everything.write(name, "\n")

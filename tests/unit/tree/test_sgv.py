@@ -19,7 +19,7 @@ async def test_there_are_pools_for_each_cpu(everything: Whole) -> None:
 
 
 async def test_allocations_are_counted_until_the_reset(everything: Whole) -> None:
-    buffers = everything.scst.buffers
+    buffers = everything.scst.env.buffers
     untouched = everything.read("sgv/sgv/stats")
     buffers.get(4096).release()
     buffers.get(4096).release()
@@ -35,6 +35,6 @@ async def test_allocations_are_counted_until_the_reset(everything: Whole) -> Non
 
 
 async def test_pools_that_do_not_exist_here_stay_at_zero(everything: Whole) -> None:
-    everything.scst.buffers.get(1 << 16).release()
+    everything.scst.env.buffers.get(1 << 16).release()
     text = everything.read("sgv/sgv-dma-1/stats")
     assert text.splitlines()[1].split() == ["sgv-dma-1", "0", "0", "0", "0/0/0"]

@@ -22,7 +22,7 @@ from tests.support.whole import Whole
 
 
 def log() -> TraceLog:
-    return TraceLog("test", ", order", core_trace.VDISK)
+    return TraceLog("test", ", order", {"order": 0x80000000})
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def install(scst: Scst) -> Copies:
     """Have ``scst`` execute third-party copies; to be called once."""
     copies = Copies(scst)
-    store = TokenStore(scst.runtime)
+    store = TokenStore(scst.env.runtime)
     copies.gone.append(store.drop_device)
     scst.watchers.append(copies)
     ExtendedCopy(copies).install(scst)

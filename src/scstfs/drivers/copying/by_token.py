@@ -58,11 +58,11 @@ class CopyByToken:
 
     def install(self, scst: Scst) -> None:
         """Have ``scst`` execute the commands."""
-        scst.descriptors["populate_token"] = _understand_populate
-        scst.descriptors["write_using_token"] = self._understand_write
-        scst.commands["populate_token"] = self._populate
-        scst.commands["write_using_token"] = self._write
-        scst.commands["receive_rod_token_information"] = self._information
+        scst.env.descriptors["populate_token"] = _understand_populate
+        scst.env.descriptors["write_using_token"] = self._understand_write
+        scst.env.commands["populate_token"] = self._populate
+        scst.env.commands["write_using_token"] = self._write
+        scst.env.commands["receive_rod_token_information"] = self._information
 
     # POPULATE TOKEN
 

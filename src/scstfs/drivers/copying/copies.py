@@ -111,7 +111,7 @@ class Copies:
 
     def __init__(self, scst: Scst) -> None:
         self.scst = scst
-        self.records = CopyRecords(scst.runtime)
+        self.records = CopyRecords(scst.env.runtime)
         self.copies: set[Copy] = set()
         #: Who else has to know when a device is being deleted.
         self.gone: list[Callable[[Device], None]] = []
@@ -167,7 +167,7 @@ class Copies:
 
     def _is_read_only(self, session: Session, device: Device) -> bool:
         """SCST looks at the device only, and so lets initiators write what they may only read."""
-        if device.read_only or device.software_write_protected:
+        if device.read_only or device.control.swp:
             return True
         return not self._allows_all and all(
             acg_dev.read_only for acg_dev in self._luns(session, device)

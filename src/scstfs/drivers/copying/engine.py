@@ -124,7 +124,7 @@ class Copy:
         self._holds: list[tuple[TaskSet, Hold]] = []
         self._command: Command | None = None
         self._lost: Device | None = None
-        self._operation = Operation(scst.threads, self._run(), self._finish)
+        self._operation = Operation(scst.env.threads, self._run(), self._finish)
 
     def start(self, command: Command | None) -> None:
         """Begin; ``command`` is the one that waits for the end, if any does.

@@ -31,7 +31,7 @@ class ExtendedCopy:
 
     def install(self, scst: Scst) -> None:
         """Have ``scst`` execute the commands."""
-        scst.descriptors.update(
+        scst.env.descriptors.update(
             {
                 "extended_copy": partial(self._understand, xcopy.decode_header, Form.LID1),
                 "extended_copy_lid4": partial(
@@ -39,7 +39,7 @@ class ExtendedCopy:
                 ),
             }
         )
-        scst.commands.update(
+        scst.env.commands.update(
             {
                 "extended_copy": _extended_copy,
                 "extended_copy_lid4": _extended_copy,
@@ -106,7 +106,7 @@ class ExtendedCopy:
             self._forget(cmd, record)
         encoded = b""
         if record.sense is not None:
-            encoded = record.sense.encode(cmd.device.descriptor_sense)
+            encoded = record.sense.encode(bool(cmd.device.control.d_sense))
         return xcopy.failed_segment_details(record.status, encoded)
 
     def _find(self, cmd: Command) -> CopyRecord | None:

@@ -180,10 +180,10 @@ class TokenStore:
         """Hear of every write to ``device``; the fast path, where nobody looks, is closed."""
         if device not in self._watchers:
             watcher = self._watchers[device] = partial(self._written, device)
-            device.tasks.watch(watcher)
+            device.tasks.watchers.add(watcher)
 
     def _unwatch(self, device: Device) -> None:
-        device.tasks.unwatch(self._watchers.pop(device))
+        device.tasks.watchers.remove(self._watchers.pop(device))
 
 
 def _require_same(known: bytes, presented: bytes) -> None:

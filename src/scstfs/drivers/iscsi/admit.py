@@ -13,15 +13,15 @@ from scstfs.iscsi.errors import LoginRefused
 
 if TYPE_CHECKING:
     from scstfs.drivers.iscsi.config import IscsiTarget
-    from scstfs.drivers.iscsi.server import Server
+    from scstfs.drivers.iscsi.shared import Shared
     from scstfs.drivers.iscsi.wire import Wire
 
 
 class Admission:
     """The target side of one login."""
 
-    def __init__(self, server: Server, wire: Wire) -> None:
-        self._server = server
+    def __init__(self, shared: Shared, wire: Wire) -> None:
+        self._shared = shared
         self._wire = wire
         #: The session, once the login has succeeded.
         self.nexus: Nexus | None = None
@@ -29,26 +29,26 @@ class Admission:
     @property
     def is_suspended(self) -> bool:
         """See LoginHost."""
-        return self._server.is_suspended
+        return self._shared.is_suspended
 
     @property
     def discovery_credentials(self) -> Credentials:
         """See LoginHost."""
-        return self._server.driver.credentials
+        return self._shared.driver.credentials
 
     @property
     def is_internal(self) -> bool:
         """See LoginHost."""
         here = self._wire.local.address
-        return any(same_address(here, portal) for portal in self._server.driver.internal_portals)
+        return any(same_address(here, portal) for portal in self._shared.driver.internal_portals)
 
     def find_target(self, name: str) -> IscsiTarget | None:
         """See LoginHost."""
-        return self._server.driver.find_target(name)
+        return self._shared.driver.find_target(name)
 
     def refusal(self, target: IscsiTarget, initiator: str) -> str | None:
         """See LoginHost."""
-        return self._server.refusal(target, initiator, self._wire)
+        return self._shared.access.refusal(target, initiator, self._wire)
 
     def redirect(self, target: IscsiTarget) -> Redirect | None:
         """See LoginHost; whoever came to the right address already stays."""
@@ -61,7 +61,7 @@ class Admission:
         self, target: IscsiTarget, initiator: str, isid: bytes
     ) -> ExistingSession | None:
         """See LoginHost."""
-        nexus = self._server.find_session(target, initiator, isid)
+        nexus = self._shared.sessions.find(target, initiator, isid)
         if nexus is None:
             return None
         return ExistingSession(nexus.tsih, nexus.cid, nexus.exp_cmd_sn, nexus.parameters)
@@ -69,16 +69,16 @@ class Admission:
     def has_room(self, target: IscsiTarget) -> bool:
         """See LoginHost."""
         limit = target.parameters["MaxSessions"]
-        return not limit or len(self._server.sessions_of(target)) < limit
+        return not limit or len(self._shared.sessions.of(target)) < limit
 
     def open_session(self, login: LoginResult[IscsiTarget]) -> int:
         """See LoginHost."""
-        server, target = self._server, login.target
+        sessions, target = self._shared.sessions, login.target
         if target is None:
-            return server.take_tsih()
+            return sessions.take_tsih()
         if not target.enabled:
             raise LoginRefused(LoginStatus.TARGET_REMOVED, "the target was disabled meanwhile")
-        existing = server.find_session(target, login.initiator, login.isid)
+        existing = sessions.find(target, login.initiator, login.isid)
         if login.tsih:
             if existing is None or existing.tsih != login.tsih or not existing.is_open:
                 raise LoginRefused(LoginStatus.SESSION_DOES_NOT_EXIST, "the session has ended")
@@ -92,8 +92,10 @@ class Admission:
             return existing.tsih
         if existing is None and not self.has_room(target):
             raise LoginRefused(LoginStatus.OUT_OF_RESOURCES, "MaxSessions is reached")
-        self.nexus = nexus = Nexus(server, login, server.take_tsih(), self._wire)
+        self.nexus = nexus = Nexus(
+            self._shared.access, login, sessions.take_tsih(), self._wire, sessions.forget
+        )
         if existing is not None:
             existing.replace_with(nexus)
-        server.remember(nexus)
+        sessions.add(nexus)
         return nexus.tsih

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from scstfs.core.command import Command, TaskAttribute
+from scstfs.core.command import Command
+from scstfs.core.taskset import TaskAttribute
 from scstfs.scsi.opcodes import Direction
 from scstfs.scsi.status import Status, TaskStatus
 
@@ -53,7 +54,8 @@ class IscsiCommand(Command):
         replies = self.task.table.replies
         if replies.reading >= replies.reading_limit:
             raise TaskStatus(Status.TASK_SET_FULL)
-        self._buffer = self.nexus.take_buffer(replies, size)
+        replies.reading += size
+        self._buffer = self.session.target.driver.env.buffers.get(size)
         return self._buffer.view
 
     def cancel_transfer(self) -> None:

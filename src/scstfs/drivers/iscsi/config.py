@@ -7,9 +7,9 @@ Whoever serves initiators looks at these objects when an initiator comes, and is
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
-from scstfs.core import trace
 from scstfs.core.session import Session, Transport
 from scstfs.core.target import Acg, Target
 from scstfs.core.trace import TraceLog
@@ -23,12 +23,25 @@ from scstfs.scsi.unit import ISCSI_TRANSPORT
 from scstfs.sysfs.text import decode, encode
 
 if TYPE_CHECKING:
+    from scstfs.core.environment import Environment
     from scstfs.core.scst import Scst
     from scstfs.iscsi.admission import Redirect
     from scstfs.iscsi.negotiate import SessionParameters
 
 #: Bytes of a target's name; SCST cuts what is behind.
 LONGEST_NAME: Final = 255
+
+#: Trace categories of the driver, besides the common ones.
+_TRACES: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "d_write": 0x80000000,
+        "conn": 0x40000000,
+        "conn_dbg": 0x4000000,
+        "iov": 0x20000000,
+        "pdu": 0x10000000,
+        "net_page": 0x8000000,
+    }
+)
 
 
 class Live(Protocol):
@@ -103,7 +116,7 @@ class IscsiDriver:
         self.targets: ObservableDict[str, IscsiTarget] = ObservableDict()
         self._by_folded_name: dict[bytes, IscsiTarget] = {}
         self._last_tid = 0
-        self.trace = TraceLog("iscsi", "".join(f", {token}" for token in trace.ISCSI), trace.ISCSI)
+        self.trace = TraceLog("iscsi", "".join(f", {token}" for token in _TRACES), _TRACES)
         #: ``closed``, ``open`` or ``closing``: whether the daemon is there.
         self.open_state = "open"
         self.enabled = False
@@ -122,6 +135,11 @@ class IscsiDriver:
     def scst(self) -> Scst:
         """What it is registered with."""
         return self._scst
+
+    @property
+    def env(self) -> Environment:
+        """See TargetDriver."""
+        return self._scst.env
 
     @property
     def credentials(self) -> Credentials:
@@ -160,7 +178,7 @@ class IscsiTarget(Target):
     """A target; it is also what a login asks (``scstfs.iscsi.admission.LoginTarget``)."""
 
     def __init__(self, driver: IscsiDriver, name: str) -> None:
-        super().__init__(driver, name, driver.scst.cpus)
+        super().__init__(driver, name, driver.env.cpus)
         self.iscsi_driver = driver
         self.tid = 0
         #: ``enabled`` of the target itself.
@@ -172,6 +190,10 @@ class IscsiTarget(Target):
         self.accounts = Accounts()
         #: Values of the attributes in ``scstfs.iscsi.keys``, by name.
         self.parameters: dict[str, int] = keys.defaults()
+
+    def access_name(self, initiator: str, address: str) -> str:
+        """The name under which access control knows an initiator that came to ``address``."""
+        return f"{initiator}#{address}" if self.per_portal_acl else initiator
 
     @property
     def is_active(self) -> bool:

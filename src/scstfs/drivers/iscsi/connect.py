@@ -28,7 +28,7 @@ from scstfs.log import RateLimited, Subject, initiator_fields
 
 if TYPE_CHECKING:
     from scstfs.drivers.iscsi.config import IscsiTarget
-    from scstfs.drivers.iscsi.server import Server
+    from scstfs.drivers.iscsi.shared import Shared
 
 log = logging.getLogger(__name__)
 #: For what any peer can provoke as often as it likes.
@@ -42,17 +42,17 @@ _REDIRECTIONS: Final = frozenset(
 _Result: TypeAlias = "LoginResult[IscsiTarget]"
 
 
-async def serve(server: Server, wire: Wire) -> None:
+async def serve(shared: Shared, wire: Wire) -> None:
     """Serve one connection until it ends; raises nothing but Cancelled from outside."""
-    admission = Admission(server, wire)
+    admission = Admission(shared, wire)
     try:
         with wire.scope:
             result, rest = None, b""
             with _guarded(wire):
-                result, rest = await _log_in(server, wire, admission)
+                result, rest = await _log_in(shared, wire, admission)
             # Another login may have taken the session's place while the answer was being sent.
             if result is not None and not wire.scope.cancel_called:
-                await _full_feature(server, wire, admission.nexus, result, rest)
+                await _full_feature(shared, wire, admission.nexus, result, rest)
         if wire.lingers:
             await wire.linger()
     finally:
@@ -76,11 +76,11 @@ def _guarded(wire: Wire, whose: object = "login") -> Iterator[None]:
         wire.fail()
 
 
-async def _log_in(server: Server, wire: Wire, admission: Admission) -> tuple[_Result | None, bytes]:
+async def _log_in(shared: Shared, wire: Wire, admission: Admission) -> tuple[_Result | None, bytes]:
     """The login phase; returns its result and what has arrived behind it."""
-    rx, trace = Receiver(MAX_SEGMENT, server.chunks), server.driver.trace
+    rx, trace = Receiver(MAX_SEGMENT, shared.chunks), shared.driver.trace
     login = Login(admission, random=secrets.token_bytes, now=trio.current_time())
-    with server.in_lobby(wire), ExitStack() as stack:
+    with shared.in_lobby(wire), ExitStack() as stack:
         stack.callback(rx.release)
         step = None
         with trio.move_on_at(login.deadline):
@@ -123,20 +123,25 @@ def _log_refusal(wire: Wire, login: Login[IscsiTarget], step: Step[IscsiTarget])
 
 
 async def _full_feature(
-    server: Server, wire: Wire, nexus: Nexus | None, result: _Result, rest: bytes
+    shared: Shared, wire: Wire, nexus: Nexus | None, result: _Result, rest: bytes
 ) -> None:
     parameters = result.parameters
-    host = DiscoverySession(server, wire, result) if nexus is None else nexus
-    rx = Receiver(parameters.max_recv_data_segment_length, server.chunks)
+    session: Nexus | DiscoverySession
+    if nexus is None:
+        session = DiscoverySession(shared.access, wire, result, shared.sessions.forget_discovery)
+        shared.sessions.add_discovery(session)
+    else:
+        session = nexus
+    rx = Receiver(parameters.max_recv_data_segment_length, shared.chunks)
     for side in (rx, wire.tx):
         side.header_digest = parameters.has_header_digest
         side.data_digest = parameters.has_data_digest
     connection = Connection(
-        host,
+        session.host,
         parameters,
-        cmd_sn=host.exp_cmd_sn,
+        cmd_sn=session.exp_cmd_sn,
         stat_sn=result.stat_sn,
-        queue_depth=host.queue_depth,
+        queue_depth=session.queue_depth,
         rx=rx,
         tx=wire.tx,
         max_cmd_sn=result.max_cmd_sn,
@@ -145,16 +150,16 @@ async def _full_feature(
     )
     if rest:
         rx.feed(rest)
-    host.start(connection)
-    log.info("%s: logged in: %s", wire.peer, host)
+    session.start(connection)
+    log.info("%s: logged in: %s", wire.peer, session)
     try:
-        with _guarded(wire, host):
-            server.watch(wire, connection, host)
-            await _pump(server, wire, connection, host)
+        with _guarded(wire, session):
+            shared.watch.add(wire, connection, session)
+            await _pump(shared, wire, connection, session)
     finally:
-        server.unwatch(wire)
-        log.info("%s: connection of %s ended: %s", wire.peer, host, wire.reason)
-        host.connection_ended(wire)
+        shared.watch.remove(wire)
+        log.info("%s: connection of %s ended: %s", wire.peer, session, wire.reason)
+        session.connection_ended(wire)
         # Not left to the collector of cycles: strangers come quicker than it does.
         rx.release()
         wire.stop_writing()
@@ -162,10 +167,10 @@ async def _full_feature(
 
 
 async def _pump(
-    server: Server, wire: Wire, connection: Connection, host: Nexus | DiscoverySession
+    shared: Shared, wire: Wire, connection: Connection, session: Nexus | DiscoverySession
 ) -> None:
     """Receive, process, send; until the connection ends."""
-    rx, flusher, scst = connection.rx, wire.flusher, server.scst
+    rx, flusher, scst = connection.rx, wire.flusher, shared.scst
 
     def poll_seconds() -> float:
         return scst.poll_us * 1e-6
@@ -184,7 +189,7 @@ async def _pump(
             wire.lingers = True
             # At once: who has the answer to a logout may be back before another task had its turn,
             # and must not find the old session.
-            host.connection_ended(wire)
+            session.connection_ended(wire)
             return
         if not all_done:
             await wire.wait_for_room(connection.replies.has_room)

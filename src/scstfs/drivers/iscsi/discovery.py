@@ -16,7 +16,7 @@ from scstfs.log import initiator_fields
 
 if TYPE_CHECKING:
     from scstfs.drivers.iscsi.config import IscsiTarget
-    from scstfs.drivers.iscsi.server import Server
+    from scstfs.drivers.iscsi.portal_access import PortalAccess
     from scstfs.drivers.iscsi.wire import Wire
     from scstfs.iscsi.admission import LoginResult
     from scstfs.iscsi.connection import Connection
@@ -37,9 +37,16 @@ class DiscoverySession:
     queue_depth: Final = 32
     limits: Final = _LIMITS
 
-    def __init__(self, server: Server, wire: Wire, login: LoginResult[IscsiTarget]) -> None:
-        self._server = server
+    def __init__(
+        self,
+        access: PortalAccess,
+        wire: Wire,
+        login: LoginResult[IscsiTarget],
+        ended: Callable[[DiscoverySession], None],
+    ) -> None:
+        """``ended`` is called when it has."""
         self._wire = wire
+        self._ended = ended
         self.exp_cmd_sn = login.exp_cmd_sn
         #: Which session another one of the same key takes the place of: one that names a target is
         #: a session with that (RFC 7143 7.4.2.2), one that does not is a session with a portal.
@@ -47,11 +54,16 @@ class DiscoverySession:
         self.key: DiscoveryKey = (login.initiator.lower(), login.isid, with_whom)
         self.parameters: SessionParameters = login.parameters
         self.connection: Connection | None = None
-        self.discover = partial(server.discover, wire, login.initiator)
+        self.discover = partial(access.discover, wire, login.initiator)
 
     def __str__(self) -> str:
         """What the log says of it."""
         return f"discovery session of {self.key[0]}"
+
+    @property
+    def host(self) -> DiscoverySession:
+        """What its connection knows of it."""
+        return self
 
     @property
     def log_fields(self) -> dict[str, str]:
@@ -61,11 +73,10 @@ class DiscoverySession:
     def start(self, connection: Connection) -> None:
         """Full-feature phase begins."""
         self.connection = connection
-        self._server.remember_discovery(self)
 
     def connection_ended(self, _wire: Wire) -> None:
         """The connection is gone."""
-        self._server.forget_discovery(self)
+        self._ended(self)
 
     def disconnect(self, why: str) -> None:
         """Close the connection; discovery sessions get no messages (RFC 7143 7.4.3)."""

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from fastcrc import crc32
 
-from scstfs.core.command import TaskAttribute
 from scstfs.core.quick import Loan, Move, Quick, decoded, recognise
+from scstfs.core.taskset import TaskAttribute
 from scstfs.iscsi import codes, pdu
 from scstfs.iscsi.codes import RESERVED_TAG, Opcode
 from scstfs.iscsi.transmit import HIGH_WATER, FilePart, Referred, Transmitter

@@ -141,7 +141,7 @@ def _target_cold_reset(function: IscsiFunction) -> None:
         function.complete()
         nexus = function.nexus
         nexus.wire.flush()
-        for other in nexus.server.sessions_of(nexus.target):
+        for other in nexus.of_the_target():
             other.disconnect("TARGET COLD RESET")
 
     tasks.target_reset(function.nexus.core, done)

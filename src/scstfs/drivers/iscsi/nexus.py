@@ -1,6 +1,6 @@
 """A normal session: a core session on one side, an iSCSI connection on the other (RFC 7143 4.3).
 
-It is the connection's host (``scstfs.iscsi.host.Host``) and the core session's transport.  A
+It is the core session's transport; what executes the connection's commands is its ``host``.  A
 session has one connection at a time; it can get another one by connection reinstatement, and its
 place can be taken by another session (session reinstatement).
 """
@@ -10,58 +10,43 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from scstfs.core import execute, sessions, tasks
-from scstfs.core.buffers import Buffer
-from scstfs.core.ending import finish
 from scstfs.core.session import SessionState
-from scstfs.drivers.iscsi import fast, management
-from scstfs.drivers.iscsi.command import IscsiCommand
+from scstfs.drivers.iscsi.session_host import SessionHost
 from scstfs.drivers.iscsi.views import LiveConnection, shown
-from scstfs.iscsi import codes
 from scstfs.iscsi.codes import AsyncEvent
 from scstfs.iscsi.connection import Connection
-from scstfs.iscsi.discovery import answer_text
-from scstfs.iscsi.negotiate import Negotiation, SessionParameters
-from scstfs.iscsi.task import ManagementFunction, Task
-from scstfs.iscsi.transfer import TaskFault, Transfer
-from scstfs.iscsi.transmit import CHUNK_DATA
+from scstfs.iscsi.negotiate import SessionParameters
 from scstfs.iscsi.watchdog import Limits
 from scstfs.scsi import sense
-from scstfs.scsi.sense import CheckCondition, Sense, SenseKey
-from scstfs.scsi.status import Status
 from scstfs.scsi.transport_id import TransportId
 
 if TYPE_CHECKING:
-    from scstfs.core.session import TgtDev
     from scstfs.drivers.iscsi.config import ConnectionView, IscsiTarget
-    from scstfs.drivers.iscsi.server import Server
+    from scstfs.drivers.iscsi.portal_access import PortalAccess
     from scstfs.drivers.iscsi.wire import Wire
     from scstfs.iscsi.admission import LoginResult
-    from scstfs.iscsi.replies import Replies
-    from scstfs.scsi.cdb import Decoded
 
 log = logging.getLogger(__name__)
-
-#: Bytes of a parameter list, or of data of any other kind, that a command may bring.
-_LONGEST_DATA_OUT: Final = 64 << 20
-
-_FAULTS: Final = {
-    fault: Sense(SenseKey(fault.value[0]), *fault.value[1:]) for fault in TaskFault if fault.value
-}
 
 
 class Nexus:
     """One session of one initiator with one target."""
 
     def __init__(
-        self, server: Server, login: LoginResult[IscsiTarget], tsih: int, wire: Wire
+        self,
+        access: PortalAccess,
+        login: LoginResult[IscsiTarget],
+        tsih: int,
+        wire: Wire,
+        gone: Callable[[Nexus], None],
     ) -> None:
-        """``login`` is one that found a target."""
+        """``login`` is one that found a target; ``gone`` is called at the end of the session."""
         assert login.target is not None
-        self.server = server
+        self.access = access
+        self._gone = gone
         self.target = target = login.target
         self.initiator = login.initiator
         self.isid = login.isid
@@ -74,8 +59,9 @@ class Nexus:
         #: whose place this one takes.
         self._successor: Nexus | None = None
         self._predecessor: Nexus | None = None
+        self.host = SessionHost(self)
         self.adopt(login, wire)
-        name = server.access_name(target, login.initiator, wire)
+        name = target.access_name(login.initiator, wire.local.address)
         port = TransportId.iscsi(login.initiator, login.isid)
         self.core = sessions.open_session(target, name, self, port, is_ready=False)
         self.core.transport_level = login.parameters.protocol_level
@@ -105,13 +91,7 @@ class Nexus:
 
     def _set_parameters(self, parameters: SessionParameters) -> None:
         self.parameters = parameters
-        #: Data that fits into one Data-In PDU and is worth copying into the send buffer (bytes).
-        self._segment = min(
-            parameters.max_xmit_data_segment_length, parameters.max_burst_length, CHUNK_DATA
-        )
-        #: Data that may come with a command (bytes).
-        immediate = min(parameters.first_burst_length, parameters.max_recv_data_segment_length)
-        self._immediate = immediate if parameters.immediate_data else 0
+        self.host.agree(parameters)
 
     @property
     def is_open(self) -> bool:
@@ -175,8 +155,10 @@ class Nexus:
         sessions.close_session(self.core, self._ended)
 
     def _ended(self) -> None:
+        # Without cycles the memory of a session that has ended is free at once.
         self.core.transport = _NOBODY
-        self.server.forget(self)
+        del self.host
+        self._gone(self)
         successor, self._successor = self._successor, None
         predecessor, self._predecessor = self._predecessor, None
         if predecessor is not None:
@@ -259,104 +241,7 @@ class Nexus:
         """``force_close``."""
         self.disconnect("force_close")
 
-    # Commands
-
-    def fast(self, connection: Connection) -> None:
-        """READ and WRITE that no gate has to look at and that need not wait."""
-        fast.answer(
-            connection, self.core, self._segment, self._immediate, self._begin_write, self.allocate
-        )
-
-    def _begin_write(
-        self, tgt_dev: TgtDev, decoded: Decoded, itt: int, lun: bytes, flags: int, data: memoryview
-    ) -> bool:
-        """Begin a WRITE of which only ``data`` has come, and ask for the rest."""
-        connection, length = self.connection, decoded.length
-        if connection is None:
-            return False
-        task = Task(
-            connection.tasks,
-            itt=itt,
-            lun=lun,
-            cdb=decoded.cdb,
-            attribute=flags & codes.COMMAND_ATTRIBUTE_MASK,
-            reads=False,
-            writes=True,
-            expected=length,
-            cmd_sn=connection.window.exp_cmd_sn,
-            immediate=False,
-        )
-        try:
-            memory, release = self.allocate(length)
-        except MemoryError:
-            return False
-        task.owner = cmd = IscsiCommand(self, task)
-        execute.prepare_decoded(cmd, tgt_dev, decoded)
-        transfer = Transfer(
-            first_burst=min(self.parameters.first_burst_length, length),
-            unsolicited=False,
-            in_order=bool(self.parameters.data_pdu_in_order),
-        )
-        transfer.open(memory, release)
-        connection.tasks.solicit(task, transfer, data)
-        return True
-
-    def command(self, task: Task) -> int:
-        """Begin a command; returns how many bytes of write data it needs."""
-        cmd = IscsiCommand(self, task)
-        task.owner = cmd
-        execute.prepare(cmd)
-        if cmd.data_out_length > _LONGEST_DATA_OUT:
-            finish(cmd, Status.CHECK_CONDITION, CheckCondition(sense.INVALID_FIELD_IN_CDB))
-        return cmd.data_out_length
-
-    def data_complete(self, task: Task) -> None:
-        """Execute a command whose write data is there."""
-        cmd = self._command_of(task)
-        if task.transfer is not None:
-            cmd.data = task.transfer.buffer
-        execute.run(cmd)
-
-    def refuse(self, task: Task, fault: TaskFault) -> None:
-        """End a command whose write data is not what it should be."""
-        if task.owner is None:
-            self.command(task)
-        condition = _FAULTS.get(fault)
-        if condition is None:
-            finish(self._command_of(task), Status.BUSY)
-        else:
-            finish(self._command_of(task), Status.CHECK_CONDITION, CheckCondition(condition))
-
-    @staticmethod
-    def _command_of(task: Task) -> IscsiCommand:
-        assert isinstance(task.owner, IscsiCommand)
-        return task.owner
-
-    def allocate(self, size: int) -> tuple[memoryview, Callable[[], None]]:
-        """Pooled memory for write data; raises MemoryError."""
-        try:
-            buffer = self.server.scst.buffers.get(size)
-        except OSError as error:
-            raise MemoryError from error
-        return buffer.view, buffer.release
-
-    def take_buffer(self, replies: Replies, size: int) -> Buffer:
-        """Pooled memory for read data, counted until it has been sent."""
-        replies.reading += size
-        return self.server.scst.buffers.get(size)
-
-    # Task management
-
-    def task_management(self, function: ManagementFunction) -> None:
-        """Perform a task management function; it is answered when its effect is complete."""
-        if self.connection is not None:
-            management.perform(self, self.connection.functions, function)
-
-    # Everything else
-
-    def negotiate(self) -> _TextNegotiation:
-        """SendTargets and negotiation in full-feature phase."""
-        return _TextNegotiation(self)
+    # For its parts
 
     def agree(self, parameters: SessionParameters) -> None:
         """Parameters were negotiated in full-feature phase."""
@@ -364,12 +249,14 @@ class Nexus:
         if self.connection is not None:
             self.connection.agree(parameters)
 
-    def logout(self) -> None:
-        """The connection is closed when the answer has been sent, and the session with it."""
+    def of_the_target(self) -> list[Nexus]:
+        """All sessions with the same target."""
+        transports = [session.transport for session in self.target.sessions.values()]
+        return [transport for transport in transports if isinstance(transport, Nexus)]
 
 
 class _Nobody:
-    """The transport of a session that has ended: without a cycle its memory is free at once."""
+    """The transport of a session that has ended."""
 
     def report_aen(self, lun: bytes, sense_data: bytes) -> bool:
         """See ``scstfs.core.session.Transport``."""
@@ -380,21 +267,3 @@ class _Nobody:
 
 
 _NOBODY: Final = _Nobody()
-
-
-class _TextNegotiation:
-    """See ``scstfs.iscsi.host.TextNegotiation``."""
-
-    def __init__(self, nexus: Nexus) -> None:
-        self._nexus = nexus
-        self._negotiation = Negotiation(nexus.target.parameters, agreed=nexus.parameters)
-
-    def answer(self, text: bytes) -> bytes:
-        """See TextNegotiation."""
-        nexus = self._nexus
-        discover = partial(nexus.server.discover, nexus.wire, nexus.initiator)
-        return answer_text(text, self._negotiation, nexus.target.name, discover)
-
-    def conclude(self) -> None:
-        """See TextNegotiation."""
-        self._nexus.agree(self._negotiation.result())

@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from scstfs.drivers.copying import engine, token_store
+from scstfs.handlers import media
 from scstfs.scsi.status import Status
 from tests.support.copies import (
     BLOCK,
@@ -117,7 +118,7 @@ async def test_a_copy_within_one_device(system: System, disks: Disks) -> None:
 
 async def test_in_the_background(system: System, disks: Disks) -> None:
     store = FakeStore(1 << 20)
-    disks[1].install(store)
+    disks[1].medium.install(store)
     store.pause("write")
     initiator = system.initiator()
     token = await token_of(initiator)
@@ -139,7 +140,7 @@ async def test_what_is_done_so_far_is_told_in_blocks(
 ) -> None:
     monkeypatch.setattr(engine, "STEP", 2 * BLOCK)
     store = FakeStore(1 << 20)
-    disks[1].install(store)
+    disks[1].medium.install(store)
     initiator = system.initiator()
     token = await token_of(initiator)
     second = threading.Event()
@@ -198,7 +199,7 @@ async def test_results_are_kept_for_a_minute(
 
 async def test_a_source_that_breaks(system: System, disks: Disks) -> None:
     store = FakeStore(1 << 20)
-    disks[0].install(store)
+    disks[0].medium.install(store)
     initiator = system.initiator()
     token = await token_of(initiator)
     store.errors["read"] = OSError(errno.EIO, "broken")
@@ -274,10 +275,10 @@ async def test_tokens_end_with_what_they_stand_for(system: System, disks: Disks,
     initiator = system.initiator()
     token = await token_of(initiator)
     if how == "close":
-        disks[0].close_store()
+        disks[0].medium.close()
     elif how == "resize":
         os.truncate(system.directory / "source", 1 << 19)
-        disks[0].resync_size()
+        media.resync_size(disks[0])
     else:
         system.delete("source")
     initiator.clear_unit_attentions()
@@ -360,7 +361,7 @@ async def test_a_timeout_that_is_too_long(system: System, disks: Disks) -> None:
 
 
 async def test_a_device_without_medium_has_no_tokens(system: System, disks: Disks) -> None:
-    disks[0].close_store()
+    disks[0].medium.close()
     result = await populate_token(system.initiator(), [(0, 8)])
     assert result.triple == (0x2, 0x3A, 0x00)
 
@@ -373,7 +374,7 @@ async def test_a_read_only_device_is_not_written(system: System, disks: Disks) -
 
 async def test_a_list_identifier_in_use(system: System, disks: Disks) -> None:
     store = FakeStore(1 << 20)
-    disks[1].install(store)
+    disks[1].medium.install(store)
     store.pause("write")
     initiator = system.initiator()
     token = await token_of(initiator)

@@ -141,7 +141,7 @@ async def test_lid4(system: System, disks: Disks) -> None:
 
 async def test_lid4_in_the_background(system: System, disks: Disks) -> None:
     store = FakeStore(1 << 20)
-    disks[1].install(store)
+    disks[1].medium.install(store)
     store.pause("write")
     initiator = system.initiator()
     data = lid4(
@@ -166,7 +166,7 @@ async def test_so_many_copies_in_the_background(
 ) -> None:
     monkeypatch.setattr(copies, "CONCURRENT_COPIES", 2)
     store = FakeStore(1 << 20)
-    disks[1].install(store)
+    disks[1].medium.install(store)
     store.pause("write")
     initiator = system.initiator()
 

@@ -92,7 +92,7 @@ async def test_blocks_of_different_sizes(system: System, disks: Disks) -> None:
 async def test_a_durable_device_has_the_data_when_it_is_told(system: System, disks: Disks) -> None:
     through = await system.add_disk("through", write_through=1)
     store = FakeStore()
-    through.install(store)
+    through.medium.install(store)
     assert await copy(system.initiator(), (disks[0], through), Segment(0, 1, 4)) == GOOD
     assert store.calls[-1] == ("flush",)
 
@@ -141,7 +141,7 @@ async def test_errors_of_the_stores(
     device = disks[broken == "destination"]
     store = FakeStore(1 << 20)
     store.errors[method] = OSError(number, "broken")
-    device.install(store)
+    device.medium.install(store)
     result = await copy(system.initiator(), disks, Segment(0, 1, 4))
     assert result.triple == COPY_ABORTED
     assert result.sense[byte] == 18
@@ -157,7 +157,7 @@ async def test_descriptor_format_tells_the_segment(system: System, disks: Disks)
 
 
 async def test_a_device_without_medium(system: System, disks: Disks) -> None:
-    disks[0].close_store()
+    disks[0].medium.close()
     result = await copy(system.initiator(), disks, Segment(0, 1, 1), lun=1)
     assert result.triple == COPY_ABORTED
     assert result.sense[18:].hex().startswith("700002")
@@ -342,7 +342,7 @@ async def test_who_wants_the_same_blocks_waits(system: System, disks: Disks) -> 
 
 async def test_a_copy_waits_for_who_is_at_its_blocks(system: System, disks: Disks) -> None:
     store = FakeStore(1 << 20)
-    disks[1].install(store)
+    disks[1].medium.install(store)
     store.pause("read")
     initiator = system.initiator()
     reader = initiator.start(b"\x28" + bytes(7) + b"\x01\0", data_in=BLOCK, lun=1)
@@ -417,7 +417,7 @@ async def test_data_that_can_not_be_made_durable(system: System, disks: Disks) -
     through = await system.add_disk("through", write_through=1)
     store = FakeStore()
     store.errors["flush"] = OSError(errno.EIO, "broken")
-    through.install(store)
+    through.medium.install(store)
     result = await copy(system.initiator(), (disks[0], through), Segment(0, 1, 4))
     assert result.triple == COPY_ABORTED
     assert result.sense[18 + 2] == 0x3
@@ -431,7 +431,7 @@ async def test_a_bug_costs_the_copy_only(
         def write(self, offset: int, data: memoryview, *, durable: bool = False) -> None:
             raise KeyError("bug")
 
-    disks[1].install(BrokenStore(1 << 20))
+    disks[1].medium.install(BrokenStore(1 << 20))
     result = await copy(system.initiator(), disks, Segment(0, 1, 4))
     assert result.triple == (0x4, 0x44, 0x00)
     assert "a copy failed" in caplog.text

@@ -14,6 +14,8 @@ from scstfs.core.buffers import MAX_POOLED
 from scstfs.core.taskset import Claim
 from scstfs.drivers.iscsi import fast
 from scstfs.handlers.page_cache import LentFile
+from scstfs.handlers.store import FileStore
+from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.iscsi.connection import Connection
 from scstfs.iscsi.negotiate import SessionParameters
 from scstfs.iscsi.receive import Receiver
@@ -302,7 +304,7 @@ async def test_watched_blocks_are_read_but_not_written(system: System) -> None:
     one = Fast(system)
     device = one.session.tgt_devs[0].device
     heard: list[Claim] = []
-    device.tasks.watch(heard.append)
+    device.tasks.watchers.add(heard.append)
     one.feed(command(1, READ_10, expect=1024), command(2, CDBS[1][0], data=pattern(2)))
     assert [pdu.opcode for pdu in one.out()] == [wire.DATA_IN]
     assert one.left
@@ -418,7 +420,10 @@ async def test_without_memory_a_long_read_goes_the_general_way(system: System) -
 async def test_a_loan_is_given_back_where_the_connection_ends(system: System) -> None:
     one = Fast(system)
     await fill(system)
-    store = one.session.tgt_devs[0].device.store  # type: ignore[attr-defined]
+    device = one.session.tgt_devs[0].device
+    assert isinstance(device, VdiskDevice)
+    store = device.medium.store
+    assert isinstance(store, FileStore)
     one.connection.rx.feed(command(1, READ_LONG, expect=LONG).raw)
     fast.answer(one.connection, one.session, LONG, IMMEDIATE)
     fd = store.fd

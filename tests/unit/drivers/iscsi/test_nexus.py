@@ -27,7 +27,7 @@ async def _two_luns(everything: Whole) -> tuple[Port, FakeStore]:
     store.pause("flush")
     device = everything.scst.devices["two"]
     assert isinstance(device, VdiskDevice)
-    device.install(store)
+    device.medium.install(store)
     server = Server(everything.scst, everything.iscsi)
     return Port(server, everything.iscsi.targets["iqn.t"], SessionParameters(), 32), store
 
@@ -57,7 +57,7 @@ async def test_nothing_passes_the_gates_before_the_old_connection_s_commands_hav
     verdicts.check(everything.scst)
     store.resume("flush")
     while not nexus.core.executes:
-        await everything.scst.runtime.run_blocking(lambda: None)
+        await everything.scst.env.runtime.run_blocking(lambda: None)
     assert other.quick.read is not None
 
 
@@ -72,5 +72,5 @@ async def test_a_session_begins_when_the_one_whose_place_it_takes_has_ended(
     verdicts.check(everything.scst)
     store.resume("flush")
     while not successor.core.executes:
-        await everything.scst.runtime.run_blocking(lambda: None)
+        await everything.scst.env.runtime.run_blocking(lambda: None)
     assert nexus.core not in everything.scst.sessions()

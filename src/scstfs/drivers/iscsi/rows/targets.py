@@ -6,6 +6,7 @@ import errno
 from functools import partial
 from typing import Final
 
+from scstfs.core.scst import registry_of
 from scstfs.core.target import Acg
 from scstfs.drivers.iscsi import commands, parameters
 from scstfs.drivers.iscsi.config import IscsiTarget
@@ -32,7 +33,7 @@ from scstfs.tree.targets import require_unique, target_type
 
 
 def _set_enabled(target: IscsiTarget, value: int) -> None:
-    scst = target.driver.scst
+    scst = registry_of(target)
     if value and not target.rel_tgt_id:
         try:
             target.rel_tgt_id = scst.next_rel_tgt_id()

@@ -1,0 +1,70 @@
+"""What the core is handed: the event loop, threads, memory, the state directory, and a log.
+
+Whatever is in the registry (``core.scst``) has the same environment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from scstfs.core.buffers import BufferPool
+from scstfs.core.gated import Gated
+from scstfs.core.taskset import Activity
+from scstfs.core.threads import Completions, WorkerPool
+from scstfs.core.trace import TraceLog
+
+if TYPE_CHECKING:
+    from scstfs.core.runtime import Runtime
+    from scstfs.persist.state import StateDirectory
+
+
+#: Trace categories of the core, besides the common ones.
+_TRACES: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "retry": 0x80000000,
+        "scsi_serializing": 0x40000000,
+        "data_send": 0x20000000,
+        "data_received": 0x1000000,
+        "block": 0x10000,
+    }
+)
+
+Executor: TypeAlias = Callable[[Any], Any]
+"""Takes a ``core.command.Command`` and gives a ``core.device.Answer``; neither is known here."""
+
+
+class Environment:
+    """The surroundings of one SCST."""
+
+    #: Commands leave the time that they spend in each phase.
+    measure_latency: Gated[bool] = Gated(False)
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        state: StateDirectory,
+        start_command: Callable[[Any], None],
+        cpus: int | None = None,
+    ) -> None:
+        """``runtime`` is the event loop; ``state`` keeps persistent reservations and mode pages.
+
+        ``start_command`` executes a command that had to wait (``execute.start``).  ``cpus`` is how
+        many there are; None asks the system.
+        """
+        self.runtime = runtime
+        self.state = state
+        self.start_command = start_command
+        self.cpus = cpus or os.cpu_count() or 1
+        self.default_threads = cpus or len(os.sched_getaffinity(0))
+        self.completions = Completions(runtime.wake)
+        self.threads = WorkerPool("scst", self.default_threads, self.completions)
+        self.buffers = BufferPool("sgv")
+        self.activity = Activity()
+        self.trace: Final = TraceLog("scst", "", _TRACES)
+        #: Commands that somebody besides the core and the devices executes, and what has to be
+        #: understood of their parameter lists before anything else; by the opcode table's names.
+        self.commands: dict[str, Executor] = {}
+        self.descriptors: dict[str, Executor] = {}

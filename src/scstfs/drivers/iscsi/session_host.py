@@ -1,0 +1,173 @@
+"""A normal session as its connection sees it: what executes commands (``scstfs.iscsi.host``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from scstfs.core import execute
+from scstfs.core.ending import finish
+from scstfs.drivers.iscsi import fast, management
+from scstfs.drivers.iscsi.command import IscsiCommand
+from scstfs.iscsi import codes
+from scstfs.iscsi.discovery import answer_text
+from scstfs.iscsi.negotiate import Negotiation
+from scstfs.iscsi.task import Task
+from scstfs.iscsi.transfer import TaskFault, Transfer
+from scstfs.iscsi.transmit import CHUNK_DATA
+from scstfs.scsi import sense
+from scstfs.scsi.sense import CheckCondition, Sense, SenseKey
+from scstfs.scsi.status import Status
+
+if TYPE_CHECKING:
+    from scstfs.core.session import TgtDev
+    from scstfs.drivers.iscsi.nexus import Nexus
+    from scstfs.iscsi.connection import Connection
+    from scstfs.iscsi.negotiate import SessionParameters
+    from scstfs.iscsi.task import ManagementFunction
+    from scstfs.scsi.cdb import Decoded
+
+#: Bytes of a parameter list, or of data of any other kind, that a command may bring.
+_LONGEST_DATA_OUT: Final = 64 << 20
+
+_FAULTS: Final = {
+    fault: Sense(SenseKey(fault.value[0]), *fault.value[1:]) for fault in TaskFault if fault.value
+}
+
+
+class SessionHost:
+    """Takes commands, task management and text for a session; it lasts as long as that."""
+
+    def __init__(self, nexus: Nexus) -> None:
+        self._nexus = nexus
+        self._buffers = nexus.target.iscsi_driver.env.buffers
+
+    def agree(self, parameters: SessionParameters) -> None:
+        """These parameters hold from now on."""
+        self._parameters = parameters
+        #: Data that fits into one Data-In PDU and is worth copying into the send buffer (bytes).
+        self._segment = min(
+            parameters.max_xmit_data_segment_length, parameters.max_burst_length, CHUNK_DATA
+        )
+        #: Data that may come with a command (bytes).
+        immediate = min(parameters.first_burst_length, parameters.max_recv_data_segment_length)
+        self._immediate = immediate if parameters.immediate_data else 0
+
+    # Commands
+
+    def fast(self, connection: Connection) -> None:
+        """READ and WRITE that no gate has to look at and that need not wait."""
+        fast.answer(
+            connection,
+            self._nexus.core,
+            self._segment,
+            self._immediate,
+            self._begin_write,
+            self.allocate,
+        )
+
+    def _begin_write(
+        self, tgt_dev: TgtDev, decoded: Decoded, itt: int, lun: bytes, flags: int, data: memoryview
+    ) -> bool:
+        """Begin a WRITE of which only ``data`` has come, and ask for the rest."""
+        connection, length = self._nexus.connection, decoded.length
+        if connection is None:
+            return False
+        task = Task(
+            connection.tasks,
+            itt=itt,
+            lun=lun,
+            cdb=decoded.cdb,
+            attribute=flags & codes.COMMAND_ATTRIBUTE_MASK,
+            reads=False,
+            writes=True,
+            expected=length,
+            cmd_sn=connection.window.exp_cmd_sn,
+            immediate=False,
+        )
+        try:
+            memory, release = self.allocate(length)
+        except MemoryError:
+            return False
+        task.owner = cmd = IscsiCommand(self._nexus, task)
+        execute.prepare_decoded(cmd, tgt_dev, decoded)
+        transfer = Transfer(
+            first_burst=min(self._parameters.first_burst_length, length),
+            unsolicited=False,
+            in_order=bool(self._parameters.data_pdu_in_order),
+        )
+        transfer.open(memory, release)
+        connection.tasks.solicit(task, transfer, data)
+        return True
+
+    def command(self, task: Task) -> int:
+        """Begin a command; returns how many bytes of write data it needs."""
+        cmd = IscsiCommand(self._nexus, task)
+        task.owner = cmd
+        execute.prepare(cmd)
+        if cmd.data_out_length > _LONGEST_DATA_OUT:
+            finish(cmd, Status.CHECK_CONDITION, CheckCondition(sense.INVALID_FIELD_IN_CDB))
+        return cmd.data_out_length
+
+    def data_complete(self, task: Task) -> None:
+        """Execute a command whose write data is there."""
+        cmd = _command_of(task)
+        if task.transfer is not None:
+            cmd.data = task.transfer.buffer
+        execute.run(cmd)
+
+    def refuse(self, task: Task, fault: TaskFault) -> None:
+        """End a command whose write data is not what it should be."""
+        if task.owner is None:
+            self.command(task)
+        condition = _FAULTS.get(fault)
+        if condition is None:
+            finish(_command_of(task), Status.BUSY)
+        else:
+            finish(_command_of(task), Status.CHECK_CONDITION, CheckCondition(condition))
+
+    def allocate(self, size: int) -> tuple[memoryview, Callable[[], None]]:
+        """Pooled memory for write data; raises MemoryError."""
+        try:
+            buffer = self._buffers.get(size)
+        except OSError as error:
+            raise MemoryError from error
+        return buffer.view, buffer.release
+
+    # Everything else
+
+    def task_management(self, function: ManagementFunction) -> None:
+        """Perform a task management function; it is answered when its effect is complete."""
+        if self._nexus.connection is not None:
+            management.perform(self._nexus, self._nexus.connection.functions, function)
+
+    def negotiate(self) -> _TextNegotiation:
+        """SendTargets and negotiation in full-feature phase."""
+        return _TextNegotiation(self._nexus)
+
+    def logout(self) -> None:
+        """The connection is closed when the answer has been sent, and the session with it."""
+
+
+def _command_of(task: Task) -> IscsiCommand:
+    assert isinstance(task.owner, IscsiCommand)
+    return task.owner
+
+
+class _TextNegotiation:
+    """See ``scstfs.iscsi.host.TextNegotiation``."""
+
+    def __init__(self, nexus: Nexus) -> None:
+        self._nexus = nexus
+        self._negotiation = Negotiation(nexus.target.parameters, agreed=nexus.parameters)
+
+    def answer(self, text: bytes) -> bytes:
+        """See TextNegotiation."""
+        nexus = self._nexus
+        discover = partial(nexus.access.discover, nexus.wire, nexus.initiator)
+        return answer_text(text, self._negotiation, nexus.target.name, discover)
+
+    def conclude(self) -> None:
+        """See TextNegotiation."""
+        self._nexus.agree(self._negotiation.result())

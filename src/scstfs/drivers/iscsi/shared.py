@@ -1,0 +1,57 @@
+"""What all connections of the driver have in common."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from scstfs.drivers.iscsi.session_table import SessionTable
+from scstfs.drivers.iscsi.watch import Watch
+from scstfs.iscsi.chunks import Chunks
+from scstfs.log import RateLimited
+
+if TYPE_CHECKING:
+    from scstfs.core.scst import Scst
+    from scstfs.drivers.iscsi.config import IscsiDriver
+    from scstfs.drivers.iscsi.portal_access import PortalAccess
+    from scstfs.drivers.iscsi.wire import Wire
+
+log = logging.getLogger(__name__)
+#: For what may happen again and again.
+_incidents: Final = RateLimited(log)
+
+#: Logins at a time; the oldest goes when there is one more.
+MAX_LOGINS: Final = 1024
+
+
+class Shared:
+    """The driver, who may use it, the sessions that there are, and memory."""
+
+    def __init__(self, scst: Scst, driver: IscsiDriver, access: PortalAccess) -> None:
+        self.scst = scst
+        self.driver = driver
+        self.access = access
+        self.sessions = SessionTable()
+        self.watch = Watch(driver.trace)
+        #: Memory for what connections receive and send.
+        self.chunks = Chunks()
+        #: Logins are answered with Service Unavailable (SIGUSR1).
+        self.is_suspended = False
+        #: Connections that have not logged in yet, oldest first.
+        self.lobby: dict[Wire, None] = {}
+
+    @contextmanager
+    def in_lobby(self, wire: Wire) -> Iterator[None]:
+        """Count a login; where there are too many the oldest is given up."""
+        self.lobby[wire] = None
+        if len(self.lobby) > MAX_LOGINS:
+            oldest = next(iter(self.lobby))
+            del self.lobby[oldest]
+            _incidents.warning("%s: login dropped: too many at a time", oldest.peer)
+            oldest.close("too many logins at a time")
+        try:
+            yield
+        finally:
+            self.lobby.pop(wire, None)
