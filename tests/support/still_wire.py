@@ -11,12 +11,12 @@ from scstfs.drivers.iscsi.server import Server
 from scstfs.drivers.iscsi.wire import Flusher, Wire
 from scstfs.iscsi.admission import LoginResult
 from scstfs.iscsi.connection import Connection
-from scstfs.iscsi.discovery import Portal
+from scstfs.iscsi.discovery import NetworkPortal
 from scstfs.iscsi.negotiate import SessionParameters
 from scstfs.iscsi.receive import Receiver
 from scstfs.iscsi.transmit import Transmitter
 
-_PORTAL: Final = Portal("127.0.0.1", 3260)
+_PORTAL: Final = NetworkPortal("127.0.0.1", 3260)
 _STAT_SN: Final = 0xFFFFFFFE
 INITIATOR: Final = "iqn.i"
 
@@ -27,8 +27,8 @@ class StillWire:
 
     flusher: Flusher
     tx: Transmitter = field(default_factory=Transmitter)
-    peer: Portal = _PORTAL
-    local: Portal = _PORTAL
+    peer: NetworkPortal = _PORTAL
+    local: NetworkPortal = _PORTAL
     is_writing: bool = False
     reason: str = ""
 

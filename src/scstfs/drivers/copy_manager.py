@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from scstfs.core import access
 from scstfs.core.errors import Refused
 from scstfs.core.session import Session
-from scstfs.core.sessions import open_session
+from scstfs.core.session_lifecycle import open_session
 from scstfs.core.target import Acg, AcgDev, Target
 from scstfs.core.trace import TraceLog
 from scstfs.scsi.lun import MAX_LUN, AddressMethod
@@ -81,7 +81,7 @@ class CopyManager:
         """Register with ``scst`` as driver and as watcher."""
         self._scst = scst
         self.trace = TraceLog("copy_manager", "")
-        #: Copies between devices that the initiator can not reach by itself are allowed.
+        #: Copies between devices that the initiator cannot reach by itself are allowed.
         self.allow_not_connected_copy = False
         self.target = CopyManagerTarget(self, TARGET_NAME, scst.env.cpus)
         self.targets: dict[str, Target] = {TARGET_NAME: self.target}

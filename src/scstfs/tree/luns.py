@@ -18,7 +18,7 @@ from scstfs.scsi.lun import MAX_LUN
 from scstfs.sysfs.attr import Attr, raw
 from scstfs.sysfs.directory import DirType, Each, Link
 from scstfs.sysfs.errors import invalid
-from scstfs.sysfs.mgmt import Command, Lexer, parse
+from scstfs.sysfs.mgmt import Lexer, MgmtWrite, parse
 from scstfs.sysfs.numbers import kstrtoul
 from scstfs.sysfs.text import encode
 from scstfs.sysfs.values import flag
@@ -133,7 +133,7 @@ _ACTIONS: Final[dict[str, Callable[[Acg, Lexer], Awaitable[None] | None]]] = {
 }
 
 
-def _manage(acg: Acg, command: Command) -> Awaitable[None] | None:
+def _manage(acg: Acg, command: MgmtWrite) -> Awaitable[None] | None:
     return command.select(_ACTIONS)(acg, command.arguments)
 
 
@@ -159,7 +159,7 @@ LUNS: Final[DirType[Acg]] = DirType(
             "`del LUN`, `clear`",
             refuses="EINVAL: an unknown action, device or parameter, a LUN above 16383, "
             "`del` of a LUN that is not there, a device with protection information at a target "
-            "that can not transfer it, a read-only LUN of the copy manager's (which makes one "
+            "that cannot transfer it, a read-only LUN of the copy manager's (which makes one "
             "itself for each new device) for a device that is not; EEXIST: `add` of one that is",
             effect="sessions that use the set see the change at once and are told of it (REPORTED "
             "LUNS DATA HAS CHANGED; INQUIRY DATA HAS CHANGED for what `replace` replaced); "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scstfs.persist import files, reservations
+from scstfs.persist import durable_files, reservations
 from scstfs.persist.reservations import SavedRegistrant, SavedReservations
 from scstfs.persist.state import ReservationsFile, StateDirectory
 from tests.support.crashing_files import CrashingFiles, PowerFailure
@@ -87,7 +87,7 @@ def test_the_next_file_after_removal_has_no_backup(file: ReservationsFile, backu
 
 
 @pytest.mark.parametrize("damage", [b"", b"\0" * 55, None], ids=["empty", "unsigned", "missing"])
-@pytest.mark.logs("can not be used .*, taking .*/disk.1$")
+@pytest.mark.logs("cannot be used .*, taking .*/disk.1$")
 def test_the_backup_is_taken(
     path: Path, backup: Path, caplog: pytest.LogCaptureFixture, damage: bytes | None
 ) -> None:
@@ -141,7 +141,7 @@ def test_what_can_not_be_read(path: Path) -> None:
 @pytest.fixture
 def simulated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CrashingFiles:
     disk = CrashingFiles(tmp_path)
-    monkeypatch.setattr(files, "os", disk)
+    monkeypatch.setattr(durable_files, "os", disk)
     return disk
 
 
@@ -242,7 +242,7 @@ def test_power_fails_at_any_call(
 
     def new_disk() -> CrashingFiles:
         disk = CrashingFiles(tmp_path)
-        monkeypatch.setattr(files, "os", disk)
+        monkeypatch.setattr(durable_files, "os", disk)
         return disk
 
     calls = calls_of(path, new_disk(), number)
@@ -340,13 +340,13 @@ def test_a_name_that_is_that_of_a_backup(directory: StateDirectory) -> None:
     assert directory.load_modes("disk1") == "TAS=1"
 
 
-@pytest.mark.logs("can not read .*/disk1")
+@pytest.mark.logs("cannot read .*/disk1")
 def test_mode_pages_that_can_not_be_read(
     directory: StateDirectory, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "vdev_mode_pages" / "disk1").mkdir()
     assert directory.load_modes("disk1") == ""
-    assert "can not read" in caplog.text
+    assert "cannot read" in caplog.text
 
 
 @pytest.mark.parametrize("call", range(1, 9))
@@ -354,7 +354,7 @@ def test_mode_pages_survive(
     monkeypatch: pytest.MonkeyPatch, directory: StateDirectory, tmp_path: Path, call: int
 ) -> None:
     disk = CrashingFiles(tmp_path / "vdev_mode_pages")
-    monkeypatch.setattr(files, "os", disk)
+    monkeypatch.setattr(durable_files, "os", disk)
     directory.save_modes("disk1", "TAS=1\n")
     disk.power_fails_at = len(disk.calls) + call
     try:

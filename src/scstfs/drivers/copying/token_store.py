@@ -4,7 +4,7 @@ A token stands for blocks of a device as they were when it was made.  Nothing is
 a token whose blocks are about to change is *revoked* (its type says so: point in time copy, change
 vulnerable), and one that nobody used for its inactivity timeout *expires*.  It also ends with its
 device, with a change of the device's medium or size, and with the daemon.  Whoever presents the
-512 bytes may read the blocks, through whatever session: they can not be guessed.
+512 bytes may read the blocks, through whatever session: they cannot be guessed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from scstfs.scsi.sense import (
 if TYPE_CHECKING:
     from scstfs.core.device import Device
     from scstfs.core.runtime import Runtime
-    from scstfs.scsi.provisioning import Extent
+    from scstfs.scsi.provisioning import LbaRange
     from scstfs.scsi.unit import LogicalUnit
 
 #: Tokens that are valid at the same time; the oldest is revoked for one more.
@@ -59,7 +59,7 @@ class Token:
 
     data: bytes
     device: Device
-    extents: tuple[Extent, ...]
+    extents: tuple[LbaRange, ...]
     timeout: float
     last_used: float
     #: Copies that read from it now.
@@ -100,7 +100,7 @@ class TokenStore:
     def create(
         self,
         device: Device,
-        extents: tuple[Extent, ...],
+        extents: tuple[LbaRange, ...],
         timeout: float,
         unit: LogicalUnit,
         designator: bytes,
