@@ -233,8 +233,7 @@ def _restore(executor: StepRunner, before: Item) -> list[str]:
 
     A device that nobody uses is made anew for that; otherwise the mark stays, and does no harm.
     """
-    executor.files.forget()
-    now = tree.walk(executor.files)
+    now = tree.settled(executor.files)
     steps = plan(now, before).steps
     if not steps or any(_disturbs(executor.files, step) for step in steps):
         return []
