@@ -195,9 +195,9 @@ def test_a_refusal_names_the_line_and_leaves_nothing(admin: Admin, file: Path) -
 def test_mistakes_are_found_before_anything_is_done(admin: Admin, file: Path) -> None:
     file.write_text(TEXT.replace("LUN 0 disk", "LUN 1 disc").replace("size", "sice"))
     expected = [
-        f"{file}:10:1: warning: target {TARGET} has no LUN 0, which initiators ask for the others",
-        f"scstfs: {file}:4:1: error: DEVICE has no attribute sice; did you mean size?",
-        f"scstfs: {file}:10:1: error: there is no device disc; did you mean disk?",
+        f"{file}:10:9: warning: target {TARGET} has no LUN 0, which initiators ask for the others",
+        f"scstfs: {file}:4:9: error: DEVICE has no attribute sice; did you mean size?",
+        f"scstfs: {file}:10:9: error: there is no device disc; did you mean disk?",
     ]
     for command in "check", "diff", "apply":
         done = admin.config(command, str(file))
@@ -283,9 +283,9 @@ def test_changes_of_others_do_not_end_a_look(admin: Admin, tmp_path: Path) -> No
     with subprocess.Popen(["sh", "-c", script, str(end)], cwd=admin.root) as shell:
         try:
             for _ in range(10):
-                for command in ["show"], ["save", saved], ["diff", "-"]:
+                for command in ["show"], ["save", saved], ["diff", saved]:
                     done = admin.config(*command)
-                    assert (done.returncode, done.stderr) == (0, ""), command
+                    assert (done.returncode, done.stderr) == (0, ""), (command, done)
                 admin.files.forget()
                 text = conf.render(storing.present(admin.files))
                 assert not [f for f in check(conf.parse(text)) if f.is_error], text

@@ -185,6 +185,19 @@ def test_output_that_cannot_be_written_is_told_in_one_line(arguments: list[str])
     assert "Traceback" not in done.stderr
 
 
+def test_input_without_end_is_told() -> None:
+    with open("/dev/zero") as zeros:
+        done = subprocess.run(
+            [sys.executable, "-m", "scstfs", "config", "check", "-"],
+            stdin=zeros,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == ExitStatus.CONFIG
+    assert done.stderr == "scstfs: -: too large for a configuration\n"
+
+
 def test_messages_do_not_reach_the_terminal_as_commands(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,7 +49,7 @@ def show(arguments: Namespace) -> None:
 
 def _read(name: str) -> Parsed:
     if name == _STANDARD_INPUT:
-        return conf.parse(sys.stdin.read())
+        return conf.parse(storing.read_text(sys.stdin.fileno(), name))
     return storing.read(name)
 
 
@@ -57,11 +57,10 @@ def _checked(name: str, parsed: Parsed, current: Item | None) -> None:
     """Print warnings; raise Mistake with all errors."""
     errors = []
     for finding in find_mistakes(parsed, current):
-        text = f"{name}:{finding}" if finding.line else f"{name}: {finding}"
         if finding.is_error:
-            errors.append(text)
+            errors.append(finding.at(name))
         else:
-            _warn(text)
+            _warn(finding.at(name))
     if errors:
         raise Mistake(MistakeKind.CONFIG, *errors)
 
@@ -184,13 +183,13 @@ def edit(arguments: Namespace) -> None:
     old = conf.render(without_internal(storing.present(files))).lstrip("\n")
     before = None if name is None else storing.present_file(name)
     if name is not None and before is not None:
-        old = storing.read_text(name)
+        old = storing.read_text(name, name)
     with tempfile.TemporaryDirectory(prefix="scstfs-") as directory:
         copy = os.path.join(directory, os.path.basename(name or "scst.conf"))
         storing.write_text(copy, old)
         while True:
             _run_editor(copy)
-            new = storing.read_text(copy)
+            new = storing.read_text(copy, copy)
             if new == old:
                 _print("no changes\n")
                 return

@@ -20,21 +20,21 @@ MOST_BYTES: Final = 64 << 20
 _SECRET_MODE: Final = 0o600
 
 
-def read_text(path: str) -> str:
-    """The text of a file. Raises Mistake."""
+def read_text(file: str | int, name: str) -> str:
+    """The text of a file, given by its path or its descriptor. Raises Mistake about *name*."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            text = file.read(MOST_BYTES + 1)
+        with open(file, "rb", closefd=isinstance(file, str)) as opened:
+            data = opened.read(MOST_BYTES + 1)
     except OSError as error:
-        raise Mistake(MistakeKind.CONFIG, f"{path}: {error.strerror}") from None
-    if len(text) > MOST_BYTES:
-        raise Mistake(MistakeKind.CONFIG, f"{path}: too large for a configuration")
-    return text
+        raise Mistake(MistakeKind.CONFIG, f"{name}: {error.strerror}") from None
+    if len(data) > MOST_BYTES:
+        raise Mistake(MistakeKind.CONFIG, f"{name}: too large for a configuration")
+    return data.decode("utf-8", "surrogateescape")
 
 
 def read(path: str) -> Parsed:
     """The configuration in a file. Raises Mistake when it cannot be read at all."""
-    return conf.parse(read_text(path))
+    return conf.parse(read_text(path, path))
 
 
 def present(files: Files, *, every_attribute: bool = False) -> Item:
@@ -56,7 +56,7 @@ def save(path: str, configuration: Item) -> bool:
     if before is None:
         write_text(path, conf.render(configuration).lstrip("\n"))
         return True
-    merged = merge.merge(read_text(path), configuration)
+    merged = merge.merge(read_text(path, path), configuration)
     text = merged if merged is not None else conf.render(configuration).lstrip("\n")
     write_text(path, text, before)
     return merged is not None
