@@ -18,6 +18,7 @@ from typing import Final, NoReturn
 from scstfs import __version__, background, system
 from scstfs import log as logs
 from scstfs.admin import subcommands as admin
+from scstfs.admin.answer_watch import AnswerWatch
 from scstfs.admin.mistakes import Mistake, MistakeKind
 from scstfs.admin.printable import printable
 from scstfs.errors import ExitStatus, UsageError, reason
@@ -251,19 +252,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _client(arguments: argparse.Namespace) -> ExitStatus:
     """Run a command that only looks at the tree or writes to it."""
     try:
-        arguments.client(arguments)
+        with _answer_watch(arguments) as arguments.answer_watch:
+            arguments.client(arguments)
         sys.stdout.flush()
     except UsageError as error:
         return _complain(error)
     except Mistake as mistake:
         for message in mistake.messages:
-            print(f"{_PROGRAM}: {printable(message)}", file=sys.stderr)
+            _tell(message)
         return _STATUS[mistake.kind]
     except OSError as error:
         return _cannot_print(error)
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
     return ExitStatus.OK
+
+
+def _answer_watch(arguments: argparse.Namespace) -> AnswerWatch:
+    """See to it that a tree that does not answer keeps nobody waiting."""
+
+    def give_up(message: str) -> None:
+        _tell(message)
+        os._exit(ExitStatus.NO_TREE)
+
+    place = arguments.mountpoint if "mountpoint" in arguments else arguments.file
+    return AnswerWatch(place, give_up, _tell)
 
 
 def _cannot_print(error: OSError) -> ExitStatus:
@@ -276,5 +289,9 @@ def _cannot_print(error: OSError) -> ExitStatus:
 
 def _complain(error: UsageError) -> ExitStatus:
     for line in error.message.splitlines():
-        print(f"{_PROGRAM}: {printable(line)}", file=sys.stderr)
+        _tell(line)
     return error.status
+
+
+def _tell(message: str) -> None:
+    print(f"{_PROGRAM}: {printable(message)}", file=sys.stderr, flush=True)
