@@ -19,6 +19,7 @@ from scstfs import __version__, background, system
 from scstfs import log as logs
 from scstfs.admin import subcommands as admin
 from scstfs.admin.answer_watch import AnswerWatch
+from scstfs.admin.files import ENTRIES
 from scstfs.admin.mistakes import Mistake, MistakeKind
 from scstfs.admin.printable import printable
 from scstfs.errors import ExitStatus, UsageError, reason
@@ -153,9 +154,8 @@ def parser() -> argparse.ArgumentParser:
     )
     mount.add_argument(
         "--resume",
-        choices=tuple(Resume),
-        type=Resume,
-        default=_DEFAULTS.resume,
+        choices=tuple(resume.value for resume in Resume),
+        default=_DEFAULTS.resume.value,
         help="go on with what ran before: after a crash (auto), also after a clean end (always), "
         "or never; FILE is not looked at then (default: %(default)s)",
     )
@@ -184,7 +184,7 @@ def _mount(
         portals=tuple(arguments.portals),
         pid_file=arguments.pid_file,
         config=arguments.config,
-        resume=arguments.resume,
+        resume=Resume(arguments.resume),
     )
 
     def announce(text: str) -> None:
@@ -209,10 +209,23 @@ def _why(arguments: argparse.Namespace) -> None:
         print(os.getxattr(arguments.file, XATTR).decode(errors="backslashreplace"))
     except OSError as error:
         if error.errno == errno.ENODATA:
+            if not _is_served(arguments.file):
+                message = f"{arguments.file} is not in a tree of scstfs"
+                raise UsageError(ExitStatus.USAGE, message) from None
             print("no command was refused")
             return
         message = f"cannot ask {arguments.file}: {reason(error)}"
         raise UsageError(ExitStatus.USAGE, message) from error
+
+
+def _is_served(path: str) -> bool:
+    """scstfs serves what is at *path*: its directories tell what they hold."""
+    directory = path if os.path.isdir(path) else os.path.dirname(path)
+    try:
+        os.getxattr(directory, ENTRIES)
+    except OSError:
+        return False
+    return True
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -126,11 +126,12 @@ def test_nothing_that_is_printed_holds_a_secret(admin: Admin, file: Path) -> Non
 
 
 def test_a_shell_does_what_diff_prints(admin: Admin, file: Path) -> None:
-    commands = admin.config("diff", "--commands", "--show-secrets", str(file)).stdout
-    done = admin.served.running.sh(f"set -e\n{commands.replace('/sys/kernel/scst_tgt', '.')}"
-                                   .replace(admin.root, "."))  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert admin.config("diff", str(file)).stdout == "nothing to do\n"
+    """Also when it takes away a target that has no sessions."""
+    for wanted in file.read_text(), "":
+        commands = admin.config("diff", "--commands", "--show-secrets", "-", answer=wanted).stdout
+        done = admin.served.running.sh("set -e\n" + commands.replace(admin.root, "."))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert admin.config("diff", "-", answer=wanted).stdout == "nothing to do\n"
 
 
 def test_json_says_what_text_says(admin: Admin, file: Path) -> None:
