@@ -46,6 +46,7 @@ class Recorded(RunningFile):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.logs("changes of the configuration cannot be kept")
 @pytest.mark.parametrize("is_clean", [True, False])
 async def test_a_full_disk_is_no_obstacle_to_going_on(
     is_clean: bool, everything: Whole, tmp_path: Path
@@ -67,9 +68,9 @@ async def test_a_full_disk_is_no_obstacle_to_going_on(
         await keeper.start(made)
     await keeper.start(made, resumed=True)
     assert file.is_unclean
-    await everything.add_null("c")  # in effect, though it is not kept
+    await everything.write(*add("c"))  # in effect, though it is not kept
     file.fails = False
-    await everything.add_null("d")
+    await everything.write(*add("d"))
     await check(everything, tmp_path / "again")
 
 
