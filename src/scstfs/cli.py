@@ -1,4 +1,4 @@
-"""The command line: `scstfs mount`, `scstfs umount`, `scstfs why`, and what `admin` adds.
+"""The command line: what `admin` adds, and `scstfs mount`, `umount`, `why` and `sandbox`.
 
 The daemon is imported when it is started: the other commands must not wait for that.
 """
@@ -27,7 +27,7 @@ from scstfs.sysfs.refusals import XATTR
 log: Final = logging.getLogger(__name__)
 
 _PROGRAM: Final = "scstfs"
-_DEFAULTS: Final = Config()
+_DEFAULTS: Final = Config.of_user()
 _STATUS: Final[Mapping[MistakeKind, ExitStatus]] = {
     MistakeKind.USAGE: ExitStatus.USAGE,
     MistakeKind.CONFIG: ExitStatus.CONFIG,
@@ -163,11 +163,49 @@ def parser() -> argparse.ArgumentParser:
         "instance to a mgmt file, was refused.",
     )
     why.add_argument("file", metavar="FILE", type=_path)
+    _add_sandbox(commands)
     mount.set_defaults(run=_mount)
     umount.set_defaults(run=_umount, background=False)
     why.set_defaults(client=_why)
     admin.add_commands(commands)
     return top
+
+
+def _add_sandbox(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
+    sandbox = commands.add_parser(
+        "sandbox",
+        help="run a command, or a shell, that has a running target for itself",
+        description=textwrap.fill(
+            "Run COMMAND, or a shell, for which /sys/kernel/scst_tgt is a running target. Needs no "
+            "privileges and changes nothing on the machine: everything but what COMMAND writes to "
+            "files of the machine is gone when it ends. $SCSTFS_PORTAL is the address and port "
+            "for initiators, $SCSTFS_LOG the log."
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sandbox.add_argument(
+        "--keep",
+        metavar="DIR",
+        type=_optional_path,
+        help="keep what runs and its state here, and go on with it the next time",
+    )
+    sandbox.add_argument(
+        "--log-level",
+        choices=tuple(logs.LEVELS),
+        default="info",
+        help="least important messages in the log (default: %(default)s)",
+    )
+    sandbox.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
+    sandbox.set_defaults(client=_sandbox)
+
+
+def _sandbox(arguments: argparse.Namespace) -> int:
+    from scstfs import sandbox
+
+    words = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
+    return sandbox.run(
+        sandbox.Sandbox(command=words, keep=arguments.keep, log_level=arguments.log_level)
+    )
 
 
 def _mount(
@@ -244,10 +282,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return ExitStatus.OK
 
 
-def _client(arguments: argparse.Namespace) -> ExitStatus:
-    """Run a command that only looks at the tree or writes to it."""
+def _client(arguments: argparse.Namespace) -> int:
+    """Run a command that is not the daemon."""
+    status: int | None = None
     try:
-        arguments.client(arguments)
+        status = arguments.client(arguments)
         sys.stdout.flush()
     except UsageError as error:
         return _complain(error)
@@ -259,7 +298,7 @@ def _client(arguments: argparse.Namespace) -> ExitStatus:
         system.discard_standard_output()
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
-    return ExitStatus.OK
+    return ExitStatus.OK if status is None else status
 
 
 def _complain(error: UsageError) -> ExitStatus:

@@ -47,14 +47,27 @@ def discard_standard_output() -> None:
     os.close(fd)
 
 
-def check_privileges() -> None:
+def check_privileges(mountpoint: str) -> None:
     """Refuse to go on where mounting cannot work.
 
     Raises:
-        UsageError: not root, or FUSE cannot be used.
+        UsageError: not root, and this is no directory of the user's own; or FUSE cannot be used.
     """
-    if os.geteuid() != 0:
-        raise UsageError(ExitStatus.NOT_PERMITTED, "must be run by root")
+    if os.geteuid() != 0 and not os.access(mountpoint, os.W_OK):
+        message = (
+            f"must be run by root to mount on {mountpoint}; others can mount on a directory of "
+            "theirs (--mountpoint), or use `scstfs sandbox`"
+        )
+        raise UsageError(ExitStatus.NOT_PERMITTED, message)
+    check_fuse()
+
+
+def check_fuse() -> None:
+    """Refuse to go on where nothing can be mounted by FUSE.
+
+    Raises:
+        UsageError: its device is missing or may not be opened.
+    """
     try:
         os.close(os.open(_FUSE_DEVICE, os.O_RDWR))
     except OSError as error:
