@@ -50,14 +50,13 @@ _NOT_FOUND: Final = 127
 _NOT_RUN: Final = 126
 
 _FORBIDDING: Final[Mapping[str, tuple[str, str]]] = {
-    "kernel/unprivileged_userns_clone": ("0", "the sysctl {} is 0"),
-    "user/max_user_namespaces": ("0", "the sysctl {} is 0"),
-    "kernel/apparmor_restrict_unprivileged_userns": (
+    "kernel.unprivileged_userns_clone": ("0", "forbids them to ordinary users"),
+    "kernel.apparmor_restrict_unprivileged_userns": (
         "1",
-        "the sysctl {} is 1, so AppArmor allows it only to programs that have a profile for it",
+        "has AppArmor allow them only to programs that have a profile for it",
     ),
 }
-"""Below /proc/sys: the value that forbids ordinary users their name spaces, and what to say."""
+"""Sysctls: the value that forbids ordinary users name spaces, and what it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,16 +135,18 @@ def _leave_the_machine() -> None:
             namespaces.become_root(user, group)
         mounts.make_private("/")
     except OSError as error:
-        message = f"cannot make name spaces for a sandbox: {reason(error)}; {_what_forbids()}"
+        message = f"cannot make name spaces for a sandbox: {reason(error)}; {_what_forbids(error)}"
         raise UsageError(ExitStatus.NOT_PERMITTED, message) from error
 
 
-def _what_forbids() -> str:
-    for name, (value, text) in _FORBIDDING.items():
+def _what_forbids(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "the sysctl user.max_user_namespaces allows no more of them"
+    for name, (value, effect) in _FORBIDDING.items():
         with contextlib.suppress(OSError):
-            if Path("/proc/sys", name).read_text().strip() == value:
-                return text.format(name.replace("/", "."))
-    return "in a container its seccomp profile or its missing capabilities may forbid it"
+            if Path("/proc/sys", name.replace(".", "/")).read_text().strip() == value:
+                return f"the sysctl {name}={value} {effect}"
+    return "in a container, its seccomp profile or missing capabilities may forbid them"
 
 
 # --- The first process inside ---------------------------------------------------------------------
@@ -205,7 +206,7 @@ def _furnish() -> None:
         mounts.bind("/tmp", "/run")
         mounts.detach("/tmp")
     except OSError as error:
-        message = f"cannot make a /run for a sandbox: {reason(error)}; {_what_forbids()}"
+        message = f"cannot make a /run for a sandbox: {reason(error)}; {_what_forbids(error)}"
         raise UsageError(ExitStatus.NOT_PERMITTED, message) from error
     _PLACE.mkdir(exist_ok=True)
 
