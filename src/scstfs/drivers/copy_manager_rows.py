@@ -51,7 +51,7 @@ DRIVER: Final[DirType[CopyManager]] = DirType(
             accepts="0, or another number for 1",
             refuses="EINVAL: anything else",
             key_when="1",
-            effect="takes effect with the next copy",
+            effect="from the next copy on",
         ),
         _CAPABILITIES,
         Each(

@@ -47,7 +47,7 @@ def _numbered(
         refuses="EEXIST: another instance has this name; EINVAL (also on reading): the instance "
         "was replaced",
         key_when="always",
-        effect="takes effect with the next login",
+        effect="from the next login on",
     )
 
 

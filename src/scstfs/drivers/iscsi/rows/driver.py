@@ -193,7 +193,7 @@ DRIVER: Final[DirType[IscsiDriver]] = DirType(
             since="3.0",
             reads="the entity identifier for the iSNS server",
             accepts="a word",
-            effect="takes effect with the next registration",
+            effect="from the next registration on",
         ),
         Attr(
             name="link_local",
@@ -208,7 +208,7 @@ DRIVER: Final[DirType[IscsiDriver]] = DirType(
             accepts="0 or 1",
             refuses="EINVAL: anything else",
             key_when="0",
-            effect="takes effect with the next discovery",
+            effect="from the next discovery on",
         ),
         Attr(
             name="internal_portal",
@@ -223,7 +223,7 @@ DRIVER: Final[DirType[IscsiDriver]] = DirType(
             accepts="numeric addresses separated by blanks, or an empty line",
             refuses="EINVAL: anything else",
             key_when="set",
-            effect="takes effect with the next login",
+            effect="from the next login on",
         ),
         Attr(
             name="open_state",

@@ -57,7 +57,7 @@ _ACCEPTS: Final = {
 }
 _SINCE: Final = {"NopInTimeout": "2.1", "RDMAExtensions": "3.1"}
 
-_NEXT_LOGIN: Final = "takes effect with the next login"
+_NEXT_LOGIN: Final = "from the next login on"
 _AT_ONCE: Final = "holds at once"
 
 #: Settings that are not keys of RFC 7143: their meaning, and when they take effect.
