@@ -42,7 +42,7 @@ def exit_status_help() -> str:
 
 
 class _OneLineParser(argparse.ArgumentParser):
-    """Tells a wrong command line in one line, like every other mistake."""
+    """Reports a wrong command line in one line, like every other mistake."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(ExitStatus.USAGE, f"{message} (see '{self.prog} --help')")
@@ -57,14 +57,16 @@ def _portal(text: str) -> ListenPortal:
 
 
 def _path(text: str) -> str:
-    """Refuse what would mean the working directory, such as a variable that is not set."""
+    """Refuse an empty path, for example from an unset variable, which would mean the working
+    directory.
+    """
     if not text:
         raise argparse.ArgumentTypeError("must not be empty")
     return os.path.abspath(text)
 
 
 def _config(text: str) -> str:
-    """A path that may have a - in front of it."""
+    """A path with an optional - in front."""
     dash = "-" if text.startswith("-") else ""
     return dash + _path(text.removeprefix("-"))
 
@@ -132,7 +134,7 @@ def parser() -> argparse.ArgumentParser:
     mount.add_argument(
         "--background",
         action="store_true",
-        help="go on in the background when everything is up, and log to the journal or to syslog",
+        help="continue in the background when all is up, and log to the journal or to syslog",
     )
     mount.add_argument(
         "--pid-file",
@@ -145,7 +147,7 @@ def parser() -> argparse.ArgumentParser:
         "--config",
         metavar="FILE",
         type=_config,
-        help="apply this configuration before initiators are served; with a - in front of its "
+        help="apply this configuration before serving initiators; with a - in front of its "
         "name the file may be missing",
     )
     mount.add_argument(
@@ -153,13 +155,13 @@ def parser() -> argparse.ArgumentParser:
         choices=tuple(Resume),
         type=Resume,
         default=_DEFAULTS.resume,
-        help="go on with what ran before: after a crash (auto), also after a clean end (always), "
-        "or never; FILE is not looked at then (default: %(default)s)",
+        help="resume the last running configuration: after a crash (auto), also after a clean end "
+        "(always), or never; FILE is then ignored (default: %(default)s)",
     )
     why = commands.add_parser(
         "why",
-        help="tell why a command was refused",
-        description="Tell why the last refused command that was written to a file of the tree, for "
+        help="show why a command was refused",
+        description="Show why the last refused command that was written to a file of the tree, for "
         "instance to a mgmt file, was refused.",
     )
     why.add_argument("file", metavar="FILE", type=_path)
@@ -245,7 +247,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _client(arguments: argparse.Namespace) -> ExitStatus:
-    """Run a command that only looks at the tree or writes to it."""
+    """Run a command that only reads the tree or writes to it."""
     try:
         arguments.client(arguments)
         sys.stdout.flush()
@@ -255,7 +257,7 @@ def _client(arguments: argparse.Namespace) -> ExitStatus:
         for message in mistake.messages:
             print(f"{_PROGRAM}: {message}", file=sys.stderr)
         return _STATUS[mistake.kind]
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it
         system.discard_standard_output()
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED

@@ -30,11 +30,15 @@ Listing: TypeAlias = list[tuple[bytes, Node]]
 class Inode:
     """A node that the kernel has a number for, with the results of chmod, chown and utime.
 
-    Attributes: number: st_ino. node: what the number stands for; may be dead while a process still
-        holds it open. lookups: how often the kernel got the number and has not forgotten it. mode:
-        permission bits. changed: mode, owner or times are no longer the defaults, so the kernel's
-        forgetting must not lose them. entry: the cached answer to stat(2); None when it has
-        changed. listing: of a directory, likewise.
+    Attributes:
+        number: st_ino.
+        node: what the number stands for; may be dead while a process still holds it open.
+        lookups: how often the kernel got the number and has not forgotten it.
+        mode: permission bits.
+        changed: mode, owner or times are no longer the defaults, so the kernel's forgetting must
+            not lose them.
+        entry: the cached answer to stat(2); None when it has changed.
+        listing: of a directory, likewise.
     """
 
     number: int

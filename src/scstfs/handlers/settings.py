@@ -165,10 +165,12 @@ def take_dif_static_app_tag(settings: VdiskSettings, text: str) -> None:
 class VdiskParameter:
     """One parameter.
 
-    Attributes: name: in lower case, as in ``add_device`` and the attribute. take: parses a text
-        into the settings; raises SysfsError. handlers: those whose usage text lists it. rows: the
-        attribute that shows it, by handler. It may exist for handlers that do not list the
-        parameter.
+    Attributes:
+        name: in lower case, as in ``add_device`` and the attribute.
+        take: parses a text into the settings; raises SysfsError.
+        handlers: those whose usage text lists it.
+        rows: the attribute that shows it, by handler. It may exist for handlers that do not list
+            the parameter.
     """
 
     name: str

@@ -70,8 +70,9 @@ class Credentials:
 class Chap:
     """The target's side of one CHAP authentication.
 
-    Args: credentials: the users that may log in, and our own. random: returns that many random
-        bytes, fit for cryptography.
+    Args:
+        credentials: the users that may log in, and our own.
+        random: returns that many random bytes, fit for cryptography.
     """
 
     __slots__ = ("_algorithm", "_challenge", "_credentials", "_identifier", "_random", "user")

@@ -65,10 +65,12 @@ def advertised_portals(
     listen at; a wildcard address stands for every address of the `interfaces`. Loopback addresses,
     and those that the target does not allow, are left out.
 
-    Args: own: where the connection arrived. listeners: the portals that we are bound to.
-        interfaces: the addresses of this machine, without prefix lengths. allowed: tells whether
-        the target may be offered at an address. link_local: IPv6 link-local addresses are offered,
-        too.
+    Args:
+        own: where the connection arrived.
+        listeners: the portals that we are bound to.
+        interfaces: the addresses of this machine, without prefix lengths.
+        allowed: tells whether the target may be offered at an address.
+        link_local: IPv6 link-local addresses are offered, too.
     """
     addresses = list(interfaces)
     candidates = {own: None}
@@ -111,9 +113,10 @@ def send_targets(
 ) -> Pairs:
     """Answer SendTargets.
 
-    Args: value: "All", a target's name, or empty for the session's own target. own: name of the
-        session's target, None in a discovery session. targets: looks up the targets that the
-        initiator may see: the one of that name, or all.
+    Args:
+        value: "All", a target's name, or empty for the session's own target.
+        own: name of the session's target, None in a discovery session.
+        targets: looks up the targets that the initiator may see: the one of that name, or all.
 
     Raises:
         ProtocolError: "All" in a normal session.

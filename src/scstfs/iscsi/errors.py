@@ -26,8 +26,10 @@ class RejectReason(IntEnum):
 class ProtocolError(Exception):
     """The peer broke the protocol on a connection.
 
-    Args: why: for the log, one line without a full stop. reason: of the Reject PDU, where the fault
-        gets one; during login the Login Response says "initiator error" instead.
+    Args:
+        why: for the log, one line without a full stop.
+        reason: of the Reject PDU, where the fault gets one; during login the Login Response says
+            "initiator error" instead.
     """
 
     def __init__(self, why: str, reason: RejectReason = RejectReason.PROTOCOL_ERROR) -> None:

@@ -336,7 +336,8 @@ class Decoder:
     def feed(self, data: bytes) -> list[Message]:
         """Take bytes from the stream and return the messages that are complete now.
 
-        Raises: ProtocolError: the stream is not iSNS; close the connection.
+        Raises:
+            ProtocolError: the stream is not iSNS; close the connection.
         """
         self._buffer += data
         messages = []

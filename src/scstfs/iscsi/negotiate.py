@@ -86,9 +86,10 @@ def without_connection(parameters: SessionParameters) -> SessionParameters:
 class Negotiation:
     """The negotiation of one login, or of one exchange of Text PDUs.
 
-    Args: ours: values of the target's attributes by name; what is missing has its default.
-        discovery: of a discovery session. agreed: the earlier parameters, if this is not the login
-        of a session's first connection;
+    Args:
+        ours: values of the target's attributes by name; what is missing has its default.
+        discovery: of a discovery session.
+        agreed: the earlier parameters, if this is not the login of a session's first connection;
             see `without_connection` for another login in the same session.
     """
 

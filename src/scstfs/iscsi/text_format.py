@@ -52,8 +52,8 @@ def decode(text: bytes) -> Pairs:
 
     Empty items are skipped: some initiators count their padding as text.
 
-    Raises: ProtocolError: no final NUL, a pair without "=", an invalid key name, or a limit
-        exceeded.
+    Raises:
+        ProtocolError: no final NUL, a pair without "=", an invalid key name, or a limit exceeded.
     """
     if not text:
         return []

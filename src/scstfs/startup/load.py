@@ -48,8 +48,10 @@ def _commands(made: Plan) -> list[TreeWrite]:
 async def load(tree: Tree, bare: Item, name: str) -> list[TreeWrite]:
     """Apply a configuration file to a tree without any configuration.
 
-    Args: tree: that of this process. bare: its configuration, from `look`. name: of the file; with
-        `OPTIONAL` in front it may be missing.
+    Args:
+        tree: that of this process.
+        bare: its configuration, from `look`.
+        name: of the file; with `OPTIONAL` in front it may be missing.
 
     Returns the commands executed. Raises UsageError with a line for each mistake; the tree must not
     be used then.

@@ -50,21 +50,28 @@ def raw(value: str, _marked: bool) -> str:
 class Attr(Entry[T_contra], Generic[T_contra, V]):
     """One attribute of objects of type T whose written value has type V.
 
-    Attributes: name: of the file; for numbered instances (`EachAttr`) the name without digits.
-        mode: permission bits: 0o444, 0o644, 0o200, 0o600. They apply to root, too. show: the value
-        without newline or mark. Synchronous, so that a read is one snapshot. `SysfsError` is the
-        errno of read(2). key: whether the mark is printed; never by default. render: puts value and
-        mark together. parse: bytes of one write(2), cut at NUL, to a value; `SysfsError` is the
-        errno of the write. Runs before the command counts as queued. binary: `parse` gets the bytes
-        as they are, NULs and all. admit: also before queueing, with the object: False if there is
-        nothing to do (the value is unchanged): the write then succeeds without calling `store`.
-        store: applies the value; may be a coroutine function. queued: the outcome of `store` goes
-        to ``last_sysfs_mgmt_res``. visible: whether the object has this file at all. follows:
-        notifies of changes of `visible`; None if it never changes. numbered: there are several such
-        files of one object, told apart by a number. parameter: it can also be given to add_device
-        or add_target. since: first SCST release that has it. reads, accepts, refuses, key_when,
-        effect: prose for the documentation of the tree: what a read returns, what may be written,
-        the errnos for other writes, when there is a mark, what a write changes besides the value.
+    Attributes:
+        name: of the file; for numbered instances (`EachAttr`) the name without digits.
+        mode: permission bits: 0o444, 0o644, 0o200, 0o600. They apply to root, too.
+        show: the value without newline or mark. Synchronous, so that a read is one snapshot.
+            `SysfsError` is the errno of read(2).
+        key: whether the mark is printed; never by default.
+        render: puts value and mark together.
+        parse: bytes of one write(2), cut at NUL, to a value; `SysfsError` is the errno of the
+            write. Runs before the command counts as queued.
+        binary: `parse` gets the bytes as they are, NULs and all.
+        admit: also before queueing, with the object: False if there is nothing to do (the value is
+            unchanged): the write then succeeds without calling `store`.
+        store: applies the value; may be a coroutine function.
+        queued: the outcome of `store` goes to ``last_sysfs_mgmt_res``.
+        visible: whether the object has this file at all.
+        follows: notifies of changes of `visible`; None if it never changes.
+        numbered: there are several such files of one object, told apart by a number.
+        parameter: it can also be given to add_device or add_target.
+        since: first SCST release that has it.
+        reads, accepts, refuses, key_when, effect: prose for the documentation of the tree: what a
+            read returns, what may be written, the errnos for other writes, when there is a mark,
+            what a write changes besides the value.
     """
 
     name: str

@@ -172,11 +172,13 @@ class Sub(Entry[T_contra], Generic[T_contra, C]):
 class Computed(Entry[T_contra]):
     """A row with a name per child of the object.
 
-    Attributes: children: the names. Usually the `ObservableDict` that the row uses. follows:
-        notifies of changes, if `children` does not return an observable. Children that are not
-        observable never change. named: the name of the child for a key that `follows` reports.
-        label: a placeholder for the name, for documentation. about: what the children are, for
-        documentation.
+    Attributes:
+        children: the names. Usually the `ObservableDict` that the row uses.
+        follows: notifies of changes, if `children` does not return an observable. Children that are
+            not observable never change.
+        named: the name of the child for a key that `follows` reports.
+        label: a placeholder for the name, for documentation.
+        about: what the children are, for documentation.
     """
 
     children: Callable[[T_contra], Iterable[str]]

@@ -8,9 +8,11 @@ import errno as errno_codes
 class SysfsError(Exception):
     """A refused operation on the tree.
 
-    Attributes: errno: positive, the error of read(2), write(2) or open(2). reason: for the log, in
-        the wording of SCST's kernel messages; empty if the errno is enough (``last_sysfs_mgmt_res``
-        read while a command runs). It may quote the written text; keep secrets out of it.
+    Attributes:
+        errno: positive, the error of read(2), write(2) or open(2).
+        reason: for the log, in the wording of SCST's kernel messages; empty if the errno is enough
+            (``last_sysfs_mgmt_res`` read while a command runs). It may quote the written text; keep
+            secrets out of it.
     """
 
     def __init__(self, errno: int, reason: str = "") -> None:

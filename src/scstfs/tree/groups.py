@@ -260,7 +260,7 @@ INITIATORS: Final[DirType[Acg]] = DirType(
 GROUP: Final[tuple[Any, ...]] = (
     *group_rows(itself),
     Sub(name="luns", dirtype=LUNS, of=itself, about="the LUN set that its initiators see"),
-    Sub(name="initiators", dirtype=INITIATORS, of=itself, about="who they are"),
+    Sub(name="initiators", dirtype=INITIATORS, of=itself, about="patterns of their names"),
 )
 """Rows of a group, for all drivers."""
 

@@ -60,9 +60,11 @@ class Root:
 class Layout:
     """The parts of the tree that drivers and handlers add.
 
-    Attributes: drivers: the directories of drivers, by name, each with its description. handler:
-        the directory of a handler. devices: the rows that a handler's devices have besides those of
-        all devices, by the handler's name.
+    Attributes:
+        drivers: the directories of drivers, by name, each with its description.
+        handler: the directory of a handler.
+        devices: the rows that a handler's devices have besides those of all devices, by the
+            handler's name.
     """
 
     drivers: Mapping[str, tuple[DirType[Any], str]]

@@ -205,7 +205,7 @@ def target_type(
             of=itself,
             about="groups of initiators with their own LUN sets",
         ),
-        Sub(name="sessions", dirtype=_sessions(session), of=itself, about="who is there"),
+        Sub(name="sessions", dirtype=_sessions(session), of=itself, about="the present sessions"),
     )
     return DirType(name, (*common, *rows))
 

@@ -107,7 +107,8 @@ class IsnsClient:
 
         Returns as soon as the server has answered all requests, or after a while.
 
-        Raises: SysfsError: the errno of the failed connection; no server is used then.
+        Raises:
+            SysfsError: the errno of the failed connection; no server is used then.
         """
         async with self._changing:
             await self._leave()
