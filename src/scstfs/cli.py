@@ -106,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
             metavar="DIR",
             type=_path,
             default=_DEFAULTS.mountpoint,
-            help="where the tree is mounted (default: %(default)s)",
+            help="directory to mount the tree on (default: %(default)s)",
         )
         command.add_argument(
             "--log-level",
@@ -119,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         type=_path,
         default=_DEFAULTS.state_dir,
-        help="persistent reservations and mode pages are kept here (default: %(default)s)",
+        help="directory of persistent reservations and mode pages (default: %(default)s)",
     )
     mount.add_argument(
         "--portal",
@@ -141,7 +141,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         type=_optional_path,
         default=_DEFAULTS.pid_file,
-        help="keep the daemon's process number here; '' for nowhere (default: %(default)s)",
+        help="file for the daemon's process id; '' for none (default: %(default)s)",
     )
     mount.add_argument(
         "--config",
