@@ -42,7 +42,7 @@ def exit_status_help() -> str:
 
 
 class _OneLineParser(argparse.ArgumentParser):
-    """Tells a wrong command line in one line, like every other mistake."""
+    """Reports a wrong command line in one line, like every other mistake."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(ExitStatus.USAGE, f"{message} (see '{self.prog} --help')")
@@ -57,14 +57,16 @@ def _portal(text: str) -> ListenPortal:
 
 
 def _path(text: str) -> str:
-    """Refuse what would mean the working directory, such as a variable that is not set."""
+    """Refuse an empty path, for example from an unset variable, which would mean the working
+    directory.
+    """
     if not text:
         raise argparse.ArgumentTypeError("must not be empty")
     return os.path.abspath(text)
 
 
 def _config(text: str) -> str:
-    """A path that may have a - in front of it."""
+    """A path with an optional - in front."""
     dash = "-" if text.startswith("-") else ""
     return dash + _path(text.removeprefix("-"))
 
@@ -104,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
             metavar="DIR",
             type=_path,
             default=_DEFAULTS.mountpoint,
-            help="where the tree is mounted (default: %(default)s)",
+            help="directory to mount the tree on (default: %(default)s)",
         )
         command.add_argument(
             "--log-level",
@@ -117,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         type=_path,
         default=_DEFAULTS.state_dir,
-        help="persistent reservations and mode pages are kept here (default: %(default)s)",
+        help="directory of persistent reservations and mode pages (default: %(default)s)",
     )
     mount.add_argument(
         "--portal",
@@ -132,20 +134,20 @@ def parser() -> argparse.ArgumentParser:
     mount.add_argument(
         "--background",
         action="store_true",
-        help="go on in the background when everything is up, and log to the journal or to syslog",
+        help="continue in the background when all is up, and log to the journal or to syslog",
     )
     mount.add_argument(
         "--pid-file",
         metavar="FILE",
         type=_optional_path,
         default=_DEFAULTS.pid_file,
-        help="keep the daemon's process number here; '' for nowhere (default: %(default)s)",
+        help="file for the daemon's process id; '' for none (default: %(default)s)",
     )
     mount.add_argument(
         "--config",
         metavar="FILE",
         type=_config,
-        help="apply this configuration before initiators are served; with a - in front of its "
+        help="apply this configuration before serving initiators; with a - in front of its "
         "name the file may be missing",
     )
     mount.add_argument(
@@ -153,13 +155,13 @@ def parser() -> argparse.ArgumentParser:
         choices=tuple(Resume),
         type=Resume,
         default=_DEFAULTS.resume,
-        help="go on with what ran before: after a crash (auto), also after a clean end (always), "
-        "or never; FILE is not looked at then (default: %(default)s)",
+        help="resume the last running configuration: after a crash (auto), also after a clean end "
+        "(always), or never; FILE is then ignored (default: %(default)s)",
     )
     why = commands.add_parser(
         "why",
-        help="tell why a command was refused",
-        description="Tell why the last refused command that was written to a file of the tree, for "
+        help="show why a command was refused",
+        description="Show why the last refused command that was written to a file of the tree, for "
         "instance to a mgmt file, was refused.",
     )
     why.add_argument("file", metavar="FILE", type=_path)
@@ -294,7 +296,7 @@ def _client(arguments: argparse.Namespace) -> int:
         for message in mistake.messages:
             print(f"{_PROGRAM}: {message}", file=sys.stderr)
         return _STATUS[mistake.kind]
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it
         system.discard_standard_output()
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED

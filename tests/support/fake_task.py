@@ -1,4 +1,4 @@
-"""Commands that are nothing but what a task set looks at."""
+"""Commands with only the parts that a task set uses."""
 
 from __future__ import annotations
 

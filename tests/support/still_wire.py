@@ -23,7 +23,7 @@ INITIATOR: Final = "iqn.i"
 
 @dataclass(eq=False)
 class StillWire:
-    """A connection without a socket; nothing is sent until it is asked for."""
+    """A connection without a socket; nothing is sent until requested."""
 
     flusher: Flusher
     tx: Transmitter = field(default_factory=Transmitter)
@@ -33,15 +33,15 @@ class StillWire:
     reason: str = ""
 
     def flush(self) -> None:
-        """There is nowhere to send to."""
+        """Does nothing: there is no socket."""
 
     def close(self, why: str) -> None:
-        """The connection is to end."""
+        """Record that the connection should end."""
         self.reason = self.reason or why
 
 
 class Port:
-    """An initiator port and the logins by which it comes to a target."""
+    """An initiator port and its logins to a target."""
 
     def __init__(
         self, server: Server, target: IscsiTarget, parameters: SessionParameters, depth: int
@@ -71,7 +71,7 @@ class Port:
         )
 
     def log_in(self, cmd_sn: int, replaced: Nexus | None = None) -> tuple[Nexus, Connection]:
-        """Begin a session, in place of another one if one is ``replaced``."""
+        """Begin a session, reinstating ``replaced`` if given."""
         nexus = Nexus(
             self._server.access, self._login(cmd_sn), 1, self._wire(), self._server.sessions.forget
         )

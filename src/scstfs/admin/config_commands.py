@@ -1,4 +1,4 @@
-"""What the subcommands of `scstfs config` do."""
+"""The subcommands of `scstfs config`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _warn(text: str) -> None:
 
 
 def show(arguments: Namespace) -> None:
-    """Print what runs."""
+    """Print the running configuration."""
     files = Files(arguments.mountpoint)
     try:
         found = without_internal(tree.walk(files, every_attribute=arguments.all))
@@ -74,14 +74,14 @@ def check(arguments: Namespace) -> None:
     try:
         current: Item | None = tree.walk(Files(arguments.mountpoint))
     except OSError:
-        _warn(f"no SCST runs at {arguments.mountpoint}: only what the file itself tells is checked")
+        _warn(f"no SCST runs at {arguments.mountpoint}: only the file itself is checked")
         current = None
     _checked(arguments.file, parsed, current)
     _print(f"{arguments.file}: no errors\n")
 
 
 def _planned(arguments: Namespace, files: Files) -> tuple[Item, Item, Plan]:
-    """What runs, what shall be, and the way."""
+    """The running configuration, the new one, and the plan between them."""
     parsed = _read(arguments.file)
     try:
         current = tree.walk(files)
@@ -121,7 +121,7 @@ def diff(arguments: Namespace) -> None:
 
 
 def apply(arguments: Namespace) -> None:
-    """Make what runs what a file says."""
+    """Apply a file."""
     files = Files(arguments.mountpoint)
     current, wanted, made = _planned(arguments, files)
     if arguments.dry_run:
@@ -143,14 +143,14 @@ def _apply(name: str, current: Item, wanted: Item, files: Files) -> Plan:
     except Failed as error:
         words = [at(name, error.line, error.message)]
         if error.left:
-            words += ["not all of it could be undone:", *error.left]
+            words += ["not all changes could be undone:", *error.left]
         else:
             words.append("nothing was changed")
         raise Mistake(MistakeKind.CONFIG, *words) from None
 
 
 class _progress:  # noqa: N801 - used like a function
-    """A bar on a terminal while something takes long."""
+    """A progress bar on a terminal."""
 
     def __init__(self) -> None:
         self._bar: Callable[[int, int], None] | None = None
@@ -174,10 +174,10 @@ class _progress:  # noqa: N801 - used like a function
 
 
 def save(arguments: Namespace) -> None:
-    """Put what runs into a file."""
+    """Save the running configuration to a file."""
     found = storing.present(Files(arguments.mountpoint))
     if arguments.file == _STANDARD_INPUT:
-        raise Mistake(MistakeKind.USAGE, "to standard output goes what 'scstfs config show' prints")
+        raise Mistake(MistakeKind.USAGE, "use 'scstfs config show' to print to standard output")
     if not storing.save(arguments.file, found):
         _warn(f"{arguments.file}: comments could not be kept")
 
@@ -205,7 +205,7 @@ def edit(arguments: Namespace) -> None:
                 for message in mistake.messages:
                     _warn(message)
                 if not _asks("edit again"):
-                    raise Mistake(MistakeKind.CONFIG, "what was edited is given up") from None
+                    raise Mistake(MistakeKind.CONFIG, "the edited text is discarded") from None
     if name is not None:
         storing.write_text(os.path.realpath(name), new, _mode_of(name))
 

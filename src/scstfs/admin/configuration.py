@@ -1,7 +1,7 @@
-"""A configuration: items of the kinds that there are, with their settings.
+"""A configuration: items with their settings.
 
-It comes from a file (`conf.from_document`) or from the tree (`tree.walk`). What came from a file
-knows its lines; what came from the tree knows its attributes as they are, saved or not.
+It comes from a file (`conf.from_document`) or from the tree (`tree.walk`). Items from a file have
+their lines; items from the tree have all their attributes, saved or not.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from scstfs.admin.kinds import (
 
 @dataclass(slots=True)
 class Setting:
-    """What a configuration says of an attribute.
+    """The setting of an attribute in a configuration.
 
     Attributes:
         values: one, or those of several instances.
-        line: in the file, 0 when it is from elsewhere.
-        nested: behind the one value stands more: a further word or a block, which no attribute has.
+        line: in the file, 0 if it is not from a file.
+        nested: a further word or a block follows the value, which no attribute has.
     """
 
     values: list[str]
@@ -40,24 +40,24 @@ class Setting:
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """Something that is configured.
+    """A configured object.
 
     Attributes:
         kind: what it is.
-        name: in the tree; "" for what has none.
-        parent: what it stands in.
-        settings: attributes that a saved configuration holds.
-        items: what stands in it, by kind and name, in order.
-        line: of the statement that it is from, 0 when it is from elsewhere.
-        device: that a LUN is assigned to.
-        rivals: devices that the same LUN is also assigned to, which cannot be.
+        name: in the tree; "" for none.
+        parent: the item that contains it.
+        settings: attributes that a saved configuration has.
+        items: the items in it, by kind and name, in order.
+        line: of its statement, 0 if it is not from a file.
+        device: the device of a LUN.
+        rivals: other devices that the same LUN is also assigned to, a mistake.
         live: all attributes that were read from the tree.
-        parameters: what the command that makes it takes; only when it is from the tree.
+        parameters: those of the command that makes it; only from the tree.
         dynamic: attributes that commands add and delete, likewise.
         makes, gives: the same of its targets or devices.
-        hardware: a target that is there without a command (SysfsRules III, "How to distinguish
-            hardware and virtual targets"), or a driver that has no other ones; only when it is
-            from the tree.
+        hardware: a target that exists without a command (SysfsRules III, "How to distinguish
+            hardware and virtual targets"), or a driver that has only such targets; only from the
+            tree.
     """
 
     kind: Kind
@@ -81,7 +81,7 @@ class Item:
 
     @property
     def path(self) -> str:
-        """Where it is in the tree."""
+        """Its path in the tree."""
         parent = "" if self.parent is None else self.parent.path
         return self.kind.path.format(parent=parent, name=self.name)
 
@@ -90,7 +90,7 @@ class Item:
         return self.items.get(kind, {})
 
     def add(self, kind: Kind, name: str, line: int = 0) -> Item:
-        """Add an empty item, in place of another one of the same name."""
+        """Add an empty item, replacing one of the same name."""
         item = Item(kind, name, self, line=line)
         self.items.setdefault(kind, {})[name] = item
         return item
@@ -107,21 +107,21 @@ class Item:
                 yield from item.walk()
 
     def command(self, template: str) -> str:
-        """A management command about it."""
+        """A management command for it."""
         return template.format(name=self.name, device=self.device)
 
     @property
     def mgmt(self) -> str:
-        """The file that takes commands about it."""
+        """The file that takes commands for it."""
         return self.kind.mgmt.format(parent="" if self.parent is None else self.parent.path)
 
     @property
     def is_internal(self) -> bool:
-        """A target that cannot even be enabled: its driver looks after its LUNs itself."""
+        """Whether it is a target that cannot be enabled: its driver manages its LUNs itself."""
         return self.hardware and ENABLED not in self.live
 
     def take_live(self, attributes: Attributes) -> None:
-        """Take attributes of the tree, and of them what is to be saved as settings."""
+        """Take attributes of the tree; those that must be saved become settings."""
         self.live = attributes
         for name, attribute in attributes.items():
             if attribute.choices is not None:
@@ -153,12 +153,12 @@ def _is_worth_telling(name: str, attribute: Attribute, parameters: tuple[str, ..
 
 
 def empty() -> Item:
-    """A configuration that holds nothing."""
+    """An empty configuration."""
     return Item(ROOT)
 
 
 def without_internal(configuration: Item) -> Item:
-    """Take out what drivers look after themselves (`Item.is_internal`); returns the same item."""
+    """Remove what drivers manage themselves (`Item.is_internal`); returns the same item."""
     for driver in configuration.of(DRIVER).values():
         targets = driver.of(TARGET)
         for name, target in list(targets.items()):

@@ -14,7 +14,7 @@ from scstfs.admin.files import Files
 from scstfs.admin.mistakes import Mistake, MistakeKind, no_tree
 
 MOST_BYTES: Final = 64 << 20
-"""More than that is no configuration."""
+"""Most bytes of a configuration file."""
 
 _SECRET_MODE: Final = 0o600
 
@@ -32,12 +32,12 @@ def read_text(path: str) -> str:
 
 
 def read(path: str) -> Parsed:
-    """The configuration in a file. Raises Mistake when it cannot be read at all."""
+    """The configuration in a file. Raises Mistake if it cannot be read."""
     return conf.parse(read_text(path))
 
 
 def present(files: Files) -> Item:
-    """The configuration that runs. Raises Mistake."""
+    """The running configuration. Raises Mistake."""
     try:
         return without_internal(tree.walk(files))
     except OSError as error:
@@ -45,9 +45,9 @@ def present(files: Files) -> Item:
 
 
 def save(path: str, configuration: Item) -> bool:
-    """Put a configuration into a file, atomically; returns whether the old text could be kept.
+    """Save a configuration to a file, atomically; return whether the old text could be kept.
 
-    The mode of a file that is there stays; a new one is only its owner's, since it has secrets.
+    An existing file keeps its mode; only the owner can read a new one, because it has secrets.
     """
     path = os.path.realpath(path)
     try:
@@ -63,7 +63,7 @@ def save(path: str, configuration: Item) -> bool:
 
 
 def write_text(path: str, text: str, mode: int = _SECRET_MODE) -> None:
-    """Make *text* the contents of a file, durably, or leave the old ones. Raises Mistake."""
+    """Replace the contents of a file by *text*, durably, or leave them. Raises Mistake."""
     new = f"{path}.new"
     try:
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _SECRET_MODE)
