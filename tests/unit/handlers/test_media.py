@@ -49,6 +49,11 @@ async def test_the_size_stays_until_somebody_asks_for_it(disk: VdiskDevice) -> N
     assert disk.medium.size == MIB
     media.resync_size(disk)
     assert disk.medium.size == 2 * MIB
+    assert disk.medium.store is not None
+    assert disk.medium.store.size == 2 * MIB
+    await media.deactivate(disk)
+    disk.medium.set_size(MIB)
+    assert disk.medium.size == MIB
 
 
 async def test_a_file_that_is_gone(disk: VdiskDevice) -> None:
