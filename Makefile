@@ -52,7 +52,7 @@ type: $(DEV_READY) ## check types
 	$(VENV)/bin/mypy
 
 docs: $(RUN_READY) ## make the pages anew that are made of tables: docs/opcodes.md, docs/tree.md
-	$(VENV)/bin/python -m scstfs.scsi.document >docs/opcodes.md
+	$(VENV)/bin/python -m scstfs.scsi.opcode_document >docs/opcodes.md
 	$(VENV)/bin/python -m scstfs.document >docs/tree.md
 
 fuzz: $(FUZZ_READY) ## look for input that breaks something (options: ARGS='login --seconds 600')

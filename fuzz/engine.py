@@ -11,7 +11,7 @@ from scstfs.iscsi.codes import TaskResponse
 from scstfs.iscsi.errors import ProtocolError
 from scstfs.iscsi.keys import Digest
 from scstfs.iscsi.negotiate import SessionParameters
-from scstfs.iscsi.task import Task
+from scstfs.iscsi.task import IscsiTask
 from scstfs.iscsi.watchdog import Limits, Watchdog
 from tests.support import engine as requests
 from tests.support import iscsi_wire as wire
@@ -62,22 +62,22 @@ class Script:
 
     # The host
 
-    def begin(self, task: Task) -> None:
+    def begin(self, task: IscsiTask) -> None:
         """A host may refuse a command at once."""
         if self.source.byte() > 230:
             self.engine.host.end(task, CHECK_CONDITION, sense=bytes(18))
 
-    def needs(self, task: Task) -> int:
+    def needs(self, task: IscsiTask) -> int:
         """It may need less or more than is expected, and data of commands that have none."""
         expected = min(task.expected, 1 << 16)
         return self.source.choose((expected, expected, 0, 100, 1 << 16))
 
-    def execute(self, task: Task) -> None:
+    def execute(self, task: IscsiTask) -> None:
         """It may execute a command at once."""
         if self.source.byte() > 128:
             self.end(task)
 
-    def end(self, task: Task) -> None:
+    def end(self, task: IscsiTask) -> None:
         """It may send more or less than is expected."""
         source = self.source
         length = source.choose((0, 1, task.expected, task.expected + 1, 100))

@@ -13,7 +13,7 @@ from typing import Final
 import trio
 
 from fuzz.fast_script import BLOCKS, KEY, Script
-from scstfs.core import execute, tasks
+from scstfs.core import execute, task_management
 from scstfs.core.command import Phase
 from scstfs.core.session import Session
 from scstfs.core.taskset import Claim
@@ -197,13 +197,13 @@ class Rig:
         """LOGICAL UNIT RESET by the other initiator."""
         tgt_dev = self.other.tgt_devs.get(0)
         if tgt_dev is not None:
-            tasks.logical_unit_reset(tgt_dev, lambda: None)
+            task_management.logical_unit_reset(tgt_dev, lambda: None)
 
     def clear_task_set(self) -> None:
         """CLEAR TASK SET by the other initiator."""
         tgt_dev = self.other.tgt_devs.get(0)
         if tgt_dev is not None:
-            tasks.clear_task_set(tgt_dev, lambda: None)
+            task_management.clear_task_set(tgt_dev, lambda: None)
 
 
 Event = Callable[[Rig], Awaitable[None] | None]

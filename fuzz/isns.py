@@ -23,7 +23,7 @@ def run(data: bytes) -> None:
 def _message(source: Source) -> bytes:
     """A message, with a fault or without."""
     attributes = tuple(
-        isns.Attribute(source.choose(list(isns.Tag)), source.take(source.byte() % 40))
+        isns.IsnsAttribute(source.choose(list(isns.Tag)), source.take(source.byte() % 40))
         for _ in range(source.byte() % 6)
     )
     function = source.choose(list(isns.Function)) | (isns.RESPONSE if source.flag() else 0)

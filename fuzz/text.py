@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import fields
 
 from fuzz.source import Source
-from scstfs.iscsi import text
-from scstfs.iscsi.discovery import Portal, TargetRecord, answer_text
+from scstfs.iscsi import text_format
+from scstfs.iscsi.discovery import NetworkPortal, TargetRecord, answer_text
 from scstfs.iscsi.errors import ProtocolError
-from scstfs.iscsi.keys import KEYS, Phase
+from scstfs.iscsi.keys import KEYS, KeyPhase
 from scstfs.iscsi.negotiate import Negotiation, SessionParameters
 
 _VALUES = ("Yes", "No", "None", "CRC32C", "Reject", "Irrelevant", "0", "1", "512", "0x200", "All")
@@ -17,10 +17,10 @@ _VALUES = ("Yes", "No", "None", "CRC32C", "Reject", "Irrelevant", "0", "1", "512
 def run(data: bytes) -> None:
     """Read ``data`` as text in pieces, and negotiate about it."""
     source = Source(data)
-    assembler = text.Assembler()
+    assembler = text_format.Assembler()
     discovery = source.byte() > 200
     negotiation = Negotiation({}, discovery=discovery)
-    phases = (Phase.SECURITY, Phase.OPERATIONAL, Phase.FULL_FEATURE)
+    phases = (KeyPhase.SECURITY, KeyPhase.OPERATIONAL, KeyPhase.FULL_FEATURE)
     try:
         while source.more:
             more = source.byte() > 200
@@ -28,7 +28,7 @@ def run(data: bytes) -> None:
             if complete is None:
                 continue
             phase = source.choose(phases)
-            if phase is Phase.FULL_FEATURE:
+            if phase is KeyPhase.FULL_FEATURE:
                 _decode(answer_text(complete, negotiation, None, _targets))
             else:
                 _check(negotiation.answer(_decode(complete), phase))
@@ -47,14 +47,14 @@ def _piece(source: Source) -> bytes:
     return f"{key}={value}\0".encode("utf-8", "surrogateescape")
 
 
-def _decode(data: bytes) -> text.Pairs:
-    pairs = text.decode(data)
-    assert text.decode(text.encode(pairs)) == pairs, "text changes when it is encoded"
-    assert len(pairs) <= text.MAX_KEYS
+def _decode(data: bytes) -> text_format.Pairs:
+    pairs = text_format.decode(data)
+    assert text_format.decode(text_format.encode(pairs)) == pairs, "text changes when it is encoded"
+    assert len(pairs) <= text_format.MAX_KEYS
     return pairs
 
 
-def _check(pairs: text.Pairs) -> None:
+def _check(pairs: text_format.Pairs) -> None:
     names = [name for name, _ in pairs]
     assert len(names) == len(set(names)), "a key is answered twice"
     for _, value in pairs:
@@ -71,18 +71,18 @@ def _check_parameters(parameters: SessionParameters) -> None:
 
 
 def _targets(name: str | None) -> list[TargetRecord]:
-    return [TargetRecord(name or "iqn.all", [Portal("::1", 3260)])]
+    return [TargetRecord(name or "iqn.all", [NetworkPortal("::1", 3260)])]
 
 
 def _values(data: bytes) -> None:
     value = data.decode("utf-8", "surrogateescape")
-    number = text.parse_number(value)
+    number = text_format.parse_number(value)
     assert number is None or 0 <= number < 1 << 64
-    text.parse_boolean(value)
-    listed = text.parse_list(value)
+    text_format.parse_boolean(value)
+    listed = text_format.parse_list(value)
     assert listed is None or (all(listed) and ",".join(listed) == value)
-    assert text.shown(value).isascii()
+    assert text_format.shown(value).isascii()
     try:
-        assert 0 < len(text.decode_binary(value, 64)) <= 64
+        assert 0 < len(text_format.decode_binary(value, 64)) <= 64
     except ProtocolError:
         pass

@@ -38,8 +38,8 @@ CIRCLES = {
         "core.target",
     ): "SAM defines them by each other",
     (
-        "drivers.iscsi.command",
-        "drivers.iscsi.management",
+        "drivers.iscsi.iscsi_command",
+        "drivers.iscsi.tmf",
         "drivers.iscsi.nexus",
         "drivers.iscsi.session_host",
         "drivers.iscsi.views",
@@ -57,12 +57,15 @@ CIRCLES = {
         "iscsi.write_data",
     ): "a connection and its parts",
     (
-        "handlers.aftermath",
-        "handlers.exchange",
+        "handlers.scsi_response_filters",
+        "handlers.scsi_command",
         "handlers.scsi_device",
-        "handlers.without_node",
+        "handlers.scsi_no_node",
     ): "a passed-through device and what becomes of a command for it",
-    ("handlers.media", "handlers.vdisk"): "a device follows its access state by opening its medium",
+    (
+        "handlers.medium_change",
+        "handlers.vdisk",
+    ): "a device follows its access state by opening its medium",
 }
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from scstfs.handlers.passed import COMMAND_TIMEOUT, NO_ANSWER
+from scstfs.handlers.scsi_transfer import COMMAND_TIMEOUT, NO_ANSWER
 from scstfs.layout import LAYOUT
 from scstfs.scsi.cdb import opcode_table
 from scstfs.scsi.commands import EXTENSIONS

@@ -17,22 +17,22 @@ from typing import Final, NoReturn
 
 from scstfs import __version__, background, system
 from scstfs import log as logs
-from scstfs.admin import cli as admin
-from scstfs.admin.mistakes import Kind, Mistake
+from scstfs.admin import subcommands as admin
+from scstfs.admin.mistakes import Mistake, MistakeKind
 from scstfs.errors import ExitStatus, UsageError, reason
 from scstfs.options import Config, Resume
-from scstfs.portals import Portal
+from scstfs.portals import ListenPortal
 from scstfs.sysfs.refusals import XATTR
 
 log: Final = logging.getLogger(__name__)
 
 _PROGRAM: Final = "scstfs"
 _DEFAULTS: Final = Config()
-_STATUS: Final[Mapping[Kind, ExitStatus]] = {
-    Kind.USAGE: ExitStatus.USAGE,
-    Kind.CONFIG: ExitStatus.CONFIG,
-    Kind.NO_TREE: ExitStatus.NO_TREE,
-    Kind.ATTENTION: ExitStatus.ATTENTION,
+_STATUS: Final[Mapping[MistakeKind, ExitStatus]] = {
+    MistakeKind.USAGE: ExitStatus.USAGE,
+    MistakeKind.CONFIG: ExitStatus.CONFIG,
+    MistakeKind.NO_TREE: ExitStatus.NO_TREE,
+    MistakeKind.ATTENTION: ExitStatus.ATTENTION,
 }
 
 
@@ -41,17 +41,17 @@ def exit_status_help() -> str:
     return "\n".join(f"  {status.value:2}  {status.meaning}" for status in ExitStatus)
 
 
-class _Parser(argparse.ArgumentParser):
+class _OneLineParser(argparse.ArgumentParser):
     """Tells a wrong command line in one line, like every other mistake."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(ExitStatus.USAGE, f"{message} (see '{self.prog} --help')")
 
 
-def _portal(text: str) -> Portal:
+def _portal(text: str) -> ListenPortal:
     """Parse a portal for argparse, which wants its own kind of error."""
     try:
-        return Portal.parse(text)
+        return ListenPortal.parse(text)
     except UsageError as error:
         raise argparse.ArgumentTypeError(error.message) from error
 
@@ -75,7 +75,7 @@ def _optional_path(text: str) -> Path | None:
 
 def parser() -> argparse.ArgumentParser:
     """Return the description of the command line."""
-    top = _Parser(
+    top = _OneLineParser(
         prog=_PROGRAM,
         description="SCST's SCSI target in user space.",
         epilog="exit status:\n" + exit_status_help(),

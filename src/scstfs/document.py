@@ -80,7 +80,7 @@ class _Section:
         return list(groups.values())
 
 
-class _Walk:
+class _TableWalk:
     """Goes through the tables once and keeps what they say by directory."""
 
     def __init__(self) -> None:
@@ -142,12 +142,12 @@ def _attribute(row: Attr[Any, Any]) -> str:
 
 def document() -> str:
     """The whole page."""
-    walk = _Walk()
+    walk = _TableWalk()
     walk.visit(LAYOUT.root(), "")
     return "\n".join((_INTRODUCTION, *_lines(walk))) + "\n"
 
 
-def _lines(walk: _Walk) -> Iterator[str]:
+def _lines(walk: _TableWalk) -> Iterator[str]:
     for path, section in walk.sections.items():
         yield f"## `{path or '/'}`"
         yield ""

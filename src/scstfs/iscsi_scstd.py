@@ -13,7 +13,7 @@ from typing import Final
 
 from scstfs import __version__, cli
 from scstfs.errors import ExitStatus
-from scstfs.portals import ANY_HOST, DEFAULT_PORT, Portal
+from scstfs.portals import ANY_HOST, DEFAULT_PORT, ListenPortal
 
 _PROGRAM: Final = "iscsi-scstd"
 _CONFIG: Final = Path("/etc/iscsi-scstd.conf")
@@ -76,7 +76,7 @@ def translate(arguments: argparse.Namespace) -> Iterator[str]:
     if arguments.debug > 0:
         yield from ("--log-level", "debug")
     for host in arguments.address.split() or [ANY_HOST]:
-        yield from ("--portal", str(Portal(host, arguments.port)))
+        yield from ("--portal", str(ListenPortal(host, arguments.port)))
 
 
 def has_content(config: Path) -> bool:

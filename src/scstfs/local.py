@@ -17,11 +17,17 @@ from typing import NamedTuple
 
 import trio
 
-from scstfs.core import execute, tasks
+from scstfs.core import execute, task_management
 from scstfs.core.command import Command
 from scstfs.core.session import PendingFunction, Session, TgtDev
 from scstfs.core.taskset import TaskAttribute
-from scstfs.drivers.local import Event, LocalTarget, LocalTransport, Statistics, close_session
+from scstfs.drivers.scst_local import (
+    Event,
+    LocalStatistics,
+    LocalTarget,
+    LocalTransport,
+    close_session,
+)
 from scstfs.scsi.lun import pack_lun
 from scstfs.scsi.opcodes import Direction
 from scstfs.scsi.sense import CheckCondition
@@ -115,7 +121,7 @@ class LocalSession:
             await cmd.ended.wait()
         finally:
             if not cmd.is_over:
-                tasks.abort_task(cmd, lambda: None)
+                task_management.abort_task(cmd, lambda: None)
         if cmd.status is None:
             raise NotAnsweredError("the command was aborted")
         return Result(cmd.status, bytes(cmd.sense), bytes(cmd.data_in)[:data_in])
@@ -130,7 +136,9 @@ class LocalSession:
             return False
         self._statistics.aborts += 1
         victim = cmd
-        await self._function("ABORT_TASK", lambda done: tasks.abort_task(victim, done), tgt_dev)
+        await self._function(
+            "ABORT_TASK", lambda done: task_management.abort_task(victim, done), tgt_dev
+        )
         return True
 
     async def abort_task_set(self, lun: int | bytes) -> None:
@@ -138,7 +146,7 @@ class LocalSession:
         tgt_dev = self._tgt_dev(lun)
         self._statistics.aborts += 1
         await self._function(
-            "ABORT_TASK_SET", lambda done: tasks.abort_task_set(tgt_dev, done), tgt_dev
+            "ABORT_TASK_SET", lambda done: task_management.abort_task_set(tgt_dev, done), tgt_dev
         )
 
     async def clear_task_set(self, lun: int | bytes) -> None:
@@ -146,7 +154,7 @@ class LocalSession:
         tgt_dev = self._tgt_dev(lun)
         self._statistics.aborts += 1
         await self._function(
-            "CLEAR_TASK_SET", lambda done: tasks.clear_task_set(tgt_dev, done), tgt_dev
+            "CLEAR_TASK_SET", lambda done: task_management.clear_task_set(tgt_dev, done), tgt_dev
         )
 
     async def lun_reset(self, lun: int | bytes) -> None:
@@ -154,14 +162,14 @@ class LocalSession:
         tgt_dev = self._tgt_dev(lun)
         self._statistics.device_resets += 1
         await self._function(
-            "LUN_RESET", lambda done: tasks.logical_unit_reset(tgt_dev, done), tgt_dev
+            "LUN_RESET", lambda done: task_management.logical_unit_reset(tgt_dev, done), tgt_dev
         )
 
     async def target_reset(self) -> None:
         """TARGET RESET: every logical unit that the session's LUN set has."""
         self._statistics.target_resets += 1
         await self._function(
-            "TARGET_RESET", lambda done: tasks.target_reset(self.session, done), None
+            "TARGET_RESET", lambda done: task_management.target_reset(self.session, done), None
         )
 
     # Everything else
@@ -183,7 +191,7 @@ class LocalSession:
         return target
 
     @property
-    def _statistics(self) -> Statistics:
+    def _statistics(self) -> LocalStatistics:
         return self._target.local_driver.statistics
 
     def _tgt_dev(self, lun: int | bytes) -> TgtDev:

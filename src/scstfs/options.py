@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from pathlib import Path
 
-from scstfs.portals import Portal
+from scstfs.portals import ListenPortal
 
 
 class Resume(enum.StrEnum):
@@ -24,7 +24,7 @@ class Config:
 
     mountpoint: str = "/sys/kernel/scst_tgt"
     state_dir: Path = Path("/var/lib/scst")
-    portals: tuple[Portal, ...] = ()
+    portals: tuple[ListenPortal, ...] = ()
     """Where to listen; nothing stands for all addresses."""
     pid_file: Path | None = Path("/run/iscsi-scstd.pid")
     """That of SCST's iSCSI daemon, for scripts that signal it; None for no file."""

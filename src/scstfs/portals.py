@@ -29,14 +29,14 @@ _SYNTAX: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Portal:
+class ListenPortal:
     """Where to listen: a host name or address without brackets, and a TCP port."""
 
     host: str
     port: int = DEFAULT_PORT
 
     @classmethod
-    def parse(cls, text: str) -> Portal:
+    def parse(cls, text: str) -> ListenPortal:
         """Return the portal that `text` names.
 
         Raises:
@@ -66,7 +66,7 @@ def _bad(text: str, why: str) -> UsageError:
 
 
 @contextlib.contextmanager
-def listening(portals: Sequence[Portal]) -> Iterator[list[socket.socket]]:
+def listening(portals: Sequence[ListenPortal]) -> Iterator[list[socket.socket]]:
     """Listen on `portals`, on all addresses if there are none; give non-blocking sockets.
 
     All addresses are those of the families that the system has.
@@ -78,7 +78,7 @@ def listening(portals: Sequence[Portal]) -> Iterator[list[socket.socket]]:
     """
     with contextlib.ExitStack() as stack:
         sockets = []
-        for portal, may_be_missing in _expanded(portals or (Portal(ANY_HOST),)):
+        for portal, may_be_missing in _expanded(portals or (ListenPortal(ANY_HOST),)):
             try:
                 sockets += [stack.enter_context(s) for s in _listen(portal)]
             except OSError as error:
@@ -94,16 +94,16 @@ def listening(portals: Sequence[Portal]) -> Iterator[list[socket.socket]]:
         yield sockets
 
 
-def _expanded(portals: Sequence[Portal]) -> Iterator[tuple[Portal, bool]]:
+def _expanded(portals: Sequence[ListenPortal]) -> Iterator[tuple[ListenPortal, bool]]:
     """Yield portals with a host, and whether the system may lack its address family."""
     for portal in portals:
         if portal.host != ANY_HOST:
             yield portal, False
         else:
-            yield from ((Portal(host, portal.port), True) for host in _EVERYWHERE)
+            yield from ((ListenPortal(host, portal.port), True) for host in _EVERYWHERE)
 
 
-def _listen(portal: Portal) -> list[socket.socket]:
+def _listen(portal: ListenPortal) -> list[socket.socket]:
     """Listen on every address that the portal's host has."""
     found = socket.getaddrinfo(
         portal.host, portal.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -126,4 +126,4 @@ def _listen(portal: Portal) -> list[socket.socket]:
 def name(sock: socket.socket) -> str:
     """Return the portal a listening socket is, as users write it."""
     host, port, *_ = sock.getsockname()
-    return str(Portal(host, port))
+    return str(ListenPortal(host, port))

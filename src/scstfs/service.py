@@ -20,13 +20,13 @@ from scstfs.drivers import copying
 from scstfs.drivers.copy_manager import CopyManager
 from scstfs.drivers.iscsi.config import IscsiDriver
 from scstfs.drivers.iscsi.server import Server
-from scstfs.drivers.local import LocalDriver
+from scstfs.drivers.scst_local import LocalDriver
 from scstfs.errors import ExitStatus, UsageError, reason
 from scstfs.fuse.operations import MOUNT_OPTIONS, Operations
-from scstfs.fuse.requests import RequestWait
-from scstfs.handlers.kinds import vdisk_handlers
+from scstfs.fuse.request_loop import RequestWait
 from scstfs.handlers.passthrough import ScsiBus, pass_through_handlers
 from scstfs.handlers.uevents import watch_scsi_devices
+from scstfs.handlers.vdisk_handlers import vdisk_handlers
 from scstfs.layout import LAYOUT
 from scstfs.options import Config, Resume
 from scstfs.persist.running import DamagedCommands, RunningFile

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from scstfs.drivers.iscsi import portal_access
-from scstfs.drivers.iscsi.hosts import HostFiles
-from scstfs.iscsi.discovery import Portal
+from scstfs.drivers.iscsi.initiator_access import InitiatorAccessFiles
+from scstfs.iscsi.discovery import NetworkPortal
 from tests.support.initiator import ClosedError, Initiator
 from tests.support.iscsi_login import ISID, NAME, Chap, LoginError
 from tests.support.live_target import TARGET, LiveTarget
@@ -100,7 +100,7 @@ def test_a_wildcard_portal_is_told_as_all_addresses_of_its_family(
 ) -> None:
     addresses = [FIRST, V6, "192.0.2.1", "198.51.100.7", "2001:db8::1", "fe80::1"]
     monkeypatch.setattr(portal_access, "_interface_addresses", lambda: addresses)
-    monkeypatch.setattr(live.server.access, "portals", [Portal(wildcard, live.port)])
+    monkeypatch.setattr(live.server.access, "portals", [NetworkPortal(wildcard, live.port)])
     own = f"[{host}]" if ":" in host else host
     assert discovered(live, host)[TARGET] == [
         f"{address}:{live.port},1" for address in (own, *others)
@@ -174,7 +174,7 @@ def test_with_per_portal_acl_groups_know_initiators_by_their_portal(live: LiveTa
 def test_the_hosts_files_keep_initiators_out(
     live: LiveTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live.server.access, "_hosts", HostFiles(tmp_path))
+    monkeypatch.setattr(live.server.access, "_hosts", InitiatorAccessFiles(tmp_path))
     (tmp_path / "initiators.deny").write_text(f"{TARGET} 127.0.0.0/8\n")
     assert status(live) == NOT_FOUND
     assert discovered(live) == {}

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from scstfs.core import devices
-from scstfs.handlers.scsi_device import Found, ScsiDevice
+from scstfs.core import device_registration
+from scstfs.handlers.scsi_device import FoundDevice, ScsiDevice
 from scstfs.scsi.opcodes import DeviceType
 from scstfs.scsi.sense import RESET, Sense, SenseKey, decode
 from tests.conformance.conftest import LogIn
@@ -38,8 +38,8 @@ def live(tmp_path_factory: pytest.TempPathFactory, units: list[FakeUnit]) -> Ite
 
 def plug(live: LiveTarget, address: str, unit: FakeUnit) -> None:
     def appear() -> None:
-        found = Found(DeviceType(unit.kind), "../../devices/somewhere")
-        devices.appear(live.scst, ScsiDevice(live.scst, address, found, unit.opener))
+        found = FoundDevice(DeviceType(unit.kind), "../../devices/somewhere")
+        device_registration.appear(live.scst, ScsiDevice(live.scst, address, found, unit.opener))
 
     live.call(appear)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from scstfs.handlers.media import change_medium
+from scstfs.handlers.medium_change import change_medium
 from tests.support.loop import loop_device
 from tests.support.target import Initiator, Result, System, target
 

@@ -256,7 +256,7 @@ def test_what_is_idle_is_not_read_again_and_again(daemon: Served) -> None:
     script = """
 import sys
 from scstfs.admin.top.kept import Kept
-from scstfs.admin.top.watch import Watch
+from scstfs.admin.top.session_watch import Watch
 
 class Counting(Kept):
     reads = []

@@ -12,8 +12,8 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scstfs.core import tasks
-from scstfs.handlers.media import change_medium
+from scstfs.core import task_management
+from scstfs.handlers.medium_change import change_medium
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi.commands import COMMANDS, EXTENSIONS
 from scstfs.scsi.opcodes import Flag
@@ -160,7 +160,7 @@ async def play(kind: str, sequence: Sequence[tuple[bytes, bytes | int | None]]) 
                         await trio.lowlevel.checkpoint()
                 # NACA leaves an auto contingent allegiance; the next command is to be looked at.
                 verdicts.check(system.scst)
-                tasks.clear_aca(initiator.session.tgt_devs[0], lambda: None)
+                task_management.clear_aca(initiator.session.tgt_devs[0], lambda: None)
                 verdicts.check(system.scst)
                 after = file.read_bytes()
                 assert len(after) == len(before)

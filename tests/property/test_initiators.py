@@ -20,7 +20,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scstfs.core import access, tasks
+from scstfs.core import access, task_management
 from scstfs.core.target import Target
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi.sense import decode
@@ -325,10 +325,10 @@ class Reset:
     async def run(self, world: World) -> None:
         session, done = world.sessions[self.nexus].session, trio.Event()
         if self.lun is None:
-            tasks.target_reset(session, done.set)
+            task_management.target_reset(session, done.set)
             world.model.reset_target(self.nexus.port)
         elif self.lun in session.tgt_devs:
-            tasks.logical_unit_reset(session.tgt_devs[self.lun], done.set)
+            task_management.logical_unit_reset(session.tgt_devs[self.lun], done.set)
             world.model.reset_unit(world.model.nexuses[self.nexus][self.lun].unit)
         else:
             return

@@ -13,7 +13,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scstfs.core.sessions import close_session
+from scstfs.core.session_lifecycle import close_session
 from scstfs.drivers.iscsi.accounts import AttributeFile
 from scstfs.sysfs.errors import SysfsError
 from scstfs.sysfs.node import Node, NodeKind

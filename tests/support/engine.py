@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterable
 
 from scstfs.iscsi import pdu
 from scstfs.iscsi.chunks import Chunks
-from scstfs.iscsi.codes import RESERVED_TAG, Opcode, TaskResponse
+from scstfs.iscsi.codes import RESERVED_TAG, PduOpcode, TaskResponse
 from scstfs.iscsi.connection import Connection
 from scstfs.iscsi.errors import ProtocolError
 from scstfs.iscsi.host import TextNegotiation
 from scstfs.iscsi.negotiate import SessionParameters
 from scstfs.iscsi.receive import Receiver
-from scstfs.iscsi.task import ManagementFunction, Task
+from scstfs.iscsi.task import IscsiTask, ManagementFunction
 from scstfs.iscsi.transfer import TaskFault
 from scstfs.iscsi.transmit import Transmitter
 from tests.support import iscsi_wire as wire
@@ -88,17 +88,17 @@ class EngineHost:
         self.connection: Connection | None = None
         self.memory = Memory()
         #: Bytes of write data that a command needs; by default all that is expected.
-        self.needs: Callable[[Task], int] = lambda task: task.expected if task.writes else 0
+        self.needs: Callable[[IscsiTask], int] = lambda task: task.expected if task.writes else 0
         #: Called for a new command; may end it at once.
-        self.on_command: Callable[[Task], None] = lambda task: None
+        self.on_command: Callable[[IscsiTask], None] = lambda task: None
         #: Called when a command has its data; by default it stays open.
-        self.on_complete: Callable[[Task], None] = lambda task: None
+        self.on_complete: Callable[[IscsiTask], None] = lambda task: None
         #: Answers fast commands, if anything does.
         self.on_fast: Callable[[int, memoryview], bool] = lambda itt, data: False
         self.on_function: Callable[[ManagementFunction], None] = lambda request: None
-        self.begun: list[Task] = []
+        self.begun: list[IscsiTask] = []
         #: Commands that can be executed, with their data.
-        self.complete: list[tuple[Task, bytes]] = []
+        self.complete: list[tuple[IscsiTask, bytes]] = []
         self.faults: list[TaskFault] = []
         self.functions: list[ManagementFunction] = []
         self.texts: list[bytes] = []
@@ -108,7 +108,7 @@ class EngineHost:
         self.logouts = 0
         self.out_of_memory = False
         self.fast_commands = 0
-        self.ended: Counter[Task] = Counter()
+        self.ended: Counter[IscsiTask] = Counter()
         self.silent = 0
 
     # The host of the connection
@@ -124,7 +124,7 @@ class EngineHost:
             data_at = start + pdu.BHS_LENGTH
             behind = data_at + command.lengths + (-command.lengths & 3)
             due = window.exp_cmd_sn
-            is_plain = command.opcode == Opcode.SCSI_COMMAND and not command.lengths >> 24
+            is_plain = command.opcode == PduOpcode.SCSI_COMMAND and not command.lengths >> 24
             if not is_plain or command.cmd_sn != due or behind > end:
                 return
             window.received_until((due + 1) & 0xFFFFFFFF)
@@ -134,19 +134,19 @@ class EngineHost:
             connection.rx.consume(behind)
             self.fast_commands += 1
 
-    def command(self, task: Task) -> int:
+    def command(self, task: IscsiTask) -> int:
         task.owner = self
         self.begun.append(task)
         self.on_command(task)
         return self.needs(task)
 
-    def data_complete(self, task: Task) -> None:
+    def data_complete(self, task: IscsiTask) -> None:
         assert task.owner is self, "data of a command that never came"
         data = b"" if task.transfer is None else bytes(task.transfer.buffer)
         self.complete.append((task, data))
         self.on_complete(task)
 
-    def refuse(self, task: Task, fault: TaskFault) -> None:
+    def refuse(self, task: IscsiTask, fault: TaskFault) -> None:
         self.faults.append(fault)
         if task.owner is None:
             self.command(task)
@@ -177,7 +177,7 @@ class EngineHost:
     # What tests do
 
     def end(
-        self, task: Task, status: int = GOOD, *, sense: bytes = b"", data: bytes | None = None
+        self, task: IscsiTask, status: int = GOOD, *, sense: bytes = b"", data: bytes | None = None
     ) -> None:
         """End a command with an answer; data comes from memory that has to come back."""
         self.ended[task] += 1
@@ -192,7 +192,7 @@ class EngineHost:
             task, status, sense=sense, data=view, release=release, residual=residual
         )
 
-    def end_silently(self, task: Task) -> None:
+    def end_silently(self, task: IscsiTask) -> None:
         self.ended[task] += 1
         self.silent += 1
         self._connection.tasks.end_silently(task)
@@ -201,11 +201,11 @@ class EngineHost:
         """End the open command with this tag."""
         self.end(self.open(itt), status, data=data)
 
-    def open(self, itt: int) -> Task:
+    def open(self, itt: int) -> IscsiTask:
         return next(task for task in self.open_tasks if task.itt == itt)
 
     @property
-    def open_tasks(self) -> list[Task]:
+    def open_tasks(self) -> list[IscsiTask]:
         return [task for task in self.begun if not self.ended[task]]
 
     def abort_all(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scstfs.core.device import Device
-from scstfs.scsi.opcodes import Opcode
+from scstfs.scsi.opcodes import CommandRow
 
 #: The table of commands has rows that are there to refuse a command in SCST's way.
 REFUSALS = {"invalid_opcode", "invalid_service_action", "internal_target_failure"}
@@ -23,7 +23,7 @@ def commands(device: Device) -> Iterator[tuple[str, bytes]]:
             yield from forms(row)
 
 
-def forms(row: Opcode) -> Iterator[tuple[str, bytes]]:
+def forms(row: CommandRow) -> Iterator[tuple[str, bytes]]:
     """The forms of a command that do not all mean the same to others."""
     action = row.service_action or 0
     cdb = bytearray((row.code, action)).ljust(max(row.cdb_length, 6), b"\0")

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from scstfs.core.quick import Loan
-from scstfs.handlers.store import Extent
+from scstfs.handlers.store import StoreExtent
 from scstfs.scsi.unit import ThinLimits
 
 
@@ -97,9 +97,9 @@ class FakeStore:
         self._enter("zero", offset, length)
         self.content[offset : offset + length] = bytes(length)
 
-    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+    def extents(self, offset: int, length: int) -> Iterator[StoreExtent]:
         self._enter("extents", offset, length)
-        yield Extent(offset, offset + length, allocated=True)
+        yield StoreExtent(offset, offset + length, allocated=True)
 
     def thin_limits(self, block_size: int) -> ThinLimits:
         return ThinLimits.of_file(block_size)

@@ -14,7 +14,7 @@ import pyfuse3
 import trio
 
 from scstfs.fuse.operations import MOUNT_OPTIONS, Operations
-from scstfs.fuse.requests import RequestWait
+from scstfs.fuse.request_loop import RequestWait
 
 
 async def serve(operations: Operations) -> None:

@@ -10,7 +10,7 @@ import pytest
 from scstfs.iscsi.admission import ExistingSession, LoginResult, Redirect
 from scstfs.iscsi.chap import Credentials, User
 from scstfs.iscsi.errors import LoginRefused
-from scstfs.iscsi.login import Login, Step
+from scstfs.iscsi.login import Login, LoginStep
 from tests.support.iscsi_login import NAME, LoginClient, LoginError, Pairs
 
 DISK = "iqn.2005-03.org.example:disk"
@@ -81,13 +81,13 @@ class LoginStream:
         self.host = host or FakeHost()
         self.now = now
         self.login = Login(self.host, random=not_random, now=now)
-        self.steps: list[Step[FakeTarget]] = []
+        self.steps: list[LoginStep[FakeTarget]] = []
         self._input = bytearray()
         self._output = bytearray()
         self._closed = False
 
     @property
-    def last(self) -> Step[FakeTarget]:
+    def last(self) -> LoginStep[FakeTarget]:
         return self.steps[-1]
 
     @property
@@ -109,7 +109,7 @@ class LoginStream:
             del self._input[:end]
             self.take(bytes(header), bytes(text))
 
-    def take(self, header: bytes, data: bytes) -> Step[FakeTarget]:
+    def take(self, header: bytes, data: bytes) -> LoginStep[FakeTarget]:
         step = self.login.receive(header, data, self.now)
         self.steps.append(step)
         self._output += step.send

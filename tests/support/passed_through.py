@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from scstfs.core import devices
-from scstfs.handlers.scsi_device import Found, ScsiDevice
+from scstfs.core import device_registration
+from scstfs.handlers.scsi_device import FoundDevice, ScsiDevice
 from scstfs.local import LocalSession, Result, open_session
 from scstfs.scsi.opcodes import DeviceType
 from scstfs.scsi.sense import decode
@@ -28,9 +28,9 @@ WRITE_2_AT_1 = bytes.fromhex("2a000000000100000200")
 
 
 def add(everything: Whole, unit: FakeUnit) -> ScsiDevice:
-    found = Found(DeviceType(unit.kind), "../../devices/somewhere")
+    found = FoundDevice(DeviceType(unit.kind), "../../devices/somewhere")
     device = ScsiDevice(everything.scst, ADDRESS, found, unit.opener)
-    devices.appear(everything.scst, device)
+    device_registration.appear(everything.scst, device)
     return device
 
 

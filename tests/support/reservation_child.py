@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import trio
 
-from scstfs.persist import files
+from scstfs.persist import durable_files
 from tests.support.target import System, target
 
 _CALLS = ("open", "pwrite", "fsync", "replace", "unlink")
@@ -30,9 +30,9 @@ _CALLS = ("open", "pwrite", "fsync", "replace", "unlink")
 class Command(NamedTuple):
     """A command of one of the initiators.
 
-    ``killed_at`` and ``full_at`` count the system calls by which ``scstfs.persist.files`` changes
-    files from this command on: in place of that call the process is killed, or from it on whatever
-    needs room fails with ENOSPC until the next command.  0: never.
+    ``killed_at`` and ``full_at`` count the system calls by which ``scstfs.persist.durable_files``
+    changes files, from this command on: in place of that call the process is killed, or from it on
+    all that needs room fails with ENOSPC until the next command.  0: never.
     """
 
     initiator: int
@@ -52,7 +52,7 @@ class Answer(NamedTuple):
 
 
 class _FaultyOs:
-    """Stands in for ``os`` in ``scstfs.persist.files``."""
+    """Stands in for ``os`` in ``scstfs.persist.durable_files``."""
 
     def __init__(self) -> None:
         self.calls = self.killed_at = self.full_at = 0
@@ -97,7 +97,7 @@ def _run(connection: Connection, directory: Path, initiators: int) -> None:
 
 async def _serve(connection: Connection, directory: Path, initiators: int) -> None:
     faulty = _FaultyOs()
-    setattr(files, "os", faulty)  # noqa: B010 - a module is replaced, which no type allows
+    setattr(durable_files, "os", faulty)  # noqa: B010 - a module is replaced, which no type allows
     async with target(directory) as system:
         try:
             await system.add("vdisk_nullio", "disk", size=1 << 20)

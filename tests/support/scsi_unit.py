@@ -1,4 +1,4 @@
-"""A SCSI device that is not there: what `scstfs.sgutils.passthrough.execute` meets behind a node.
+"""A SCSI device that is not there: what `scstfs.sgutils.sg_pt.execute` meets behind a node.
 
 It behaves like one with a single initiator: unit attentions are reported once, by any command
 but INQUIRY, REPORT LUNS and REQUEST SENSE, which has them as data; a RESERVE is remembered; data
@@ -12,9 +12,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from scstfs.handlers.device_node import Node
+from scstfs.handlers.device_node import DeviceNode
 from scstfs.scsi.sense import NO_SENSE, Sense, SenseKey
-from scstfs.sgutils.passthrough import PassThroughResult
+from scstfs.sgutils.sg_pt import PassThroughResult
 
 GOOD, CHECK_CONDITION = 0x00, 0x02
 BLOCK = 512
@@ -68,13 +68,13 @@ class FakeUnit:
         #: Released by every command, and by every one that begins to wait.
         self.arrived, self.waiting = threading.Semaphore(0), threading.Semaphore(0)
         #: Every time that it was opened.
-        self.nodes: list[Node] = []
+        self.nodes: list[DeviceNode] = []
 
     # As a device node
 
-    def opener(self, _address: str) -> Node:
+    def opener(self, _address: str) -> DeviceNode:
         """Open it."""
-        self.nodes.append(Node(os.open("/dev/null", os.O_RDWR), self.limit, self.run))
+        self.nodes.append(DeviceNode(os.open("/dev/null", os.O_RDWR), self.limit, self.run))
         return self.nodes[-1]
 
     @property
@@ -91,7 +91,7 @@ class FakeUnit:
         data_in: bytearray | memoryview | None = None,
         timeout: int = 60,
     ) -> PassThroughResult:
-        """In the place of `scstfs.sgutils.passthrough.execute`."""
+        """In the place of `scstfs.sgutils.sg_pt.execute`."""
         os.fstat(fd)
         self.seen.append(Seen(bytes(cdb), bytes(data_out), timeout))
         self.arrived.release()

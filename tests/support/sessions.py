@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from scstfs.core import sessions
+from scstfs.core import session_lifecycle
 from scstfs.core.session import Session
 from scstfs.drivers.iscsi.config import IscsiTarget
 from scstfs.iscsi.negotiate import SessionParameters
@@ -49,6 +49,6 @@ def open_session(
 ) -> tuple[Session, Nexus]:
     """A session that is ready."""
     nexus = Nexus(SessionParameters() if parameters is None else parameters)
-    return sessions.open_session(
+    return session_lifecycle.open_session(
         target, initiator, nexus, TransportId.iscsi(initiator, ISID)
     ), nexus

@@ -12,13 +12,13 @@ from scstfs.drivers.iscsi.server import Server
 from scstfs.drivers.iscsi.wire import Flusher, Wire
 from scstfs.iscsi.admission import LoginResult
 from scstfs.iscsi.connection import Connection
-from scstfs.iscsi.discovery import Portal
+from scstfs.iscsi.discovery import NetworkPortal
 from scstfs.iscsi.negotiate import SessionParameters
 from scstfs.iscsi.receive import Receiver
 from scstfs.iscsi.transmit import Transmitter
 from tests.support.iscsi_wire import Pdu
 
-PORTAL: Final = Portal("127.0.0.1", 3260)
+PORTAL: Final = NetworkPortal("127.0.0.1", 3260)
 _STAT_SN: Final = 0xFFFFFFFE
 INITIATOR: Final = "iqn.i"
 ISID: Final = b"\x80\0\0\0\0\0"
@@ -30,8 +30,8 @@ class StillWire:
 
     flusher: Flusher
     tx: Transmitter = field(default_factory=Transmitter)
-    peer: Portal = PORTAL
-    local: Portal = PORTAL
+    peer: NetworkPortal = PORTAL
+    local: NetworkPortal = PORTAL
     is_writing: bool = False
     reason: str = ""
 
@@ -43,7 +43,7 @@ class StillWire:
         self.reason = self.reason or why
 
 
-def still_wire(server: Server, local: Portal = PORTAL) -> Wire:
+def still_wire(server: Server, local: NetworkPortal = PORTAL) -> Wire:
     """A connection that came to the portal ``local``."""
     return cast("Wire", StillWire(server.flusher, local=local))
 

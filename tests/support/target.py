@@ -18,7 +18,7 @@ from pathlib import Path
 
 import trio
 
-from scstfs.core import access, devices, execute, sessions
+from scstfs.core import access, device_registration, execute, session_lifecycle
 from scstfs.core.command import Command
 from scstfs.core.environment import Environment
 from scstfs.core.runtime import TrioRuntime
@@ -28,9 +28,9 @@ from scstfs.core.target import Acg, Target
 from scstfs.core.taskset import TaskAttribute
 from scstfs.drivers import copying
 from scstfs.drivers.copying.copies import Copies
-from scstfs.handlers.base import delete_device
-from scstfs.handlers.kinds import vdisk_handlers
 from scstfs.handlers.vdisk import VdiskDevice
+from scstfs.handlers.vdisk_handler import delete_device
+from scstfs.handlers.vdisk_handlers import vdisk_handlers
 from scstfs.persist.state import StateDirectory
 from scstfs.scsi import lun as scsi_lun
 from scstfs.scsi.lun import AddressMethod
@@ -146,7 +146,7 @@ class Initiator:
         self.takes_events = False
         if target.find_acg(name) is not acg:
             acg.initiators[name] = None
-        self.session = sessions.open_session(target, name, self, transport_id)
+        self.session = session_lifecycle.open_session(target, name, self, transport_id)
 
     # The transport of the core session.
 
@@ -222,7 +222,7 @@ class Initiator:
     async def end(self) -> None:
         """Log out."""
         ended = trio.Event()
-        sessions.close_session(self.session, ended.set)
+        session_lifecycle.close_session(self.session, ended.set)
         await ended.wait()
 
 
@@ -309,6 +309,6 @@ async def target(
             verdicts.check(scst)
         finally:
             for name in list(scst.devices):
-                devices.unregister(scst, scst.devices[name])
+                device_registration.unregister(scst, scst.devices[name])
             scst.env.threads.close()
             nursery.cancel_scope.cancel()

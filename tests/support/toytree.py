@@ -19,7 +19,7 @@ from scstfs.sysfs.attr import Attr, optional_line, raw, spaced_line
 from scstfs.sysfs.directory import DirType, Each, EachAttr, EachLink, Include, Link, Sub
 from scstfs.sysfs.entry import itself
 from scstfs.sysfs.errors import SysfsError, invalid
-from scstfs.sysfs.mgmt import Command, parse
+from scstfs.sysfs.mgmt import MgmtWrite, parse
 from scstfs.sysfs.node import Tree
 from scstfs.sysfs.numbers import first_char_switch, in_range, kstrtol
 from scstfs.sysfs.result import ManagementResult
@@ -57,12 +57,12 @@ class Toy:
     statistics: Callable[[], object] = list
     renders: int = 0
 
-    def manage(self, command: Command) -> None:
+    def manage(self, command: MgmtWrite) -> None:
         """devices/mgmt."""
         action = command.select({"add": self._add, "del": self._delete, "fill": self._fill})
         action(command)
 
-    def _add(self, command: Command) -> None:
+    def _add(self, command: MgmtWrite) -> None:
         name = command.arguments.required_word("Device name")
         if name in self.devices:
             raise SysfsError(errno.EEXIST, f"Device {name} already exists")
@@ -73,13 +73,13 @@ class Toy:
             device.threads = kstrtol(parameter.value().encode())
         self.devices[name] = device
 
-    def _delete(self, command: Command) -> None:
+    def _delete(self, command: MgmtWrite) -> None:
         name = command.arguments.required_word("Device name")
         command.arguments.expect_end()
         if self.devices.pop(name, None) is None:
             raise invalid(f"Device {name} not found")
 
-    def _fill(self, command: Command) -> None:
+    def _fill(self, command: MgmtWrite) -> None:
         count = in_range(kstrtol, 0, 10**5)(command.arguments.required_word("Count").encode())
         self.devices.update((f"d{n:05}", Device(f"d{n:05}")) for n in range(count))
 

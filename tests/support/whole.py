@@ -18,9 +18,9 @@ from scstfs.core.scst import Scst
 from scstfs.drivers import copying
 from scstfs.drivers.copy_manager import CopyManager
 from scstfs.drivers.iscsi.config import IscsiDriver, NotLive
-from scstfs.drivers.local import LocalDriver
-from scstfs.handlers.kinds import vdisk_handlers
+from scstfs.drivers.scst_local import LocalDriver
 from scstfs.handlers.passthrough import pass_through_handlers
+from scstfs.handlers.vdisk_handlers import vdisk_handlers
 from scstfs.layout import LAYOUT
 from scstfs.persist.state import StateDirectory
 from scstfs.sysfs.errors import SysfsError

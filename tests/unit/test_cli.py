@@ -12,7 +12,7 @@ from scstfs import __version__, cli, daemon, mountpoint
 from scstfs.daemon import Announce
 from scstfs.errors import ExitStatus, UsageError
 from scstfs.options import Config
-from scstfs.portals import Portal
+from scstfs.portals import ListenPortal
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -46,7 +46,7 @@ def test_options_reach_the_daemon(runs: list[Config]) -> None:
         Config(
             mountpoint="/m",
             state_dir=Path("/s"),
-            portals=(Portal("127.0.0.1", 1), Portal("::1", 2)),
+            portals=(ListenPortal("127.0.0.1", 1), ListenPortal("::1", 2)),
             pid_file=Path("/p"),
         )
     ]

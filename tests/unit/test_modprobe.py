@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scstfs.handlers.kinds import vdisk_handlers
 from scstfs.handlers.passthrough import pass_through_handlers
+from scstfs.handlers.vdisk_handlers import vdisk_handlers
 from tests.support.needs import need_programs
 
 DIRECTORY = Path(__file__).parents[2] / "contrib" / "modprobe.d"

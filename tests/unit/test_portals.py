@@ -7,22 +7,22 @@ import pytest
 
 from scstfs import portals
 from scstfs.errors import ExitStatus, UsageError
-from scstfs.portals import Portal
+from scstfs.portals import ListenPortal
 
 GOOD = {
-    "192.0.2.1:3261": (Portal("192.0.2.1", 3261), "192.0.2.1:3261"),
-    "192.0.2.1": (Portal("192.0.2.1", 3260), "192.0.2.1:3260"),
-    "[2001:db8::1]:860": (Portal("2001:db8::1", 860), "[2001:db8::1]:860"),
-    "[::1]": (Portal("::1", 3260), "[::1]:3260"),
-    "[fe80::1%eth0]:3260": (Portal("fe80::1%eth0", 3260), "[fe80::1%eth0]:3260"),
-    "storage.example.com:1": (Portal("storage.example.com", 1), "storage.example.com:1"),
-    "0.0.0.0:0": (Portal("0.0.0.0", 0), "0.0.0.0:0"),
+    "192.0.2.1:3261": (ListenPortal("192.0.2.1", 3261), "192.0.2.1:3261"),
+    "192.0.2.1": (ListenPortal("192.0.2.1", 3260), "192.0.2.1:3260"),
+    "[2001:db8::1]:860": (ListenPortal("2001:db8::1", 860), "[2001:db8::1]:860"),
+    "[::1]": (ListenPortal("::1", 3260), "[::1]:3260"),
+    "[fe80::1%eth0]:3260": (ListenPortal("fe80::1%eth0", 3260), "[fe80::1%eth0]:3260"),
+    "storage.example.com:1": (ListenPortal("storage.example.com", 1), "storage.example.com:1"),
+    "0.0.0.0:0": (ListenPortal("0.0.0.0", 0), "0.0.0.0:0"),
 }
 
 
 @pytest.mark.parametrize(("text", "portal", "printed"), [(t, *p) for t, p in GOOD.items()])
-def test_portals_are_parsed_and_printed(text: str, portal: Portal, printed: str) -> None:
-    assert Portal.parse(text) == portal
+def test_portals_are_parsed_and_printed(text: str, portal: ListenPortal, printed: str) -> None:
+    assert ListenPortal.parse(text) == portal
     assert str(portal) == printed
 
 
@@ -49,13 +49,13 @@ def test_portals_are_parsed_and_printed(text: str, portal: Portal, printed: str)
 )
 def test_what_is_no_portal_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as refused:
-        Portal.parse(text)
+        ListenPortal.parse(text)
     assert refused.value.status == ExitStatus.USAGE
     assert "\n" not in refused.value.message
 
 
 def test_listening_sockets_accept_and_are_closed_at_the_end() -> None:
-    with portals.listening([Portal("127.0.0.1", 0), Portal("::1", 0)]) as sockets:
+    with portals.listening([ListenPortal("127.0.0.1", 0), ListenPortal("::1", 0)]) as sockets:
         assert [sock.family for sock in sockets] == [socket.AF_INET, socket.AF_INET6]
         assert all(sock.getblocking() is False for sock in sockets)
         for sock in sockets:
@@ -66,11 +66,11 @@ def test_listening_sockets_accept_and_are_closed_at_the_end() -> None:
 
 
 def test_a_port_in_use_is_an_ordinary_mistake() -> None:
-    with portals.listening([Portal("127.0.0.1", 0)]) as (taken,):
-        portal = Portal("127.0.0.1", taken.getsockname()[1])
+    with portals.listening([ListenPortal("127.0.0.1", 0)]) as (taken,):
+        portal = ListenPortal("127.0.0.1", taken.getsockname()[1])
         with (
             pytest.raises(UsageError) as refused,
-            portals.listening([Portal("127.0.0.1", 0), portal]),
+            portals.listening([ListenPortal("127.0.0.1", 0), portal]),
         ):
             pass
     assert refused.value.status == ExitStatus.PORTAL
@@ -80,7 +80,7 @@ def test_a_port_in_use_is_an_ordinary_mistake() -> None:
 def test_an_address_of_another_machine_cannot_be_bound() -> None:
     with (
         pytest.raises(UsageError, match=r"cannot listen on 192\.0\.2\.1:3260: ") as refused,
-        portals.listening([Portal("192.0.2.1")]),
+        portals.listening([ListenPortal("192.0.2.1")]),
     ):
         pass
     assert refused.value.status == ExitStatus.PORTAL
@@ -90,7 +90,7 @@ def test_an_address_of_another_machine_cannot_be_bound() -> None:
 def test_what_can_be_no_host_is_an_ordinary_mistake(host: str) -> None:
     with (
         pytest.raises(UsageError, match="bad host name") as refused,
-        portals.listening([Portal(host)]),
+        portals.listening([ListenPortal(host)]),
     ):
         pass
     assert refused.value.status == ExitStatus.PORTAL
@@ -103,13 +103,13 @@ def test_an_unknown_host_is_an_ordinary_mistake(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with (
         pytest.raises(UsageError, match="Name or service not known"),
-        portals.listening([Portal("no.such.host.invalid")]),
+        portals.listening([ListenPortal("no.such.host.invalid")]),
     ):
         pass
 
 
 def test_on_all_addresses_both_families_are_listened_on() -> None:
-    with portals.listening([Portal.parse("*:0")]) as (four, six):
+    with portals.listening([ListenPortal.parse("*:0")]) as (four, six):
         assert four.getsockname()[0] == "0.0.0.0"
         assert six.getsockname()[0] == "::"
         # Apart from each other: the same port can be had in both.
@@ -119,12 +119,12 @@ def test_on_all_addresses_both_families_are_listened_on() -> None:
 def test_all_addresses_are_those_that_the_default_is(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, int]] = []
 
-    def listen(portal: Portal) -> list[socket.socket]:
+    def listen(portal: ListenPortal) -> list[socket.socket]:
         asked.append((portal.host, portal.port))
         return [socket.socket()]
 
     monkeypatch.setattr(portals, "_listen", listen)
-    for given in ([], [Portal.parse("*")]):
+    for given in ([], [ListenPortal.parse("*")]):
         with portals.listening(given):
             pass
     assert asked == [("0.0.0.0", 3260), ("::", 3260)] * 2
@@ -139,10 +139,10 @@ def test_without_ipv6_all_addresses_are_those_of_ipv4(monkeypatch: pytest.Monkey
         return real(family, kind, protocol)
 
     monkeypatch.setattr(socket, "socket", only_ipv4)
-    with portals.listening([Portal("*", 0)]) as sockets:
+    with portals.listening([ListenPortal("*", 0)]) as sockets:
         assert [portals.name(sock).split(":")[0] for sock in sockets] == ["0.0.0.0"]
     with (
         pytest.raises(UsageError, match="Address family not supported"),
-        portals.listening([Portal("::1", 0)]),
+        portals.listening([ListenPortal("::1", 0)]),
     ):
         pass

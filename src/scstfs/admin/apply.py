@@ -20,7 +20,7 @@ from scstfs.admin.describe import because, describe, refusal
 from scstfs.admin.files import Files
 from scstfs.admin.kinds import DEVICE, ENABLED, TARGET
 from scstfs.admin.plan import Options, plan
-from scstfs.admin.steps import Action, CloseSessions, Phase, Plan, Reset, Step, Verb, Write
+from scstfs.admin.steps import Action, CloseSessions, Plan, Reset, Step, StepPhase, Verb, Write
 
 FORCE_CLOSE: Final = "force_close"
 
@@ -33,11 +33,11 @@ _MOST_ATTEMPTS: Final = 30
 _IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.EBUSY, errno.EBADSLT, errno.ENOSPC})
 """Refusals that may be because of something that is going to be removed."""
 
-Progress = Callable[[int, int, Step], None]
+ReportProgress = Callable[[int, int, Step], None]
 """Called before each step: how many were done, how many there are, the step."""
 
 
-class Refused(Exception):  # noqa: N818 - a decision of the tree
+class StepRefused(Exception):  # noqa: N818 - a decision of the tree
     """A step was refused.
 
     Attributes:
@@ -74,15 +74,15 @@ class NotReset(OSError):  # noqa: N818 - it tells about the attribute
         super().__init__(errno.EINVAL, "its default is not known")
 
 
-class Executor:
+class StepRunner:
     """Does steps, and undoes them."""
 
-    def __init__(self, files: Files, progress: Progress | None = None) -> None:
+    def __init__(self, files: Files, progress: ReportProgress | None = None) -> None:
         self.files = files
         self._progress = progress or (lambda *_: None)
 
     def run(self, steps: list[Step]) -> None:
-        """Do all steps. Raises Refused, when one is refused and all before it were undone.
+        """Do all steps. Raises StepRefused, when one is refused and all before it were undone.
 
         The exception's notes are what could not be undone.
         """
@@ -94,7 +94,7 @@ class Executor:
             except OSError as error:
                 if not isinstance(step.action, Write):
                     done.append(step)  # it may have been done in part
-                refused = Refused(step, error)
+                refused = StepRefused(step, error)
                 for left in self.undo(done):
                     refused.add_note(left)
                 raise refused from error
@@ -172,11 +172,14 @@ class Executor:
             time.sleep(_POLL_SECONDS)
 
 
-def learn(refused: Refused, options: Options, steps: list[Step]) -> Options | None:
+def learn(refused: StepRefused, options: Options, steps: list[Step]) -> Options | None:
     """What to do otherwise because of a refusal; None when there is nothing."""
     step, number = refused.step, refused.error.errno
     item = step.item
-    changes = step.verb in (Verb.SET, Verb.RESET) and step.phase in (Phase.CHANGE, Phase.MARKS)
+    changes = step.verb in (Verb.SET, Verb.RESET) and step.phase in (
+        StepPhase.CHANGE,
+        StepPhase.MARKS,
+    )
     if changes and item.kind is DEVICE and item.path not in options.replace:
         is_parameter = step.attribute in item.parameters
         if is_parameter or step.verb is Verb.RESET or number == errno.EEXIST:
@@ -185,13 +188,17 @@ def learn(refused: Refused, options: Options, steps: list[Step]) -> Options | No
         live = item.live.get(ENABLED)
         if live is not None and live.value != "0" and item.path not in options.disable:
             return dataclasses.replace(options, disable=options.disable | {item.path})
-    removes = any(each.phase >= Phase.OLD_TARGETS and each.verb is Verb.REMOVE for each in steps)
+    removes = any(
+        each.phase >= StepPhase.OLD_TARGETS and each.verb is Verb.REMOVE for each in steps
+    )
     if number in _IN_THE_WAY and removes and not options.removals_first:
         return dataclasses.replace(options, removals_first=True)
     return None
 
 
-def apply(current: Item, wanted: Item, files: Files, progress: Progress | None = None) -> Plan:
+def apply(
+    current: Item, wanted: Item, files: Files, progress: ReportProgress | None = None
+) -> Plan:
     """Make the tree what is wanted, or leave it as it is.
 
     Args:
@@ -203,12 +210,12 @@ def apply(current: Item, wanted: Item, files: Files, progress: Progress | None =
     Returns the plan that was executed. Raises Failed; plan.Impossible.
     """
     options = Options()
-    executor = Executor(files, progress)
+    executor = StepRunner(files, progress)
     for _ in range(_MOST_ATTEMPTS):
         made = plan(current, wanted, options)
         try:
             executor.run(made.steps)
-        except Refused as refused:
+        except StepRefused as refused:
             learned = learn(refused, options, made.steps)
             left = list(getattr(refused, "__notes__", []))
             left += _restore(executor, current)
@@ -221,7 +228,7 @@ def apply(current: Item, wanted: Item, files: Files, progress: Progress | None =
     raise Failed(0, "every way to do it was refused", [])
 
 
-def _restore(executor: Executor, before: Item) -> list[str]:
+def _restore(executor: StepRunner, before: Item) -> list[str]:
     """What undoing leaves other than it was: marks of attributes that have their value back.
 
     A device that nobody uses is made anew for that; otherwise the mark stays, and does no harm.
@@ -233,7 +240,7 @@ def _restore(executor: Executor, before: Item) -> list[str]:
         return []
     try:
         executor.run(steps)
-    except Refused as refused:
+    except StepRefused as refused:
         return [f"{refused} (to have all as it was)"]
     return []
 

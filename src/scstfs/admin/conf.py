@@ -24,7 +24,7 @@ from scstfs.admin.kinds import (
     TARGET_GROUP,
     Kind,
 )
-from scstfs.admin.syntax import Document, Problem, Statement
+from scstfs.admin.syntax import Document, Statement, SyntaxProblem
 
 NO_KEYS: Final = "# Non-key attributes"
 
@@ -41,7 +41,7 @@ class Parsed(NamedTuple):
     """
 
     configuration: Item
-    problems: tuple[Problem, ...]
+    problems: tuple[SyntaxProblem, ...]
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -49,10 +49,10 @@ class Parsed(NamedTuple):
 
 class _Reader:
     def __init__(self) -> None:
-        self.problems: list[Problem] = []
+        self.problems: list[SyntaxProblem] = []
 
     def _complain(self, statement: Statement, message: str) -> None:
-        self.problems.append(Problem(statement.line, statement.column, message))
+        self.problems.append(SyntaxProblem(statement.line, statement.column, message))
 
     def read(self, item: Item, statements: Iterable[Statement]) -> None:
         by_keyword = {kind.keyword: kind for kind in item.kind.children}
@@ -124,7 +124,7 @@ def parse(text: str) -> Parsed:
     """Make a configuration of a text."""
     former = _FORMER.search(text)
     if former is not None:
-        problem = Problem(text.count("\n", 0, former.start()) + 1, 1, FORMER)
+        problem = SyntaxProblem(text.count("\n", 0, former.start()) + 1, 1, FORMER)
         return Parsed(empty(), (problem,))
     return from_document(syntax.parse(text))
 
@@ -135,7 +135,7 @@ _UNSORTED: Final = frozenset({GROUP_DEVICE})
 """These come in the order of the tree from scstadmin, too."""
 
 
-class _Writer:
+class _ConfWriter:
     """Writes as scstadmin does, blank lines and all.
 
     Attributes:
@@ -282,7 +282,7 @@ def _one_line_less(text: str) -> str:
 
 def render_item(item: Item) -> str:
     """The text of one item, as it stands in a file."""
-    writer = _Writer(complete=True, no_keys=False)
+    writer = _ConfWriter(complete=True, no_keys=False)
     renders: Mapping[Kind, Callable[[Item], str]] = {
         HANDLER: writer.handler,
         DEVICE: writer.device,
@@ -310,4 +310,4 @@ def render(configuration: Item, *, complete: bool = True, no_keys: bool = False)
 
     Not *complete* it is what scstadmin writes, byte for byte, but for its first line.
     """
-    return _Writer(complete, no_keys).root(configuration)
+    return _ConfWriter(complete, no_keys).root(configuration)

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from typing import Final
 
 from scstfs.admin import conf, data, describe, storing, tree
-from scstfs.admin.apply import Failed, Progress
+from scstfs.admin.apply import Failed, ReportProgress
 from scstfs.admin.apply import apply as apply_all
 from scstfs.admin.check import check as find_mistakes
 from scstfs.admin.conf import Parsed
 from scstfs.admin.configuration import Item, without_internal
 from scstfs.admin.files import Files
-from scstfs.admin.mistakes import Kind, Mistake, at, no_tree
+from scstfs.admin.mistakes import Mistake, MistakeKind, at, no_tree
 from scstfs.admin.plan import Impossible, plan
 from scstfs.admin.steps import Plan, Step
 
@@ -65,7 +65,7 @@ def _checked(name: str, parsed: Parsed, current: Item | None) -> None:
         else:
             _warn(text)
     if errors:
-        raise Mistake(Kind.CONFIG, *errors)
+        raise Mistake(MistakeKind.CONFIG, *errors)
 
 
 def check(arguments: Namespace) -> None:
@@ -91,7 +91,7 @@ def _planned(arguments: Namespace, files: Files) -> tuple[Item, Item, Plan]:
     try:
         made = plan(current, parsed.configuration)
     except Impossible as error:
-        raise Mistake(Kind.CONFIG, at(arguments.file, error.line, error.message)) from None
+        raise Mistake(MistakeKind.CONFIG, at(arguments.file, error.line, error.message)) from None
     return current, parsed.configuration, made
 
 
@@ -139,14 +139,14 @@ def _apply(name: str, current: Item, wanted: Item, files: Files) -> Plan:
         with _progress() as progress:
             return apply_all(current, wanted, files, progress)
     except Impossible as error:
-        raise Mistake(Kind.CONFIG, at(name, error.line, error.message)) from None
+        raise Mistake(MistakeKind.CONFIG, at(name, error.line, error.message)) from None
     except Failed as error:
         words = [at(name, error.line, error.message)]
         if error.left:
             words += ["not all of it could be undone:", *error.left]
         else:
             words.append("nothing was changed")
-        raise Mistake(Kind.CONFIG, *words) from None
+        raise Mistake(MistakeKind.CONFIG, *words) from None
 
 
 class _progress:  # noqa: N801 - used like a function
@@ -156,7 +156,7 @@ class _progress:  # noqa: N801 - used like a function
         self._bar: Callable[[int, int], None] | None = None
         self._end: Callable[[], None] = lambda: None
 
-    def __enter__(self) -> Progress | None:
+    def __enter__(self) -> ReportProgress | None:
         if not sys.stderr.isatty():
             return None
         from scstfs.admin.progress import bar
@@ -177,7 +177,7 @@ def save(arguments: Namespace) -> None:
     """Put what runs into a file."""
     found = storing.present(Files(arguments.mountpoint))
     if arguments.file == _STANDARD_INPUT:
-        raise Mistake(Kind.USAGE, "to standard output goes what 'scstfs config show' prints")
+        raise Mistake(MistakeKind.USAGE, "to standard output goes what 'scstfs config show' prints")
     if not storing.save(arguments.file, found):
         _warn(f"{arguments.file}: comments could not be kept")
 
@@ -205,7 +205,7 @@ def edit(arguments: Namespace) -> None:
                 for message in mistake.messages:
                     _warn(message)
                 if not _asks("edit again"):
-                    raise Mistake(Kind.CONFIG, "what was edited is given up") from None
+                    raise Mistake(MistakeKind.CONFIG, "what was edited is given up") from None
     if name is not None:
         storing.write_text(os.path.realpath(name), new, _mode_of(name))
 
@@ -229,9 +229,11 @@ def _run_editor(path: str) -> None:
     try:
         status = subprocess.run([*shlex.split(editor), path], check=False).returncode
     except OSError as error:
-        raise Mistake(Kind.USAGE, f"cannot run {editor}: {error.strerror}") from None
+        raise Mistake(MistakeKind.USAGE, f"cannot run {editor}: {error.strerror}") from None
     if status:
-        raise Mistake(Kind.CONFIG, f"{editor} ended with status {status}: nothing is changed")
+        raise Mistake(
+            MistakeKind.CONFIG, f"{editor} ended with status {status}: nothing is changed"
+        )
 
 
 def _asks(what: str) -> bool:

@@ -19,7 +19,7 @@ from scstfs.admin.kinds import (
     TARGET_GROUP,
     Kind,
 )
-from scstfs.admin.steps import Action, CloseSessions, Phase, Step, Verb, Write
+from scstfs.admin.steps import Action, CloseSessions, Step, StepPhase, Verb, Write
 
 CLUSTER_MODE: Final = "cluster_mode"
 """Parameter that fixes others, so that it comes behind them."""
@@ -104,7 +104,7 @@ def _command(item: Item, command: str, pairs: Iterable[tuple[str, str, int]]) ->
 def create(
     item: Item,
     owner: Item | None,
-    phase: Phase,
+    phase: StepPhase,
     *,
     without: Callable[[Item], bool] | None = None,
 ) -> list[Step]:
@@ -122,7 +122,7 @@ def create(
 
 
 def _create(
-    item: Item, owner: Item | None, phase: Phase, without: Callable[[Item], bool]
+    item: Item, owner: Item | None, phase: StepPhase, without: Callable[[Item], bool]
 ) -> Iterator[Step]:
     kind = item.kind
     if kind is LUN:
@@ -188,7 +188,7 @@ def _set(
     item: Item,
     name: str,
     setting: Setting,
-    phase: Phase,
+    phase: StepPhase,
     dynamic: frozenset[str],
     given: set[tuple[str, str]],
 ) -> Iterator[Step]:

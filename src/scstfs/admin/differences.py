@@ -28,7 +28,7 @@ from scstfs.admin.kinds import (
     TARGET,
     TARGET_GROUP,
 )
-from scstfs.admin.steps import Phase, Plan, Reset, Step, Verb, Write
+from scstfs.admin.steps import Plan, Reset, Step, StepPhase, Verb, Write
 
 RELATIVE_ID: Final = "rel_tgt_id"
 """Given by SCST to a target that is enabled without one (SysfsRules I)."""
@@ -124,7 +124,7 @@ class Differences:
 
     # --- what can be changed ---------------------------------------------------------------------
 
-    def steps(self, current: Item, wanted: Item, phase: Phase) -> Iterator[Step]:
+    def steps(self, current: Item, wanted: Item, phase: StepPhase) -> Iterator[Step]:
         """Set what differs, reset what is not wanted any more."""
         for name, setting in wanted.settings.items():
             if name in NOT_SET:
@@ -173,7 +173,7 @@ class Differences:
         )
 
     def _set(
-        self, item: Item, name: str, live: Attribute | None, setting: Setting, phase: Phase
+        self, item: Item, name: str, live: Attribute | None, setting: Setting, phase: StepPhase
     ) -> Iterator[Step]:
         value = setting.values[-1] if setting.values else ""
         present = live.values[0] if live is not None and live.values else None
@@ -182,7 +182,7 @@ class Differences:
         path = in_file(item, name)
         if item.kind is DEVICE and live is not None and not live.is_key:
             # Some stay marked when they have their old value back. So it goes last.
-            phase = Phase.MARKS
+            phase = StepPhase.MARKS
         yield Step(
             phase,
             Verb.SET,
@@ -196,7 +196,7 @@ class Differences:
             secret=is_secret(item, name, value, item.dynamic),
         )
 
-    def _reset(self, item: Item, name: str, live: Attribute, phase: Phase) -> Iterator[Step]:
+    def _reset(self, item: Item, name: str, live: Attribute, phase: StepPhase) -> Iterator[Step]:
         value = live.values[0]
         candidates = self._candidates(item, name, live)
         scratch = _scratch(item)
@@ -248,7 +248,7 @@ class Differences:
     # --- attributes that are added and deleted ---------------------------------------------------
 
     def _instances(
-        self, item: Item, name: str, present: list[str], setting: Setting, phase: Phase
+        self, item: Item, name: str, present: list[str], setting: Setting, phase: StepPhase
     ) -> Iterator[Step]:
         """Make the instances of an attribute those that are wanted.
 

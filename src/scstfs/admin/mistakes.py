@@ -6,7 +6,7 @@ import enum
 from collections.abc import Sequence
 
 
-class Kind(enum.Enum):
+class MistakeKind(enum.Enum):
     """What kind of mistake; the program has an exit status for each."""
 
     USAGE = "usage"
@@ -19,7 +19,7 @@ class Kind(enum.Enum):
 class Mistake(Exception):  # noqa: N818 - of the user, not of the program
     """An ordinary mistake, or several, each told in one line."""
 
-    def __init__(self, kind: Kind, *messages: str) -> None:
+    def __init__(self, kind: MistakeKind, *messages: str) -> None:
         super().__init__("; ".join(messages))
         self.kind = kind
         self.messages: Sequence[str] = messages
@@ -27,7 +27,7 @@ class Mistake(Exception):  # noqa: N818 - of the user, not of the program
 
 def no_tree(root: str, error: OSError) -> Mistake:
     """There is no tree."""
-    return Mistake(Kind.NO_TREE, f"no SCST is running at {root}: {error.strerror}")
+    return Mistake(MistakeKind.NO_TREE, f"no SCST is running at {root}: {error.strerror}")
 
 
 def at(file: str, line: int, message: str) -> str:

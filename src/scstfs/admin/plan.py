@@ -41,7 +41,7 @@ from scstfs.admin.kinds import (
     TARGET_GROUP,
     Kind,
 )
-from scstfs.admin.steps import CloseSessions, Phase, Plan, Step, Verb, Write
+from scstfs.admin.steps import CloseSessions, Plan, Step, StepPhase, Verb, Write
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class _Planner:
         self.differences = Differences(self.result)
         self.gone: set[str] = set()
         """Devices that go away before others are made."""
-        self.gone_targets: dict[str, Phase] = {}
+        self.gone_targets: dict[str, StepPhase] = {}
         """Targets that go away for a while or for good, and when groups can have the name again."""
         # Drivers that have LUNs of all devices by themselves give them no parameters.
         own = {lun.device: lun for lun in luns(current) if _internal(lun)}
@@ -104,12 +104,12 @@ class _Planner:
 
     # --- attributes ------------------------------------------------------------------------------
 
-    def change(self, current: Item, wanted: Item, phase: Phase = Phase.CHANGE) -> None:
+    def change(self, current: Item, wanted: Item, phase: StepPhase = StepPhase.CHANGE) -> None:
         """Set, reset, add and remove attributes of what is in both."""
         self.add(*self.differences.steps(current, wanted, phase))
 
     def _root(self) -> None:
-        self.change(self.current, self.wanted, Phase.ROOT)
+        self.change(self.current, self.wanted, StepPhase.ROOT)
         alua = self.current.item(ALUA, "")
         if alua is not None:
             self.change(alua, self.wanted.item(ALUA, "") or Item(ALUA))
@@ -134,15 +134,15 @@ class _Planner:
         self._unlink()
         for name, device in present.items():
             if name in self.gone:
-                self._remove(device, Phase.REPLACED_DEVICES)
+                self._remove(device, StepPhase.REPLACED_DEVICES)
             elif name in wishes:
                 self.change(device, wishes[name])
             else:
-                self._remove(device, Phase.OLD_DEVICES)
+                self._remove(device, StepPhase.OLD_DEVICES)
         for name, wish in wishes.items():
             if name not in present or name in self.gone:
                 handler = self._present_parent(wish)
-                self.add(*create(wish, handler, Phase.DEVICES))
+                self.add(*create(wish, handler, StepPhase.DEVICES))
 
     def _present_parent(self, item: Item) -> Item:
         """What is in the tree in place of an item's parent."""
@@ -159,7 +159,7 @@ class _Planner:
             return True
         return self.differences.needs_replacement(device, wish)
 
-    def _remove(self, item: Item, phase: Phase) -> None:
+    def _remove(self, item: Item, phase: StepPhase) -> None:
         """Remove a thing; to undo that makes it again, but for what other steps take out of it."""
 
         def is_taken_out(part: Item) -> bool:
@@ -178,11 +178,11 @@ class _Planner:
         """Take devices that go out of LUNs and groups, so that this can be undone."""
         for lun in luns(self.current):
             if lun.device in self.gone and not _internal(lun):
-                self._remove(lun, Phase.UNLINK)
+                self._remove(lun, StepPhase.UNLINK)
         for group in self.current.of(DEVICE_GROUP).values():
             for device in group.of(GROUP_DEVICE).values():
                 if device.name in self.gone:
-                    self._remove(device, Phase.UNLINK)
+                    self._remove(device, StepPhase.UNLINK)
 
     # --- drivers and targets ---------------------------------------------------------------------
 
@@ -193,7 +193,7 @@ class _Planner:
         for driver in self.current.of(DRIVER).values():
             wanted_driver = self.wanted.item(DRIVER, driver.name) or Item(DRIVER, driver.name)
             self.change(driver, wanted_driver)
-            self._enable(driver, wanted_driver, Phase.ENABLE_DRIVERS)
+            self._enable(driver, wanted_driver, StepPhase.ENABLE_DRIVERS)
             for target in driver.of(TARGET).values():
                 self._present_target(target, wanted_driver.item(TARGET, target.name))
             for target in wanted_driver.of(TARGET).values():
@@ -208,44 +208,50 @@ class _Planner:
             wish = wish or Item(TARGET, target.name)
         elif wish is None:
             first = self.options.removals_first
-            self._remove_target(target, Phase.REPLACED_TARGETS if first else Phase.OLD_TARGETS)
+            self._remove_target(
+                target, StepPhase.REPLACED_TARGETS if first else StepPhase.OLD_TARGETS
+            )
             return
         elif target.path in self.options.replace or self.differences.needs_replacement(
             target, wish
         ):
             assert target.parent is not None
-            self._remove_target(target, Phase.REPLACED_TARGETS)
+            self._remove_target(target, StepPhase.REPLACED_TARGETS)
             self._make_target(target.parent, wish)
             return
         self.change(target, wish)
-        self._enable(target, wish, Phase.ENABLE_TARGETS)
+        self._enable(target, wish, StepPhase.ENABLE_TARGETS)
         if not target.is_internal:
             self._luns(target, wish)
             self._groups(target, wish)
 
-    def _remove_target(self, target: Item, phase: Phase) -> None:
-        is_old = phase is Phase.OLD_TARGETS
-        self.gone_targets[target.name] = Phase.LATE_MEMBERS if is_old else Phase.DEVICE_GROUPS
+    def _remove_target(self, target: Item, phase: StepPhase) -> None:
+        is_old = phase is StepPhase.OLD_TARGETS
+        self.gone_targets[target.name] = (
+            StepPhase.LATE_MEMBERS if is_old else StepPhase.DEVICE_GROUPS
+        )
         if target.live.get(ENABLED) is not None and _is_on(target):
-            self.add(_enabling(target, Phase.DISABLE, "0", "1", 0))
+            self.add(_enabling(target, StepPhase.DISABLE, "0", "1", 0))
         if SESSION_NAME not in target.parameters:  # such sessions go with their target
             self.add(Step(phase, Verb.CLOSE, target, CloseSessions(target.path)))
         self._remove(target, phase)
 
     def _make_target(self, driver: Item, target: Item) -> None:
-        self.add(*create(target, driver, Phase.TARGETS))
+        self.add(*create(target, driver, StepPhase.TARGETS))
         wish = _wanted_enabled(target)
         if wish != "0":
-            self.add(_enabling(target, Phase.ENABLE_TARGETS, wish, "0", _line_of_enabled(target)))
+            self.add(
+                _enabling(target, StepPhase.ENABLE_TARGETS, wish, "0", _line_of_enabled(target))
+            )
 
-    def _enable(self, current: Item, wanted: Item, phase: Phase) -> None:
+    def _enable(self, current: Item, wanted: Item, phase: StepPhase) -> None:
         if ENABLED not in current.live:
             return
         now, wish = current.live[ENABLED].value or "0", _wanted_enabled(wanted)
         line = _line_of_enabled(wanted)
         pause = current.path in self.options.disable
         if now != "0" and (wish == "0" or pause):
-            self.add(_enabling(current, Phase.DISABLE, "0", now, line))
+            self.add(_enabling(current, StepPhase.DISABLE, "0", now, line))
             now = "0"
         if not same(now, wish):
             self.add(_enabling(current, phase, wish, now, line))
@@ -258,11 +264,11 @@ class _Planner:
             if lun.device in self.gone:
                 continue
             if wish is None:
-                self._remove(lun, Phase.LUNS)
+                self._remove(lun, StepPhase.LUNS)
             elif self._is_reassigned(lun, wish):
                 self.add(
                     Step(
-                        Phase.LUNS,
+                        StepPhase.LUNS,
                         Verb.ASSIGN,
                         wish,
                         add_lun(wish, "replace"),
@@ -275,7 +281,7 @@ class _Planner:
         for name in sorted(wanted.of(LUN), key=number_of):
             wish, present = wanted.of(LUN)[name], current.item(LUN, name)
             if present is None or present.device in self.gone:
-                self.add(*create(wish, current, Phase.LUNS))
+                self.add(*create(wish, current, StepPhase.LUNS))
 
     def _is_reassigned(self, lun: Item, wish: Item) -> bool:
         if lun.device != wish.device:
@@ -286,7 +292,9 @@ class _Planner:
         for name, wish in wanted.of(GROUP).items():
             group = current.item(GROUP, name)
             if group is None:
-                steps = create(wish, current, Phase.GROUPS, without=lambda i: i.kind is INITIATOR)
+                steps = create(
+                    wish, current, StepPhase.GROUPS, without=lambda i: i.kind is INITIATOR
+                )
                 self.add(*steps)
             else:
                 self.change(group, wish)
@@ -294,7 +302,7 @@ class _Planner:
         self._initiators(current, wanted)
         for name, group in current.of(GROUP).items():
             if wanted.item(GROUP, name) is None:
-                self._remove(group, Phase.OLD_GROUPS)
+                self._remove(group, StepPhase.OLD_GROUPS)
 
     def _initiators(self, current: Item, wanted: Item) -> None:
         """Initiators that left a group, came to one, or went from one to another."""
@@ -303,14 +311,14 @@ class _Planner:
         for initiator, group in left:
             new = next((c for c in came if c[0].name == initiator.name), None)
             if new is None:
-                self._remove(initiator, Phase.FREE_INITIATORS)
+                self._remove(initiator, StepPhase.FREE_INITIATORS)
                 continue
             came.remove(new)
             there = Item(GROUP, new[1].name, current)
             back = Item(INITIATOR, initiator.name, there)
             self.add(
                 Step(
-                    Phase.INITIATORS,
+                    StepPhase.INITIATORS,
                     Verb.MOVE,
                     new[0],
                     Write(initiator.mgmt, f"move {initiator.name} {new[1].name}\n"),
@@ -321,7 +329,7 @@ class _Planner:
                 )
             )
         for initiator, _ in came:
-            self.add(*create(initiator, None, Phase.INITIATORS))
+            self.add(*create(initiator, None, StepPhase.INITIATORS))
 
     # --- device groups ---------------------------------------------------------------------------
 
@@ -329,28 +337,28 @@ class _Planner:
         for item in self.current.walk():
             # Else it would go with the target, and nobody could undo that.
             if item.kind is GROUP_TARGET and item.name in self.gone_targets:
-                self._remove(item, Phase.UNLINK)
+                self._remove(item, StepPhase.UNLINK)
         for name, group in self.current.of(DEVICE_GROUP).items():
             wish = self.wanted.item(DEVICE_GROUP, name)
             if wish is None:
-                self._remove(group, Phase.FREE_DEVICES)
+                self._remove(group, StepPhase.FREE_DEVICES)
             else:
                 self._device_group(group, wish)
         for name, wish in self.wanted.of(DEVICE_GROUP).items():
             if self.current.item(DEVICE_GROUP, name) is None:
-                self.add(*create(wish, None, Phase.DEVICE_GROUPS))
+                self.add(*create(wish, None, StepPhase.DEVICE_GROUPS))
 
     def _device_group(self, group: Item, wish: Item) -> None:
-        self.change(group, wish, Phase.DEVICE_GROUPS)
+        self.change(group, wish, StepPhase.DEVICE_GROUPS)
         self._members(group, wish, GROUP_DEVICE)
         for name, target_group in group.of(TARGET_GROUP).items():
             wanted = wish.item(TARGET_GROUP, name)
             if wanted is None or _loses_identifier(target_group, wanted):
-                self._remove(target_group, Phase.FREE_DEVICES)
+                self._remove(target_group, StepPhase.FREE_DEVICES)
                 if wanted is not None:
-                    self.add(*create(wanted, group, Phase.DEVICE_GROUPS))
+                    self.add(*create(wanted, group, StepPhase.DEVICE_GROUPS))
                 continue
-            self.change(target_group, wanted, Phase.DEVICE_GROUPS)
+            self.change(target_group, wanted, StepPhase.DEVICE_GROUPS)
             self._members(target_group, wanted, GROUP_TARGET)
             for target_name, target in target_group.of(GROUP_TARGET).items():
                 wanted_target = wanted.item(GROUP_TARGET, target_name)
@@ -359,10 +367,10 @@ class _Planner:
                     and target_name not in self.gone_targets
                     and not _loses_identifier(target, wanted_target)
                 ):
-                    self.change(target, wanted_target, Phase.DEVICE_GROUPS)
+                    self.change(target, wanted_target, StepPhase.DEVICE_GROUPS)
         for name, wanted in wish.of(TARGET_GROUP).items():
             if group.item(TARGET_GROUP, name) is None:
-                self.add(*create(wanted, group, Phase.DEVICE_GROUPS))
+                self.add(*create(wanted, group, StepPhase.DEVICE_GROUPS))
 
     def _members(self, current: Item, wanted: Item, kind: Kind) -> None:
         unlinked = self.gone if kind is GROUP_DEVICE else self.gone_targets
@@ -370,10 +378,10 @@ class _Planner:
         for name, member in current.of(kind).items():
             wish = wanted.item(kind, name)
             if name not in unlinked and (wish is None or _loses_identifier(member, wish)):
-                self._remove(member, Phase.FREE_DEVICES)
+                self._remove(member, StepPhase.FREE_DEVICES)
                 gone.add(name)
         for name, member in wanted.of(kind).items():
-            phase = Phase.DEVICE_GROUPS
+            phase = StepPhase.DEVICE_GROUPS
             if kind is GROUP_TARGET:
                 phase = self.gone_targets.get(name, phase)
             if current.item(kind, name) is None or name in gone:
@@ -405,7 +413,7 @@ def _line_of_enabled(item: Item) -> int:
     return item.line if setting is None else setting.line
 
 
-def _enabling(item: Item, phase: Phase, new: str, old: str, line: int) -> Step:
+def _enabling(item: Item, phase: StepPhase, new: str, old: str, line: int) -> Step:
     path = in_file(item, ENABLED)
     return Step(
         phase,

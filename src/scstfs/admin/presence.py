@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from scstfs.admin.mistakes import Kind, Mistake, no_tree
+from scstfs.admin.mistakes import Mistake, MistakeKind, no_tree
 
 _ALWAYS_THERE: Final = frozenset({"devices", "handlers", "targets"})
 
@@ -17,4 +17,4 @@ def require_tree(root: str) -> None:
     except OSError as error:
         raise no_tree(root, error) from None
     if not _ALWAYS_THERE.issubset(names):
-        raise Mistake(Kind.NO_TREE, f"no SCST is running at {root}: it is another directory")
+        raise Mistake(MistakeKind.NO_TREE, f"no SCST is running at {root}: it is another directory")

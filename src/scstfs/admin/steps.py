@@ -46,7 +46,7 @@ class CloseSessions:
 Action: TypeAlias = Write | Reset | CloseSessions
 
 
-class Phase(enum.IntEnum):
+class StepPhase(enum.IntEnum):
     """The order of steps: what is likely to be refused first, what hurts last."""
 
     ROOT = enum.auto()
@@ -101,7 +101,7 @@ class Step:
         parameters: with which the item is made, with their lines.
     """
 
-    phase: Phase
+    phase: StepPhase
     verb: Verb
     item: Item
     action: Action

@@ -11,7 +11,7 @@ from scstfs.admin import conf, merge, tree
 from scstfs.admin.conf import Parsed
 from scstfs.admin.configuration import Item, without_internal
 from scstfs.admin.files import Files
-from scstfs.admin.mistakes import Kind, Mistake, no_tree
+from scstfs.admin.mistakes import Mistake, MistakeKind, no_tree
 
 MOST_BYTES: Final = 64 << 20
 """More than that is no configuration."""
@@ -25,9 +25,9 @@ def read_text(path: str) -> str:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             text = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise Mistake(Kind.CONFIG, f"{path}: {error.strerror}") from None
+        raise Mistake(MistakeKind.CONFIG, f"{path}: {error.strerror}") from None
     if len(text) > MOST_BYTES:
-        raise Mistake(Kind.CONFIG, f"{path}: too large for a configuration")
+        raise Mistake(MistakeKind.CONFIG, f"{path}: too large for a configuration")
     return text
 
 
@@ -81,4 +81,4 @@ def write_text(path: str, text: str, mode: int = _SECRET_MODE) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(new)
-        raise Mistake(Kind.CONFIG, f"cannot write {path}: {error.strerror}") from None
+        raise Mistake(MistakeKind.CONFIG, f"cannot write {path}: {error.strerror}") from None

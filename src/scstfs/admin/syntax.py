@@ -59,7 +59,7 @@ class Statement(NamedTuple):
     end: int = 0
 
 
-class Problem(NamedTuple):
+class SyntaxProblem(NamedTuple):
     """Something that is wrong with a text, and where, both counted from 1."""
 
     line: int
@@ -75,7 +75,7 @@ class Document(NamedTuple):
     """What a text holds."""
 
     statements: tuple[Statement, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[SyntaxProblem, ...]
 
 
 class _Token(NamedTuple):
@@ -100,7 +100,7 @@ def _tokens(text: str) -> Iterator[_Token]:
             line, start = line + 1, match.end()
 
 
-class _Block:
+class _OpenBlock:
     """Statements being collected, and what opened them."""
 
     def __init__(self, opened: _Token | None, words: list[_Token]) -> None:
@@ -109,12 +109,12 @@ class _Block:
         self.statements: list[Statement] = []
 
 
-class _Parser:
+class _StatementParser:
     """Builds statements from tokens, without recursion: depth is up to the text."""
 
     def __init__(self) -> None:
-        self.problems: list[Problem] = []
-        self._blocks = [_Block(None, [])]
+        self.problems: list[SyntaxProblem] = []
+        self._blocks = [_OpenBlock(None, [])]
         self._words: list[_Token] = []
 
     def parse(self, text: str) -> Document:
@@ -126,7 +126,7 @@ class _Parser:
             elif token.kind == "newline":
                 self._end_line()
             elif token.kind == "open":
-                self._blocks.append(_Block(token, self._words))
+                self._blocks.append(_OpenBlock(token, self._words))
                 self._words = []
             elif not self._close(token):
                 break
@@ -139,7 +139,7 @@ class _Parser:
         return Document(tuple(self._blocks[0].statements), tuple(sorted(self.problems)))
 
     def _complain(self, token: _Token, message: str) -> None:
-        self.problems.append(Problem(token.line, token.column, message))
+        self.problems.append(SyntaxProblem(token.line, token.column, message))
 
     def _add(self, words: list[_Token], block: tuple[Statement, ...] | None, end: int = 0) -> None:
         if len(words) > MOST_WORDS:
@@ -172,7 +172,7 @@ class _Parser:
 
 def parse(text: str) -> Document:
     """Read a text. Never raises: see the module's text."""
-    return _Parser().parse(text)
+    return _StatementParser().parse(text)
 
 
 def escape(value: str) -> str:

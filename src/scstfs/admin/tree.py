@@ -43,7 +43,7 @@ class _Reads(enum.Enum):
     ALL = "all"
 
 
-class _Walk:
+class _TreeWalk:
     """One walk over the tree."""
 
     def __init__(self, files: Reader, reads: _Reads) -> None:
@@ -158,12 +158,12 @@ def walk(files: Reader, *, every_attribute: bool = False) -> Item:
 
     Raises OSError when there is no tree.
     """
-    return _end(_Walk(files, _Reads.ALL if every_attribute else _Reads.SAVED).root())
+    return _end(_TreeWalk(files, _Reads.ALL if every_attribute else _Reads.SAVED).root())
 
 
 def gradually(files: Reader) -> Iterator[Item | None]:
     """The same walk in small pieces: gives None after each, and the configuration at the end."""
-    return _Walk(files, _Reads.SAVED).root()
+    return _TreeWalk(files, _Reads.SAVED).root()
 
 
 def _end(walk: Iterator[Item | None]) -> Item:
@@ -172,7 +172,7 @@ def _end(walk: Iterator[Item | None]) -> Item:
 
 def structure(files: Reader) -> Item:
     """What there is, without attributes. Raises OSError when there is no tree."""
-    return _end(_Walk(files, _Reads.NONE).root())
+    return _end(_TreeWalk(files, _Reads.NONE).root())
 
 
 def initiators(files: Reader, group: str) -> list[str]:

@@ -20,7 +20,7 @@ class ThreadsPoolType(enum.Enum):
     SHARED = "shared"
 
 
-class Nexus(Protocol):
+class ItlNexus(Protocol):
     """An I_T_L nexus, as far as its worker threads go."""
 
     pool: WorkerPool
@@ -34,7 +34,7 @@ class Nexus(Protocol):
 class DeviceThreads:
     """The worker threads of one device."""
 
-    def __init__(self, name: str, env: Environment, nexuses: Sequence[Nexus]) -> None:
+    def __init__(self, name: str, env: Environment, nexuses: Sequence[ItlNexus]) -> None:
         """``name`` is the device's; ``nexuses`` are those that it has at any time, oldest first."""
         self._name = name
         self._env = env
@@ -44,13 +44,13 @@ class DeviceThreads:
         self.number = 0
         self.pool_type = ThreadsPoolType.PER_INITIATOR
 
-    def assign(self, nexus: Nexus) -> None:
+    def assign(self, nexus: ItlNexus) -> None:
         """Give a nexus worker threads."""
         nexus.pool = self._pool_for(nexus)
         older = takewhile(lambda other: other is not nexus, self._nexuses)
         nexus.thread_index = sum(1 for _ in older) if self.are_own(nexus) else -1
 
-    def _pool_for(self, nexus: Nexus) -> WorkerPool:
+    def _pool_for(self, nexus: ItlNexus) -> WorkerPool:
         env = self._env
         if self.number <= 0:
             return env.threads
@@ -71,11 +71,11 @@ class DeviceThreads:
         for pool in old - {self._env.threads}:
             pool.close()
 
-    def are_own(self, nexus: Nexus) -> bool:
+    def are_own(self, nexus: ItlNexus) -> bool:
         """The worker threads of ``nexus`` are its own."""
         return nexus.pool not in (self._env.threads, self._shared)
 
-    def release(self, nexus: Nexus) -> None:
+    def release(self, nexus: ItlNexus) -> None:
         """``nexus`` ends: its own threads end too."""
         if self.are_own(nexus):
             nexus.pool.close()

@@ -1,4 +1,4 @@
-"""What the core refuses to do for management; ``tree.errors`` says with which errno."""
+"""What the core refuses to do for management; ``tree.core_errors`` says with which errno."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
 WRITE at once if nothing is in its way (``quick``), and has any other command wait for its turn
 (``taskset``, ``aca``); ``start`` takes it through the gates (``gates``)
 to whoever executes it: the core itself for what concerns more than one device's blocks
-(``local``), the copy manager for copies, else the device.
+(``core_commands``), the copy manager for copies, else the device.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from scstfs.core import gates, local, no_device
+from scstfs.core import core_commands, gates, no_device
 from scstfs.core.command import Abort, Command, Phase
+from scstfs.core.completion import abort, finish, send_back
 from scstfs.core.device import Completion, Job, Later, Until
-from scstfs.core.ending import abort, finish, send_back
 from scstfs.core.quick import recognise
 from scstfs.core.taskset import TaskAttribute
 from scstfs.scsi import sense
@@ -162,7 +162,7 @@ def resume(cmd: Command, outcome: Callable[[], Answer]) -> None:
 
 def _understand(cmd: Command) -> None:
     name = cmd.parsed.op.execute
-    understand = local.DESCRIPTORS.get(name) or cmd.device.env.descriptors.get(name)
+    understand = core_commands.DESCRIPTORS.get(name) or cmd.device.env.descriptors.get(name)
     if understand is None:
         raise CheckCondition(sense.INVALID_OPCODE)
     cmd.listed_claims = ()
@@ -177,7 +177,7 @@ def _execute(cmd: Command) -> Answer:
         for tasks, claim in cmd.claims():
             if claim.writes:
                 tasks.watchers.tell(claim)
-    own = local.COMMANDS.get(name) or device.env.commands.get(name)
+    own = core_commands.COMMANDS.get(name) or device.env.commands.get(name)
     return own(cmd) if own is not None else device.execute(cmd)
 
 

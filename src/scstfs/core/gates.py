@@ -13,7 +13,7 @@ from scstfs.core.session import SessionState
 from scstfs.core.target import BlackHole
 from scstfs.scsi import alua, sense
 from scstfs.scsi.cdb import RW
-from scstfs.scsi.opcodes import Direction, Flag, Opcode
+from scstfs.scsi.opcodes import CommandRow, Direction, Flag
 from scstfs.scsi.sense import CheckCondition, Sense
 from scstfs.scsi.status import Status, TaskStatus
 
@@ -112,7 +112,7 @@ def clear_paths(tgt_dev: TgtDev) -> tuple[bool, bool]:
     return _is_clear(tgt_dev, _READ), _is_clear(tgt_dev, _WRITE)
 
 
-def _is_clear(tgt_dev: TgtDev, op: Opcode) -> bool:
+def _is_clear(tgt_dev: TgtDev, op: CommandRow) -> bool:
     return not (
         is_swallowed(tgt_dev, op.direction)
         or alua.refusal(tgt_dev.access_state, op.flags) is not None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scstfs.persist.state import ReservationsFile
 
 
-class Nexus(Protocol):
+class ItNexus(Protocol):
     """An I_T nexus, as far as registrations go."""
 
     registrant: Registrant | None
@@ -44,13 +44,13 @@ class Registrant:
         #: Of the target port, as it was when the nexus was registered.
         self.rel_tgt_id = rel_tgt_id
         self.key = key
-        self.tgt_dev: Nexus | None = None
+        self.tgt_dev: ItNexus | None = None
 
     def is_nexus(self, transport_id: TransportId, rel_tgt_id: int) -> bool:
         """It is this initiator port through this target port."""
         return self.rel_tgt_id == rel_tgt_id and self.transport_id.same_port(transport_id)
 
-    def is_of(self, nexus: Nexus) -> bool:
+    def is_of(self, nexus: ItNexus) -> bool:
         """It is ``nexus``, or was before that came back."""
         transport_id = nexus.transport_id
         return transport_id is not None and self.is_nexus(transport_id, nexus.rel_tgt_id)
@@ -60,7 +60,7 @@ class Registrant:
 class Snapshot:
     """Everything that a service action may change."""
 
-    registrants: tuple[tuple[Registrant, int, Nexus | None], ...]
+    registrants: tuple[tuple[Registrant, int, ItNexus | None], ...]
     holder: Registrant | None
     reservation: Reservation | None
     aptpl: bool
@@ -74,7 +74,7 @@ class PersistentReservations:
     holder: Gated[Registrant | None] = Gated(None)
     reservation: Gated[Reservation | None] = Gated(None)
 
-    def __init__(self, name: str, nexuses: Collection[Nexus]) -> None:
+    def __init__(self, name: str, nexuses: Collection[ItNexus]) -> None:
         """``name`` is the device's; ``nexuses`` are those that it has at any time."""
         self._name = name
         self._nexuses = nexuses
@@ -154,7 +154,7 @@ class PersistentReservations:
 
     # Nexuses come and go
 
-    def bind(self, tgt_dev: Nexus) -> None:
+    def bind(self, tgt_dev: ItNexus) -> None:
         """Find the registration of a nexus that appears; the first session of two ports has it."""
         transport_id = tgt_dev.transport_id
         if transport_id is None:
@@ -163,7 +163,7 @@ class PersistentReservations:
         if found is not None and found.tgt_dev is None:
             found.tgt_dev, tgt_dev.registrant = tgt_dev, found
 
-    def unbind(self, tgt_dev: Nexus) -> None:
+    def unbind(self, tgt_dev: ItNexus) -> None:
         """A nexus ends; another one of the same two ports takes its registration over."""
         registrant = tgt_dev.registrant
         if registrant is None:
@@ -314,5 +314,5 @@ def _name(registrant: Registrant) -> str:
     return f"{registrant.transport_id.text}/{registrant.rel_tgt_id}"
 
 
-def _address(tgt_dev: Nexus | None) -> str:
+def _address(tgt_dev: ItNexus | None) -> str:
     return "0" * 16 if tgt_dev is None else f"{id(tgt_dev):016x}"

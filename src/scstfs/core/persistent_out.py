@@ -41,7 +41,7 @@ class Effect(NamedTuple):
     condition: Sense | None
 
 
-class Action:
+class PrOutCommand:
     """One command, from a nexus that may send it."""
 
     def __init__(self, state: PersistentReservations, tgt_dev: TgtDev, request: PrOut) -> None:
@@ -105,7 +105,7 @@ def perform(
     if not registers and tgt_dev.registrant is None:
         raise reservation_conflict()
     request = pr.decode_out(cdb, data)
-    command = Action(state, tgt_dev, request)
+    command = PrOutCommand(state, tgt_dev, request)
     _ACTIONS[request.action](command)
     device = tgt_dev.device
     device.env.trace.event(
@@ -117,7 +117,7 @@ def perform(
 # Registering
 
 
-def _register(command: Action) -> None:
+def _register(command: PrOutCommand) -> None:
     registrant, request = command.tgt_dev.registrant, command.request
     if request.key != (registrant.key if registrant is not None else 0):
         raise reservation_conflict()
@@ -126,7 +126,7 @@ def _register(command: Action) -> None:
     _register_and_ignore(command)
 
 
-def _register_and_ignore(command: Action) -> None:
+def _register_and_ignore(command: PrOutCommand) -> None:
     state, request = command.state, command.request
     registrant = command.tgt_dev.registrant
     if registrant is None:
@@ -142,7 +142,7 @@ def _register_and_ignore(command: Action) -> None:
     state.aptpl = request.aptpl
 
 
-def _register_nexuses(command: Action) -> None:
+def _register_nexuses(command: PrOutCommand) -> None:
     """Register the sender and whom SPEC_I_PT and ALL_TG_PT add."""
     state, request, session = command.state, command.request, command.tgt_dev.session
     own = session.transport_id
@@ -174,7 +174,7 @@ def _expand(device: Device, transport_ids: Iterable[TransportId]) -> Iterable[Tr
                 yield present
 
 
-def _all_target_ports(command: Action, transport_id: TransportId) -> list[int]:
+def _all_target_ports(command: PrOutCommand, transport_id: TransportId) -> list[int]:
     """Relative identifiers of every port that the initiator's protocol can reach."""
     local = [
         target.rel_tgt_id
@@ -193,7 +193,7 @@ def _all_target_ports(command: Action, transport_id: TransportId) -> list[int]:
     return local + remote
 
 
-def _unregister(command: Action, registrant: Registrant) -> None:
+def _unregister(command: PrOutCommand, registrant: Registrant) -> None:
     state = command.state
     held = state.reservation if state.is_holder(registrant) else None
     state.remove(registrant)
@@ -201,7 +201,7 @@ def _unregister(command: Action, registrant: Registrant) -> None:
         command.tell(state.registrants, sense.RESERVATIONS_RELEASED)
 
 
-def _unregister_all_ports(command: Action, transport_id: TransportId) -> None:
+def _unregister_all_ports(command: PrOutCommand, transport_id: TransportId) -> None:
     state = command.state
     for target in command.targets():
         if target.driver.protocol == transport_id.protocol:
@@ -210,7 +210,7 @@ def _unregister_all_ports(command: Action, transport_id: TransportId) -> None:
                 _unregister(command, registrant)
 
 
-def _register_and_move(command: Action) -> None:
+def _register_and_move(command: PrOutCommand) -> None:
     state, request = command.state, command.request
     registrant = command.sender()
     if state.reservation is None:
@@ -233,7 +233,7 @@ def _register_and_move(command: Action) -> None:
 # Reserving
 
 
-def _reserve(command: Action) -> None:
+def _reserve(command: PrOutCommand) -> None:
     state, registrant = command.state, command.sender()
     if state.reservation is None:
         command.reserve_for(registrant)
@@ -241,7 +241,7 @@ def _reserve(command: Action) -> None:
         raise reservation_conflict()
 
 
-def _release(command: Action) -> None:
+def _release(command: PrOutCommand) -> None:
     state = command.state
     held = state.reservation
     if held is None:
@@ -256,7 +256,7 @@ def _release(command: Action) -> None:
         command.tell(state.others(registrant), sense.RESERVATIONS_RELEASED)
 
 
-def _clear(command: Action) -> None:
+def _clear(command: PrOutCommand) -> None:
     state = command.state
     command.tell(state.others(command.sender()), sense.RESERVATIONS_PREEMPTED)
     for registrant in tuple(state.registrants):
@@ -267,7 +267,7 @@ def _clear(command: Action) -> None:
 # Preempting
 
 
-def _preempt(command: Action) -> None:
+def _preempt(command: PrOutCommand) -> None:
     state, key = command.state, command.request.action_key
     registrant, holder = command.sender(), state.holder
     shared = state.reservation is not None and state.reservation.type.all_registrants
@@ -285,7 +285,7 @@ def _preempt(command: Action) -> None:
     state.generation += 1
 
 
-def _preempt_registrations(command: Action, registrant: Registrant) -> None:
+def _preempt_registrations(command: PrOutCommand, registrant: Registrant) -> None:
     """Preempt registrations only: nobody's reservation has the key."""
     state, key = command.state, command.request.action_key
     if state.holder is not None and not key:
@@ -300,7 +300,7 @@ def _preempt_registrations(command: Action, registrant: Registrant) -> None:
         state.remove(registrant)
 
 
-def _throw_out(command: Action, victims: Iterable[Registrant]) -> None:
+def _throw_out(command: PrOutCommand, victims: Iterable[Registrant]) -> None:
     """Abort what ``victims`` have under way, if that is asked for, and end their registrations.
 
     The sender keeps its own.
@@ -313,7 +313,7 @@ def _throw_out(command: Action, victims: Iterable[Registrant]) -> None:
             command.state.remove(victim)
 
 
-_Action: TypeAlias = Callable[[Action], None]
+_Action: TypeAlias = Callable[[PrOutCommand], None]
 
 _ACTIONS: Final[Mapping[OutAction, _Action]] = MappingProxyType(
     {

@@ -78,7 +78,7 @@ class Scst:
             yield from target.sessions.values()
 
     def devices_of(self, handler: DevHandler) -> ObservableDict[str, Device]:
-        """The devices that *handler* has, by name; kept by `core.devices`."""
+        """The devices that *handler* has, by name; kept by `core.device_registration`."""
         return self._devices_of.setdefault(handler, ObservableDict())
 
     def find_target(self, name: str) -> Target | None:

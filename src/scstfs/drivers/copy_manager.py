@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from scstfs.core import access
 from scstfs.core.errors import Refused
 from scstfs.core.session import Session
-from scstfs.core.sessions import open_session
+from scstfs.core.session_lifecycle import open_session
 from scstfs.core.target import Acg, AcgDev, Target
 from scstfs.core.trace import TraceLog
 from scstfs.scsi.lun import MAX_LUN, AddressMethod

@@ -9,7 +9,7 @@ from scstfs.drivers.copy_manager import CopyManager
 from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import DirType, Each
 from scstfs.sysfs.values import any_nonzero, flag
-from scstfs.tree.protection import checks_failed
+from scstfs.tree.protection_counters import checks_failed
 from scstfs.tree.sessions import session_type
 from scstfs.tree.targets import target_type
 

@@ -32,10 +32,10 @@ from typing import Final, NamedTuple
 
 import pyfuse3
 
-from scstfs.fuse import requests
+from scstfs.fuse import request_loop
 from scstfs.fuse.inodes import Inode, InodeStatistics, InodeTable, Listing
 from scstfs.fuse.notices import Notices
-from scstfs.fuse.requests import RequestWait
+from scstfs.fuse.request_loop import RequestWait
 from scstfs.sysfs import bulk
 from scstfs.sysfs.errors import SysfsError, removed
 from scstfs.sysfs.node import FILE_TYPES, Node, NodeKind, Tree
@@ -93,7 +93,7 @@ class _OpenDirectory:
     listing: Listing
 
 
-class Statistics(NamedTuple):
+class FuseStatistics(NamedTuple):
     """What the file system holds on behalf of the kernel."""
 
     inodes: InodeStatistics
@@ -179,14 +179,14 @@ class Operations(pyfuse3.Operations):
         self._directories: dict[int, _OpenDirectory] = {}
         self._last_handle = 0
 
-    def statistics(self) -> Statistics:
+    def statistics(self) -> FuseStatistics:
         """Counts of inodes and handles, for tests and for the curious."""
-        return Statistics(self._inodes.statistics(), len(self._files), len(self._directories))
+        return FuseStatistics(self._inodes.statistics(), len(self._files), len(self._directories))
 
     async def answer(self, wait: RequestWait) -> None:
         """Answer the kernel's requests until the tree is unmounted."""
         with self._notices.delivering():
-            await requests.answer(wait)
+            await request_loop.answer(wait)
 
     def _names_changed(self, directory: Inode, names: Iterable[str]) -> None:
         for name in names:

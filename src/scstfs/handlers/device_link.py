@@ -9,9 +9,9 @@ from functools import partial
 from typing import Final
 
 from scstfs.core.threads import Completions, WorkerPool
-from scstfs.handlers.device_node import Node
-from scstfs.handlers.passed import ASIDE_TIMEOUT
+from scstfs.handlers.device_node import DeviceNode
 from scstfs.handlers.scsi_kinds import OVERTAKING_LANES
+from scstfs.handlers.scsi_transfer import ASIDE_TIMEOUT
 from scstfs.scsi.status import Status
 
 log = logging.getLogger(__name__)
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 _RELEASE: Final = b"\x17" + bytes(5)
 
 
-class Link:
+class DeviceLink:
     """What a device has while it is assigned to a handler."""
 
-    def __init__(self, name: str, node: Node, lanes: int, completions: Completions) -> None:
+    def __init__(self, name: str, node: DeviceNode, lanes: int, completions: Completions) -> None:
         """``lanes`` is how many commands the device is given at a time."""
         self.node = node
         #: In the order of arrival, as far as that matters to devices of the type.
@@ -56,7 +56,7 @@ class Link:
         self.overtaking.close()
 
 
-def _release(node: Node) -> None:
+def _release(node: DeviceNode) -> None:
     result = node.execute(_RELEASE, ASIDE_TIMEOUT)
     if result.status != Status.GOOD:
         raise OSError(errno.EIO, f"status {result.status:#x}")

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
-from scstfs.sgutils import library, passthrough
-from scstfs.sgutils.passthrough import PassThroughResult
+from scstfs.sgutils import libsgutils, sg_pt
+from scstfs.sgutils.sg_pt import PassThroughResult
 
 DEV: Final = Path("/dev")
 
@@ -26,7 +26,7 @@ class NoNodeError(OSError):
 
 
 class Run(Protocol):
-    """Executes a command at an open node; `scstfs.sgutils.passthrough.execute` does."""
+    """Executes a command at an open node; `scstfs.sgutils.sg_pt.execute` does."""
 
     def __call__(
         self,
@@ -35,15 +35,15 @@ class Run(Protocol):
         data_out: bytes | bytearray | memoryview = b"",
         *,
         data_in: bytearray | memoryview | None = None,
-        timeout: int = passthrough.DEFAULT_TIMEOUT,
+        timeout: int = sg_pt.DEFAULT_TIMEOUT,
     ) -> PassThroughResult:
         """Block until the command has ended; raises OSError."""
 
 
-class Node:
+class DeviceNode:
     """An open node; used by many threads at a time."""
 
-    def __init__(self, fd: int, limit: int = 0, run: Run = passthrough.execute) -> None:
+    def __init__(self, fd: int, limit: int = 0, run: Run = sg_pt.execute) -> None:
         """``limit`` is how much data (bytes) one command may carry, 0 where nobody knows."""
         self.limit = limit
         self._fd = fd
@@ -90,18 +90,18 @@ class Node:
 
 
 #: Opens the node of the device with an address H:C:I:L; blocks; raises OSError.
-Opener = Callable[[str], Node]
+Opener = Callable[[str], DeviceNode]
 
 
-def open_node(directory: Path, address: str, dev: Path = DEV) -> Node:
+def open_node(directory: Path, address: str, dev: Path = DEV) -> DeviceNode:
     """Open the node of the device at ``address``, which ``directory`` (of sysfs) lists; blocks.
 
     Raises OSError: ENODEV where the device is gone, as a NoNodeError where the kernel has no driver
     that takes commands for it (sg or bsg); EBUSY where somebody has it to himself; ELIBACC without
     libsgutils2; and whatever else open(2) does.
     """
-    if not library.available():
-        raise OSError(errno.ELIBACC, str(library.LibraryMissing()))
+    if not libsgutils.available():
+        raise OSError(errno.ELIBACC, str(libsgutils.LibraryMissing()))
     device = directory / address / "device"
     names = [f"bsg/{address}"]
     generic = device / "scsi_generic"
@@ -109,7 +109,7 @@ def open_node(directory: Path, address: str, dev: Path = DEV) -> Node:
         names = [*os.listdir(generic), *names]
     for name in names:
         try:
-            return Node(os.open(dev / name, _FLAGS), transfer_limit(device))
+            return DeviceNode(os.open(dev / name, _FLAGS), transfer_limit(device))
         except FileNotFoundError:
             continue
     missing = f"{address} has none of the nodes {', '.join(names)}"

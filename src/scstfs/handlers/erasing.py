@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from scstfs.core.command import Command
 from scstfs.core.device import Answer
 from scstfs.core.operation import Stopped
-from scstfs.handlers.background import LongOperation, Step
+from scstfs.handlers.long_operation import BlockingStep, LongOperation
 from scstfs.scsi import sbc as block
 from scstfs.scsi import sense
 from scstfs.scsi.opcodes import Flag
@@ -75,7 +75,9 @@ def sanitize_exit_failure_mode(device: VdiskDevice, cmd: Command) -> Answer:
     return b""
 
 
-def _sanitize(device: VdiskDevice, cmd: Command, steps: Iterator[Step], total: int) -> Answer:
+def _sanitize(
+    device: VdiskDevice, cmd: Command, steps: Iterator[BlockingStep], total: int
+) -> Answer:
     unrestricted = bool(cmd.cdb[1] & _AUSE)
     if device.sanitize_failed is False and unrestricted:
         # Once restricted, only a SANITIZE that succeeds leads out (SBC-4 4.11.1).
@@ -101,19 +103,19 @@ def _sanitize(device: VdiskDevice, cmd: Command, steps: Iterator[Step], total: i
     return operation.begin(cmd, immediate=bool(cmd.cdb[1] & _IMMED))
 
 
-def _steps(work: Callable[[int, int], object], size: int, step: int) -> Iterator[Step]:
+def _steps(work: Callable[[int, int], object], size: int, step: int) -> Iterator[BlockingStep]:
     """Do ``work(offset, length)`` to ``size`` bytes, ``step`` at a time."""
     for offset in range(0, size, step):
         length = min(step, size - offset)
         yield partial(work, offset, length), length
 
 
-def _flushed(store: Store, steps: Iterator[Step]) -> Iterator[Step]:
+def _flushed(store: Store, steps: Iterator[BlockingStep]) -> Iterator[BlockingStep]:
     yield from steps
     yield store.flush, 0
 
 
-def _passes(store: Store, size: int, block_size: int, plan: Overwrite) -> Iterator[Step]:
+def _passes(store: Store, size: int, block_size: int, plan: Overwrite) -> Iterator[BlockingStep]:
     """Write everything ``plan.count`` times; inverted, if at all, so that the last pass is not."""
     for left in reversed(range(plan.count)):
         pattern = plan.pattern

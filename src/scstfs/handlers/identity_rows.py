@@ -7,7 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from scstfs.handlers.identity import TEXT_LIMITS, parse_eui64_id, parse_naa_id, parse_text
+from scstfs.handlers.identity_attributes import (
+    TEXT_LIMITS,
+    parse_eui64_id,
+    parse_naa_id,
+    parse_text,
+)
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.errors import SysfsError

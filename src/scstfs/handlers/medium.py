@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from scstfs.core.gated import Gated
 from scstfs.core.taskset import EVERYTHING
-from scstfs.handlers.settings import DEFAULT_OPT_TRANS_LEN, Settings
+from scstfs.handlers.settings import DEFAULT_OPT_TRANS_LEN, VdiskSettings
 from scstfs.handlers.store import Store
 from scstfs.scsi import sense
 from scstfs.scsi.sense import CheckCondition
@@ -43,7 +43,7 @@ class Medium:
     changed: Gated[bool] = Gated(False)
 
     def __init__(
-        self, settings: Settings, tasks: TaskSet, rows: Observable, *, thin_by_default: bool
+        self, settings: VdiskSettings, tasks: TaskSet, rows: Observable, *, thin_by_default: bool
     ) -> None:
         """``tasks`` are the device's commands; ``rows`` tells that attributes may come or go.
 

@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from scstfs.core import devices
+from scstfs.core import device_registration
 from scstfs.core.device import DEFAULT_MAX_TGT_DEV_COMMANDS
 from scstfs.core.trace import TraceLog
 from scstfs.handlers.device_node import Opener, open_node
-from scstfs.handlers.scsi_device import Found, ScsiDevice
+from scstfs.handlers.scsi_device import FoundDevice, ScsiDevice
 from scstfs.handlers.scsi_kinds import KINDS
 from scstfs.scsi.opcodes import DeviceType
 from scstfs.sysfs.errors import SysfsError, invalid
@@ -84,16 +84,18 @@ class ScsiBus:
             return
         for name, device in list(self._scst.devices.items()):
             if isinstance(device, ScsiDevice) and found.get(name) != device.found:
-                devices.unregister(self._scst, device)
+                device_registration.unregister(self._scst, device)
         for name, what in found.items():
             if name not in self._scst.devices and name not in self._scst.reserved_names:
                 await self._appear(name, what)
 
-    async def _appear(self, name: str, what: Found) -> None:
+    async def _appear(self, name: str, what: FoundDevice) -> None:
         device = ScsiDevice(self._scst, name, what, self._opener)
         try:
-            with devices.reserved_name(self._scst, name):
-                await devices.register(self._scst, device, lambda: None, lambda nothing: None)
+            with device_registration.reserved_name(self._scst, name):
+                await device_registration.register(
+                    self._scst, device, lambda: None, lambda nothing: None
+                )
         except SysfsError as error:
             log.error("SCSI device %s can not be used: %s", name, error)
 
@@ -113,12 +115,12 @@ def find(scst: Scst, address: str) -> ScsiDevice:
     return device
 
 
-def scan(directory: Path = SCSI_DEVICES) -> Mapping[str, Found]:
+def scan(directory: Path = SCSI_DEVICES) -> Mapping[str, FoundDevice]:
     """The SCSI devices of the machine by address; blocking.
 
     Raises OSError if they can not be listed.
     """
-    found: dict[str, Found] = {}
+    found: dict[str, FoundDevice] = {}
     try:
         names = sorted(os.listdir(directory))
     except FileNotFoundError:
@@ -134,12 +136,12 @@ def scan(directory: Path = SCSI_DEVICES) -> Mapping[str, Found]:
     return found
 
 
-def _examine(directory: Path, name: str) -> Found:
+def _examine(directory: Path, name: str) -> FoundDevice:
     entry = directory / name
     device = entry / "device"
     root = directory.resolve().parent.parent
     path = os.path.join("../..", os.path.relpath(entry.resolve(), root))
-    return Found(
+    return FoundDevice(
         type=DeviceType(int((device / "type").read_bytes())),
         path=path,
         vendor=_text(device / "vendor"),

@@ -13,7 +13,7 @@ from scstfs.handlers.scsi_device import ScsiDevice
 from scstfs.sysfs.attr import Attr, raw
 from scstfs.sysfs.directory import DirType
 from scstfs.sysfs.errors import SysfsError, invalid
-from scstfs.sysfs.mgmt import Command, parse
+from scstfs.sysfs.mgmt import MgmtWrite, parse
 from scstfs.sysfs.values import flag, zero_or_one
 from scstfs.tree.handlers import Handler
 
@@ -33,7 +33,7 @@ _PASS_THROUGH_ACTIONS: Final[
 ] = {"add_device": _assign, "del_device": _unassign}
 
 
-def _manage_pass_through(directory: Handler, command: Command) -> Awaitable[None]:
+def _manage_pass_through(directory: Handler, command: MgmtWrite) -> Awaitable[None]:
     handler = directory.handler
     if not isinstance(handler, PassThroughHandler):
         raise SysfsError(errno.EINVAL)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final
 
 from scstfs.core.command import Command
 from scstfs.core.device import Answer, Job
-from scstfs.handlers import atomic, errors
+from scstfs.handlers import atomic, store_errors
 from scstfs.scsi import provisioning, sense
 from scstfs.scsi import sbc as block
 from scstfs.scsi.opcodes import Direction
-from scstfs.scsi.provisioning import Extent, LbaStatus, Provisioning
+from scstfs.scsi.provisioning import LbaRange, LbaStatus, Provisioning
 from scstfs.scsi.sense import CheckCondition, invalid_field_in_cdb
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def unmap(device: VdiskDevice, cmd: Command) -> Answer:
 
     A descriptor of no blocks may be anywhere, as with SCST.
     """
-    extents: list[Extent] = cmd.descriptors  # type: ignore[assignment]
+    extents: list[LbaRange] = cmd.descriptors  # type: ignore[assignment]
     provisioning.check_unmap(cmd.cdb, extents, device.describe())
     store, shift, blocks = device.medium.need_store(), device.block_shift, device.blocks
     if any(extent.blocks and extent.lba + extent.blocks > blocks for extent in extents):
@@ -290,7 +290,7 @@ def _flush(device: VdiskDevice) -> Answer:
             flush()
         except OSError as error:
             # No command that writes, but what fails is a write.
-            raise errors.translate(error, writing=True) from error
+            raise store_errors.translate(error, writing=True) from error
         return b""
 
     return Job(work)
@@ -371,7 +371,7 @@ def _read(store: Store, offset: int, length: int) -> memoryview:
     try:
         store.read(offset, data)
     except OSError as error:
-        raise errors.translate(error, writing=False) from error
+        raise store_errors.translate(error, writing=False) from error
     return data
 
 

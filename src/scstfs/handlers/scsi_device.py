@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Final
 
 from scstfs.core.aca import Aca
 from scstfs.core.device import MAX_TRANSFER, Answer, DevHandler, Device
-from scstfs.core.devices import give_to_handler
+from scstfs.core.device_registration import give_to_handler
 from scstfs.core.waiting import settled
-from scstfs.handlers import passed, without_node
-from scstfs.handlers.device_link import Link
-from scstfs.handlers.device_node import Node, NoNodeError, Opener
-from scstfs.handlers.examination import Control, Findings, examine
-from scstfs.handlers.exchange import Exchange
+from scstfs.handlers import scsi_no_node, scsi_transfer
+from scstfs.handlers.device_link import DeviceLink
+from scstfs.handlers.device_node import DeviceNode, NoNodeError, Opener
+from scstfs.handlers.scsi_command import PassThroughCommand
 from scstfs.handlers.scsi_kinds import KINDS, ScsiKind
+from scstfs.handlers.scsi_probe import Control, Findings, examine
 from scstfs.scsi import cdb as cdbs
 from scstfs.scsi import sense
 from scstfs.scsi.control import ControlValues
-from scstfs.scsi.opcodes import DeviceType, Direction, Flag, Opcode, Unit
+from scstfs.scsi.opcodes import CommandRow, DeviceType, Direction, Flag, Unit
 from scstfs.scsi.sense import CheckCondition, Sense, invalid_field_in_cdb
 from scstfs.scsi.status import TaskStatus
 from scstfs.sysfs.errors import failed, removed
@@ -60,7 +60,7 @@ _OURS: Final = Flag.LOCAL | Flag.FULLY_LOCAL | Flag.THIRD_PARTY | Flag.DESCRIPTO
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundDevice:
     """What the machine says about one of its devices.
 
     ``path`` leads to it from the directory that holds ``kernel/scst_tgt``: ``../../devices/...``.
@@ -76,13 +76,13 @@ class Found:
 class ScsiDevice(Device):
     """A SCSI device of this machine."""
 
-    def __init__(self, scst: Scst, name: str, found: Found, opener: Opener) -> None:
+    def __init__(self, scst: Scst, name: str, found: FoundDevice, opener: Opener) -> None:
         """``opener`` opens its node, when the device is given to a handler."""
         super().__init__(scst.env, name, found.type)
         self.scst = scst
         self.found = found
         self._opener = opener
-        self._link: Link | None = None
+        self._link: DeviceLink | None = None
         self._control = Control(separate_task_sets=True)
         #: Bytes; any number, while block_shift is 0 unless it is a power of two.
         self.block_size = 0
@@ -128,7 +128,7 @@ class ScsiDevice(Device):
     async def _open(self) -> None:
         kind = self.kind
 
-        def work() -> tuple[Node, Findings]:
+        def work() -> tuple[DeviceNode, Findings]:
             node = self._opener(self.name)
             try:
                 return node, examine(node, kind)
@@ -150,7 +150,7 @@ class ScsiDevice(Device):
             # Somebody else was faster.
             node.close()
             return
-        self._link = Link(self.name, node, kind.lanes, self.scst.env.completions)
+        self._link = DeviceLink(self.name, node, kind.lanes, self.scst.env.completions)
         self.set_block_size(findings.block_size)
         self.learn(findings)
         for tgt_dev in self.tgt_devs:
@@ -172,7 +172,7 @@ class ScsiDevice(Device):
         """See Device."""
         self._close_link(lambda: None)
 
-    def is_linked(self, link: Link) -> bool:
+    def is_linked(self, link: DeviceLink) -> bool:
         """``link`` is in use: its threads take work."""
         return link is self._link
 
@@ -237,7 +237,7 @@ class ScsiDevice(Device):
             return decoded.op.unit is Unit.BLOCKS and bool(decoded.cdb[1] & _FIXED)
         return decoded.op.unit is Unit.BLOCKS
 
-    def _is_passed(self, cmd: Command, op: Opcode) -> bool:
+    def _is_passed(self, cmd: Command, op: CommandRow) -> bool:
         """The command, which we could execute ourselves, is the device's all the same."""
         if op.execute == "report_target_port_groups":
             return self.group is None
@@ -255,14 +255,14 @@ class ScsiDevice(Device):
         """Send the command to the device, or do what has to be done in its place."""
         link = self._link
         if link is None:
-            return without_node.answer(self, cmd)
-        return Exchange(self, link, cmd).begin()
+            return scsi_no_node.answer(self, cmd)
+        return PassThroughCommand(self, link, cmd).begin()
 
     def pass_on(self, cmd: Command, effect: Callable[[], None]) -> Answer:
         """RESERVE and RELEASE, which other machines may have to see."""
         link = self._link
         if link is None:
-            raise without_node.refusal(self)
+            raise scsi_no_node.refusal(self)
         if cmd.session.target.forward_src:
             return super().pass_on(cmd, effect)
 
@@ -275,11 +275,11 @@ class ScsiDevice(Device):
                 self.reserved_by = None
                 self._release_at_device()
 
-        return Exchange(self, link, cmd, done).begin()
+        return PassThroughCommand(self, link, cmd, done).begin()
 
     def translate(self, error: OSError, *, writing: bool) -> CheckCondition | TaskStatus:
         """See Device."""
-        return passed.translate(error, writing=writing)
+        return scsi_transfer.translate(error, writing=writing)
 
     # Telling initiators
 
@@ -333,6 +333,6 @@ def _shortened(decoded: Decoded, expected: int) -> Decoded:
 
 
 @cache
-def _passed(op: Opcode) -> Opcode:
+def _passed(op: CommandRow) -> CommandRow:
     """The command as one of the device's own."""
     return replace(op, execute="passed_through")

@@ -25,7 +25,7 @@ NO_NUMA_NODE: Final = -1
 
 
 @dataclass(slots=True)
-class Settings:
+class VdiskSettings:
     """What a virtual device is created with."""
 
     filename: str | None = None
@@ -55,13 +55,13 @@ class Settings:
     dif_filename: str | None = None
 
 
-Take = Callable[[Settings, str], None]
+Take = Callable[[VdiskSettings, str], None]
 
 
 def take_flag(name: str) -> Take:
     """A one-bit field."""
 
-    def put(settings: Settings, text: str) -> None:
+    def put(settings: VdiskSettings, text: str) -> None:
         setattr(settings, name, bool(_unsigned(text) & 1))
 
     return put
@@ -70,7 +70,7 @@ def take_flag(name: str) -> Take:
 def take_choice(name: str, kind: type[int]) -> Take:
     """0 or 1 and nothing else."""
 
-    def put(settings: Settings, text: str) -> None:
+    def put(settings: VdiskSettings, text: str) -> None:
         value = _unsigned(text)
         if value > 1:
             raise invalid(f"Invalid value {value} of {name}")
@@ -82,7 +82,7 @@ def take_choice(name: str, kind: type[int]) -> Take:
 def take_nonzero(name: str) -> Take:
     """0 or any other number."""
 
-    def put(settings: Settings, text: str) -> None:
+    def put(settings: VdiskSettings, text: str) -> None:
         setattr(settings, name, bool(_unsigned(text)))
 
     return put
@@ -94,7 +94,7 @@ def _unsigned(text: str) -> int:
     return kstrtoull(data)
 
 
-def take_filename(settings: Settings, text: str) -> None:
+def take_filename(settings: VdiskSettings, text: str) -> None:
     """An absolute path, once."""
     if settings.filename is not None:
         raise invalid("filename specified more than once")
@@ -103,14 +103,14 @@ def take_filename(settings: Settings, text: str) -> None:
     settings.filename = text
 
 
-def take_t10_dev_id(settings: Settings, text: str) -> None:
+def take_t10_dev_id(settings: VdiskSettings, text: str) -> None:
     """Text of a limited length."""
     if len(encode(text)) > T10_DEV_ID_LENGTH:
         raise invalid(f"T10 device id is too long (max {T10_DEV_ID_LENGTH} characters)")
     settings.t10_dev_id = text
 
 
-def take_numa_node_id(settings: Settings, text: str) -> None:
+def take_numa_node_id(settings: VdiskSettings, text: str) -> None:
     """A node, or -1 for none in particular."""
     # An int in SCST: what does not fit is cut to 32 bits.
     value = (kstrtoll(encode(text)) + (1 << 31)) % (1 << 32) - (1 << 31)
@@ -119,7 +119,7 @@ def take_numa_node_id(settings: Settings, text: str) -> None:
     settings.numa_node_id = value
 
 
-def take_block_size(settings: Settings, text: str) -> None:
+def take_block_size(settings: VdiskSettings, text: str) -> None:
     """Bytes."""
     # An int in SCST; cut down to a power of two, and 0 means the default.
     value = _unsigned(text) & 0xFFFFFFFF
@@ -132,37 +132,37 @@ def take_block_size(settings: Settings, text: str) -> None:
 def take_size(shift: int) -> Take:
     """A number of units of 2**shift bytes."""
 
-    def put(settings: Settings, text: str) -> None:
+    def put(settings: VdiskSettings, text: str) -> None:
         settings.size = (_unsigned(text) << shift) % (1 << 64)
 
     return put
 
 
-def take_dif_filename(settings: Settings, text: str) -> None:
+def take_dif_filename(settings: VdiskSettings, text: str) -> None:
     """An absolute path."""
     if not text.startswith("/"):
         raise invalid(f"DIF filename {text} must be global")
     settings.dif_filename = text
 
 
-def take_dif_mode(settings: Settings, text: str) -> None:
+def take_dif_mode(settings: VdiskSettings, text: str) -> None:
     """Words joined by ``|``."""
     settings.dif_mode |= parse_mode(text)
 
 
-def take_dif_type(settings: Settings, text: str) -> None:
+def take_dif_type(settings: VdiskSettings, text: str) -> None:
     """A number."""
     # An int in SCST, where its range is checked once the device is attached.
     settings.dif_type = (_unsigned(text) + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
-def take_dif_static_app_tag(settings: Settings, text: str) -> None:
+def take_dif_static_app_tag(settings: VdiskSettings, text: str) -> None:
     """A number."""
     settings.dif_static_app_tag = _unsigned(text)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Setting:
+class VdiskParameter:
     """One parameter.
 
     Attributes:
@@ -179,7 +179,9 @@ class Setting:
     rows: Mapping[str, Attr[Any, Any]] = field(default_factory=dict)
 
 
-def apply(settings: Settings, parameters: Iterable[Parameter], allowed: Iterable[Setting]) -> None:
+def apply(
+    settings: VdiskSettings, parameters: Iterable[Parameter], allowed: Iterable[VdiskParameter]
+) -> None:
     """Take parameters into ``settings``, from left to right; raises SysfsError.
 
     ``allowed`` are those that the handler takes.

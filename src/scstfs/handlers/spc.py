@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 from scstfs.core.alua import group_of
 from scstfs.core.command import Command, Data
 from scstfs.core.device import Answer, Job
-from scstfs.scsi import capacity, mode_text, report, sense
+from scstfs.scsi import capacity, mode_text, report_supported, sense
 from scstfs.scsi import inquiry as inquiry_data
 from scstfs.scsi import logs as log_pages
 from scstfs.scsi import spc as primary
 from scstfs.scsi.alua import connected
 from scstfs.scsi.logs import ProvisioningUse
-from scstfs.scsi.modes import Step
+from scstfs.scsi.modes import ModeStep
 from scstfs.scsi.sense import NO_SENSE, CheckCondition, invalid_field_in_cdb
 from scstfs.scsi.spc import TimestampOrigin
 from scstfs.scsi.unit import Port
@@ -81,7 +81,7 @@ def mode_select(device: VdiskDevice, cmd: Command) -> Answer:
 class _Select:
     """A MODE SELECT on its way through its pages, each of which may have to be saved."""
 
-    def __init__(self, device: VdiskDevice, cmd: Command, steps: Sequence[Step]) -> None:
+    def __init__(self, device: VdiskDevice, cmd: Command, steps: Sequence[ModeStep]) -> None:
         self._device = device
         self._cmd = cmd
         self._steps = steps
@@ -156,12 +156,12 @@ def receive_diagnostic_results(device: VdiskDevice, cmd: Command) -> Answer:
 
 def report_supported_opcodes(device: VdiskDevice, cmd: Command) -> Answer:
     """REPORT SUPPORTED OPERATION CODES."""
-    return report.report_supported_opcodes(cmd.cdb, device.opcodes.reported())
+    return report_supported.report_supported_opcodes(cmd.cdb, device.opcodes.reported())
 
 
 def report_supported_tmf(device: VdiskDevice, cmd: Command) -> Answer:
     """REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS."""
-    return report.report_supported_tmf(cmd.cdb)
+    return report_supported.report_supported_tmf(cmd.cdb)
 
 
 def report_identifying_information(device: VdiskDevice, cmd: Command) -> Answer:

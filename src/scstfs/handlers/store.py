@@ -44,7 +44,7 @@ REST: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class StoreExtent:
     """A range of bytes that is allocated, or a hole."""
 
     start: int
@@ -100,7 +100,7 @@ class Store(Protocol):
     def zero(self, offset: int, length: int) -> None:
         """Make a range read as zeros."""
 
-    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+    def extents(self, offset: int, length: int) -> Iterator[StoreExtent]:
         """Which parts of a range are allocated."""
 
     def thin_limits(self, block_size: int) -> ThinLimits:
@@ -329,20 +329,20 @@ class FileStore:
             offset += len(part)
             length -= len(part)
 
-    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+    def extents(self, offset: int, length: int) -> Iterator[StoreExtent]:
         """See Store; asks the file system (SEEK_DATA, SEEK_HOLE)."""
         end = offset + length
         if self._device is not None:
-            yield Extent(offset, end, allocated=True)
+            yield StoreExtent(offset, end, allocated=True)
             return
         while offset < end:
             data = min(self._seek(offset, os.SEEK_DATA, end), end)
             if data > offset:
-                yield Extent(offset, data, allocated=False)
+                yield StoreExtent(offset, data, allocated=False)
             if data == end:
                 return
             offset = min(self._seek(data, os.SEEK_HOLE, end), end)
-            yield Extent(data, offset, allocated=True)
+            yield StoreExtent(data, offset, allocated=True)
 
     def _seek(self, offset: int, whence: int, end: int) -> int:
         """Where data or a hole begins; ``end`` where the file has no more of it."""
@@ -430,9 +430,9 @@ class NullStore:
     def zero(self, offset: int, length: int) -> None:
         """See Store."""
 
-    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+    def extents(self, offset: int, length: int) -> Iterator[StoreExtent]:
         """See Store."""
-        yield Extent(offset, offset + length, allocated=True)
+        yield StoreExtent(offset, offset + length, allocated=True)
 
     def thin_limits(self, block_size: int) -> ThinLimits:
         """See Store; there is nothing to give back."""

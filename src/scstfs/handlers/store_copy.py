@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from scstfs.core.blocks import Blocks, SourceError
-from scstfs.handlers.store import ALIGNED, Extent, FileStore, Store
+from scstfs.handlers.store import ALIGNED, FileStore, Store, StoreExtent
 
 #: Bytes that one step of a copy moves through memory.
 STEP: Final = ALIGNED
@@ -68,7 +68,7 @@ def _same_medium(one: Store, other: Store) -> bool:
     return one is other
 
 
-def _extents(source: Store, offset: int, length: int) -> Iterator[Extent]:
+def _extents(source: Store, offset: int, length: int) -> Iterator[StoreExtent]:
     try:
         yield from source.extents(offset, length)
     except OSError as error:

@@ -17,10 +17,10 @@ from scstfs.core.device import MAX_TRANSFER, Answer, Device
 from scstfs.core.gated import Gated
 from scstfs.core.quick import Quick
 from scstfs.core.session import TgtDev
-from scstfs.handlers import atomic, errors, media, protection
-from scstfs.handlers.identity import IdentityAttributes
+from scstfs.handlers import atomic, medium_change, protection, store_errors
+from scstfs.handlers.identity_attributes import IdentityAttributes
 from scstfs.handlers.medium import Medium
-from scstfs.handlers.settings import Settings
+from scstfs.handlers.settings import VdiskSettings
 from scstfs.handlers.store import Store
 from scstfs.handlers.store_copy import StoreBlocks
 from scstfs.scsi import mode_text, sense
@@ -77,7 +77,7 @@ class _ModePages(ModePages):
 
 
 class Occupation(Protocol):
-    """What keeps a device busy with itself (``handlers.background``)."""
+    """What keeps a device busy with itself (``handlers.long_operation``)."""
 
     #: Commands with one of these flags are executed all the same.
     leaves: Flag
@@ -99,7 +99,7 @@ class VdiskDevice(Device):
     #: A SANITIZE failed; the value says whether EXIT FAILURE MODE ends that state.
     sanitize_failed: Gated[bool | None] = Gated(None)
 
-    def __init__(self, scst: Scst, handler: VdiskKind, name: str, settings: Settings) -> None:
+    def __init__(self, scst: Scst, handler: VdiskKind, name: str, settings: VdiskSettings) -> None:
         super().__init__(scst.env, name, handler.type)
         self.scst = scst
         self.handler = handler
@@ -170,7 +170,7 @@ class VdiskDevice(Device):
     def access_state_changed(self, state: AccessState) -> None:
         """See Device; block devices are closed for other nodes to use them."""
         if self.kind.is_block and self.settings.bind_alua_state:
-            media.follow_access_state(self, state)
+            medium_change.follow_access_state(self, state)
 
     def when_reopened(self, call: Callable[[], None]) -> None:
         """See Device."""
@@ -282,7 +282,7 @@ class VdiskDevice(Device):
 
     def translate(self, error: OSError, *, writing: bool) -> CheckCondition | TaskStatus:
         """An error of the store as status and sense data."""
-        return errors.translate(error, writing=writing)
+        return store_errors.translate(error, writing=writing)
 
     # Copies
 

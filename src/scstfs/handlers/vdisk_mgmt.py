@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from scstfs.core.waiting import retired
-from scstfs.handlers.base import VdiskHandler, delete_device
+from scstfs.handlers.vdisk_handler import VdiskHandler, delete_device
 from scstfs.sysfs.attr import Attr, raw
 from scstfs.sysfs.directory import DirType
 from scstfs.sysfs.errors import SysfsError
-from scstfs.sysfs.mgmt import Command, Lexer, parse
+from scstfs.sysfs.mgmt import Lexer, MgmtWrite, parse
 from scstfs.tree.handlers import Handler
 
 
@@ -45,7 +45,7 @@ _VIRTUAL_ACTIONS: Final[
 ] = {"add_device": _add_virtual, "del_device": _delete_virtual}
 
 
-def _manage_virtual(directory: Handler, command: Command) -> Awaitable[None]:
+def _manage_virtual(directory: Handler, command: MgmtWrite) -> Awaitable[None]:
     handler = directory.handler
     if not isinstance(handler, VdiskHandler):
         raise SysfsError(errno.EINVAL)

@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from scstfs.handlers import identity_rows, media, protection_rows
+from scstfs.handlers import identity_rows, medium_change, protection_rows
 from scstfs.handlers.settings import (
     MIN_BLOCK_SHIFT,
     NULLIO_SIZE,
-    Setting,
-    Settings,
+    VdiskParameter,
+    VdiskSettings,
     take_block_size,
     take_choice,
     take_dif_filename,
@@ -67,7 +67,7 @@ def _fixed(
     name: str, reads: str, since: str, get: Callable[[VdiskDevice], bool] | None = None
 ) -> _Row:
     """A switch that is chosen when the device is created, in the setting of the same name."""
-    default = getattr(Settings(), name)
+    default = getattr(VdiskSettings(), name)
 
     def value(device: VdiskDevice) -> bool:
         return bool(getattr(device.settings, name)) if get is None else get(device)
@@ -151,14 +151,14 @@ def _set_size(device: VdiskDevice, data: bytes, shift: int) -> None:
     number = leading_decimal(data)
     if number > (1 << 64) - 1 >> shift:
         raise invalid(f"Size {number} is too large")
-    media.set_size(device, number << shift)
+    medium_change.set_size(device, number << shift)
 
 
 def _resync_size(device: VdiskDevice, _value: None) -> None:
     # SCST has the file open as long as some session, be it the copy manager's, has the device.
     if not device.tgt_devs:
         raise SysfsError(errno.EMEDIUMTYPE, f"{device.name} is not open")
-    media.resync_size(device)
+    medium_change.resync_size(device)
 
 
 # Flags
@@ -200,7 +200,7 @@ def _set_bind_alua_state(device: VdiskDevice, value: bool) -> None:
 def _set_active(device: VdiskDevice, value: bool) -> Awaitable[None] | None:
     if value is device.medium.active:
         return None
-    return media.activate(device) if value else media.deactivate(device)
+    return medium_change.activate(device) if value else medium_change.deactivate(device)
 
 
 # Files
@@ -216,7 +216,7 @@ def _set_filename(device: VdiskDevice, data: bytes) -> None:
 
 
 def _set_medium(device: VdiskDevice, data: bytes) -> Awaitable[None]:
-    return media.change_medium(device, decode(data.strip(BLANKS)) or None)
+    return medium_change.change_medium(device, decode(data.strip(BLANKS)) or None)
 
 
 def _filename(
@@ -363,82 +363,84 @@ def _of(handlers: tuple[str, ...], row: _Row) -> dict[str, _Row]:
 
 
 SETTINGS: Final = (
-    Setting("active", take_flag("active"), _FILE_OR_BLOCK, _of(_FILE_OR_BLOCK, _ACTIVE)),
-    Setting("async", take_nonzero("asynchronous"), (FILEIO,), _of((FILEIO,), _ASYNC)),
-    Setting(
+    VdiskParameter("active", take_flag("active"), _FILE_OR_BLOCK, _of(_FILE_OR_BLOCK, _ACTIVE)),
+    VdiskParameter("async", take_nonzero("asynchronous"), (FILEIO,), _of((FILEIO,), _ASYNC)),
+    VdiskParameter(
         "bind_alua_state",
         take_flag("bind_alua_state"),
         (BLOCKIO,),
         _of((BLOCKIO,), _BIND_ALUA_STATE),
     ),
-    Setting("blocksize", take_block_size, _DISKS, _of(_DISKS, _BLOCKSIZE)),
-    Setting("cluster_mode", take_flag("cluster_mode"), _DISKS, _of(_DISKS, _CLUSTER_MODE)),
-    Setting(
+    VdiskParameter("blocksize", take_block_size, _DISKS, _of(_DISKS, _BLOCKSIZE)),
+    VdiskParameter("cluster_mode", take_flag("cluster_mode"), _DISKS, _of(_DISKS, _CLUSTER_MODE)),
+    VdiskParameter(
         "dif_filename", take_dif_filename, _FILE_OR_BLOCK, _of(_DISKS, protection_rows.FILENAME)
     ),
-    Setting("dif_mode", take_dif_mode, _DISKS, _of(_DISKS, protection_rows.MODE)),
-    Setting(
+    VdiskParameter("dif_mode", take_dif_mode, _DISKS, _of(_DISKS, protection_rows.MODE)),
+    VdiskParameter(
         "dif_static_app_tag",
         take_dif_static_app_tag,
         _DISKS,
         _of(_DISKS, protection_rows.STATIC_APP_TAG),
     ),
-    Setting("dif_type", take_dif_type, _DISKS, _of(_DISKS, protection_rows.TYPE)),
-    Setting(
+    VdiskParameter("dif_type", take_dif_type, _DISKS, _of(_DISKS, protection_rows.TYPE)),
+    VdiskParameter(
         "dummy",
         take_choice("dummy", bool),
         (NULLIO,),
         _of((NULLIO,), _fixed("dummy", "INQUIRY says that no device is there", "3.0")),
     ),
-    Setting(
+    VdiskParameter(
         "filename",
         take_filename,
         _FILE_OR_BLOCK,
         {**_of(_FILE_OR_BLOCK, _FILENAME), CDROM: _MEDIUM},
     ),
     # All devices have the attribute (`tree.devices`).
-    Setting("numa_node_id", take_numa_node_id, _DISKS),
-    Setting(
+    VdiskParameter("numa_node_id", take_numa_node_id, _DISKS),
+    VdiskParameter(
         "nv_cache",
         take_flag("nv_cache"),
         _FILE_OR_BLOCK,
         _of(_FILE_OR_BLOCK, _fixed("nv_cache", "the cache needs no flushing", "2.0")),
     ),
-    Setting(
+    VdiskParameter(
         "o_direct",
         take_flag("o_direct"),
         (FILEIO,),
         _of((FILEIO,), _fixed("o_direct", "the page cache is bypassed", "2.0")),
     ),
-    Setting(
+    VdiskParameter(
         "read_only",
         take_flag("read_only"),
         _DISKS,
         _of(_DISKS, _fixed("read_only", "writing is refused", "2.0")),
     ),
-    Setting(
+    VdiskParameter(
         "removable",
         take_flag("removable"),
         _DISKS,
         _of(_DISKS, _fixed("removable", "the medium is removable", "2.0")),
     ),
-    Setting(
+    VdiskParameter(
         "rotational",
         take_flag("rotational"),
         _DISKS,
         _of(_DISKS, _fixed("rotational", "the medium rotates", "3.0")),
     ),
-    Setting("size", take_size(0), (NULLIO,), _sizes("size", 0, "bytes")),
-    Setting("size_mb", take_size(_MIB_SHIFT), (NULLIO,), _sizes("size_mb", _MIB_SHIFT, "MiB")),
-    Setting(
+    VdiskParameter("size", take_size(0), (NULLIO,), _sizes("size", 0, "bytes")),
+    VdiskParameter(
+        "size_mb", take_size(_MIB_SHIFT), (NULLIO,), _sizes("size_mb", _MIB_SHIFT, "MiB")
+    ),
+    VdiskParameter(
         "thin_provisioned",
         take_flag("thin_provisioned"),
         _FILE_OR_BLOCK,
         _of(_FILE_OR_BLOCK, _THIN_PROVISIONED),
     ),
-    Setting("tst", take_choice("tst", int), _ALL, _of(_ALL, _TST)),
-    Setting("t10_dev_id", take_t10_dev_id, _DISKS, _of(_ALL, identity_rows.T10_DEV_ID)),
-    Setting(
+    VdiskParameter("tst", take_choice("tst", int), _ALL, _of(_ALL, _TST)),
+    VdiskParameter("t10_dev_id", take_t10_dev_id, _DISKS, _of(_ALL, identity_rows.T10_DEV_ID)),
+    VdiskParameter(
         "write_through",
         take_flag("write_through"),
         _FILE_OR_BLOCK,
@@ -454,7 +456,9 @@ SETTINGS: Final = (
         ),
     ),
     # No usage text lists it.
-    Setting("lb_per_pb_exp", take_flag("lb_per_pb_exp"), (), _of(_FILE_OR_BLOCK, _LB_PER_PB_EXP)),
+    VdiskParameter(
+        "lb_per_pb_exp", take_flag("lb_per_pb_exp"), (), _of(_FILE_OR_BLOCK, _LB_PER_PB_EXP)
+    ),
 )
 """In the order of the handlers' usage texts."""
 

@@ -34,7 +34,7 @@ class LoginTarget(Protocol):
         """The target's users."""
 
 
-TargetT = TypeVar("TargetT", bound=LoginTarget)
+LoginTargetT = TypeVar("LoginTargetT", bound=LoginTarget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +64,10 @@ class ExistingSession:
 
 
 @dataclass(frozen=True, slots=True)
-class LoginResult(Generic[TargetT]):
+class LoginResult(Generic[LoginTargetT]):
     """A login that succeeded, at the start of full feature phase."""
 
-    target: TargetT | None
+    target: LoginTargetT | None
     """None in a discovery session."""
     initiator: str
     user: str | None
@@ -90,7 +90,7 @@ class LoginResult(Generic[TargetT]):
     """TargetName as the initiator sent it; a discovery session may be without."""
 
 
-class LoginHost(Protocol[TargetT]):
+class LoginHost(Protocol[LoginTargetT]):
     """The target side of one connection; it knows the connection's addresses.
 
     Every method is synchronous: a login sees one consistent state of the configuration per PDU.
@@ -108,25 +108,27 @@ class LoginHost(Protocol[TargetT]):
     def is_internal(self) -> bool:
         """The connection came in at an `internal_portal` address."""
 
-    def find_target(self, name: str) -> TargetT | None:
+    def find_target(self, name: str) -> LoginTargetT | None:
         """Look a target up by its name, ASCII case-insensitively."""
 
-    def refusal(self, target: TargetT, initiator: str) -> str | None:
+    def refusal(self, target: LoginTargetT, initiator: str) -> str | None:
         """Tell why the initiator may not use the target at this portal, or None if it may.
 
         Asks the hosts files, `allowed_portal`, whether it would see a LUN, and iSNS.
         """
 
-    def redirect(self, target: TargetT) -> Redirect | None:
+    def redirect(self, target: LoginTargetT) -> Redirect | None:
         """Tell where to send the initiator, if not here."""
 
-    def find_session(self, target: TargetT, initiator: str, isid: bytes) -> ExistingSession | None:
+    def find_session(
+        self, target: LoginTargetT, initiator: str, isid: bytes
+    ) -> ExistingSession | None:
         """Find the live session of an initiator port."""
 
-    def has_room(self, target: TargetT) -> bool:
+    def has_room(self, target: LoginTargetT) -> bool:
         """Tell whether MaxSessions allows another session."""
 
-    def open_session(self, login: LoginResult[TargetT]) -> int:
+    def open_session(self, login: LoginResult[LoginTargetT]) -> int:
         """Accept a login, whose `tsih` is 0 for a new session; return the session's TSIH.
 
         Called once, just before the last Login Response; from here on the session exists. What it

@@ -19,7 +19,7 @@ from typing import Final
 
 from scstfs.iscsi.codes import LoginStatus
 from scstfs.iscsi.errors import LoginRefused, ProtocolError
-from scstfs.iscsi.text import (
+from scstfs.iscsi.text_format import (
     Pairs,
     decode_binary,
     encode_binary,

@@ -42,7 +42,7 @@ LOGIN_CSG_SHIFT: Final = 2
 LOGIN_STAGE_MASK: Final = 0x03
 
 
-class Opcode(IntEnum):
+class PduOpcode(IntEnum):
     """Opcodes of RFC 7143 11.2.1.2, without the I bit."""
 
     NOP_OUT = 0x00
@@ -65,7 +65,7 @@ class Opcode(IntEnum):
     REJECT = 0x3F
 
 
-class TaskAttribute(IntEnum):
+class IscsiTaskAttribute(IntEnum):
     """ATTR of a SCSI Command (RFC 7143 11.3.1)."""
 
     UNTAGGED = 0

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
 from scstfs.iscsi import codes, pdu
-from scstfs.iscsi.codes import IMMEDIATE, RESERVED_TAG, LogoutCode, LogoutReason, Opcode
+from scstfs.iscsi.codes import IMMEDIATE, RESERVED_TAG, LogoutCode, LogoutReason, PduOpcode
 from scstfs.iscsi.errors import ProtocolError, RejectReason
 from scstfs.iscsi.functions import Functions
 from scstfs.iscsi.host import Host
@@ -26,7 +26,7 @@ from scstfs.iscsi.negotiate import SessionParameters
 from scstfs.iscsi.receive import Receiver
 from scstfs.iscsi.replies import Replies
 from scstfs.iscsi.requests import Rejected, Request
-from scstfs.iscsi.task import ManagementFunction, Task
+from scstfs.iscsi.task import IscsiTask, ManagementFunction
 from scstfs.iscsi.task_table import TaskTable
 from scstfs.iscsi.text_exchange import TextExchange
 from scstfs.iscsi.traced import Told, TracedReceiver, TracedTransmitter
@@ -58,7 +58,7 @@ class Connection:
 
         ``max_cmd_sn`` is what the last answer of the login told.
         """
-        tasks: dict[int, Task] = {}
+        tasks: dict[int, IscsiTask] = {}
         functions: dict[int, ManagementFunction] = {}
         self.window = window = Window(
             tasks,
@@ -165,7 +165,7 @@ class Connection:
         if self.window.is_waiting:
             self._settle()
 
-    def _handle(self, row: _Row, request: Request) -> None:
+    def _handle(self, row: _RequestRow, request: Request) -> None:
         try:
             if not request.intact and not row.judges_digest:
                 raise Rejected(RejectReason.DATA_DIGEST_ERROR, "data digest does not match")
@@ -185,7 +185,7 @@ class Connection:
                 break
             self._handle(self._requests[request.header[0] & codes.OPCODE_MASK], request)
             for data in window.take_data(request.itt):
-                self._handle(_REQUESTS[Opcode.DATA_OUT], data)
+                self._handle(_REQUESTS[PduOpcode.DATA_OUT], data)
             if window.exp_cmd_sn == due:
                 # It was rejected, and has to be sent again.
                 break
@@ -274,7 +274,7 @@ def _not_fast(_connection: Connection) -> None:
 _Handler: TypeAlias = Callable[[Connection, Request], None]
 
 
-class _Row(NamedTuple):
+class _RequestRow(NamedTuple):
     """A kind of request."""
 
     handler: _Handler
@@ -287,24 +287,26 @@ class _Row(NamedTuple):
 
 
 #: What an initiator may send in full-feature phase.
-_REQUESTS: Final[dict[int, _Row]] = {
-    Opcode.NOP_OUT: _Row(Connection._nop_out, takes_data=True),
-    Opcode.SCSI_COMMAND: _Row(
+_REQUESTS: Final[dict[int, _RequestRow]] = {
+    PduOpcode.NOP_OUT: _RequestRow(Connection._nop_out, takes_data=True),
+    PduOpcode.SCSI_COMMAND: _RequestRow(
         Connection._command, takes_data=True, takes_ahs=True, judges_digest=True
     ),
-    Opcode.TASK_MANAGEMENT_REQUEST: _Row(Connection._task_management),
-    Opcode.LOGIN_REQUEST: _Row(Connection._login_again, is_numbered=False, takes_data=True),
-    Opcode.TEXT_REQUEST: _Row(Connection._text_request, takes_data=True),
-    Opcode.DATA_OUT: _Row(
+    PduOpcode.TASK_MANAGEMENT_REQUEST: _RequestRow(Connection._task_management),
+    PduOpcode.LOGIN_REQUEST: _RequestRow(
+        Connection._login_again, is_numbered=False, takes_data=True
+    ),
+    PduOpcode.TEXT_REQUEST: _RequestRow(Connection._text_request, takes_data=True),
+    PduOpcode.DATA_OUT: _RequestRow(
         Connection._data_out, is_numbered=False, takes_data=True, judges_digest=True
     ),
-    Opcode.LOGOUT_REQUEST: _Row(Connection._logout),
-    Opcode.SNACK_REQUEST: _Row(Connection._snack, is_numbered=False),
+    PduOpcode.LOGOUT_REQUEST: _RequestRow(Connection._logout),
+    PduOpcode.SNACK_REQUEST: _RequestRow(Connection._snack, is_numbered=False),
 }
 
 #: A discovery session is for text alone (RFC 7143 4.3).
-_DISCOVERY_REQUESTS: Final[dict[int, _Row]] = {
-    Opcode.LOGIN_REQUEST: _REQUESTS[Opcode.LOGIN_REQUEST],
-    Opcode.TEXT_REQUEST: _REQUESTS[Opcode.TEXT_REQUEST],
-    Opcode.LOGOUT_REQUEST: _Row(Connection._discovery_logout),
+_DISCOVERY_REQUESTS: Final[dict[int, _RequestRow]] = {
+    PduOpcode.LOGIN_REQUEST: _REQUESTS[PduOpcode.LOGIN_REQUEST],
+    PduOpcode.TEXT_REQUEST: _REQUESTS[PduOpcode.TEXT_REQUEST],
+    PduOpcode.LOGOUT_REQUEST: _RequestRow(Connection._discovery_logout),
 }

@@ -7,7 +7,7 @@ credit: commands that have to wait for it get it in the order in which they came
 
 from __future__ import annotations
 
-from scstfs.iscsi.task import Task
+from scstfs.iscsi.task import IscsiTask
 
 
 class Credit:
@@ -22,10 +22,10 @@ class Credit:
         #: Bytes that there should be at most.
         self.limit = limit
         self.used = 0
-        self._granted: dict[Task, int] = {}
-        self._waiting: dict[Task, None] = {}
+        self._granted: dict[IscsiTask, int] = {}
+        self._waiting: dict[IscsiTask, None] = {}
 
-    def grant(self, task: Task, size: int) -> bool:
+    def grant(self, task: IscsiTask, size: int) -> bool:
         """``task`` needs ``size`` bytes in all; False if it has to wait for others to end."""
         if size <= 0 or task in self._granted:
             return True
@@ -38,12 +38,12 @@ class Credit:
         self.used += size
         return True
 
-    def give_back(self, task: Task) -> None:
+    def give_back(self, task: IscsiTask) -> None:
         """``task`` needs no memory any more."""
         self._waiting.pop(task, None)
         self.used -= self._granted.pop(task, 0)
 
     @property
-    def waiting(self) -> list[Task]:
+    def waiting(self) -> list[IscsiTask]:
         """Tasks that wait for credit, in the order in which they get it."""
         return list(self._waiting)

@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from scstfs.iscsi.errors import ProtocolError
-from scstfs.iscsi.keys import Phase
+from scstfs.iscsi.keys import KeyPhase
 from scstfs.iscsi.negotiate import Negotiation
-from scstfs.iscsi.text import REJECT, Pairs, decode, encode
+from scstfs.iscsi.text_format import REJECT, Pairs, decode, encode
 
 PORTAL_GROUP: Final = 1
 SEND_TARGETS: Final = "SendTargets"
 ALL: Final = "All"
 
 
-class Portal(NamedTuple):
+class NetworkPortal(NamedTuple):
     """A network portal: numeric address, IPv6 without brackets, and TCP port."""
 
     address: str
     port: int
 
     @classmethod
-    def of_socket(cls, name: tuple[str, int]) -> Portal:
+    def of_socket(cls, name: tuple[str, int]) -> NetworkPortal:
         """The portal that a socket's name is, without the scope of a link-local address.
 
         The scope means nothing at the other end (RFC 4007 6).  The name of an IPv6 socket has more
@@ -48,17 +48,17 @@ class TargetRecord:
     """A target that the initiator may see, and the portals at which it may."""
 
     name: str
-    portals: Sequence[Portal]
+    portals: Sequence[NetworkPortal]
 
 
 def advertised_portals(
-    own: Portal,
-    listeners: Iterable[Portal],
+    own: NetworkPortal,
+    listeners: Iterable[NetworkPortal],
     interfaces: Iterable[str],
     *,
     allowed: Callable[[str], bool],
     link_local: bool = True,
-) -> list[Portal]:
+) -> list[NetworkPortal]:
     """List the portals at which to offer a target to the initiator of a connection.
 
     First the one the connection came in at; then those of the same address family that we listen
@@ -83,13 +83,13 @@ def advertised_portals(
                 and not _is_loopback(host)
                 and allowed(host)
             ):
-                candidates[Portal(host, listener.port)] = None
+                candidates[NetworkPortal(host, listener.port)] = None
     return [portal for portal in candidates if link_local or not _is_link_local(portal.address)]
 
 
 def registered_portals(
-    own: str, listeners: Iterable[Portal], interfaces: Iterable[str]
-) -> list[Portal]:
+    own: str, listeners: Iterable[NetworkPortal], interfaces: Iterable[str]
+) -> list[NetworkPortal]:
     """List the portals that a name server is to tell initiators (RFC 4171 6.3).
 
     Those that we listen at, a wildcard address standing for every address of the `interfaces`;
@@ -97,14 +97,14 @@ def registered_portals(
     server itself is reached from one: `own`.
     """
     addresses = list(interfaces)
-    portals: dict[Portal, None] = {}
+    portals: dict[NetworkPortal, None] = {}
     for listener in listeners:
         hosts = [listener.address]
         if _is_wildcard(listener.address):
             hosts = [host for host in addresses if (":" in host) == (":" in listener.address)]
         for host in hosts:
             if _is_loopback(host) == _is_loopback(own) and not _is_link_local(host):
-                portals[Portal(host, listener.port)] = None
+                portals[NetworkPortal(host, listener.port)] = None
     return list(portals)
 
 
@@ -163,7 +163,7 @@ def answer_text(
     for value in wanted:
         answers += send_targets(value, own, targets)
     others = [pair for pair in pairs if pair[0] != SEND_TARGETS]
-    return encode(answers + negotiation.answer(others, Phase.FULL_FEATURE))
+    return encode(answers + negotiation.answer(others, KeyPhase.FULL_FEATURE))
 
 
 def _is_wildcard(address: str) -> bool:

@@ -24,7 +24,7 @@ from scstfs.iscsi.pdu import TaskManagementRequest, unpack_task_management_reque
 from scstfs.iscsi.replies import Replies
 from scstfs.iscsi.requests import Request
 from scstfs.iscsi.serial import less, within
-from scstfs.iscsi.task import NO_INFORMATION, ManagementFunction, Task
+from scstfs.iscsi.task import NO_INFORMATION, IscsiTask, ManagementFunction
 from scstfs.iscsi.task_table import TaskTable
 from scstfs.iscsi.window import Window
 
@@ -198,7 +198,7 @@ class Functions:
             return True
         return received.ref_cmd_sn == received.cmd_sn and unanswered.has_immediate(tag)
 
-    def _affected(self, function: ManagementFunction) -> list[Task]:
+    def _affected(self, function: ManagementFunction) -> list[IscsiTask]:
         """The tasks of this session that a function puts an end to."""
         if not function.is_understood:
             return []

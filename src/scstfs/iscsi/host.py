@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from scstfs.iscsi.task import ManagementFunction, Task
+from scstfs.iscsi.task import IscsiTask, ManagementFunction
 from scstfs.iscsi.transfer import TaskFault
 
 if TYPE_CHECKING:
@@ -35,19 +35,19 @@ class Host(Protocol):
         They must be in order, with the CmdSNs due.  Of what is left to others nothing is done.
         """
 
-    def command(self, task: Task) -> int:
+    def command(self, task: IscsiTask) -> int:
         """A command came; returns how many bytes of write data it needs.
 
         It may be ended at once, e.g. to refuse it.
         """
 
-    def data_complete(self, task: Task) -> None:
+    def data_complete(self, task: IscsiTask) -> None:
         """The write data of ``task`` is in ``task.transfer``; none was needed if that is None.
 
         The data stays there until the task is ended.
         """
 
-    def refuse(self, task: Task, fault: TaskFault) -> None:
+    def refuse(self, task: IscsiTask, fault: TaskFault) -> None:
         """The peer's data does not fit: end ``task``, if it has not ended, with this fault.
 
         ``command`` may not have been called for it.

@@ -48,7 +48,7 @@ class Function(IntEnum):
     HEARTBEAT = 0x000E
 
 
-class Flag(IntFlag):
+class IsnsFlag(IntFlag):
     """Header flags (RFC 4171 5.1.4)."""
 
     FROM_CLIENT = 0x8000
@@ -59,7 +59,7 @@ class Flag(IntFlag):
     FIRST_PDU = 0x0400
 
 
-class Status(IntEnum):
+class IsnsStatus(IntEnum):
     """Status of an answer (RFC 4171 5.4), those that matter to a client."""
 
     SUCCESS = 0
@@ -120,7 +120,7 @@ class ScnEvent(IntFlag):
     INITIATOR_AND_SELF_ONLY = 0x80
 
 
-class Attribute(NamedTuple):
+class IsnsAttribute(NamedTuple):
     """A tag and its value; an empty value in a query asks for the attribute."""
 
     tag: int
@@ -151,7 +151,7 @@ class PortalEntry(NamedTuple):
     """Seconds between them that we ask for."""
 
 
-DELIMITER: Final = Attribute(Tag.DELIMITER)
+DELIMITER: Final = IsnsAttribute(Tag.DELIMITER)
 """Ends the message key of a request (RFC 4171 5.6)."""
 
 
@@ -161,10 +161,10 @@ class Message:
 
     function: int
     transaction: int
-    attributes: tuple[Attribute, ...] = ()
-    status: int = Status.SUCCESS
+    attributes: tuple[IsnsAttribute, ...] = ()
+    status: int = IsnsStatus.SUCCESS
     """Of answers."""
-    flags: Flag = Flag.FROM_CLIENT
+    flags: IsnsFlag = IsnsFlag.FROM_CLIENT
     """Besides FIRST_PDU and LAST_PDU, which `encode` sets."""
 
     @property
@@ -172,27 +172,27 @@ class Message:
         """An answer, with a status."""
         return bool(self.function & RESPONSE)
 
-    def find(self, tag: int) -> Attribute | None:
+    def find(self, tag: int) -> IsnsAttribute | None:
         """Return the first attribute with this tag."""
         return next((attribute for attribute in self.attributes if attribute.tag == tag), None)
 
 
-def text(tag: Tag, value: str) -> Attribute:
+def text(tag: Tag, value: str) -> IsnsAttribute:
     """Make a string attribute: NUL-terminated."""
-    return Attribute(tag, value.encode("utf-8", "surrogateescape") + b"\0")
+    return IsnsAttribute(tag, value.encode("utf-8", "surrogateescape") + b"\0")
 
 
-def number(tag: Tag, value: int) -> Attribute:
+def number(tag: Tag, value: int) -> IsnsAttribute:
     """Make a 32-bit attribute."""
-    return Attribute(tag, value.to_bytes(4, "big"))
+    return IsnsAttribute(tag, value.to_bytes(4, "big"))
 
 
-def address(tag: Tag, value: str) -> Attribute:
+def address(tag: Tag, value: str) -> IsnsAttribute:
     """Make an IP address attribute: 16 bytes, IPv4 mapped into IPv6 (RFC 4171 6.3.1)."""
     parsed = ipaddress.ip_address(value.partition("%")[0])
     if isinstance(parsed, ipaddress.IPv4Address):
-        return Attribute(tag, bytes(10) + b"\xff\xff" + parsed.packed)
-    return Attribute(tag, parsed.packed)
+        return IsnsAttribute(tag, bytes(10) + b"\xff\xff" + parsed.packed)
+    return IsnsAttribute(tag, parsed.packed)
 
 
 def registration(
@@ -223,11 +223,11 @@ def registration(
     if alias is not None:
         attributes.append(text(Tag.ISCSI_ALIAS, alias))
     attributes.append(number(Tag.ISCSI_NODE_TYPE, NodeType.TARGET))
-    flags = Flag.FROM_CLIENT | Flag.REPLACE if portals else Flag.FROM_CLIENT
+    flags = IsnsFlag.FROM_CLIENT | IsnsFlag.REPLACE if portals else IsnsFlag.FROM_CLIENT
     return Message(Function.DEV_ATTR_REG, transaction, tuple(attributes), flags=flags)
 
 
-def _portal_attributes(portal: PortalEntry) -> Iterator[Attribute]:
+def _portal_attributes(portal: PortalEntry) -> Iterator[IsnsAttribute]:
     yield address(Tag.PORTAL_IP_ADDRESS, portal.address)
     yield number(Tag.PORTAL_PORT, portal.port)
     if portal.esi_port is not None:
@@ -237,7 +237,7 @@ def _portal_attributes(portal: PortalEntry) -> Iterator[Attribute]:
         yield number(Tag.SCN_PORT, portal.scn_port)
 
 
-def deregistration(transaction: int, *, source: str, what: Attribute) -> Message:
+def deregistration(transaction: int, *, source: str, what: IsnsAttribute) -> Message:
     """Ask to forget a target (its ISCSI_NAME) or all (ENTITY_IDENTIFIER) (DevDereg, 5.6.5.4)."""
     return Message(Function.DEV_DEREG, transaction, (text(Tag.ISCSI_NAME, source), DELIMITER, what))
 
@@ -251,9 +251,9 @@ def initiators_query(transaction: int, *, source: str) -> Message:
             text(Tag.ISCSI_NAME, source),
             number(Tag.ISCSI_NODE_TYPE, NodeType.INITIATOR),
             DELIMITER,
-            Attribute(Tag.ISCSI_NAME),
-            Attribute(Tag.ISCSI_NODE_TYPE),
-            Attribute(Tag.PORTAL_IP_ADDRESS),
+            IsnsAttribute(Tag.ISCSI_NAME),
+            IsnsAttribute(Tag.ISCSI_NODE_TYPE),
+            IsnsAttribute(Tag.PORTAL_IP_ADDRESS),
         ),
     )
 
@@ -292,7 +292,7 @@ def scn_deregistration(transaction: int, *, source: str) -> Message:
     return Message(Function.SCN_DEREG, transaction, (name, name))
 
 
-def reply(request: Message, attributes: Iterable[Attribute] = ()) -> Message:
+def reply(request: Message, attributes: Iterable[IsnsAttribute] = ()) -> Message:
     """Answer a request of the server: an SCN with our name, an ESI with what it holds."""
     return Message(request.function | RESPONSE, request.transaction, tuple(attributes))
 
@@ -308,8 +308,8 @@ def encode(message: Message) -> bytes:
     pdus = []
     for sequence, piece in enumerate(pieces):
         flags = message.flags
-        flags |= Flag.FIRST_PDU if sequence == 0 else Flag(0)
-        flags |= Flag.LAST_PDU if sequence == len(pieces) - 1 else Flag(0)
+        flags |= IsnsFlag.FIRST_PDU if sequence == 0 else IsnsFlag(0)
+        flags |= IsnsFlag.LAST_PDU if sequence == len(pieces) - 1 else IsnsFlag(0)
         header = HEADER.pack(
             VERSION, message.function, len(piece), flags, message.transaction, sequence
         )
@@ -317,7 +317,7 @@ def encode(message: Message) -> bytes:
     return b"".join(pdus)
 
 
-def _encode_attributes(attributes: Iterable[Attribute]) -> Iterator[bytes]:
+def _encode_attributes(attributes: Iterable[IsnsAttribute]) -> Iterator[bytes]:
     for tag, value in attributes:
         padded = value + bytes(-len(value) & 3)
         yield _TLV.pack(tag, len(padded)) + padded
@@ -361,22 +361,22 @@ class Decoder:
 
     def _add_pdu(self, header: bytes, payload: bytes) -> Message | None:
         _, function, _, flags, transaction, sequence = HEADER.unpack(header)
-        if sequence != self._sequence or bool(flags & Flag.FIRST_PDU) != (sequence == 0):
+        if sequence != self._sequence or bool(flags & IsnsFlag.FIRST_PDU) != (sequence == 0):
             raise ProtocolError("iSNS PDU out of sequence")
         if len(self._payload) + len(payload) > MAX_MESSAGE:
             raise ProtocolError(f"iSNS message is longer than {MAX_MESSAGE} bytes")
         self._payload += payload
         self._sequence += 1
-        if not flags & Flag.LAST_PDU:
+        if not flags & IsnsFlag.LAST_PDU:
             return None
         complete = bytes(self._payload)
         self._payload.clear()
         self._sequence = 0
-        return _decode(function, transaction, Flag(flags & _OTHER_FLAGS), complete)
+        return _decode(function, transaction, IsnsFlag(flags & _OTHER_FLAGS), complete)
 
 
-def _decode(function: int, transaction: int, flags: Flag, payload: bytes) -> Message:
-    status = int(Status.SUCCESS)
+def _decode(function: int, transaction: int, flags: IsnsFlag, payload: bytes) -> Message:
+    status = int(IsnsStatus.SUCCESS)
     offset = 0
     if function & RESPONSE:
         if len(payload) < _STATUS.size:
@@ -386,7 +386,7 @@ def _decode(function: int, transaction: int, flags: Flag, payload: bytes) -> Mes
     return Message(function, transaction, tuple(_decode_attributes(payload, offset)), status, flags)
 
 
-def _decode_attributes(payload: bytes, offset: int) -> Iterator[Attribute]:
+def _decode_attributes(payload: bytes, offset: int) -> Iterator[IsnsAttribute]:
     while offset < len(payload):
         start = offset + _TLV.size
         if start > len(payload):
@@ -395,7 +395,9 @@ def _decode_attributes(payload: bytes, offset: int) -> Iterator[Attribute]:
         offset = start + length
         if offset > len(payload) or length & 3:
             raise ProtocolError("iSNS attribute with a wrong length")
-        yield Attribute(tag, payload[start:offset])
+        yield IsnsAttribute(tag, payload[start:offset])
 
 
-_OTHER_FLAGS: Final = Flag.FROM_CLIENT | Flag.FROM_SERVER | Flag.AUTHENTICATION | Flag.REPLACE
+_OTHER_FLAGS: Final = (
+    IsnsFlag.FROM_CLIENT | IsnsFlag.FROM_SERVER | IsnsFlag.AUTHENTICATION | IsnsFlag.REPLACE
+)

@@ -16,10 +16,10 @@ from enum import Enum, IntFlag, auto
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from scstfs.iscsi.text import NO, YES
+from scstfs.iscsi.text_format import NO, YES
 
 
-class Kind(Enum):
+class KeyKind(Enum):
     """What decides a key's value."""
 
     AND = auto()
@@ -42,7 +42,7 @@ class Kind(Enum):
     """A target's own; never travels."""
 
 
-class Phase(IntFlag):
+class KeyPhase(IntFlag):
     """Where a key may be sent."""
 
     SECURITY = 1
@@ -53,7 +53,7 @@ class Phase(IntFlag):
     ANY = LOGIN | FULL_FEATURE
 
 
-class Scope(Enum):
+class KeyScope(Enum):
     """What a negotiated key is valid for."""
 
     CONNECTION = auto()
@@ -89,11 +89,11 @@ class Key:
     """A row of the table."""
 
     name: str
-    kind: Kind
+    kind: KeyKind
     clause: str
     """Where RFC 7143 defines the key; empty for others."""
-    phases: Phase
-    scope: Scope = Scope.CONNECTION
+    phases: KeyPhase
+    scope: KeyScope = KeyScope.CONNECTION
     field: str = ""
     """Where the result is kept in SessionParameters."""
     rfc_default: int = 0
@@ -124,9 +124,9 @@ class Key:
 
     def show(self, value: int) -> str:
         """Return `value` in the form in which it is printed and sent."""
-        if self.kind in (Kind.AND, Kind.OR):
+        if self.kind in (KeyKind.AND, KeyKind.OR):
             return YES if value else NO
-        if self.kind is Kind.LIST:
+        if self.kind is KeyKind.LIST:
             return ",".join(
                 choice for index, choice in enumerate(self.choices) if value & 1 << index
             )
@@ -146,13 +146,13 @@ _DIGESTS: Final = Bounds(Digest.NONE, Digest.NONE | Digest.CRC32C)
 _DIGEST_NAMES: Final = ("None", "CRC32C")
 
 # Short names, for a table that can be read as one.
-_A: Final = Kind.AUTHENTICATION
-_T: Final = Kind.DECLARED_TEXT
-_SECURITY: Final = Phase.SECURITY
-_LOGIN: Final = Phase.LOGIN
-_OPERATIONAL: Final = Phase.OPERATIONAL
-_FULL: Final = Phase.FULL_FEATURE
-_NORMAL: Final = Scope.NORMAL_SESSION
+_A: Final = KeyKind.AUTHENTICATION
+_T: Final = KeyKind.DECLARED_TEXT
+_SECURITY: Final = KeyPhase.SECURITY
+_LOGIN: Final = KeyPhase.LOGIN
+_OPERATIONAL: Final = KeyPhase.OPERATIONAL
+_FULL: Final = KeyPhase.FULL_FEATURE
+_NORMAL: Final = KeyScope.NORMAL_SESSION
 
 # fmt: off
 _ROWS: Final = (
@@ -166,69 +166,71 @@ _ROWS: Final = (
     Key("InitiatorName", _T, "13.5", _LOGIN),
     Key("TargetName", _T, "13.4", _LOGIN),
     Key("SessionType", _T, "13.21", _LOGIN),
-    Key("InitiatorAlias", _T, "13.7", Phase.ANY),
-    Key("TargetAlias", _T, "13.6", Phase.ANY, target_only=True),
-    Key("TargetAddress", _T, "13.8", Phase.ANY, target_only=True),
+    Key("InitiatorAlias", _T, "13.7", KeyPhase.ANY),
+    Key("TargetAlias", _T, "13.6", KeyPhase.ANY, target_only=True),
+    Key("TargetAddress", _T, "13.8", KeyPhase.ANY, target_only=True),
     Key("TargetPortalGroupTag", _T, "13.9", _LOGIN, target_only=True),
     Key("SendTargets", _T, "13.3", _FULL),
 
-    Key("InitialR2T", Kind.OR, "13.10", _OPERATIONAL, _NORMAL, "initial_r2t",
+    Key("InitialR2T", KeyKind.OR, "13.10", _OPERATIONAL, _NORMAL, "initial_r2t",
         rfc_default=1, default=0, attribute=BOOLEAN),
-    Key("ImmediateData", Kind.AND, "13.11", _OPERATIONAL, _NORMAL, "immediate_data",
+    Key("ImmediateData", KeyKind.AND, "13.11", _OPERATIONAL, _NORMAL, "immediate_data",
         rfc_default=1, default=1, attribute=BOOLEAN),
-    Key("MaxRecvDataSegmentLength", Kind.DECLARED_NUMBER, "13.12", _OPERATIONAL | _FULL,
+    Key("MaxRecvDataSegmentLength", KeyKind.DECLARED_NUMBER, "13.12", _OPERATIONAL | _FULL,
         field="max_recv_data_segment_length", rfc_default=8192, bounds=_LENGTH,
         default=MAX_DATA_SEGMENT, attribute=_OUR_LENGTH, peer_limits="MaxXmitDataSegmentLength"),
-    Key("MaxXmitDataSegmentLength", Kind.SETTING, "", Phase.NEVER,
+    Key("MaxXmitDataSegmentLength", KeyKind.SETTING, "", KeyPhase.NEVER,
         field="max_xmit_data_segment_length", rfc_default=8192,
         default=MAX_DATA_SEGMENT, attribute=_OUR_LENGTH),
-    Key("MaxBurstLength", Kind.MINIMUM, "13.13", _OPERATIONAL, _NORMAL, "max_burst_length",
+    Key("MaxBurstLength", KeyKind.MINIMUM, "13.13", _OPERATIONAL, _NORMAL, "max_burst_length",
         rfc_default=262144, bounds=_LENGTH, default=MAX_DATA_SEGMENT, attribute=_OUR_LENGTH),
-    Key("FirstBurstLength", Kind.MINIMUM, "13.14", _OPERATIONAL, _NORMAL, "first_burst_length",
+    Key("FirstBurstLength", KeyKind.MINIMUM, "13.14", _OPERATIONAL, _NORMAL, "first_burst_length",
         rfc_default=65536, bounds=_LENGTH, default=65536, attribute=_OUR_LENGTH,
         at_most="MaxBurstLength"),
-    Key("MaxOutstandingR2T", Kind.MINIMUM, "13.17", _OPERATIONAL, _NORMAL, "max_outstanding_r2t",
+    Key("MaxOutstandingR2T", KeyKind.MINIMUM, "13.17", _OPERATIONAL, _NORMAL, "max_outstanding_r2t",
         rfc_default=1, bounds=_COUNT, default=32, attribute=_COUNT),
-    Key("DataPDUInOrder", Kind.OR, "13.18", _OPERATIONAL, _NORMAL, "data_pdu_in_order",
+    Key("DataPDUInOrder", KeyKind.OR, "13.18", _OPERATIONAL, _NORMAL, "data_pdu_in_order",
         rfc_default=1),
-    Key("DataSequenceInOrder", Kind.OR, "13.19", _OPERATIONAL, _NORMAL, "data_sequence_in_order",
+    Key("DataSequenceInOrder", KeyKind.OR, "13.19", _OPERATIONAL, _NORMAL, "data_sequence_in_order",
         rfc_default=1),
 
-    Key("HeaderDigest", Kind.LIST, "13.1", _OPERATIONAL, field="header_digest",
+    Key("HeaderDigest", KeyKind.LIST, "13.1", _OPERATIONAL, field="header_digest",
         rfc_default=Digest.NONE, default=Digest.NONE, attribute=_DIGESTS,
         choices=_DIGEST_NAMES, strongest_first=True),
-    Key("DataDigest", Kind.LIST, "13.1", _OPERATIONAL, field="data_digest",
+    Key("DataDigest", KeyKind.LIST, "13.1", _OPERATIONAL, field="data_digest",
         rfc_default=Digest.NONE, default=Digest.NONE, attribute=_DIGESTS,
         choices=_DIGEST_NAMES, strongest_first=True),
 
-    Key("MaxConnections", Kind.MINIMUM, "13.2", _OPERATIONAL, _NORMAL, "max_connections",
+    Key("MaxConnections", KeyKind.MINIMUM, "13.2", _OPERATIONAL, _NORMAL, "max_connections",
         rfc_default=1, bounds=_COUNT, default=1),
-    Key("DefaultTime2Wait", Kind.MAXIMUM, "13.15", _OPERATIONAL, Scope.SESSION,
+    Key("DefaultTime2Wait", KeyKind.MAXIMUM, "13.15", _OPERATIONAL, KeyScope.SESSION,
         "default_time2wait", rfc_default=2, bounds=_SECONDS),
-    Key("DefaultTime2Retain", Kind.MINIMUM, "13.16", _OPERATIONAL, Scope.SESSION,
+    Key("DefaultTime2Retain", KeyKind.MINIMUM, "13.16", _OPERATIONAL, KeyScope.SESSION,
         "default_time2retain", rfc_default=20, bounds=_SECONDS),
-    Key("ErrorRecoveryLevel", Kind.MINIMUM, "13.20", _OPERATIONAL, Scope.SESSION,
+    Key("ErrorRecoveryLevel", KeyKind.MINIMUM, "13.20", _OPERATIONAL, KeyScope.SESSION,
         "error_recovery_level", rfc_default=0, bounds=Bounds(0, 2)),
     # With one connection in a session a response fence is no more than keeping the order.
-    Key("TaskReporting", Kind.LIST, "13.23", _OPERATIONAL, _NORMAL, "task_reporting",
+    Key("TaskReporting", KeyKind.LIST, "13.23", _OPERATIONAL, _NORMAL, "task_reporting",
         rfc_default=1, default=3, choices=("RFC3720", "ResponseFence")),
     # The standard's default is 1; that it was not negotiated has to be known (RFC 7144 4.2).
-    Key("iSCSIProtocolLevel", Kind.MINIMUM, "13.24", _OPERATIONAL, _NORMAL, "protocol_level",
+    Key("iSCSIProtocolLevel", KeyKind.MINIMUM, "13.24", _OPERATIONAL, _NORMAL, "protocol_level",
         rfc_default=0, bounds=Bounds(0, 31), default=2),
 
-    Key("IFMarker", Kind.AND, "13.25", _OPERATIONAL),
-    Key("OFMarker", Kind.AND, "13.25", _OPERATIONAL),
-    Key("IFMarkInt", Kind.OBSOLETE, "13.25", _OPERATIONAL),
-    Key("OFMarkInt", Kind.OBSOLETE, "13.25", _OPERATIONAL),
+    Key("IFMarker", KeyKind.AND, "13.25", _OPERATIONAL),
+    Key("OFMarker", KeyKind.AND, "13.25", _OPERATIONAL),
+    Key("IFMarkInt", KeyKind.OBSOLETE, "13.25", _OPERATIONAL),
+    Key("OFMarkInt", KeyKind.OBSOLETE, "13.25", _OPERATIONAL),
     # Remote DMA (RFC 7145) is no option over TCP, whatever the attribute says.
-    Key("RDMAExtensions", Kind.AND, "", _OPERATIONAL, _NORMAL, attribute=BOOLEAN, effective=False),
+    Key("RDMAExtensions", KeyKind.AND, "", _OPERATIONAL, _NORMAL, attribute=BOOLEAN,
+        effective=False),
 
     # Settings; times are in seconds, and 0 means never or without a limit.
-    Key("QueuedCommands", Kind.SETTING, "", Phase.NEVER, default=32, attribute=Bounds(1, 2048)),
-    Key("RspTimeout", Kind.SETTING, "", Phase.NEVER, default=90, attribute=_TIMEOUT),
-    Key("NopInInterval", Kind.SETTING, "", Phase.NEVER, default=30, attribute=_UNLIMITED),
-    Key("NopInTimeout", Kind.SETTING, "", Phase.NEVER, default=30, attribute=_TIMEOUT),
-    Key("MaxSessions", Kind.SETTING, "", Phase.NEVER, default=0, attribute=_UNLIMITED),
+    Key("QueuedCommands", KeyKind.SETTING, "", KeyPhase.NEVER, default=32,
+        attribute=Bounds(1, 2048)),
+    Key("RspTimeout", KeyKind.SETTING, "", KeyPhase.NEVER, default=90, attribute=_TIMEOUT),
+    Key("NopInInterval", KeyKind.SETTING, "", KeyPhase.NEVER, default=30, attribute=_UNLIMITED),
+    Key("NopInTimeout", KeyKind.SETTING, "", KeyPhase.NEVER, default=30, attribute=_TIMEOUT),
+    Key("MaxSessions", KeyKind.SETTING, "", KeyPhase.NEVER, default=0, attribute=_UNLIMITED),
 )
 # fmt: on
 

@@ -18,7 +18,7 @@ from enum import Enum, auto
 from typing import Final, Generic
 
 from scstfs.iscsi import login_pdu, pdu
-from scstfs.iscsi.admission import ExistingSession, LoginHost, LoginResult, TargetT
+from scstfs.iscsi.admission import ExistingSession, LoginHost, LoginResult, LoginTargetT
 from scstfs.iscsi.chap import Chap, Credentials
 from scstfs.iscsi.codes import (
     CONTINUE,
@@ -29,15 +29,15 @@ from scstfs.iscsi.codes import (
     VERSION,
     LoginStage,
     LoginStatus,
-    Opcode,
+    PduOpcode,
 )
 from scstfs.iscsi.errors import LoginRefused, ProtocolError, RejectReason
-from scstfs.iscsi.keys import KEYS, Kind, Phase
+from scstfs.iscsi.keys import KEYS, KeyKind, KeyPhase
 from scstfs.iscsi.login_pdu import LoginRequest
 from scstfs.iscsi.names import is_initiator_name
 from scstfs.iscsi.negotiate import Negotiation, without_connection
 from scstfs.iscsi.serial import add
-from scstfs.iscsi.text import (
+from scstfs.iscsi.text_format import (
     MAX_SEGMENT,
     NONE,
     REJECT,
@@ -65,7 +65,7 @@ _NAMES: Final = ("InitiatorName", "InitiatorAlias", "SessionType", "TargetName")
 
 
 @dataclass(frozen=True, slots=True)
-class Step(Generic[TargetT]):
+class LoginStep(Generic[LoginTargetT]):
     """What to do after a PDU: send, then close or go on; with a result, login is over."""
 
     send: bytes = b""
@@ -75,7 +75,7 @@ class Step(Generic[TargetT]):
     """Why the connection is to be closed; for the log."""
     status: LoginStatus = LoginStatus.SUCCESS
     """What the initiator is told."""
-    result: LoginResult[TargetT] | None = None
+    result: LoginResult[LoginTargetT] | None = None
 
 
 class _State(Enum):
@@ -96,7 +96,7 @@ class _Dropped(Exception):  # noqa: N818 - carries a decision to the one place t
         self.send = send
 
 
-class Login(Generic[TargetT]):
+class Login(Generic[LoginTargetT]):
     """The login of one connection.
 
     Args:
@@ -108,7 +108,7 @@ class Login(Generic[TargetT]):
 
     def __init__(
         self,
-        host: LoginHost[TargetT],
+        host: LoginHost[LoginTargetT],
         *,
         random: Callable[[int], bytes],
         now: float,
@@ -126,7 +126,7 @@ class Login(Generic[TargetT]):
         self._stat_sn = 0
         self._exp_cmd_sn = 0
         self._names: dict[str, str] = {}
-        self._target: TargetT | None = None
+        self._target: LoginTargetT | None = None
         self._existing: ExistingSession | None = None
         self._credentials = Credentials()
         self._method = ""
@@ -135,7 +135,9 @@ class Login(Generic[TargetT]):
         self._received = Assembler()
         self._unsent: list[bytes] = []
 
-    def receive(self, header: pdu.Buffer, data: pdu.Buffer, now: float) -> Step[TargetT]:
+    def receive(
+        self, header: pdu.BytesLike, data: pdu.BytesLike, now: float
+    ) -> LoginStep[LoginTargetT]:
         """Take a PDU: its 48-byte header and its data segment without padding."""
         if self._state is _State.OVER or now >= self.deadline:
             return self.expire()
@@ -143,20 +145,20 @@ class Login(Generic[TargetT]):
             return self._receive(header, data)
         except _Dropped as dropped:
             self._state = _State.OVER
-            return Step(send=dropped.send, close=True, why=dropped.why)
+            return LoginStep(send=dropped.send, close=True, why=dropped.why)
         except LoginRefused as refusal:
             return self._refuse(header, refusal)
         except ProtocolError as error:
             return self._refuse(header, LoginRefused(LoginStatus.INITIATOR_ERROR, error.why))
 
-    def expire(self) -> Step[TargetT]:
+    def expire(self) -> LoginStep[LoginTargetT]:
         """End a login that takes too long."""
         self._state = _State.OVER
-        return Step(close=True, why="login is over or took too long")
+        return LoginStep(close=True, why="login is over or took too long")
 
     # One request.
 
-    def _receive(self, header: pdu.Buffer, data: pdu.Buffer) -> Step[TargetT]:
+    def _receive(self, header: pdu.BytesLike, data: pdu.BytesLike) -> LoginStep[LoginTargetT]:
         request = self._check_header(header, data)
         handler = _HANDLERS.get((self._state, request.current_stage))
         if handler is None:
@@ -170,9 +172,9 @@ class Login(Generic[TargetT]):
         self._unsent = split(encode(answers))
         return self._send_next(request)
 
-    def _check_header(self, header: pdu.Buffer, data: pdu.Buffer) -> LoginRequest:
+    def _check_header(self, header: pdu.BytesLike, data: pdu.BytesLike) -> LoginRequest:
         opcode = header[0]
-        if opcode & OPCODE_MASK != Opcode.LOGIN_REQUEST:
+        if opcode & OPCODE_MASK != PduOpcode.LOGIN_REQUEST:
             if self._first is None:
                 raise _Dropped(f"PDU {opcode:#04x} before login")
             raise LoginRefused(LoginStatus.INVALID_DURING_LOGIN, f"PDU {opcode:#04x} during login")
@@ -195,7 +197,7 @@ class Login(Generic[TargetT]):
         _check_constant(self._first, request)
         return request
 
-    def _reject(self, header: pdu.Buffer) -> bytes:
+    def _reject(self, header: pdu.BytesLike) -> bytes:
         reject = pdu.pack_reject(
             reason=RejectReason.PROTOCOL_ERROR,
             stat_sn=self._stat_sn,
@@ -206,13 +208,15 @@ class Login(Generic[TargetT]):
 
     # One response.
 
-    def _continue_response(self, request: LoginRequest, data: pdu.Buffer) -> Step[TargetT]:
+    def _continue_response(
+        self, request: LoginRequest, data: pdu.BytesLike
+    ) -> LoginStep[LoginTargetT]:
         """Go on with a response that is cut by the C bit; the request has to be empty."""
         if data or request.continues:
             raise ProtocolError("text in the middle of our response")
         return self._send_next(request)
 
-    def _send_next(self, request: LoginRequest) -> Step[TargetT]:
+    def _send_next(self, request: LoginRequest) -> LoginStep[LoginTargetT]:
         segment = self._unsent.pop(0)
         if self._unsent:
             return self._respond(request, segment, CONTINUE)
@@ -241,7 +245,7 @@ class Login(Generic[TargetT]):
         *,
         tsih: int | None = None,
         status: LoginStatus = LoginStatus.SUCCESS,
-    ) -> Step[TargetT]:
+    ) -> LoginStep[LoginTargetT]:
         response = login_pdu.pack_login_response(
             flags=flags | request.current_stage << LOGIN_CSG_SHIFT,
             isid=request.isid,
@@ -254,9 +258,9 @@ class Login(Generic[TargetT]):
             data_length=len(segment),
         )
         self._stat_sn = add(self._stat_sn)
-        return Step(send=pdu.with_data(response, segment), status=status)
+        return LoginStep(send=pdu.with_data(response, segment), status=status)
 
-    def _finish(self, request: LoginRequest) -> LoginResult[TargetT]:
+    def _finish(self, request: LoginRequest) -> LoginResult[LoginTargetT]:
         login = LoginResult(
             target=self._target,
             initiator=self.initiator,
@@ -275,7 +279,7 @@ class Login(Generic[TargetT]):
         self._state = _State.OVER
         return replace(login, tsih=tsih)
 
-    def _refuse(self, header: pdu.Buffer, refusal: LoginRefused) -> Step[TargetT]:
+    def _refuse(self, header: pdu.BytesLike, refusal: LoginRefused) -> LoginStep[LoginTargetT]:
         self._state = _State.OVER
         request = self._first or login_pdu.unpack_login_request(header)
         step = self._respond(request, encode(refusal.text), status=refusal.status)
@@ -335,7 +339,7 @@ class Login(Generic[TargetT]):
         self._authenticate_with(self._host.discovery_credentials)
         self._negotiation = Negotiation({}, discovery=True)
 
-    def _find_target(self, name: str | None) -> TargetT:
+    def _find_target(self, name: str | None) -> LoginTargetT:
         if not name:
             raise LoginRefused(LoginStatus.MISSING_PARAMETER, "TargetName is missing")
         target = self._host.find_target(name)
@@ -358,7 +362,7 @@ class Login(Generic[TargetT]):
             )
         return target
 
-    def _join_session(self, request: LoginRequest, target: TargetT) -> None:
+    def _join_session(self, request: LoginRequest, target: LoginTargetT) -> None:
         """Find out which session the connection is for (RFC 7143 6.3.1)."""
         existing = self._host.find_session(target, self.initiator, request.isid)
         agreed = None
@@ -399,7 +403,7 @@ class Login(Generic[TargetT]):
                 answers += self._chap.step(method)
         else:
             others += method.items()
-        return answers + self._negotiation.answer(others, Phase.SECURITY)
+        return answers + self._negotiation.answer(others, KeyPhase.SECURITY)
 
     def _choose_method(self, offered: str) -> str:
         if self._method:
@@ -421,14 +425,14 @@ class Login(Generic[TargetT]):
         method, others = _partition(pairs)
         if "AuthMethod" in method:
             raise ProtocolError("AuthMethod is negotiated twice")
-        answers = self._negotiation.answer(others, Phase.SECURITY) + self._chap.step(method)
+        answers = self._negotiation.answer(others, KeyPhase.SECURITY) + self._chap.step(method)
         if self._chap.done:
             self._state = _State.SECURITY
         return answers
 
     def _operational(self, _request: LoginRequest, pairs: Pairs) -> Pairs:
         self._take_names(pairs)
-        return self._negotiation.answer(pairs, Phase.OPERATIONAL)
+        return self._negotiation.answer(pairs, KeyPhase.OPERATIONAL)
 
 
 def _check_flags(request: LoginRequest) -> None:
@@ -460,7 +464,7 @@ def _partition(pairs: Pairs) -> tuple[dict[str, str], Pairs]:
     others: Pairs = []
     for name, value in pairs:
         key = KEYS.get(name)
-        if key is None or key.kind is not Kind.AUTHENTICATION:
+        if key is None or key.kind is not KeyKind.AUTHENTICATION:
             others.append((name, value))
         elif name in method:
             raise ProtocolError(f"{name} is sent twice")

@@ -12,9 +12,9 @@ from scstfs.iscsi.codes import (
     LOGIN_TRANSIT,
     VERSION,
     LoginStatus,
-    Opcode,
+    PduOpcode,
 )
-from scstfs.iscsi.pdu import Buffer
+from scstfs.iscsi.pdu import BytesLike
 
 LOGIN_REQUEST: Final = Struct(">BBBBI6sHIHxxII16x")
 """opcode, flags, Version-max, Version-min, lengths, ISID, TSIH, ITT, CID, CmdSN, ExpStatSN."""
@@ -56,7 +56,7 @@ class LoginRequest(NamedTuple):
         return self.flags & LOGIN_STAGE_MASK
 
 
-def unpack_login_request(buffer: Buffer, offset: int = 0) -> LoginRequest:
+def unpack_login_request(buffer: BytesLike, offset: int = 0) -> LoginRequest:
     """Read the 48 bytes at `offset` as a Login Request."""
     return LoginRequest(*LOGIN_REQUEST.unpack_from(buffer, offset))
 
@@ -80,7 +80,7 @@ def pack_login_response(
 ) -> bytes:
     """Build a Login Response; `flags` are T, C, CSG, NSG; `status` is a LoginStatus."""
     return LOGIN_RESPONSE.pack(
-        Opcode.LOGIN_RESPONSE,
+        PduOpcode.LOGIN_RESPONSE,
         flags,
         VERSION,
         VERSION,

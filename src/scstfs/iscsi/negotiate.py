@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from scstfs.iscsi.errors import ProtocolError
-from scstfs.iscsi.keys import KEYS, Digest, Key, Kind, Phase, Scope
-from scstfs.iscsi.text import (
+from scstfs.iscsi.keys import KEYS, Digest, Key, KeyKind, KeyPhase, KeyScope
+from scstfs.iscsi.text_format import (
     IRRELEVANT,
     NOT_UNDERSTOOD,
     REJECT,
@@ -78,7 +78,7 @@ def without_connection(parameters: SessionParameters) -> SessionParameters:
         **{
             key.field: key.rfc_default
             for key in KEYS.values()
-            if key.field and key.scope is Scope.CONNECTION
+            if key.field and key.scope is KeyScope.CONNECTION
         },
     )
 
@@ -110,7 +110,7 @@ class Negotiation:
         self._declared: set[str] = set()
         self._results: dict[str, int] = {}
 
-    def answer(self, pairs: Pairs, phase: Phase) -> Pairs:
+    def answer(self, pairs: Pairs, phase: KeyPhase) -> Pairs:
         """Answer the pairs of one text; keys of the kind DECLARED_TEXT are passed over.
 
         Raises:
@@ -138,25 +138,25 @@ class Negotiation:
             return merged
         return replace(merged, first_burst_length=merged.max_burst_length)
 
-    def _answer_pair(self, name: str, value: str, phase: Phase) -> str | None:
+    def _answer_pair(self, name: str, value: str, phase: KeyPhase) -> str | None:
         if value in RESERVED_VALUES:
             if name in self._declared:
                 return None
             raise ProtocolError(f"{name}={value} proposes a reserved word")
         key = KEYS.get(name)
-        if key is not None and key.kind is Kind.DECLARED_TEXT and phase in key.phases:
+        if key is not None and key.kind is KeyKind.DECLARED_TEXT and phase in key.phases:
             if not key.target_only:
                 return None
             self._note_offer(name)
             return REJECT
         self._note_offer(name)
-        if key is None or key.kind is Kind.SETTING:
+        if key is None or key.kind is KeyKind.SETTING:
             return NOT_UNDERSTOOD
         if phase not in key.phases:
-            return REJECT if phase is Phase.FULL_FEATURE else IRRELEVANT
-        if key.scope is Scope.NORMAL_SESSION and self._discovery:
+            return REJECT if phase is KeyPhase.FULL_FEATURE else IRRELEVANT
+        if key.scope is KeyScope.NORMAL_SESSION and self._discovery:
             return IRRELEVANT
-        if key.scope is not Scope.CONNECTION and not self._leading:
+        if key.scope is not KeyScope.CONNECTION and not self._leading:
             return IRRELEVANT
         return _RULES[key.kind](self, key, value)
 
@@ -170,9 +170,9 @@ class Negotiation:
     def _ours_of(self, key: Key) -> int:
         return self._ours.get(key.name, key.default) if key.effective else key.rfc_default
 
-    def _declarations(self, phase: Phase) -> Pairs:
+    def _declarations(self, phase: KeyPhase) -> Pairs:
         """Declare our side of what the initiator has declared; once, and in the login only."""
-        if phase is Phase.FULL_FEATURE:
+        if phase is KeyPhase.FULL_FEATURE:
             return []
         declarations: Pairs = []
         for name in self._offered - self._declared:
@@ -187,13 +187,13 @@ class Negotiation:
         if offered is None:
             return REJECT
         ours = self._ours_of(key)
-        return self._agree(key, offered & ours if key.kind is Kind.AND else offered | ours)
+        return self._agree(key, offered & ours if key.kind is KeyKind.AND else offered | ours)
 
     def _number(self, key: Key, value: str) -> str:
         offered = parse_number(value)
         if offered is None:
             return REJECT
-        choose = max if key.kind is Kind.MAXIMUM else min
+        choose = max if key.kind is KeyKind.MAXIMUM else min
         result = choose(key.bounds.clamp(offered), self._ours_of(key))
         if key.at_most:
             limit = KEYS[key.at_most]
@@ -232,13 +232,13 @@ def _is_dependent(pair: tuple[str, str]) -> bool:
     return key is not None and bool(key.at_most)
 
 
-_RULES: Final[Mapping[Kind, Callable[[Negotiation, Key, str], str | None]]] = {
-    Kind.AND: Negotiation._boolean,
-    Kind.OR: Negotiation._boolean,
-    Kind.MINIMUM: Negotiation._number,
-    Kind.MAXIMUM: Negotiation._number,
-    Kind.LIST: Negotiation._list,
-    Kind.DECLARED_NUMBER: Negotiation._declared_number,
-    Kind.AUTHENTICATION: Negotiation._irrelevant,
-    Kind.OBSOLETE: Negotiation._reject,
+_RULES: Final[Mapping[KeyKind, Callable[[Negotiation, Key, str], str | None]]] = {
+    KeyKind.AND: Negotiation._boolean,
+    KeyKind.OR: Negotiation._boolean,
+    KeyKind.MINIMUM: Negotiation._number,
+    KeyKind.MAXIMUM: Negotiation._number,
+    KeyKind.LIST: Negotiation._list,
+    KeyKind.DECLARED_NUMBER: Negotiation._declared_number,
+    KeyKind.AUTHENTICATION: Negotiation._irrelevant,
+    KeyKind.OBSOLETE: Negotiation._reject,
 }

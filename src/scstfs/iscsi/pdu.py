@@ -24,11 +24,11 @@ from typing import Final, NamedTuple, TypeAlias
 from scstfs.iscsi.codes import (
     FINAL,
     RESERVED_TAG,
-    Opcode,
+    PduOpcode,
     ScsiResponseCode,
 )
 
-Buffer: TypeAlias = bytes | bytearray | memoryview
+BytesLike: TypeAlias = bytes | bytearray | memoryview
 
 BHS_LENGTH: Final = 48
 """Bytes in a Basic Header Segment (RFC 7143 11.2)."""
@@ -61,7 +61,7 @@ class ScsiCommand(NamedTuple):
     cdb: bytes
 
 
-def unpack_scsi_command(buffer: Buffer, offset: int = 0) -> ScsiCommand:
+def unpack_scsi_command(buffer: BytesLike, offset: int = 0) -> ScsiCommand:
     """Read the 48 bytes at `offset` as a SCSI Command."""
     return ScsiCommand(*SCSI_COMMAND.unpack_from(buffer, offset))
 
@@ -90,7 +90,7 @@ def pack_scsi_response(
 ) -> bytes:
     """Build a SCSI Response; `flags` are the RESIDUAL_* bits, F is added (RFC 7143 11.4)."""
     return SCSI_RESPONSE.pack(
-        Opcode.SCSI_RESPONSE,
+        PduOpcode.SCSI_RESPONSE,
         FINAL | flags,
         response,
         status,
@@ -129,7 +129,7 @@ class TaskManagementRequest(NamedTuple):
     exp_data_sn: int
 
 
-def unpack_task_management_request(buffer: Buffer, offset: int = 0) -> TaskManagementRequest:
+def unpack_task_management_request(buffer: BytesLike, offset: int = 0) -> TaskManagementRequest:
     """Read the 48 bytes at `offset` as a Task Management Function Request."""
     return TaskManagementRequest(*TASK_MANAGEMENT_REQUEST.unpack_from(buffer, offset))
 
@@ -153,7 +153,7 @@ def pack_task_management_response(
     `information` is what RFC 7144 6.4.1 adds: three bytes that SAM-5 defines.
     """
     return TASK_MANAGEMENT_RESPONSE.pack(
-        Opcode.TASK_MANAGEMENT_RESPONSE,
+        PduOpcode.TASK_MANAGEMENT_RESPONSE,
         FINAL,
         response,
         0,
@@ -186,7 +186,7 @@ class DataOut(NamedTuple):
     buffer_offset: int
 
 
-def unpack_data_out(buffer: Buffer, offset: int = 0) -> DataOut:
+def unpack_data_out(buffer: BytesLike, offset: int = 0) -> DataOut:
     """Read the 48 bytes at `offset` as a SCSI Data-Out."""
     return DataOut(*DATA_OUT.unpack_from(buffer, offset))
 
@@ -213,7 +213,7 @@ def pack_data_in(
 ) -> bytes:
     """Build a SCSI Data-In; `flags` are FINAL, DATA_STATUS and RESIDUAL_* (RFC 7143 11.7)."""
     return DATA_IN.pack(
-        Opcode.DATA_IN,
+        PduOpcode.DATA_IN,
         flags,
         status,
         data_length,
@@ -259,7 +259,7 @@ def pack_ready_to_transfer(
 ) -> bytes:
     """Build an R2T; `stat_sn` is the next one and is not consumed (RFC 7143 11.8)."""
     return READY_TO_TRANSFER.pack(
-        Opcode.READY_TO_TRANSFER,
+        PduOpcode.READY_TO_TRANSFER,
         FINAL,
         0,
         lun,
@@ -295,7 +295,7 @@ def pack_async_message(
 ) -> bytes:
     """Build an Asynchronous Message; sense data and its 2-byte length follow as data."""
     return ASYNC_MESSAGE.pack(
-        Opcode.ASYNC_MESSAGE,
+        PduOpcode.ASYNC_MESSAGE,
         FINAL,
         data_length,
         lun,
@@ -328,7 +328,7 @@ class TextRequest(NamedTuple):
     exp_stat_sn: int
 
 
-def unpack_text_request(buffer: Buffer, offset: int = 0) -> TextRequest:
+def unpack_text_request(buffer: BytesLike, offset: int = 0) -> TextRequest:
     """Read the 48 bytes at `offset` as a Text Request."""
     return TextRequest(*TEXT_REQUEST.unpack_from(buffer, offset))
 
@@ -350,7 +350,7 @@ def pack_text_response(
 ) -> bytes:
     """Build a Text Response; `flags` are FINAL or CONTINUE (RFC 7143 11.11)."""
     return TEXT_RESPONSE.pack(
-        Opcode.TEXT_RESPONSE,
+        PduOpcode.TEXT_RESPONSE,
         flags,
         data_length,
         lun,
@@ -381,7 +381,7 @@ class LogoutRequest(NamedTuple):
     exp_stat_sn: int
 
 
-def unpack_logout_request(buffer: Buffer, offset: int = 0) -> LogoutRequest:
+def unpack_logout_request(buffer: BytesLike, offset: int = 0) -> LogoutRequest:
     """Read the 48 bytes at `offset` as a Logout Request."""
     return LogoutRequest(*LOGOUT_REQUEST.unpack_from(buffer, offset))
 
@@ -402,7 +402,7 @@ def pack_logout_response(
 ) -> bytes:
     """Build a Logout Response; the two times are in seconds (RFC 7143 11.15)."""
     return LOGOUT_RESPONSE.pack(
-        Opcode.LOGOUT_RESPONSE,
+        PduOpcode.LOGOUT_RESPONSE,
         FINAL,
         response,
         0,
@@ -432,7 +432,7 @@ def pack_reject(
 ) -> bytes:
     """Build a Reject; the header that is refused follows as data (RFC 7143 11.17)."""
     return REJECT.pack(
-        Opcode.REJECT,
+        PduOpcode.REJECT,
         FINAL,
         reason,
         data_length,
@@ -463,7 +463,7 @@ class NopOut(NamedTuple):
     exp_stat_sn: int
 
 
-def unpack_nop_out(buffer: Buffer, offset: int = 0) -> NopOut:
+def unpack_nop_out(buffer: BytesLike, offset: int = 0) -> NopOut:
     """Read the 48 bytes at `offset` as a NOP-Out."""
     return NopOut(*NOP_OUT.unpack_from(buffer, offset))
 
@@ -484,7 +484,7 @@ def pack_nop_in(
 ) -> bytes:
     """Build a NOP-In; with `itt` RESERVED_TAG the StatSN is not consumed (RFC 7143 11.19)."""
     return NOP_IN.pack(
-        Opcode.NOP_IN, FINAL, data_length, lun, itt, ttt, stat_sn, exp_cmd_sn, max_cmd_sn
+        PduOpcode.NOP_IN, FINAL, data_length, lun, itt, ttt, stat_sn, exp_cmd_sn, max_cmd_sn
     )
 
 

@@ -31,7 +31,7 @@ _DIGEST: Final = Struct("<I").unpack_from
 _NOTHING: Final = memoryview(b"")
 
 #: ``(header, offset, data length) -> where the data goes``, None for wherever.
-Place: TypeAlias = Callable[[bytearray, int, int], memoryview | None]
+DataPlace: TypeAlias = Callable[[bytearray, int, int], memoryview | None]
 
 
 class Receiver:
@@ -48,7 +48,7 @@ class Receiver:
         A chunk is as much as may arrive between two looks at the stream.
         """
         #: Says where a large data segment goes.
-        self.place: Place = _anywhere
+        self.place: DataPlace = _anywhere
         #: Bytes received so far.
         self.total = 0
         self.header_digest = False

@@ -9,7 +9,7 @@ from scstfs.iscsi.codes import FINAL, RESERVED_TAG, AsyncEvent, LogoutCode, Task
 from scstfs.iscsi.errors import RejectReason
 from scstfs.iscsi.negotiate import SessionParameters
 from scstfs.iscsi.serial import MASK
-from scstfs.iscsi.task import NO_INFORMATION, Reply, Task
+from scstfs.iscsi.task import NO_INFORMATION, IscsiTask, Reply
 from scstfs.iscsi.transmit import CHUNK_DATA, HIGH_WATER, Referred, Transmitter
 from scstfs.iscsi.window import Window
 
@@ -90,7 +90,7 @@ class Replies:
 
     # Commands
 
-    def send(self, task: Task, reply: Reply) -> None:
+    def send(self, task: IscsiTask, reply: Reply) -> None:
         """Send what ``task``, which is over, ends with."""
         flags, sense, residual = 0, reply.sense, abs(reply.residual)
         if reply.residual:
@@ -178,7 +178,7 @@ class Replies:
         return data_sn - first
 
     def ready_to_transfer(
-        self, task: Task, ttt: int, r2t_sn: int, offset: int, length: int
+        self, task: IscsiTask, ttt: int, r2t_sn: int, offset: int, length: int
     ) -> None:
         """Ask for ``length`` bytes of write data from ``offset``."""
         window = self._window

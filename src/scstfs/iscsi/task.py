@@ -34,7 +34,7 @@ class Reply:
             self.release()
 
 
-class Task:
+class IscsiTask:
     """A SCSI command that could not be answered on the spot (RFC 7143 11.3)."""
 
     __slots__ = (
@@ -107,7 +107,7 @@ class ManagementFunction:
     itt: int
     cmd_sn: int
     referenced_task_tag: int
-    task: Task | None
+    task: IscsiTask | None
     """The task that ABORT TASK or QUERY TASK is about."""
     is_understood: bool
     """There is such a function at the level that was agreed on, and it names a task if it may.

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from scstfs.iscsi import ahs as additional
 from scstfs.iscsi import codes, pdu
-from scstfs.iscsi.codes import FINAL, IMMEDIATE, Opcode, TaskAttribute
+from scstfs.iscsi.codes import FINAL, IMMEDIATE, IscsiTaskAttribute, PduOpcode
 from scstfs.iscsi.errors import ProtocolError, RejectReason
 from scstfs.iscsi.host import Host
 from scstfs.iscsi.negotiate import SessionParameters
 from scstfs.iscsi.replies import Replies
 from scstfs.iscsi.requests import Rejected, Request
-from scstfs.iscsi.task import Reply, Task
+from scstfs.iscsi.task import IscsiTask, Reply
 from scstfs.iscsi.transfer import TaskFault, Transfer
 from scstfs.iscsi.unanswered import Unanswered
 from scstfs.iscsi.window import Window
@@ -26,7 +26,7 @@ class TaskTable:
 
     def __init__(
         self,
-        by_tag: dict[int, Task],
+        by_tag: dict[int, IscsiTask],
         host: Host,
         parameters: SessionParameters,
         window: Window,
@@ -55,12 +55,12 @@ class TaskTable:
         is_immediate = bool(opcode & IMMEDIATE)
         self._window.check_tag(itt, self.by_tag, is_immediate=is_immediate)
         attribute = flags & codes.COMMAND_ATTRIBUTE_MASK
-        if attribute > TaskAttribute.ACA:
+        if attribute > IscsiTaskAttribute.ACA:
             raise Rejected(RejectReason.PROTOCOL_ERROR, f"task attribute {attribute}")
         if ahs:
             cdb += _extended_cdb(ahs)
         writes = bool(flags & codes.COMMAND_WRITE)
-        task = Task(
+        task = IscsiTask(
             self,
             itt=itt,
             lun=lun,
@@ -102,7 +102,7 @@ class TaskTable:
             return TaskFault.PROTOCOL_SERVICE_CRC_ERROR
         return None
 
-    def _begin(self, task: Task, data: memoryview) -> None:
+    def _begin(self, task: IscsiTask, data: memoryview) -> None:
         host = self._host
         needed = min(host.command(task), task.expected)
         transfer = task.transfer
@@ -122,7 +122,7 @@ class TaskTable:
         transfer.put_immediate(data)
         self._write_data.go_on(task, transfer)
 
-    def solicit(self, task: Task, transfer: Transfer, data: memoryview) -> None:
+    def solicit(self, task: IscsiTask, transfer: Transfer, data: memoryview) -> None:
         """Go on with a WRITE that the host began by itself; ``data`` came with the command.
 
         ``transfer`` has its memory, and needs more data than that.
@@ -133,7 +133,7 @@ class TaskTable:
         transfer.put_immediate(data)
         self._write_data.go_on(task, transfer)
 
-    def _is_open(self, task: Task) -> bool:
+    def _is_open(self, task: IscsiTask) -> bool:
         """The task has not been ended."""
         return self.by_tag.get(task.itt) is task and task.postponed is None
 
@@ -141,7 +141,7 @@ class TaskTable:
 
     def place(self, header: bytearray, at: int, length: int) -> memoryview | None:
         """Where the data segment that begins to arrive belongs; the receiver asks."""
-        if header[at] & codes.OPCODE_MASK != Opcode.DATA_OUT:
+        if header[at] & codes.OPCODE_MASK != PduOpcode.DATA_OUT:
             return None
         data = pdu.unpack_data_out(header, at)
         task = self.by_tag.get(data.itt)
@@ -163,7 +163,7 @@ class TaskTable:
         if received.flags & FINAL:
             self._go_on(task)
 
-    def _go_on(self, task: Task) -> None:
+    def _go_on(self, task: IscsiTask) -> None:
         """A sequence of data has ended."""
         transfer = task.transfer
         if task.postponed is not None:
@@ -172,7 +172,7 @@ class TaskTable:
         elif transfer is not None and self._is_open(task):
             self._write_data.go_on(task, transfer)
 
-    def resume(self, task: Task) -> None:
+    def resume(self, task: IscsiTask) -> None:
         """Ask for data again: the command is not aborted after all."""
         if task.transfer is not None:
             task.transfer.resume()
@@ -183,7 +183,7 @@ class TaskTable:
 
     def answer(
         self,
-        task: Task,
+        task: IscsiTask,
         status: int,
         *,
         sense: bytes = b"",
@@ -204,7 +204,7 @@ class TaskTable:
             self.forget(task)
             self.replies.send(task, reply)
 
-    def end_silently(self, task: Task) -> None:
+    def end_silently(self, task: IscsiTask) -> None:
         """End ``task`` without any reply: it was aborted."""
         before = self._window.max_cmd_sn
         self.unanswered.add(task)
@@ -212,7 +212,7 @@ class TaskTable:
         if self._window.max_cmd_sn != before:
             self.replies.announce_window()
 
-    def forget(self, task: Task) -> None:
+    def forget(self, task: IscsiTask) -> None:
         """The task is over; what it occupied is free for others."""
         if self.by_tag.get(task.itt) is task:
             del self.by_tag[task.itt]
@@ -222,7 +222,7 @@ class TaskTable:
         if postponed is not None:
             postponed.drop()
 
-    def _send_postponed(self, task: Task, reply: Reply) -> None:
+    def _send_postponed(self, task: IscsiTask, reply: Reply) -> None:
         """The data that the reply to ``task`` waited for has come."""
         task.postponed = None
         self.forget(task)

@@ -12,7 +12,7 @@ from scstfs.iscsi.codes import CONTINUE, FINAL, RESERVED_TAG
 from scstfs.iscsi.errors import ProtocolError, RejectReason
 from scstfs.iscsi.host import Host, TextNegotiation
 from scstfs.iscsi.pdu import TextRequest
-from scstfs.iscsi.text import Assembler
+from scstfs.iscsi.text_format import Assembler
 
 #: There is one exchange at a time, so that one tag is enough.
 _TAG: Final = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from scstfs.iscsi.serial import add, within
-from scstfs.iscsi.task import Task
+from scstfs.iscsi.task import IscsiTask
 
 #: How many commands ago one may have been sent that is still remembered.
 REMEMBERED: Final = 2048
@@ -25,7 +25,7 @@ class Unanswered:
         #: did not come in time has no tag.
         self._records: dict[tuple[int | None, int | None], None] = {}
 
-    def add(self, task: Task) -> None:
+    def add(self, task: IscsiTask) -> None:
         """``task`` has ended, and the initiator has not been told."""
         self._add(None if task.immediate else task.cmd_sn, task.itt)
 
@@ -38,7 +38,7 @@ class Unanswered:
         if len(self._records) > REMEMBERED:
             del self._records[next(iter(self._records))]
 
-    def begins(self, task: Task) -> None:
+    def begins(self, task: IscsiTask) -> None:
         """The tag of ``task`` means another command from now on; most have a CmdSN besides."""
         if task.immediate:
             self._records.pop((None, task.itt), None)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from scstfs.iscsi.codes import FINAL, RESERVED_TAG, Opcode
+from scstfs.iscsi.codes import FINAL, RESERVED_TAG, PduOpcode
 from scstfs.iscsi.errors import RejectReason
 from scstfs.iscsi.requests import EarlyData, Rejected, Request
 from scstfs.iscsi.serial import MASK, add, less, within
@@ -120,7 +120,7 @@ class Window:
         is_new = cmd_sn not in self._held and cmd_sn not in self._skipped
         if is_new and within(cmd_sn, self.exp_cmd_sn, self.max_cmd_sn):
             self._held[cmd_sn] = held = request.copy()
-            if held.header[0] == Opcode.SCSI_COMMAND and not held.header[1] & FINAL:
+            if held.header[0] == PduOpcode.SCSI_COMMAND and not held.header[1] & FINAL:
                 self._early_data[held.itt] = EarlyData(self._first_burst)
             self.is_plain = False
         return False

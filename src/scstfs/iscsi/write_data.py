@@ -16,7 +16,7 @@ from scstfs.iscsi.negotiate import SessionParameters
 from scstfs.iscsi.pdu import DataOut
 from scstfs.iscsi.replies import Replies
 from scstfs.iscsi.requests import Rejected, Request
-from scstfs.iscsi.task import Task
+from scstfs.iscsi.task import IscsiTask
 from scstfs.iscsi.transfer import DataFault, TaskFault, Transfer
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class WriteData:
         """``QueuedCommands`` changed."""
         self._credit.limit = _solicited_limit(self.parameters, depth)
 
-    def go_on(self, task: Task, transfer: Transfer) -> None:
+    def go_on(self, task: IscsiTask, transfer: Transfer) -> None:
         """Ask for more data, or give the command to the host when there is all."""
         if transfer.is_complete:
             task.is_executing = True
@@ -54,13 +54,13 @@ class WriteData:
             while transfer.can_solicit and transfer.outstanding < limit:
                 self._ask(task, transfer)
 
-    def _ask(self, task: Task, transfer: Transfer) -> None:
+    def _ask(self, task: IscsiTask, transfer: Transfer) -> None:
         replies, r2t_sn = self._replies, transfer.next_r2t_sn
         ttt = replies.take_ttt()
         sequence = transfer.solicit(ttt, self.parameters.max_burst_length)
         replies.ready_to_transfer(task, ttt, r2t_sn, sequence.offset, sequence.length)
 
-    def release(self, task: Task) -> None:
+    def release(self, task: IscsiTask) -> None:
         """``task`` needs no data any more: what it occupied is free for others."""
         if task.transfer is not None:
             task.transfer.discard()
@@ -86,7 +86,7 @@ class WriteData:
         return filling
 
     def receive(
-        self, task: Task, received: DataOut, request: Request, filled: Transfer | None
+        self, task: IscsiTask, received: DataOut, request: Request, filled: Transfer | None
     ) -> None:
         """Take a Data-Out PDU for ``task``; ``filled`` is what ``placed`` returned for it.
 

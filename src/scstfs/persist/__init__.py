@@ -1,4 +1,4 @@
 """What survives a restart: persistent reservations and mode pages, in SCST's own files.
 
-Codecs are pure; ``files`` is the only module that writes below the state directory.
+Codecs are pure; ``durable_files`` is the only module that writes below the state directory.
 """

@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from scstfs.persist import files
+from scstfs.persist import durable_files
 
-Command: TypeAlias = tuple[str, str]
+TreeWrite: TypeAlias = tuple[str, str]
 """A path in the tree and what is written to it; bytes that are not UTF-8 are surrogates."""
 
 _MOST: Final = 1 << 30
@@ -41,24 +41,24 @@ class RunningFile:
         """The last target that ran here did not end in good order."""
         return self.path.exists()
 
-    def load(self) -> list[Command] | None:
+    def load(self) -> list[TreeWrite] | None:
         """The commands that are kept, None if there are none.
 
         Raises OSError, DamagedCommands.
         """
         for path in (self.path, self.stopped):
-            data = files.read(path, _MOST)
+            data = durable_files.read(path, _MOST)
             if data is not None:
                 return _decode(path, data)
         return None
 
-    def replace(self, commands: Iterable[Command]) -> None:
+    def replace(self, commands: Iterable[TreeWrite]) -> None:
         """Keep these commands instead, durably. Raises OSError with the old ones in place."""
         self.close()
-        files.write(self.path, b"".join(map(_encode, commands)), mode=_MODE)
-        files.remove(self.stopped)
+        durable_files.write(self.path, b"".join(map(_encode, commands)), mode=_MODE)
+        durable_files.remove(self.stopped)
 
-    def append(self, commands: Iterable[Command]) -> None:
+    def append(self, commands: Iterable[TreeWrite]) -> None:
         """Keep more commands, so that they outlast this process; see `synchronise`.
 
         Raises OSError; then none of them is there.
@@ -86,7 +86,7 @@ class RunningFile:
             os.fdatasync(self._fd)
         self.close()
         if self.path.exists():
-            files.move(self.path, self.stopped)
+            durable_files.move(self.path, self.stopped)
 
     def close(self) -> None:
         """Release the descriptor."""
@@ -103,11 +103,11 @@ def synchronise(fd: int) -> None:
         os.close(fd)
 
 
-def _encode(command: Command) -> bytes:
+def _encode(command: TreeWrite) -> bytes:
     return json.dumps(command).encode() + b"\n"
 
 
-def _decode(path: Path, data: bytes) -> list[Command]:
+def _decode(path: Path, data: bytes) -> list[TreeWrite]:
     *lines, _cut = data.split(b"\n")  # a line that is not ended was never acknowledged
     commands = []
     for number, line in enumerate(lines, 1):

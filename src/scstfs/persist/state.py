@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 from weakref import WeakValueDictionary
 
-from scstfs.persist import files, modes, reservations
+from scstfs.persist import durable_files, reservations, saved_mode_pages
 from scstfs.persist.reservations import DamagedFile, SavedReservations
 from scstfs.persist.undo import UndoLog
 
@@ -39,7 +39,7 @@ class ReservationsFile:
         damage: dict[Path, Exception] = {}
         for path in (self.path, self.backup):
             try:
-                data = files.read(path, reservations.MAX_SIZE)
+                data = durable_files.read(path, reservations.MAX_SIZE)
                 if data is None:
                     continue
                 saved = reservations.decode(data)
@@ -73,8 +73,8 @@ class ReservationsFile:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         try:
             if self._data is not None:
-                files.write(self.backup, self._data)
-            files.write(self.path, data)
+                durable_files.write(self.backup, self._data)
+            durable_files.write(self.path, data)
         except OSError:
             self._put_back()
             raise
@@ -84,7 +84,7 @@ class ReservationsFile:
         """Delete the files; raises OSError with the old state still in place."""
         try:
             # The other way round, a crash would bring the older state back to life.
-            files.remove(self.backup, self.path)
+            durable_files.remove(self.backup, self.path)
         except OSError:
             self._put_back()
             raise
@@ -94,14 +94,14 @@ class ReservationsFile:
         """Undo what succeeded of something that failed, as far as that is possible."""
         with contextlib.suppress(OSError):
             if self._data is None:
-                files.remove(self.path)
-            elif files.read(self.path, reservations.MAX_SIZE) == self._data:
+                durable_files.remove(self.path)
+            elif durable_files.read(self.path, reservations.MAX_SIZE) == self._data:
                 pass
-            elif files.read(self.backup, reservations.MAX_SIZE) == self._data:
+            elif durable_files.read(self.backup, reservations.MAX_SIZE) == self._data:
                 # Needs no space, the want of which may be what has failed.
-                files.move(self.backup, self.path)
+                durable_files.move(self.backup, self.path)
             else:
-                files.write(self.path, self._data)
+                durable_files.write(self.path, self._data)
 
     def _give_up(self, damage: dict[Path, Exception]) -> NoReturn:
         log.error(
@@ -128,7 +128,7 @@ class StateDirectory:
         for path in (self.path, self.path / "pr", self.path / "vdev_mode_pages"):
             if not path.is_dir():
                 path.mkdir(mode=0o755, parents=True, exist_ok=True)
-                files.sync_directory(path.parent)
+                durable_files.sync_directory(path.parent)
 
     def reservations_path(self, device_name: str) -> Path:
         """Default place of a device's persistent reservations."""
@@ -159,11 +159,11 @@ class StateDirectory:
         """The saved ``KEY=value`` lines of a device; empty if there are none or only damage."""
         for path in self._modes_paths(device_name):
             try:
-                data = files.read(path, _MOST_MODES)
+                data = durable_files.read(path, _MOST_MODES)
             except OSError as error:
                 log.warning("can not read %s: %s", path, error)
                 continue
-            text = None if data is None else modes.decode(device_name, data)
+            text = None if data is None else saved_mode_pages.decode(device_name, data)
             if text is not None:
                 return text
         return ""
@@ -176,12 +176,12 @@ class StateDirectory:
         """
         path, backup = self._modes_paths(device_name)
         if text:
-            files.write(path, modes.encode(device_name, text))
-        old = files.read(backup, _MOST_MODES)
-        if old is not None and modes.decode(device_name, old) is not None:
-            files.remove(backup)
+            durable_files.write(path, saved_mode_pages.encode(device_name, text))
+        old = durable_files.read(backup, _MOST_MODES)
+        if old is not None and saved_mode_pages.decode(device_name, old) is not None:
+            durable_files.remove(backup)
         if not text:
-            files.remove(path)
+            durable_files.remove(path)
 
     def _modes_paths(self, device_name: str) -> tuple[Path, Path]:
         directory = self.path / "vdev_mode_pages"

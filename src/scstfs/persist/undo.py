@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from scstfs.persist import files
+from scstfs.persist import durable_files
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +53,10 @@ class UndoLog:
         header = _HEADER.pack(_MAGIC, *fields, crc, zlib.crc32(checked))
         if not self._is_placed:
             self.path.parent.mkdir(mode=0o755, exist_ok=True)
-            files.sync_directory(self.path.parent.parent)
+            durable_files.sync_directory(self.path.parent.parent)
         self._write(header + entry.data)
         if not self._is_placed:
-            files.sync_directory(self.path.parent)
+            durable_files.sync_directory(self.path.parent)
             self._is_placed = True
 
     def cross_out(self) -> None:
@@ -66,14 +66,14 @@ class UndoLog:
         except OSError:
             # Overwriting may need space, which removing does not.
             self._is_placed = False
-            files.remove(self.path)
+            durable_files.remove(self.path)
 
     def pending(self, medium: bytes) -> UndoEntry | None:
         """The entry that was not crossed out, if it is complete and about ``medium``.
 
         An incomplete one was never relied on.  Raises OSError.
         """
-        data = files.read(self.path, _HEADER.size + _LARGEST)
+        data = durable_files.read(self.path, _HEADER.size + _LARGEST)
         if data is None or len(data) < _HEADER.size or data[:8] != _MAGIC:
             return None
         _, offset, length, owner, crc, header_crc = _HEADER.unpack_from(data)
@@ -89,6 +89,6 @@ class UndoLog:
     def _write(self, data: bytes) -> None:
         fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_DSYNC | os.O_CLOEXEC, 0o600)
         try:
-            files.overwrite(fd, data)
+            durable_files.overwrite(fd, data)
         finally:
             os.close(fd)

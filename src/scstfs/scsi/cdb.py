@@ -17,11 +17,11 @@ from scstfs.scsi.commands import COMMANDS, EXTENSIONS
 from scstfs.scsi.foreign_commands import FOREIGN_COMMANDS
 from scstfs.scsi.opcodes import (
     CDB_LENGTHS,
+    CommandRow,
     DeviceType,
     Direction,
     Feature,
     Flag,
-    Opcode,
     Shape,
     Unit,
     opcode,
@@ -56,7 +56,7 @@ class Decoded:
     look at; the functions of this package that take a CDB want it complete.
     """
 
-    op: Opcode
+    op: CommandRow
     lba: int | None
     length: int
     data_length: int
@@ -149,7 +149,7 @@ class OpcodeTable:
         self.features = features
         self.protection = protection
         self._rows = _rows_for(device_type, features, extensions)
-        self._index: dict[int, dict[int | None, Opcode]] = {}
+        self._index: dict[int, dict[int | None, CommandRow]] = {}
         for row in self._rows:
             self._index.setdefault(row.code, {}).setdefault(row.service_action, row)
         self.read_write: Final[Mapping[int, ReadWrite]] = {
@@ -158,7 +158,7 @@ class OpcodeTable:
             if device_type in _BLOCK_DEVICES and device_type in entry.op.types
         }
 
-    def find(self, cdb: bytes) -> Opcode | None:
+    def find(self, cdb: bytes) -> CommandRow | None:
         """Return the row for `cdb` (at least 10 bytes), or None for an unknown command."""
         actions = self._index.get(cdb[0])
         if actions is None:
@@ -166,11 +166,11 @@ class OpcodeTable:
         action = _service_action(cdb)
         return actions.get(action) or actions.get(None)
 
-    def commands(self) -> list[Opcode]:
+    def commands(self) -> list[CommandRow]:
         """Return every row that `find` can give."""
         return [row for actions in self._index.values() for row in actions.values()]
 
-    def reported(self) -> list[Opcode]:
+    def reported(self) -> list[CommandRow]:
         """Return the rows REPORT SUPPORTED OPERATION CODES lists, in its order."""
         return [
             row
@@ -216,7 +216,7 @@ class OpcodeTable:
         if value > (5 if self.protection else 0):
             raise invalid_field_in_cdb(byte, 5)
 
-    def _decode_extent(self, op: Opcode, cdb: bytes, block_shift: int) -> Decoded:
+    def _decode_extent(self, op: CommandRow, cdb: bytes, block_shift: int) -> Decoded:
         extent = _EXTENTS[op.shape](op, cdb)
         shift = self._shift(cdb, block_shift)
         length, data_length = extent.length, extent.data_length
@@ -267,7 +267,7 @@ def decode_unknown(cdb: bytes) -> Decoded:
 
 
 @functools.lru_cache(maxsize=256)
-def _unknown_opcode(code: int) -> Opcode:
+def _unknown_opcode(code: int) -> CommandRow:
     return opcode(code, f"{code:02X}h", "*", shape=Shape.UNKNOWN, flags=Flag.WRITES_MEDIUM)
 
 
@@ -282,7 +282,7 @@ def opcode_table(
     return OpcodeTable(device_type, features, protection, extensions)
 
 
-def _rows_for(device_type: int, features: Feature, extensions: bool) -> list[Opcode]:
+def _rows_for(device_type: int, features: Feature, extensions: bool) -> list[CommandRow]:
     """Return the rows in the order of REPORT SUPPORTED OPERATION CODES; replacements in place."""
     rows = [row for row in (*COMMANDS, *FOREIGN_COMMANDS) if device_type in row.types]
     if not extensions:
@@ -308,22 +308,22 @@ def _service_action(cdb: bytes) -> int:
     return cdb[1] & 0x1F
 
 
-def _plain(op: Opcode, cdb: bytes) -> _Extent:
+def _plain(op: CommandRow, cdb: bytes) -> _Extent:
     length = op.length.get(cdb) if op.length else op.fixed_length
     length = max(length, op.least_length)
     return _Extent(_lba(op, cdb), length, length, op.direction)
 
 
-def _six(op: Opcode, cdb: bytes) -> _Extent:
+def _six(op: CommandRow, cdb: bytes) -> _Extent:
     blocks = cdb[4] or 256
     return _Extent((cdb[1] & 0x1F) << 16 | cdb[2] << 8 | cdb[3], blocks, blocks, op.direction)
 
 
-def _no_data(op: Opcode, cdb: bytes) -> _Extent:
+def _no_data(op: CommandRow, cdb: bytes) -> _Extent:
     return _Extent(_lba(op, cdb), 0, _blocks(op, cdb), Direction.NONE)
 
 
-def _verify(op: Opcode, cdb: bytes) -> _Extent:
+def _verify(op: CommandRow, cdb: bytes) -> _Extent:
     blocks = _blocks(op, cdb)
     bytchk = cdb[1 if op.code != _VARIABLE_LENGTH else 10] >> 1 & 3
     if not bytchk:
@@ -332,7 +332,7 @@ def _verify(op: Opcode, cdb: bytes) -> _Extent:
     return _Extent(_lba(op, cdb), sent, blocks, Direction.OUT)
 
 
-def _write_same(op: Opcode, cdb: bytes) -> _Extent:
+def _write_same(op: CommandRow, cdb: bytes) -> _Extent:
     wide = op.code == _VARIABLE_LENGTH
     # WRITE SAME(10) has no NDOB bit.
     ndob = cdb[10 if wide else 1] & 1 and op.cdb_length > 10
@@ -340,22 +340,22 @@ def _write_same(op: Opcode, cdb: bytes) -> _Extent:
     return _Extent(_lba(op, cdb), 0 if ndob else 1, _blocks(op, cdb), direction)
 
 
-def _compare(op: Opcode, cdb: bytes) -> _Extent:
+def _compare(op: CommandRow, cdb: bytes) -> _Extent:
     blocks = _blocks(op, cdb)
     return _Extent(_lba(op, cdb), 2 * blocks, blocks, op.direction)
 
 
-def _format(op: Opcode, cdb: bytes) -> _Extent:
+def _format(op: CommandRow, cdb: bytes) -> _Extent:
     if cdb[1] & 0x10:  # FMTDATA
         return _Extent(None, _FORMAT_GUESS, _FORMAT_GUESS, Direction.OUT, unknown=True)
     return _Extent(None, 0, 0, Direction.NONE)
 
 
-def _expected(op: Opcode, cdb: bytes) -> _Extent:
+def _expected(op: CommandRow, cdb: bytes) -> _Extent:
     return _Extent(None, 0, 0, op.direction, unknown=True)
 
 
-def _ata(op: Opcode, cdb: bytes) -> _Extent:
+def _ata(op: CommandRow, cdb: bytes) -> _Extent:
     protocol, t_length = cdb[1] >> 1 & 0x0F, cdb[2] & 3
     if protocol == 0x0F:  # return response information: everything else is ignored
         return _Extent(0, 0, 0, Direction.NONE)
@@ -379,7 +379,7 @@ def _ata_length(cdb: bytes, count: int, block_size: int) -> int:
     return count << (cdb[1] >> 5)
 
 
-_EXTENTS: Final[Mapping[Shape, Callable[[Opcode, bytes], _Extent]]] = {
+_EXTENTS: Final[Mapping[Shape, Callable[[CommandRow, bytes], _Extent]]] = {
     Shape.PLAIN: _plain,
     Shape.SIX: _six,
     Shape.NO_DATA: _no_data,
@@ -393,11 +393,11 @@ _EXTENTS: Final[Mapping[Shape, Callable[[Opcode, bytes], _Extent]]] = {
 }
 
 
-def _lba(op: Opcode, cdb: bytes) -> int | None:
+def _lba(op: CommandRow, cdb: bytes) -> int | None:
     return op.lba.get(cdb) if op.lba else None
 
 
-def _blocks(op: Opcode, cdb: bytes) -> int:
+def _blocks(op: CommandRow, cdb: bytes) -> int:
     return op.length.get(cdb) if op.length else 0
 
 
@@ -410,7 +410,7 @@ class ReadWrite(NamedTuple):
     command needs more than its blocks: protection information, FUA of a WRITE.
     """
 
-    op: Opcode
+    op: CommandRow
     unpack: Callable[..., tuple[int, int, int, int]]
     writes: bool
     lba_mask: int
@@ -429,7 +429,7 @@ _RW_FORMATS: Final = {
 }
 
 
-def _read_write(rows: Iterable[Opcode]) -> dict[int, ReadWrite]:
+def _read_write(rows: Iterable[CommandRow]) -> dict[int, ReadWrite]:
     entries = {}
     for row in rows:
         if row.execute not in ("read", "write") or row.code == _VARIABLE_LENGTH:

@@ -11,10 +11,10 @@ from typing import Final
 
 from scstfs.scsi.opcodes import (
     Check,
+    CommandRow,
     Direction,
     Feature,
     Flag,
-    Opcode,
     Shape,
     When,
     blocks_at,
@@ -64,7 +64,7 @@ _ANCHOR_32: Final = Check(10, 0x10, bit=4, unless=0x08)
 _SANITIZE_RESERVED: Final = (Check(1, 0x40, bit=6), *(Check(byte, 0xFF) for byte in range(2, 7)))
 
 # fmt: off
-COMMANDS: Final[tuple[Opcode, ...]] = (
+COMMANDS: Final[tuple[CommandRow, ...]] = (
     opcode(0x35, "SYNCHRONIZE CACHE(10)", "DWRO", at=blocks_at((2, 4), None),
            execute="synchronize_cache", usage="35 02 ffffffff 00 ffff 04", timeout=60),
     opcode(0x91, "SYNCHRONIZE CACHE(16)", "DWRO", at=blocks_at((2, 8), None),
@@ -223,7 +223,7 @@ COMMANDS: Final[tuple[Opcode, ...]] = (
            execute="internal_target_failure"),
 )
 
-EXTENSIONS: Final[tuple[Opcode, ...]] = (
+EXTENSIONS: Final[tuple[CommandRow, ...]] = (
     opcode(0x4D, "LOG SENSE", "D", IN, at=bytes_at(7, 2), flags=RWE | SMALL | STANDBY,
            execute="log_sense", usage="4d 01 ff ff 00 ffff ffff 04", timeout=10,
            extension=True),

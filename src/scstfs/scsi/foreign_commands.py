@@ -26,9 +26,9 @@ from scstfs.scsi.commands import (
 )
 from scstfs.scsi.opcodes import (
     Check,
+    CommandRow,
     Direction,
     Flag,
-    Opcode,
     Shape,
     When,
     blocks_at,
@@ -37,7 +37,7 @@ from scstfs.scsi.opcodes import (
 )
 
 # fmt: off
-FOREIGN_COMMANDS: Final[tuple[Opcode, ...]] = (
+FOREIGN_COMMANDS: Final[tuple[CommandRow, ...]] = (
     opcode(0x01, "REWIND", "T", flags=W | LONG),
     opcode(0x04, "FORMAT MEDIUM", "T", OUT, at=bytes_at(3, 2), flags=MEDIUM | LONG | STRICT),
     opcode(0x04, "FORMAT", "L", flags=MEDIUM | STRICT),

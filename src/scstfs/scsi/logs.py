@@ -30,7 +30,7 @@ class ResourceCount(enum.IntEnum):
     USED = 0x0002
 
 
-class Scope(enum.IntEnum):
+class ResourceScope(enum.IntEnum):
     """What a resource count is about."""
 
     NOT_REPORTED = 0
@@ -48,7 +48,7 @@ class ProvisioningUse:
     available_blocks: int
     used_blocks: int
     threshold_exponent: int = 0
-    scope: Scope = Scope.NOT_DEDICATED
+    scope: ResourceScope = ResourceScope.NOT_DEDICATED
 
 
 def log_refused() -> CheckCondition:

@@ -69,7 +69,7 @@ class SetCache:
 
 
 #: What a MODE SELECT asks for.
-Step: TypeAlias = SetControl | SetCache
+ModeStep: TypeAlias = SetControl | SetCache
 
 
 @dataclass(slots=True)
@@ -139,7 +139,7 @@ class ModePages:
             page[2] |= 0 if through else _WCE
         return bytes(page)
 
-    def select(self, cdb: bytes, data: bytes) -> list[Step]:
+    def select(self, cdb: bytes, data: bytes) -> list[ModeStep]:
         """Return the steps that a MODE SELECT (6) or (10) parameter list asks for, in order.
 
         Nothing has changed yet; raises CheckCondition where any of it is wrong.  `data` is as long
@@ -163,7 +163,7 @@ class ModePages:
         save = bool(cdb[1] & _SP)
         return list(self._steps(data, offset + descriptors, save))
 
-    def _steps(self, data: bytes, offset: int, save: bool) -> Iterator[Step]:
+    def _steps(self, data: bytes, offset: int, save: bool) -> Iterator[ModeStep]:
         while offset < len(data):
             self._check_page(data, offset)
             length = data[offset + 1]
@@ -200,7 +200,7 @@ class ModePages:
             # SCST goes on with what the buffer held behind the list.
             raise CheckCondition(PARAMETER_LIST_LENGTH_ERROR)
 
-    def apply(self, step: Step) -> bool:
+    def apply(self, step: ModeStep) -> bool:
         """Take a step; returns whether the saved parameters are to be written now.
 
         If a step fails elsewhere, put the old values back with `revert`; when saved parameters have
@@ -223,7 +223,7 @@ class ModePages:
         """Put back the current values got from `values`."""
         self.current, self.write_through = values
 
-    def keep(self, step: Step) -> None:
+    def keep(self, step: ModeStep) -> None:
         """Make the values of `step` the saved ones: they have been written.
 
         A reset may have made other values the current ones meanwhile.

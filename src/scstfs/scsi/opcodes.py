@@ -1,4 +1,4 @@
-"""What the table of commands says about one command: `Opcode` and the types of its columns.
+"""What the table of commands says about one command: `CommandRow` and the types of its columns.
 
 The rows are in `commands` and `foreign_commands`; `cdb` looks them up and decodes with them.
 """
@@ -158,7 +158,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class CdbLayout:
     """Where in the CDB the LBA and the length are, and what the length counts."""
 
     lba: Field | None = None
@@ -166,17 +166,17 @@ class Layout:
     unit: Unit = Unit.BYTES
 
 
-def blocks_at(lba: tuple[int, int] | None, length: tuple[int, int] | None) -> Layout:
+def blocks_at(lba: tuple[int, int] | None, length: tuple[int, int] | None) -> CdbLayout:
     """Return the layout with these (offset, size) fields and a length in blocks."""
-    return Layout(Field(*lba) if lba else None, Field(*length) if length else None, Unit.BLOCKS)
+    return CdbLayout(Field(*lba) if lba else None, Field(*length) if length else None, Unit.BLOCKS)
 
 
-def bytes_at(offset: int, size: int, lba: tuple[int, int] | None = None) -> Layout:
+def bytes_at(offset: int, size: int, lba: tuple[int, int] | None = None) -> CdbLayout:
     """Return the layout with a length in bytes at `offset`, and perhaps an LBA."""
-    return Layout(Field(*lba) if lba else None, Field(offset, size))
+    return CdbLayout(Field(*lba) if lba else None, Field(offset, size))
 
 
-_NO_FIELDS: Final = Layout()
+_NO_FIELDS: Final = CdbLayout()
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ CDB_LENGTHS: Final = (6, 10, 10, 32, 16, 12, 0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opcode:
+class CommandRow:
     """One command: everything that is known about it without a device.
 
     `service_action` None stands for every service action that has no row of its own.  `execute`
@@ -262,7 +262,7 @@ def opcode(
     direction: Direction = Direction.NONE,
     *,
     sa: int | None = None,
-    at: Layout | None = None,
+    at: CdbLayout | None = None,
     shape: Shape = Shape.PLAIN,
     fixed: int = 0,
     least: int = 0,
@@ -275,10 +275,10 @@ def opcode(
     timeout: int = 0,
     requires: Feature = Feature.NONE,
     extension: bool = False,
-) -> Opcode:
+) -> CommandRow:
     """Return a row; `at` says where its fields are, and `least` what its length is at least."""
     where = at or _NO_FIELDS
-    return Opcode(
+    return CommandRow(
         code=code,
         service_action=sa,
         name=name,

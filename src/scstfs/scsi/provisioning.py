@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from scstfs.scsi.opcodes import Opcode
+from scstfs.scsi.opcodes import CommandRow
 from scstfs.scsi.sense import (
     INVALID_OPCODE,
     CheckCondition,
@@ -25,14 +25,14 @@ _SAME_LBDATA_PBDATA: Final = 0x06
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class LbaRange:
     """A run of logical blocks."""
 
     lba: int
     blocks: int
 
 
-def unmap_extents(cdb: bytes, data: bytes) -> list[Extent]:
+def unmap_extents(cdb: bytes, data: bytes) -> list[LbaRange]:
     """Return the block descriptors of an UNMAP parameter list; raises CheckCondition.
 
     This is what SCST looks at before reservations and unit attentions; `check_unmap` is the rest.
@@ -48,7 +48,7 @@ def unmap_extents(cdb: bytes, data: bytes) -> list[Extent]:
     end = _HEADER_LENGTH + length
     body = data[_HEADER_LENGTH:end].ljust(length, b"\0")
     return [
-        Extent(
+        LbaRange(
             int.from_bytes(body[start : start + 8], "big"),
             int.from_bytes(body[start + 8 : start + 12], "big"),
         )
@@ -56,7 +56,7 @@ def unmap_extents(cdb: bytes, data: bytes) -> list[Extent]:
     ]
 
 
-def check_unmap(cdb: bytes, extents: Iterable[Extent], unit: LogicalUnit) -> None:
+def check_unmap(cdb: bytes, extents: Iterable[LbaRange], unit: LogicalUnit) -> None:
     """Check what an UNMAP asks for; raises CheckCondition.
 
     Whether the blocks exist is left to whoever unmaps them, one extent after the other.
@@ -69,7 +69,7 @@ def check_unmap(cdb: bytes, extents: Iterable[Extent], unit: LogicalUnit) -> Non
         raise invalid_field_in_parameter_list(0)
 
 
-def check_write_same(op: Opcode, cdb: bytes, data_length: int, unit: LogicalUnit) -> bool:
+def check_write_same(op: CommandRow, cdb: bytes, data_length: int, unit: LogicalUnit) -> bool:
     """Check a WRITE SAME of `data_length` bytes of medium; raises CheckCondition.
 
     Returns whether the blocks are to be unmapped instead of written.

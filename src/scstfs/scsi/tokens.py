@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from scstfs.scsi.capacity import read_capacity_16
-from scstfs.scsi.provisioning import Extent
+from scstfs.scsi.provisioning import LbaRange
 from scstfs.scsi.sense import (
     INVALID_TOKEN_LENGTH,
     PARAMETER_LIST_LENGTH_ERROR,
@@ -57,7 +57,7 @@ _POPULATED_TYPES: Final = frozenset((TOKEN_TYPE, RodType.POINT_IN_TIME_ANY))
 class Populate:
     """The parameters of POPULATE TOKEN; `timeout` in seconds."""
 
-    extents: tuple[Extent, ...]
+    extents: tuple[LbaRange, ...]
     timeout: int
     immediate: bool
 
@@ -67,7 +67,7 @@ class WriteUsing:
     """The parameters of WRITE USING TOKEN; `offset` into the token's data in blocks."""
 
     token: bytes
-    extents: tuple[Extent, ...]
+    extents: tuple[LbaRange, ...]
     offset: int
     immediate: bool
     delete: bool
@@ -121,7 +121,7 @@ def decode_write(cdb: bytes, data: bytes, limits: TokenLimits) -> WriteUsing | N
     )
 
 
-def _extents(data: bytes, start: int, limits: TokenLimits) -> tuple[Extent, ...]:
+def _extents(data: bytes, start: int, limits: TokenLimits) -> tuple[LbaRange, ...]:
     """Return the complete block device range descriptors (SBC-4 5.12.3) from `start` on."""
     length = _number(data, start - 2, 2)
     if length < _DESCRIPTOR_LENGTH:
@@ -130,14 +130,14 @@ def _extents(data: bytes, start: int, limits: TokenLimits) -> tuple[Extent, ...]
     if count > limits.max_ranges:
         raise CheckCondition(TOO_MANY_SEGMENT_DESCRIPTORS)
     offsets = range(start, start + count * _DESCRIPTOR_LENGTH, _DESCRIPTOR_LENGTH)
-    extents = tuple(Extent(_number(data, at, 8), _number(data, at + 8, 4)) for at in offsets)
+    extents = tuple(LbaRange(_number(data, at, 8), _number(data, at + 8, 4)) for at in offsets)
     if sum(extent.blocks for extent in extents) > limits.max_transfer_blocks:
         raise invalid_field_in_parameter_list(start + 8)
     _check_overlap(extents, start)
     return extents
 
 
-def _check_overlap(extents: Sequence[Extent], start: int) -> None:
+def _check_overlap(extents: Sequence[LbaRange], start: int) -> None:
     end = 0
     for extent in sorted((e for e in extents if e.blocks), key=lambda e: e.lba):
         if extent.lba < end:

@@ -20,7 +20,7 @@ from scstfs.admin import tree as trees
 from scstfs.admin.attributes import MGMT
 from scstfs.admin.configuration import Item
 from scstfs.admin.kinds import ENABLED
-from scstfs.persist.running import Command, RunningFile, synchronise
+from scstfs.persist.running import RunningFile, TreeWrite, synchronise
 from scstfs.startup.load import commands
 from scstfs.startup.nodes import NodeFiles
 from scstfs.sysfs.node import Node, Tree
@@ -43,7 +43,7 @@ class Keeper:
         self._tree = tree
         self._bare = bare
         self._file = file
-        self._waiting: list[Command] = []
+        self._waiting: list[TreeWrite] = []
         self._count = 0
         """Commands that were given to `written` so far."""
         self._written = 0
@@ -58,7 +58,7 @@ class Keeper:
         """A command cannot be repeated as it was: the file has to be made anew."""
         self._failed = False
 
-    async def start(self, made: list[Command]) -> None:
+    async def start(self, made: list[TreeWrite]) -> None:
         """Begin with the commands that lead to what the tree is now. Raises OSError."""
         await self._replace(made)
         self._tree.written = self.written
@@ -151,7 +151,7 @@ class Keeper:
             await trio.lowlevel.checkpoint()
         return found
 
-    async def _replace(self, made: list[Command]) -> None:
+    async def _replace(self, made: list[TreeWrite]) -> None:
         await trio.to_thread.run_sync(self._file.replace, made)
         self._kept = self._needed = len(made)
 

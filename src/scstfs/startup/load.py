@@ -17,7 +17,7 @@ from scstfs.admin.mistakes import at
 from scstfs.admin.plan import Impossible, plan
 from scstfs.admin.steps import Plan, Step, Write, hide
 from scstfs.errors import ExitStatus, UsageError, reason
-from scstfs.persist.running import Command
+from scstfs.persist.running import TreeWrite
 from scstfs.startup.nodes import NodeFiles, write
 from scstfs.sysfs.node import Tree
 
@@ -35,17 +35,17 @@ def look(tree: Tree) -> Item:
     return trees.walk(NodeFiles(tree))
 
 
-def commands(bare: Item, configuration: Item) -> list[Command]:
+def commands(bare: Item, configuration: Item) -> list[TreeWrite]:
     """The commands that lead to a configuration from *bare*, a tree without any."""
     return _commands(plan(bare, configuration))
 
 
-def _commands(made: Plan) -> list[Command]:
+def _commands(made: Plan) -> list[TreeWrite]:
     actions = (step.action for step in made.steps)
     return [(action.path, action.data) for action in actions if isinstance(action, Write)]
 
 
-async def load(tree: Tree, bare: Item, name: str) -> list[Command]:
+async def load(tree: Tree, bare: Item, name: str) -> list[TreeWrite]:
     """Apply a configuration file to a tree without any configuration.
 
     Args:
@@ -86,7 +86,7 @@ async def load(tree: Tree, bare: Item, name: str) -> list[Command]:
     return _commands(made)
 
 
-async def resume(tree: Tree, kept: Iterable[Command]) -> None:
+async def resume(tree: Tree, kept: Iterable[TreeWrite]) -> None:
     """Execute commands that were kept. Raises UsageError with a line for each that is refused."""
     refused = []
     for path, data in kept:

@@ -35,7 +35,7 @@ T = TypeVar("T")
 DIRECTORY_MODE: Final = 0o755
 LINK_MODE: Final = 0o777
 
-Target = str | tuple[str, ...]
+LinkTarget = str | tuple[str, ...]
 """Where a link leads: the path from the tree's root, as components or joined by '/'.
 
 Components may be raw names. A path may leave the tree with leading '..'; text that starts with '/'
@@ -255,7 +255,7 @@ class Link(Entry[T_contra]):
     """
 
     name: str
-    target: Callable[[T_contra], Target | None]
+    target: Callable[[T_contra], LinkTarget | None]
     visible: Callable[[T_contra], bool] = always
     follows: Callable[[T_contra], Observable] | None = None
     about: str = ""
@@ -274,7 +274,7 @@ class Link(Entry[T_contra]):
         """When it comes or goes; where it leads is asked each time."""
         return follow(self.follows, obj, self.name)
 
-    def target_of(self, obj: T_contra) -> Target | None:
+    def target_of(self, obj: T_contra) -> LinkTarget | None:
         """Where the link leads now."""
         return self.target(obj)
 
@@ -283,14 +283,14 @@ class Link(Entry[T_contra]):
 class EachLink(Computed[T_contra]):
     """A symbolic link per name that `children` lists. `about` says where they lead."""
 
-    target: Callable[[T_contra, str], Target | None]
+    target: Callable[[T_contra, str], LinkTarget | None]
 
     def find(self, obj: T_contra, name: str) -> Found | None:
         """This row, applied to the owner of the link and the link's name."""
         found = find_child(name, partial(self.target, obj), partial(self.children, obj))
         return None if found is None else Found(self, (obj, found[0]))
 
-    def target_of(self, owner_and_name: tuple[T_contra, str]) -> Target | None:
+    def target_of(self, owner_and_name: tuple[T_contra, str]) -> LinkTarget | None:
         """Where the link leads now."""
         owner, name = owner_and_name
         return self.target(owner, name)
@@ -344,7 +344,7 @@ class Include(Entry[T_contra], Generic[T_contra]):
         return 0 if chosen is None else chosen.directories(obj)
 
 
-def link_text(directory: tuple[str, ...], target: Target) -> str:
+def link_text(directory: tuple[str, ...], target: LinkTarget) -> str:
     """The text of a link that stands in *directory* (components from the root).
 
     As kernfs writes it: up to the nearest directory that holds both the link and the target's

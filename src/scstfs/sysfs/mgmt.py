@@ -108,7 +108,7 @@ class Lexer:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class MgmtWrite:
     """One write to a ``mgmt`` file: its verb, and a lexer that stands behind the verb.
 
     Attributes:
@@ -132,7 +132,7 @@ class Command:
             raise invalid(f'Unknown action "{self.typed}"') from None
 
 
-def parse(data: bytes) -> Command:
+def parse(data: bytes) -> MgmtWrite:
     """Split the verb off. Never refuses; fits `scstfs.sysfs.attr.Attr.parse`."""
     text = cut_at_nul(data)
     arguments = Lexer(text)
@@ -141,4 +141,4 @@ def parse(data: bytes) -> Command:
     end = match.end() if match else len(text)
     if end < len(text):
         text = text[:end] + b" " + text[end + 1 :]
-    return Command(verb=fold(typed), typed=typed, arguments=arguments, text=text)
+    return MgmtWrite(verb=fold(typed), typed=typed, arguments=arguments, text=text)

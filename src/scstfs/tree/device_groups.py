@@ -16,7 +16,7 @@ from scstfs.sysfs.attr import Attr, raw
 from scstfs.sysfs.directory import DirType, Each, EachLink, Sub
 from scstfs.sysfs.entry import itself
 from scstfs.sysfs.errors import SysfsError, invalid
-from scstfs.sysfs.mgmt import Command, Lexer
+from scstfs.sysfs.mgmt import Lexer, MgmtWrite
 from scstfs.sysfs.numbers import in_range, kstrtoul
 from scstfs.sysfs.text import first_line
 from scstfs.sysfs.values import flag, truncated
@@ -32,7 +32,7 @@ _MAX_ID: Final = 0xFFFF
 _parse_id: Final = truncated(in_range(kstrtoul, 1, _MAX_ID), _LONGEST_NUMBER)
 
 
-def parse(data: bytes) -> Command:
+def parse(data: bytes) -> MgmtWrite:
     """A command is a line; what follows the first newline is not looked at."""
     return mgmt.parse(data.partition(b"\n")[0])
 
@@ -45,10 +45,10 @@ def _management(
     accepts: str,
     refuses: str,
     effect: str,
-) -> Attr[T, Command]:
+) -> Attr[T, MgmtWrite]:
     """A ``mgmt`` whose commands are a verb and a name."""
 
-    def manage(obj: T, command: Command) -> Awaitable[None] | None:
+    def manage(obj: T, command: MgmtWrite) -> Awaitable[None] | None:
         action = command.select(actions)
         return action(obj, _name(command.arguments))
 

@@ -20,7 +20,7 @@ from scstfs.sysfs.bitmap import format_cpu_bitmap, parse_cpu_bitmap
 from scstfs.sysfs.directory import DirType, Each, EachAttr, Sub
 from scstfs.sysfs.entry import itself
 from scstfs.sysfs.errors import SysfsError, invalid
-from scstfs.sysfs.mgmt import Command, Lexer, parse
+from scstfs.sysfs.mgmt import Lexer, MgmtWrite, parse
 from scstfs.sysfs.numbers import first_char_switch, in_range, kstrtol, prefix_keyword
 from scstfs.sysfs.text import cut_at_nul
 from scstfs.sysfs.values import int32
@@ -215,7 +215,7 @@ _INITIATOR_ACTIONS: Final[dict[str, Callable[[Acg, Lexer], Awaitable[None]]]] = 
 }
 
 
-def _manage_initiators(acg: Acg, command: Command) -> Awaitable[None]:
+def _manage_initiators(acg: Acg, command: MgmtWrite) -> Awaitable[None]:
     return command.select(_INITIATOR_ACTIONS)(acg, command.arguments)
 
 
@@ -278,7 +278,7 @@ def groups(group: DirType[Acg]) -> DirType[Target]:
 
     actions: dict[str, Callable[[Target, Lexer], None]] = {"create": create, "del": _delete_group}
 
-    def manage(target: Target, command: Command) -> None:
+    def manage(target: Target, command: MgmtWrite) -> None:
         command.select(actions)(target, command.arguments)
 
     dirtype: DirType[Target] = DirType(

@@ -18,7 +18,7 @@ from scstfs.scsi.lun import MAX_LUN
 from scstfs.sysfs.attr import Attr, raw
 from scstfs.sysfs.directory import DirType, Each, Link
 from scstfs.sysfs.errors import invalid
-from scstfs.sysfs.mgmt import Command, Lexer, parse
+from scstfs.sysfs.mgmt import Lexer, MgmtWrite, parse
 from scstfs.sysfs.numbers import kstrtoul
 from scstfs.sysfs.text import encode
 from scstfs.sysfs.values import flag
@@ -133,7 +133,7 @@ _ACTIONS: Final[dict[str, Callable[[Acg, Lexer], Awaitable[None] | None]]] = {
 }
 
 
-def _manage(acg: Acg, command: Command) -> Awaitable[None] | None:
+def _manage(acg: Acg, command: MgmtWrite) -> Awaitable[None] | None:
     return command.select(_ACTIONS)(acg, command.arguments)
 
 

@@ -22,9 +22,9 @@ from scstfs.sysfs.result import ManagementResult
 from scstfs.sysfs.text import chomp, encode
 from scstfs.sysfs.values import any_nonzero, flag, int32, uint32
 from scstfs.tree import trace
+from scstfs.tree.core_errors import translate
 from scstfs.tree.device_groups import DEVICE_GROUPS
 from scstfs.tree.devices import devices_type
-from scstfs.tree.errors import translate
 from scstfs.tree.handlers import Handler, Handlers, handlers_type
 from scstfs.tree.sgv import SGV, Sgv, pools
 

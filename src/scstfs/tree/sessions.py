@@ -14,7 +14,7 @@ from scstfs.sysfs.entry import Entry, itself
 from scstfs.sysfs.values import anything
 from scstfs.tree import paths
 from scstfs.tree.naming import Numbered, number_in, numbered
-from scstfs.tree.protection import checks_failed
+from scstfs.tree.protection_counters import checks_failed
 
 
 class Counter(NamedTuple):

@@ -13,7 +13,7 @@ from scstfs.core.trace import ALL, DEFAULT, TraceLog
 from scstfs.scsi.lun import unpack_lun
 from scstfs.sysfs.attr import Attr, raw
 from scstfs.sysfs.errors import SysfsError, invalid
-from scstfs.sysfs.mgmt import Command, parse
+from scstfs.sysfs.mgmt import MgmtWrite, parse
 from scstfs.sysfs.numbers import kstrtoul
 from scstfs.sysfs.text import encode
 
@@ -31,10 +31,10 @@ _USAGE: Final = (
 
 def trace_level(
     log_of: Callable[[T], TraceLog], changed: Callable[[T], None] = lambda obj: None
-) -> Attr[T, Command]:
+) -> Attr[T, MgmtWrite]:
     """The row of a directory whose object logs to what *log_of* gives; *changed* is told."""
 
-    def store(obj: T, command: Command) -> None:
+    def store(obj: T, command: MgmtWrite) -> None:
         set_level(log_of(obj), command)
         changed(obj)
 
@@ -63,7 +63,7 @@ def show_level(log: TraceLog) -> str:
     return " | ".join(log.tokens()) + _USAGE.format(log.help_tokens)
 
 
-def set_level(log: TraceLog, command: Command) -> None:
+def set_level(log: TraceLog, command: MgmtWrite) -> None:
     """One command written to ``trace_level``; raises SysfsError EINVAL."""
     command.select(_ACTIONS)(log, command.arguments.word() or "")
 

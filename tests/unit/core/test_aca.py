@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scstfs.core import access, tasks
+from scstfs.core import access, task_management
 from scstfs.core.taskset import TaskAttribute
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi.status import Status
@@ -91,12 +91,12 @@ async def test_how_it_ends(system: System, how: str) -> None:
 
     if how == "clear":
         # It is not the other's.
-        assert not tasks.clear_aca(other.session.tgt_devs[0], call)
+        assert not task_management.clear_aca(other.session.tgt_devs[0], call)
         assert not done
-        assert tasks.clear_aca(one.session.tgt_devs[0], call)
+        assert task_management.clear_aca(one.session.tgt_devs[0], call)
         assert done
     elif how == "reset":
-        tasks.logical_unit_reset(other.session.tgt_devs[0], call)
+        task_management.logical_unit_reset(other.session.tgt_devs[0], call)
         assert done
     elif how == "end":
         await one.end()
@@ -115,7 +115,7 @@ async def test_what_was_there_before_waits(system: System) -> None:
     disk.tasks.unblock()
     assert not mine.is_over
     assert not theirs.is_over
-    assert tasks.clear_aca(one.session.tgt_devs[0], lambda: None)
+    assert task_management.clear_aca(one.session.tgt_devs[0], lambda: None)
     assert [(await cmd.wait()).status for cmd in (mine, theirs)] == [Status.GOOD] * 2
 
 
@@ -143,10 +143,10 @@ async def test_what_waits_can_be_aborted(system: System) -> None:
     await fail(one)
     disk.tasks.unblock()
     done: list[bool] = []
-    tasks.abort_task(waiting, lambda: done.append(True))
+    task_management.abort_task(waiting, lambda: done.append(True))
     assert done
     assert waiting.result == Result(None)
-    tasks.clear_aca(one.session.tgt_devs[0], lambda: None)
+    task_management.clear_aca(one.session.tgt_devs[0], lambda: None)
     assert waiting.replies == 1
 
 
@@ -160,9 +160,9 @@ async def test_what_was_done_already_is_answered_later(system: System, how: str)
     pool.drain()
     assert not flush.is_over
     if how == "abort":
-        tasks.abort_task(flush, lambda: None)
+        task_management.abort_task(flush, lambda: None)
         assert flush.is_over
-    assert tasks.clear_aca(one.session.tgt_devs[0], lambda: None)
+    assert task_management.clear_aca(one.session.tgt_devs[0], lambda: None)
     assert flush.result == (Result(None) if how == "abort" else GOOD)
     assert flush.replies == 1
 

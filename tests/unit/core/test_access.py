@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scstfs.core import access, execute, sessions
+from scstfs.core import access, execute, session_lifecycle
 from scstfs.core.errors import AlreadyExists, Refused
 from scstfs.core.taskset import TaskAttribute
 from scstfs.handlers.vdisk import VdiskDevice
@@ -274,7 +274,7 @@ async def test_a_session_that_is_closing_does_not_move(
     one = system.initiator("one")
     one.session.tgt_devs[0].pool = pool
     one.start(WRITE, DATA)
-    sessions.close_session(one.session)
+    session_lifecycle.close_session(one.session)
     system.group("g", "one")
     assert access.reassign_sessions(system.scst) == []
     assert one.session.acg is system.target.default_acg

@@ -8,7 +8,7 @@ import pytest
 
 from scstfs.core.alua import DeviceGroup, GroupTarget, TargetGroup
 from scstfs.core.gated import EPOCH, Gated, GatedDict
-from scstfs.handlers.media import change_medium
+from scstfs.handlers.medium_change import change_medium
 from scstfs.handlers.vdisk import VdiskDevice
 from tests.support import reservations
 from tests.support.recorder import Recorder

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from scstfs.core import access, tasks
+from scstfs.core import access, task_management
 from scstfs.core.alua import DeviceGroup, GroupTarget, TargetGroup
 from scstfs.core.session import SessionState
 from scstfs.core.unit_attention import UnitAttention, UnitAttentionQueue
-from scstfs.handlers import media
+from scstfs.handlers import medium_change
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi import sense
 from scstfs.scsi.alua import AccessState
@@ -239,9 +239,9 @@ async def test_resets_are_told_to_all(
     one, other, third = (system.initiator(name) for name in "abc")
     done = []
     if whole_target:
-        tasks.target_reset(one.session, lambda: done.append(True))
+        task_management.target_reset(one.session, lambda: done.append(True))
     else:
-        tasks.logical_unit_reset(one.session.tgt_devs[0], lambda: done.append(True))
+        task_management.logical_unit_reset(one.session.tgt_devs[0], lambda: done.append(True))
     assert done
     assert pending(one) == pending(other) == pending(third, 7) == [RESET]
     expected = [RESET] if whole_target else []
@@ -289,11 +289,11 @@ async def test_identification_and_capacity(system: System, disk: VdiskDevice) ->
     disk.change_identity("usn", b"1234")
     assert pending(one) == [INQUIRY_CHANGED]
     one.clear_unit_attentions()
-    media.resync_size(disk)
+    medium_change.resync_size(disk)
     assert pending(one) == []
     with (system.directory / "disk").open("r+b") as file:
         file.truncate(2 << 20)
-    media.resync_size(disk)
+    medium_change.resync_size(disk)
     assert pending(one) == [CAPACITY]
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from scstfs.core.errors import Refused
 from scstfs.drivers import copy_manager
-from scstfs.handlers.scsi_device import Found, ScsiDevice
+from scstfs.handlers.scsi_device import FoundDevice, ScsiDevice
 from scstfs.scsi.opcodes import DeviceType
 from scstfs.scsi.transport_id import TransportId
 from tests.support.scsi_unit import FakeUnit
@@ -52,7 +52,7 @@ async def test_all_numbers_are_in_use(
 
 
 async def test_scsi_devices_have_no_lun_here(everything: Whole) -> None:
-    found = Found(DeviceType.DISK, "../../devices/x")
+    found = FoundDevice(DeviceType.DISK, "../../devices/x")
     device = ScsiDevice(everything.scst, "1:0:0:0", found, FakeUnit().opener)
     everything.copy_manager.device_appeared(device)
     assert not everything.copy_manager.target.default_acg.luns

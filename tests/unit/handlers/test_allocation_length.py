@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from scstfs.core.alua import DeviceGroup, GroupTarget, TargetGroup
-from scstfs.handlers.media import change_medium
+from scstfs.handlers.medium_change import change_medium
 from scstfs.handlers.store import FileStore
 from scstfs.handlers.vdisk import VdiskDevice
-from scstfs.scsi.opcodes import Direction, Field, Opcode, Unit
+from scstfs.scsi.opcodes import CommandRow, Direction, Field, Unit
 from scstfs.scsi.status import Status
 from tests.support.every_command import REFUSALS
 from tests.support.reservations import IGNORE, RESERVE, WE, pr_out
@@ -45,7 +45,7 @@ ABOUT_COPIES = {
 }
 
 
-def parameter_data(device: VdiskDevice) -> Iterator[tuple[Opcode, Field]]:
+def parameter_data(device: VdiskDevice) -> Iterator[tuple[CommandRow, Field]]:
     """The commands that return as much as an allocation length allows."""
     for row in device.opcodes.commands():
         served = (
@@ -58,7 +58,7 @@ def parameter_data(device: VdiskDevice) -> Iterator[tuple[Opcode, Field]]:
             yield row, row.length
 
 
-def cdbs(row: Opcode) -> Iterator[bytes]:
+def cdbs(row: CommandRow) -> Iterator[bytes]:
     for form in FORMS.get(row.name, [f"{row.code:02x}{row.service_action or 0:02x}"]):
         yield bytes.fromhex(form).ljust(row.cdb_length, b"\0")
 
@@ -68,7 +68,7 @@ def with_room(cdb: bytes, field: Field, room: int) -> bytes:
     return cdb[: field.offset] + room.to_bytes(field.size, "big") + cdb[after:]
 
 
-async def check(initiator: Initiator, row: Opcode, field: Field) -> None:
+async def check(initiator: Initiator, row: CommandRow, field: Field) -> None:
     for cdb in cdbs(row):
         # However large: no more than room for an answer.
         most = (1 << 8 * field.size) - 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scstfs.handlers.base import VdiskHandler
+from scstfs.handlers.vdisk_handler import VdiskHandler
 from scstfs.local import open_session
 from tests.support.whole import Whole
 

@@ -9,7 +9,7 @@ import pytest
 
 from scstfs.handlers.block_device import BlockDevice
 from scstfs.handlers.block_store import BlockStore
-from scstfs.handlers.store import Extent, FileStore
+from scstfs.handlers.store import FileStore, StoreExtent
 from tests.support.loop import loop_device
 
 SIZE = 8 << 20
@@ -80,7 +80,7 @@ def test_what_the_kernel_says_of_it(store: BlockStore) -> None:
     assert store.size == store.measure() == SIZE
     assert store.physical_block_size in (512, 4096)
     assert store.usage() == (0, SIZE)
-    assert list(store.extents(512, 1024)) == [Extent(512, 1536, allocated=True)]
+    assert list(store.extents(512, 1024)) == [StoreExtent(512, 1536, allocated=True)]
     store.prefetch(0, 4096)
     if store.can_discard:
         limits = store.thin_limits(512)
@@ -223,7 +223,7 @@ def test_discards_reach_the_device_through_the_page_cache(
 
 def test_a_cached_device_is_described_as_the_device(cached: FileStore, device: str) -> None:
     assert cached.usage() == (0, SIZE)
-    assert list(cached.extents(512, 1024)) == [Extent(512, 1536, allocated=True)]
+    assert list(cached.extents(512, 1024)) == [StoreExtent(512, 1536, allocated=True)]
     direct = BlockStore(device, read_only=False, block_size=512)
     assert cached.can_discard is direct.can_discard
     assert cached.thin_limits(512) == direct.thin_limits(512)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from scstfs.handlers.device_node import Node, NoNodeError, open_node
-from scstfs.sgutils import library
-from scstfs.sgutils.passthrough import PassThroughResult
+from scstfs.handlers.device_node import DeviceNode, NoNodeError, open_node
+from scstfs.sgutils import libsgutils
+from scstfs.sgutils.sg_pt import PassThroughResult
 from tests.support.scsi_devices import Machine
 
 ADDRESS = "1:0:0:0"
@@ -18,7 +18,7 @@ PLACE = "pci0000:00/ata2/host1/target1:0:0"
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    monkeypatch.setattr(library, "available", lambda: True)
+    monkeypatch.setattr(libsgutils, "available", lambda: True)
     machine = Machine(tmp_path / "sys")
     machine.plug(ADDRESS, 0, PLACE)
     (tmp_path / "dev/bsg").mkdir(parents=True)
@@ -66,7 +66,7 @@ def test_a_node_that_can_not_be_opened(machine: Machine) -> None:
 def test_nothing_can_be_done_without_the_library(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(library, "available", lambda: False)
+    monkeypatch.setattr(libsgutils, "available", lambda: False)
     with pytest.raises(OSError, match="libsgutils2 is not installed") as failure:
         opened(machine)
     assert failure.value.errno == errno.ELIBACC
@@ -106,7 +106,7 @@ def test_a_node_is_closed_after_its_last_command() -> None:
         os.fstat(fd)
         return PassThroughResult(0, b"", 0)
 
-    node = Node(fd, run=run)
+    node = DeviceNode(fd, run=run)
     results: list[PassThroughResult] = []
     thread = threading.Thread(target=lambda: results.append(node.execute(bytes(6), 10)))
     thread.start()

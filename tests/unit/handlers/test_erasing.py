@@ -5,7 +5,7 @@ import errno
 import pytest
 import trio
 
-from scstfs.core import tasks
+from scstfs.core import task_management
 from scstfs.handlers import erasing
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi.sense import Progress
@@ -191,7 +191,7 @@ async def test_a_reset_takes_the_command_and_not_the_operation(system: System) -
     store.pause("zero")
     cmd = initiator.start(sanitize(ERASE))
     done = trio.Event()
-    tasks.logical_unit_reset(initiator.session.tgt_devs[0], done.set)
+    task_management.logical_unit_reset(initiator.session.tgt_devs[0], done.set)
     assert done.is_set()
     assert cmd.result.status is None
     initiator.clear_unit_attentions()

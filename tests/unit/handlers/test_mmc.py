@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from scstfs.handlers.media import change_medium
+from scstfs.handlers.medium_change import change_medium
 from scstfs.handlers.vdisk import VdiskDevice
 from tests.support.target import GOOD, Initiator, System
 

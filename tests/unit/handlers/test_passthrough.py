@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from scstfs.handlers.passthrough import ScsiBus, find, pass_through_handlers, scan
-from scstfs.handlers.scsi_device import Found, ScsiDevice
+from scstfs.handlers.scsi_device import FoundDevice, ScsiDevice
 from scstfs.local import open_session
 from scstfs.scsi.opcodes import DeviceType
 from scstfs.scsi.sense import decode
@@ -46,7 +46,7 @@ def test_handlers() -> None:
 def test_a_scan_tells_what_devices_are(machine: Machine) -> None:
     machine.plug("1:0:0:0", 5, PLACE)
     assert scan(machine.scsi_devices) == {
-        "1:0:0:0": Found(
+        "1:0:0:0": FoundDevice(
             type=DeviceType.CD_ROM,
             path=f"../../devices/{PLACE}/1:0:0:0/scsi_device/1:0:0:0",
             vendor=b"Linux",
@@ -121,7 +121,7 @@ async def test_virtual_devices_are_left_alone(everything: Whole, machine: Machin
 
 @pytest.mark.parametrize("address", ["1:0:0:0", "01:0:0:00", "1:0:0:0x"])
 async def test_addresses(everything: Whole, address: str) -> None:
-    found = Found(DeviceType.DISK, "")
+    found = FoundDevice(DeviceType.DISK, "")
     device = ScsiDevice(everything.scst, "1:0:0:0", found, FakeUnit().opener)
     everything.scst.devices["1:0:0:0"] = device
     assert find(everything.scst, address) is device

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from scstfs.core import tasks
+from scstfs.core import task_management
 from scstfs.core.quick import CLOSED
 from scstfs.handlers.sbc import AT_ONCE, STEP
-from scstfs.handlers.store import Extent
+from scstfs.handlers.store import StoreExtent
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi.status import Status
 from tests.support.copies import be
@@ -278,7 +278,7 @@ async def test_a_verify_that_is_aborted_leaves_the_rest(system: System, bytchk: 
     cdb = bytes((0x8F, bytchk)) + be(0, 8) + be(3 * STEP // BLOCK, 4) + bytes(2)
     command = system.initiator().start(cdb, bytes(BLOCK) if bytchk else b"")
     await came.wait()
-    tasks.abort_task(command, ended.set)
+    task_management.abort_task(command, ended.set)
     store.resume("read")
     await ended.wait()
     assert store.calls == [("read", 0, STEP)]
@@ -325,10 +325,10 @@ async def test_lba_status_of_blocks_that_are_allocated_in_part(
     ends = (1024, 10240, 16384, 17408, 20480, 24576, 40960, 49152, 57344, len(store.content))
     starts = (0, *ends[:-1])
 
-    def extents(offset: int, length: int) -> Iterator[Extent]:
+    def extents(offset: int, length: int) -> Iterator[StoreExtent]:
         assert (offset, length) == (0, len(store.content))
         for number, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            yield Extent(start, end, allocated=number in (0, 3, 5, 6, 9))
+            yield StoreExtent(start, end, allocated=number in (0, 3, 5, 6, 9))
 
     monkeypatch.setattr(store, "extents", extents)
     command = b"\x9e\x12" + be(0, 8) + be(255, 4) + bytes(2)

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import trio
 
-from scstfs.core import devices
-from scstfs.handlers.device_node import Node, NoNodeError
-from scstfs.handlers.passed import COMMAND_TIMEOUT
-from scstfs.handlers.scsi_device import Found, ScsiDevice
+from scstfs.core import device_registration
+from scstfs.handlers.device_node import DeviceNode, NoNodeError
+from scstfs.handlers.scsi_device import FoundDevice, ScsiDevice
+from scstfs.handlers.scsi_transfer import COMMAND_TIMEOUT
 from scstfs.local import open_session
 from scstfs.scsi.opcodes import DeviceType
 from scstfs.scsi.sense import RESET, Sense, SenseKey
 from scstfs.scsi.status import Status
-from scstfs.sgutils.passthrough import TransportError
+from scstfs.sgutils.sg_pt import TransportError
 from tests.support.passed_through import (
     ADDRESS,
     DIRECTORY,
@@ -55,12 +55,12 @@ async def test_who_is_given_a_handler_is_opened_and_asked(everything: Whole) -> 
 async def test_a_device_without_a_node_says_who_it_is_and_is_not_ready(
     everything: Whole,
 ) -> None:
-    def refuse(_address: str) -> Node:
+    def refuse(_address: str) -> DeviceNode:
         raise NoNodeError(errno.ENODEV, "1:0:0:0 has none of the nodes sg1")
 
-    found = Found(DeviceType.DISK, "../../devices/somewhere", b"Maker", b"Model", b"1.0")
+    found = FoundDevice(DeviceType.DISK, "../../devices/somewhere", b"Maker", b"Model", b"1.0")
     device = ScsiDevice(everything.scst, ADDRESS, found, refuse)
-    devices.appear(everything.scst, device)
+    device_registration.appear(everything.scst, device)
     await everything.write("handlers/dev_disk/mgmt", f"add_device {ADDRESS}\n")
     await export(everything)
     session = await opened(everything)
@@ -103,7 +103,7 @@ async def test_who_goes_away_while_he_is_asked(everything: Whole) -> None:
 
     async with everything.background(assign):
         await trio.to_thread.run_sync(unit.waiting.acquire)
-        devices.unregister(everything.scst, device)
+        device_registration.unregister(everything.scst, device)
         unit.released.set()
 
 

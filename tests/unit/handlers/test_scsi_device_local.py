@@ -10,7 +10,7 @@ import trio
 from scstfs.local import LocalSession, NotAnsweredError
 from scstfs.scsi.sense import MODE_PARAMETERS_CHANGED, RESET, Sense, SenseKey, decode
 from scstfs.scsi.status import Status
-from scstfs.sgutils.passthrough import TransportError
+from scstfs.sgutils.sg_pt import TransportError
 from tests.support.passed_through import (
     ADDRESS,
     READ_2_AT_1,

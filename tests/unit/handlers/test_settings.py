@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from scstfs.handlers.settings import Settings, apply
+from scstfs.handlers.settings import VdiskSettings, apply
 from scstfs.handlers.vdisk_rows import SETTINGS
 from scstfs.sysfs.errors import SysfsError
 from scstfs.sysfs.mgmt import Lexer, Parameter
@@ -14,8 +14,8 @@ def parameters(text: str) -> list[Parameter]:
     return list(Lexer(text.encode()).parameters())
 
 
-def parsed(text: str) -> Settings:
-    settings = Settings()
+def parsed(text: str) -> VdiskSettings:
+    settings = VdiskSettings()
     apply(settings, parameters(text), SETTINGS)
     return settings
 
@@ -88,11 +88,11 @@ def test_what_a_number_overflows_is_out_of_range() -> None:
 
 def test_a_handler_takes_only_its_own_parameters() -> None:
     with pytest.raises(SysfsError):
-        apply(Settings(), parameters("filename=/x"), [s for s in SETTINGS if s.name == "tst"])
+        apply(VdiskSettings(), parameters("filename=/x"), [s for s in SETTINGS if s.name == "tst"])
 
 
 def test_parameters_are_taken_from_left_to_right() -> None:
-    settings = Settings()
+    settings = VdiskSettings()
     with pytest.raises(SysfsError):
         apply(settings, parameters("read_only=1;nonsense=1;removable=1"), SETTINGS)
     assert (settings.read_only, settings.removable) == (True, False)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scstfs.handlers.store import ALIGNED, REST, Extent, FileStore, NullStore
+from scstfs.handlers.store import ALIGNED, REST, FileStore, NullStore, StoreExtent
 from scstfs.scsi.unit import ThinLimits
 from tests.support.needs import lacking
 
@@ -156,22 +156,22 @@ def test_an_error_of_zeroing_is_an_error(store: FileStore, monkeypatch: pytest.M
 
 
 def test_extents_are_those_of_the_file_system(store: FileStore) -> None:
-    assert list(store.extents(0, SIZE)) == [Extent(0, SIZE, allocated=False)]
+    assert list(store.extents(0, SIZE)) == [StoreExtent(0, SIZE, allocated=False)]
     write(store, 65536, b"x" * 65536)
     assert list(store.extents(0, SIZE)) == [
-        Extent(0, 65536, allocated=False),
-        Extent(65536, 131072, allocated=True),
-        Extent(131072, SIZE, allocated=False),
+        StoreExtent(0, 65536, allocated=False),
+        StoreExtent(65536, 131072, allocated=True),
+        StoreExtent(131072, SIZE, allocated=False),
     ]
-    assert list(store.extents(70000, 1000)) == [Extent(70000, 71000, allocated=True)]
+    assert list(store.extents(70000, 1000)) == [StoreExtent(70000, 71000, allocated=True)]
 
 
 def test_extents_of_a_file_that_shrank(store: FileStore, path: Path) -> None:
     write(store, 0, b"x" * 8192)
     os.truncate(path, 4096)
     assert list(store.extents(0, 8192)) == [
-        Extent(0, 4096, allocated=True),
-        Extent(4096, 8192, allocated=False),
+        StoreExtent(0, 4096, allocated=True),
+        StoreExtent(4096, 8192, allocated=False),
     ]
 
 
@@ -257,6 +257,6 @@ def test_nullio_forgets() -> None:
     buffer = bytearray(b"x" * 512)
     store.read(0, memoryview(buffer))
     assert buffer == bytes(512)
-    assert list(store.extents(0, 4096)) == [Extent(0, 4096, allocated=True)]
+    assert list(store.extents(0, 4096)) == [StoreExtent(0, 4096, allocated=True)]
     assert (store.measure(), store.usage()) == (4096, (0, 4096))
     store.close()

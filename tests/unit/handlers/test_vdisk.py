@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from scstfs.core import tasks
+from scstfs.core import task_management
 from scstfs.core.quick import CLOSED
 from scstfs.core.taskset import Claim
-from scstfs.handlers import media
+from scstfs.handlers import medium_change
 from scstfs.handlers.vdisk import VdiskDevice, token_limits
 from scstfs.scsi import sense
 from scstfs.scsi.status import Status
@@ -107,7 +107,7 @@ async def test_the_fast_path_knows_the_end(system: System) -> None:
     device = await system.add_disk("disk", size=1 << 20)
     tgt_dev = system.initiator().session.tgt_devs[0]
     assert (tgt_dev.quick.size, tgt_dev.quick.shift) == (1 << 20, 9)
-    media.set_size(device, 1 << 19)
+    medium_change.set_size(device, 1 << 19)
     assert tgt_dev.quick.size == 1 << 19
 
 
@@ -182,7 +182,7 @@ async def test_a_new_size_is_reported_and_changes_what_was_there(system: System)
     initiator = system.initiator()
     heard: list[Claim] = []
     device.tasks.watchers.add(heard.append)
-    media.set_size(device, 2 << 20)
+    medium_change.set_size(device, 2 << 20)
     assert heard
     assert device.blocks == 4096
     pending = initiator.session.tgt_devs[0].unit_attentions
@@ -192,7 +192,7 @@ async def test_a_new_size_is_reported_and_changes_what_was_there(system: System)
 async def test_a_size_of_broken_blocks_is_refused(system: System) -> None:
     device = await system.add("vdisk_nullio", "disk", size_mb=1)
     with pytest.raises(SysfsError) as refused:
-        media.set_size(device, 1000)
+        medium_change.set_size(device, 1000)
     assert refused.value.errno == errno.EINVAL
     assert device.medium.size == 1 << 20
 
@@ -202,11 +202,11 @@ async def test_the_size_of_a_file_is_looked_at_when_asked(system: System) -> Non
     with (system.directory / "disk").open("r+b") as file:
         file.truncate(2 << 20)
     assert device.medium.size == 1 << 20
-    media.resync_size(device)
+    medium_change.resync_size(device)
     assert device.medium.size == 2 << 20
     device.medium.close()
     with pytest.raises(SysfsError) as refused:
-        media.resync_size(device)
+        medium_change.resync_size(device)
     assert refused.value.errno == errno.EMEDIUMTYPE
 
 
@@ -296,12 +296,12 @@ async def test_a_reset_while_mode_pages_are_saved(system: System) -> None:
     tgt_dev = initiator.session.tgt_devs[0]
     pool = tgt_dev.pool = ManualPool()
     initiator.start(*SELECT_D_SENSE)
-    tasks.logical_unit_reset(tgt_dev, lambda: None)
+    task_management.logical_unit_reset(tgt_dev, lambda: None)
     assert not device.control.d_sense
     pool.drain()
     # What the file has got is what the next reset brings.
     assert b"D_SENSE=1" in (system.directory / "state/vdev_mode_pages/disk").read_bytes()
-    tasks.logical_unit_reset(tgt_dev, lambda: None)
+    task_management.logical_unit_reset(tgt_dev, lambda: None)
     assert device.control.d_sense
 
 

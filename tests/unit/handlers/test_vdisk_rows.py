@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from scstfs.handlers import vdisk_rows
-from scstfs.handlers.base import VdiskHandler
 from scstfs.handlers.vdisk import VdiskDevice
+from scstfs.handlers.vdisk_handler import VdiskHandler
 from scstfs.local import LocalSession, open_session
 from scstfs.scsi.sense import decode
 from scstfs.scsi.status import Status

@@ -4,14 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scstfs.iscsi.credit import Credit
-from scstfs.iscsi.task import Task
+from scstfs.iscsi.task import IscsiTask
 from tests.support.engine import Engine
 
 
-def tasks(count: int) -> list[Task]:
+def tasks(count: int) -> list[IscsiTask]:
     table = Engine().connection.tasks
     return [
-        Task(
+        IscsiTask(
             table,
             itt=itt,
             lun=bytes(8),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scstfs.iscsi.discovery import (
-    Portal,
+    NetworkPortal,
     TargetRecord,
     advertised_portals,
     answer_text,
@@ -16,10 +16,10 @@ from scstfs.iscsi.discovery import (
 )
 from scstfs.iscsi.errors import ProtocolError
 from scstfs.iscsi.negotiate import Negotiation, SessionParameters
-from scstfs.iscsi.text import decode
+from scstfs.iscsi.text_format import decode
 
-ONE = TargetRecord("iqn.a:one", [Portal("10.0.0.1", 3260), Portal("10.0.1.1", 3260)])
-TWO = TargetRecord("iqn.a:two", [Portal("fe80::1", 3261)])
+ONE = TargetRecord("iqn.a:one", [NetworkPortal("10.0.0.1", 3260), NetworkPortal("10.0.1.1", 3260)])
+TWO = TargetRecord("iqn.a:two", [NetworkPortal("fe80::1", 3261)])
 
 ONE_TEXT = [
     ("TargetName", "iqn.a:one"),
@@ -62,8 +62,8 @@ def test_send_targets(value: str, own: str | None, pairs: list[tuple[str, str]])
     ],
 )
 def test_portals_for_a_name_server(own: str, listeners: list[str], registered: list[str]) -> None:
-    found = registered_portals(own, [Portal(host, 3260) for host in listeners], INTERFACES)
-    assert found == [Portal(host, 3260) for host in registered]
+    found = registered_portals(own, [NetworkPortal(host, 3260) for host in listeners], INTERFACES)
+    assert found == [NetworkPortal(host, 3260) for host in registered]
 
 
 def test_all_is_for_discovery_sessions() -> None:
@@ -98,13 +98,13 @@ PORTALS = [
 @pytest.mark.parametrize(
     ("name", "portal"),
     [
-        (("192.0.2.1", 3260), Portal("192.0.2.1", 3260)),
-        (("2001:db8::1", 3260, 0, 0), Portal("2001:db8::1", 3260)),
-        (("fe80::1%eth0", 3260, 0, 2), Portal("fe80::1", 3260)),
+        (("192.0.2.1", 3260), NetworkPortal("192.0.2.1", 3260)),
+        (("2001:db8::1", 3260, 0, 0), NetworkPortal("2001:db8::1", 3260)),
+        (("fe80::1%eth0", 3260, 0, 2), NetworkPortal("fe80::1", 3260)),
     ],
 )
-def test_the_portal_of_a_socket_has_no_scope(name: tuple[str, int], portal: Portal) -> None:
-    assert Portal.of_socket(name) == portal
+def test_the_portal_of_a_socket_has_no_scope(name: tuple[str, int], portal: NetworkPortal) -> None:
+    assert NetworkPortal.of_socket(name) == portal
 
 
 @pytest.mark.parametrize(("own", "listeners", "link_local", "expected"), PORTALS)
@@ -112,8 +112,8 @@ def test_advertised_portals(
     own: str, listeners: list[tuple[str, int]], link_local: bool, expected: list[str]
 ) -> None:
     portals = advertised_portals(
-        Portal(own, 3260),
-        [Portal(*listener) for listener in listeners],
+        NetworkPortal(own, 3260),
+        [NetworkPortal(*listener) for listener in listeners],
         INTERFACES,
         allowed=lambda _address: True,
         link_local=link_local,
@@ -123,12 +123,12 @@ def test_advertised_portals(
 
 def test_only_allowed_portals_are_advertised() -> None:
     portals = advertised_portals(
-        Portal("10.0.0.1", 3260),
-        [Portal("0.0.0.0", 3260)],
+        NetworkPortal("10.0.0.1", 3260),
+        [NetworkPortal("0.0.0.0", 3260)],
         INTERFACES,
         allowed=lambda address: address != "10.0.1.1",
     )
-    assert portals == [Portal("10.0.0.1", 3260)]
+    assert portals == [NetworkPortal("10.0.0.1", 3260)]
 
 
 def answer(request: bytes, own: str | None = None) -> list[tuple[str, str]]:

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from scstfs.iscsi import isns
 from scstfs.iscsi.errors import ProtocolError
 from scstfs.iscsi.isns import (
-    Attribute,
     Decoder,
-    Flag,
     Function,
+    IsnsAttribute,
+    IsnsFlag,
+    IsnsStatus,
     Message,
     PortalEntry,
     ScnEvent,
-    Status,
     Tag,
 )
 
@@ -119,8 +119,8 @@ def test_answer_to_a_query() -> None:
     message = one(QUERY_ANSWER)
     assert message.is_response
     assert message.function == Function.DEV_ATTR_QRY | isns.RESPONSE
-    assert (message.transaction, message.status) == (3, Status.SUCCESS)
-    assert message.flags == Flag.FROM_SERVER
+    assert (message.transaction, message.status) == (3, IsnsStatus.SUCCESS)
+    assert message.flags == IsnsFlag.FROM_SERVER
     assert isns.initiators(message) == ["iqn.ini:a"]
 
 
@@ -132,7 +132,7 @@ def test_initiators_are_told_from_targets() -> None:
         for attribute in (
             isns.text(Tag.ISCSI_NAME, name),
             isns.number(Tag.ISCSI_NODE_TYPE, kind),
-            Attribute(Tag.PORTAL_IP_ADDRESS, bytes(16)),
+            IsnsAttribute(Tag.PORTAL_IP_ADDRESS, bytes(16)),
         )
     ]
     message = Message(Function.DEV_ATTR_QRY | isns.RESPONSE, 1, tuple(attributes))
@@ -141,7 +141,7 @@ def test_initiators_are_told_from_targets() -> None:
 
 def test_refusal() -> None:
     message = one(REFUSAL)
-    assert message.status == Status.SCN_REGISTRATION_REJECTED
+    assert message.status == IsnsStatus.SCN_REGISTRATION_REJECTED
     assert message.attributes == ()
 
 
@@ -165,12 +165,12 @@ def test_entity_status_inquiry_is_echoed() -> None:
         Function.ESI,
         9,
         (
-            Attribute(Tag.TIMESTAMP, bytes(8)),
+            IsnsAttribute(Tag.TIMESTAMP, bytes(8)),
             isns.text(Tag.ENTITY_IDENTIFIER, HOST),
             isns.address(Tag.PORTAL_IP_ADDRESS, "fe80::1%eth0"),
             isns.number(Tag.PORTAL_PORT, 3260),
         ),
-        flags=Flag.FROM_SERVER,
+        flags=IsnsFlag.FROM_SERVER,
     )
     answer = one(isns.encode(isns.reply(one(isns.encode(inquiry)), inquiry.attributes)))
     assert answer.function == 0x800D
@@ -190,7 +190,7 @@ def test_portals_and_where_to_inquire_for_them() -> None:
             PortalEntry("2001:db8::1", 3261),
         ],
     )
-    assert message.flags == Flag.FROM_CLIENT | Flag.REPLACE
+    assert message.flags == IsnsFlag.FROM_CLIENT | IsnsFlag.REPLACE
     tags = [attribute.tag for attribute in message.attributes]
     assert tags[5:13] == [16, 17, 19, 20, 23, 16, 17, 32]
     assert [attribute.number for attribute in message.attributes[6:10]] == [3260, 60, 5000, 5000]
@@ -199,7 +199,7 @@ def test_portals_and_where_to_inquire_for_them() -> None:
 
 def test_later_registrations_add() -> None:
     message = isns.registration(5, source=DISK, entity=HOST, target=DISK + "2")
-    assert message.flags == Flag.FROM_CLIENT
+    assert message.flags == IsnsFlag.FROM_CLIENT
     assert message.find(Tag.PORTAL_PORT) is None
 
 
@@ -246,7 +246,7 @@ def test_malformed(raw: str) -> None:
 
 def test_numbers_are_those_of_the_standard() -> None:
     """RFC 4171 5.4 and 6.1."""
-    assert {status.name: status.value for status in Status} == {
+    assert {status.name: status.value for status in IsnsStatus} == {
         "SUCCESS": 0,
         "UNKNOWN_ERROR": 1,
         "FORMAT_ERROR": 2,

@@ -9,8 +9,8 @@ from scstfs.iscsi.keys import (
     KEYS,
     SESSION_ATTRIBUTES,
     Bounds,
-    Kind,
-    Phase,
+    KeyKind,
+    KeyPhase,
     defaults,
 )
 from scstfs.iscsi.negotiate import SessionParameters
@@ -118,8 +118,8 @@ def test_bounds(value: int, clamped: int) -> None:
 def test_rows_are_consistent() -> None:
     for name, key in KEYS.items():
         assert name == key.name
-        assert (key.phases == Phase.NEVER) is (key.kind is Kind.SETTING)
-        assert (key.kind is Kind.LIST) is bool(key.choices)
+        assert (key.phases == KeyPhase.NEVER) is (key.kind is KeyKind.SETTING)
+        assert (key.kind is KeyKind.LIST) is bool(key.choices)
         for other in filter(None, (key.at_most, key.peer_limits)):
             assert KEYS[other].field
         if key.attribute is not None:

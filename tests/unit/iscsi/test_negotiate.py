@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scstfs.iscsi.errors import ProtocolError
-from scstfs.iscsi.keys import KEYS, Digest, Kind, Phase
+from scstfs.iscsi.keys import KEYS, Digest, KeyKind, KeyPhase
 from scstfs.iscsi.negotiate import Negotiation, SessionParameters, without_connection
-from scstfs.iscsi.text import Pairs
+from scstfs.iscsi.text_format import Pairs
 
 BOTH_DIGESTS = {"HeaderDigest": 3, "DataDigest": 3}
 
@@ -17,7 +17,7 @@ BOTH_DIGESTS = {"HeaderDigest": 3, "DataDigest": 3}
 def operational(
     pairs: Pairs, ours: Mapping[str, int] | None = None, *, discovery: bool = False
 ) -> Pairs:
-    return Negotiation(ours or {}, discovery=discovery).answer(pairs, Phase.OPERATIONAL)
+    return Negotiation(ours or {}, discovery=discovery).answer(pairs, KeyPhase.OPERATIONAL)
 
 
 ANSWERS = [
@@ -88,7 +88,7 @@ def test_answer(name: str, offered: str, ours: Mapping[str, int], answered: str)
     assert operational([(name, offered)], ours) == [(name, answered)]
 
 
-@pytest.mark.parametrize("name", [name for name in KEYS if KEYS[name].kind is Kind.LIST])
+@pytest.mark.parametrize("name", [name for name in KEYS if KEYS[name].kind is KeyKind.LIST])
 @pytest.mark.parametrize("spoiled", ["{},,{}", ",{}", "{},", "", ","])
 def test_a_list_with_an_empty_value_is_rejected(name: str, spoiled: str) -> None:
     choices = KEYS[name].choices
@@ -98,7 +98,7 @@ def test_a_list_with_an_empty_value_is_rejected(name: str, spoiled: str) -> None
 @pytest.mark.parametrize("name", [name for name in KEYS if KEYS[name].clause])
 def test_no_key_of_the_standard_is_not_understood(name: str) -> None:
     """RFC 7143 6.2: NotUnderstood is a protocol error for these."""
-    for phase in (Phase.SECURITY, Phase.OPERATIONAL, Phase.FULL_FEATURE):
+    for phase in (KeyPhase.SECURITY, KeyPhase.OPERATIONAL, KeyPhase.FULL_FEATURE):
         answers = Negotiation({}).answer([(name, "1")], phase)
         assert (name, "NotUnderstood") not in answers
 
@@ -118,20 +118,20 @@ def test_answers_keep_the_order_of_the_offers() -> None:
 
 def test_first_burst_never_exceeds_a_burst_agreed_on_later() -> None:
     negotiation = Negotiation({})
-    negotiation.answer([("FirstBurstLength", "65536")], Phase.OPERATIONAL)
-    negotiation.answer([("MaxBurstLength", "1024")], Phase.OPERATIONAL)
+    negotiation.answer([("FirstBurstLength", "65536")], KeyPhase.OPERATIONAL)
+    negotiation.answer([("MaxBurstLength", "1024")], KeyPhase.OPERATIONAL)
     assert negotiation.result().first_burst_length == 1024
 
 
 def test_nothing_offered_leaves_the_standards_defaults() -> None:
     negotiation = Negotiation({"MaxBurstLength": 4096, "InitialR2T": 0})
-    assert negotiation.answer([], Phase.OPERATIONAL) == []
+    assert negotiation.answer([], KeyPhase.OPERATIONAL) == []
     assert negotiation.result() == SessionParameters()
 
 
 def test_rejected_values_leave_the_default() -> None:
     negotiation = Negotiation({})
-    negotiation.answer([("MaxBurstLength", "?"), ("InitialR2T", "?")], Phase.OPERATIONAL)
+    negotiation.answer([("MaxBurstLength", "?"), ("InitialR2T", "?")], KeyPhase.OPERATIONAL)
     assert negotiation.result() == SessionParameters()
 
 
@@ -153,7 +153,7 @@ def test_full_result() -> None:
             ("DefaultTime2Retain", "0"),
             ("TaskReporting", "ResponseFence"),
         ],
-        Phase.OPERATIONAL,
+        KeyPhase.OPERATIONAL,
     )
     result = negotiation.result()
     assert result == SessionParameters(
@@ -184,16 +184,16 @@ class TestDeclaredSegmentLength:
     def test_ours_follows_theirs_once(self) -> None:
         negotiation = Negotiation({self.NAME: 131072, "MaxXmitDataSegmentLength": 16384})
         answers = negotiation.answer(
-            [(self.NAME, "262144"), ("InitialR2T", "No")], Phase.OPERATIONAL
+            [(self.NAME, "262144"), ("InitialR2T", "No")], KeyPhase.OPERATIONAL
         )
         assert answers == [("InitialR2T", "No"), (self.NAME, "131072")]
-        assert negotiation.answer([], Phase.OPERATIONAL) == []
+        assert negotiation.answer([], KeyPhase.OPERATIONAL) == []
         assert negotiation.result().max_recv_data_segment_length == 131072
         assert negotiation.result().max_xmit_data_segment_length == 16384
 
     def test_undeclared_is_8192_both_ways(self) -> None:
         negotiation = Negotiation({})
-        negotiation.answer([("InitialR2T", "No")], Phase.OPERATIONAL)
+        negotiation.answer([("InitialR2T", "No")], KeyPhase.OPERATIONAL)
         assert negotiation.result().max_recv_data_segment_length == 8192
         assert negotiation.result().max_xmit_data_segment_length == 8192
 
@@ -203,23 +203,25 @@ class TestDeclaredSegmentLength:
     )
     def test_limits(self, declared: str, limit: int) -> None:
         negotiation = Negotiation({})
-        negotiation.answer([(self.NAME, declared)], Phase.OPERATIONAL)
+        negotiation.answer([(self.NAME, declared)], KeyPhase.OPERATIONAL)
         assert negotiation.result().max_xmit_data_segment_length == limit
 
     def test_malformed(self) -> None:
         negotiation = Negotiation({})
-        assert negotiation.answer([(self.NAME, "8k")], Phase.OPERATIONAL) == [(self.NAME, "Reject")]
+        assert negotiation.answer([(self.NAME, "8k")], KeyPhase.OPERATIONAL) == [
+            (self.NAME, "Reject")
+        ]
         assert negotiation.result() == SessionParameters()
 
     def test_the_initiator_may_not_understand_ours(self) -> None:
         negotiation = Negotiation({})
-        negotiation.answer([(self.NAME, "8192")], Phase.OPERATIONAL)
-        assert negotiation.answer([(self.NAME, "NotUnderstood")], Phase.OPERATIONAL) == []
+        negotiation.answer([(self.NAME, "8192")], KeyPhase.OPERATIONAL)
+        assert negotiation.answer([(self.NAME, "NotUnderstood")], KeyPhase.OPERATIONAL) == []
 
     def test_in_full_feature_phase_theirs_changes_and_ours_stays(self) -> None:
         agreed = SessionParameters(max_recv_data_segment_length=1048576, max_burst_length=512)
         negotiation = Negotiation({}, agreed=agreed)
-        assert negotiation.answer([(self.NAME, "4096")], Phase.FULL_FEATURE) == []
+        assert negotiation.answer([(self.NAME, "4096")], KeyPhase.FULL_FEATURE) == []
         assert negotiation.result() == SessionParameters(
             max_recv_data_segment_length=1048576,
             max_xmit_data_segment_length=4096,
@@ -248,34 +250,34 @@ def test_what_ends_a_negotiation(pairs: Pairs) -> None:
 
 def test_twice_counts_over_all_texts() -> None:
     negotiation = Negotiation({})
-    negotiation.answer([("InitialR2T", "No")], Phase.OPERATIONAL)
+    negotiation.answer([("InitialR2T", "No")], KeyPhase.OPERATIONAL)
     with pytest.raises(ProtocolError, match="InitialR2T is negotiated twice"):
-        negotiation.answer([("InitialR2T", "No")], Phase.OPERATIONAL)
+        negotiation.answer([("InitialR2T", "No")], KeyPhase.OPERATIONAL)
 
 
 def test_number_of_keys_is_bounded() -> None:
     negotiation = Negotiation({})
     for start in (0, 256):
         negotiation.answer(
-            [(f"X-{number}", "1") for number in range(start, start + 256)], Phase.OPERATIONAL
+            [(f"X-{number}", "1") for number in range(start, start + 256)], KeyPhase.OPERATIONAL
         )
     with pytest.raises(ProtocolError, match="512 keys"):
-        negotiation.answer([("X-one-more", "1")], Phase.OPERATIONAL)
+        negotiation.answer([("X-one-more", "1")], KeyPhase.OPERATIONAL)
 
 
 def test_announced_keys_may_be_refused() -> None:
     negotiation = Negotiation({})
     negotiation.announce("TargetAlias")
-    assert negotiation.answer([("TargetAlias", "NotUnderstood")], Phase.OPERATIONAL) == []
+    assert negotiation.answer([("TargetAlias", "NotUnderstood")], KeyPhase.OPERATIONAL) == []
     with pytest.raises(ProtocolError):
-        negotiation.answer([("TargetAddress", "NotUnderstood")], Phase.OPERATIONAL)
+        negotiation.answer([("TargetAddress", "NotUnderstood")], KeyPhase.OPERATIONAL)
 
 
 def test_operational_keys_wait_for_their_stage() -> None:
     negotiation = Negotiation({})
     assert negotiation.answer(
         [("MaxBurstLength", "512"), ("MaxRecvDataSegmentLength", "512"), ("X-a", "1")],
-        Phase.SECURITY,
+        KeyPhase.SECURITY,
     ) == [
         ("MaxBurstLength", "Irrelevant"),
         ("MaxRecvDataSegmentLength", "Irrelevant"),
@@ -288,7 +290,7 @@ def test_full_feature_phase_rejects_what_only_login_decides() -> None:
     negotiation = Negotiation({}, agreed=SessionParameters())
     assert negotiation.answer(
         [("MaxBurstLength", "512"), ("InitiatorName", "x"), ("HeaderDigest", "CRC32C")],
-        Phase.FULL_FEATURE,
+        KeyPhase.FULL_FEATURE,
     ) == [("MaxBurstLength", "Reject"), ("InitiatorName", "Reject"), ("HeaderDigest", "Reject")]
 
 
@@ -325,7 +327,7 @@ def test_another_connection_of_a_session_negotiates_only_itself() -> None:
     negotiation = Negotiation(BOTH_DIGESTS, agreed=without_connection(before))
     answers = negotiation.answer(
         [("MaxBurstLength", "512"), ("DataDigest", "CRC32C"), ("MaxRecvDataSegmentLength", "512")],
-        Phase.OPERATIONAL,
+        KeyPhase.OPERATIONAL,
     )
     assert answers == [
         ("MaxBurstLength", "Irrelevant"),
@@ -351,9 +353,11 @@ values = st.one_of(
 
 
 @settings(max_examples=60)
-@given(st.lists(st.tuples(names, values), max_size=15), st.sampled_from(list(Phase)), st.booleans())
+@given(
+    st.lists(st.tuples(names, values), max_size=15), st.sampled_from(list(KeyPhase)), st.booleans()
+)
 def test_any_pairs_give_answers_within_the_standard_or_a_protocol_error(
-    pairs: Pairs, phase: Phase, discovery: bool
+    pairs: Pairs, phase: KeyPhase, discovery: bool
 ) -> None:
     negotiation = Negotiation(BOTH_DIGESTS, discovery=discovery)
     try:

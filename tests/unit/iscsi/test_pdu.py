@@ -59,7 +59,7 @@ UNPACKED = [
         INQUIRY,
         pdu.ScsiCommand(
             opcode=1,
-            flags=codes.FINAL | codes.COMMAND_READ | codes.TaskAttribute.SIMPLE,
+            flags=codes.FINAL | codes.COMMAND_READ | codes.IscsiTaskAttribute.SIMPLE,
             lengths=0,
             lun=LUN1,
             itt=0x3F95445C,
@@ -73,7 +73,7 @@ UNPACKED = [
         pdu.unpack_scsi_command,
         TEST_UNIT_READY_WITH_DATA,
         pdu.ScsiCommand(
-            opcode=codes.Opcode.SCSI_COMMAND | codes.IMMEDIATE,
+            opcode=codes.PduOpcode.SCSI_COMMAND | codes.IMMEDIATE,
             flags=codes.FINAL | codes.COMMAND_WRITE,
             lengths=2 << 24 | 512,
             lun=LUN1,
@@ -88,7 +88,7 @@ UNPACKED = [
         pdu.unpack_task_management_request,
         ABORT_TASK,
         pdu.TaskManagementRequest(
-            opcode=codes.Opcode.TASK_MANAGEMENT_REQUEST | codes.IMMEDIATE,
+            opcode=codes.PduOpcode.TASK_MANAGEMENT_REQUEST | codes.IMMEDIATE,
             flags=codes.FINAL | codes.TaskFunction.ABORT_TASK,
             lengths=0,
             lun=LUN1,
@@ -405,4 +405,4 @@ def test_data_is_padded_to_words(data: bytes, tail: bytes) -> None:
 
 def test_codes_print_their_names() -> None:
     assert codes.LoginStatus(0x0203).name == "NOT_FOUND"
-    assert codes.Opcode(0x31).name == "READY_TO_TRANSFER"
+    assert codes.PduOpcode(0x31).name == "READY_TO_TRANSFER"

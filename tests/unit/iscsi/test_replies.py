@@ -12,7 +12,7 @@ from scstfs.iscsi.connection import Connection
 from scstfs.iscsi.errors import RejectReason
 from scstfs.iscsi.negotiate import SessionParameters
 from scstfs.iscsi.receive import Receiver
-from scstfs.iscsi.task import Task
+from scstfs.iscsi.task import IscsiTask
 from scstfs.iscsi.transfer import Transfer
 from scstfs.iscsi.transmit import Transmitter
 from tests.support import iscsi_wire as wire
@@ -43,8 +43,8 @@ def connect(
 
 def task(
     connection: Connection, *, expected: int = 0, reads: bool = False, itt: int = 0xAABB
-) -> Task:
-    made = Task(
+) -> IscsiTask:
+    made = IscsiTask(
         connection.tasks,
         itt=itt,
         lun=LUN,
@@ -403,7 +403,7 @@ class Given:
         self.times += 1
 
 
-def waiting(connection: Connection) -> tuple[Task, Given, Given]:
+def waiting(connection: Connection) -> tuple[IscsiTask, Given, Given]:
     """A task that is answered while data is on the way; its memory and that of the answer."""
     memory, data = Given(), Given()
     open_task = task(connection, expected=100)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from scstfs.iscsi.errors import RejectReason
-from scstfs.iscsi.task import Task
+from scstfs.iscsi.task import IscsiTask
 from tests.support import iscsi_wire as wire
 from tests.support.engine import CHECK_CONDITION, Engine, command, data_out, nop_out
 from tests.support.iscsi_wire import NO_TAG, READ, WRITE, Pdu
@@ -140,7 +140,7 @@ def test_immediate_commands_are_bounded(engine: Engine) -> None:
 def test_a_host_that_ends_commands_at_once(engine: Engine) -> None:
     """Before it has asked for data; data that is on the way is received and dropped."""
 
-    def refuse(task: Task) -> None:
+    def refuse(task: IscsiTask) -> None:
         engine.host.end(task, CHECK_CONDITION, sense=bytes(18))
 
     engine.host.on_command = refuse

@@ -7,8 +7,8 @@ import pytest
 from scstfs.iscsi.codes import CONTINUE, FINAL, RESERVED_TAG
 from scstfs.iscsi.errors import ProtocolError, RejectReason
 from scstfs.iscsi.pdu import TextRequest
-from scstfs.iscsi.text import MAX_TEXT
 from scstfs.iscsi.text_exchange import TextExchange, TextPart
+from scstfs.iscsi.text_format import MAX_TEXT
 from tests.support.engine import EngineHost
 
 

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from scstfs.iscsi.serial import add
-from scstfs.iscsi.task import Task
+from scstfs.iscsi.task import IscsiTask
 from scstfs.iscsi.unanswered import REMEMBERED, Unanswered
 from tests.support.engine import Engine
 
 
-def a_task(itt: int, cmd_sn: int, *, immediate: bool = False) -> Task:
-    return Task(
+def a_task(itt: int, cmd_sn: int, *, immediate: bool = False) -> IscsiTask:
+    return IscsiTask(
         Engine().connection.tasks,
         itt=itt,
         lun=bytes(8),

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from scstfs.persist.running import Command, DamagedCommands, RunningFile, synchronise
+from scstfs.persist.running import DamagedCommands, RunningFile, TreeWrite, synchronise
 
-ONE: list[Command] = [("handlers/h/mgmt", "add_device a\n")]
-MORE: list[Command] = [("targets/d/x\udcff", '"\udcfe"\n'), ("", "")]
+ONE: list[TreeWrite] = [("handlers/h/mgmt", "add_device a\n")]
+MORE: list[TreeWrite] = [("targets/d/x\udcff", '"\udcfe"\n'), ("", "")]
 
 
 def test_what_is_kept_is_loaded(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from scstfs.scsi import (
     mmc,
     pr,
     provisioning,
-    report,
+    report_supported,
     sbc,
     sense,
     spc,
@@ -166,10 +166,10 @@ class RecordedUnit:
         return capacity.read_capacity_16(cdb, self.unit)
 
     def do_report_supported_opcodes(self, cdb: bytes, decoded: Decoded, data: bytes) -> bytes:
-        return report.report_supported_opcodes(cdb, self.table.reported())
+        return report_supported.report_supported_opcodes(cdb, self.table.reported())
 
     def do_report_supported_tmf(self, cdb: bytes, decoded: Decoded, data: bytes) -> bytes:
-        return report.report_supported_tmf(cdb)
+        return report_supported.report_supported_tmf(cdb)
 
     def do_report_target_port_groups(self, cdb: bytes, decoded: Decoded, data: bytes) -> bytes:
         return alua.report_target_port_groups(cdb, ())

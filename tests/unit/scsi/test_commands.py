@@ -6,18 +6,18 @@ import pytest
 
 from scstfs.scsi.commands import COMMANDS, EXTENSIONS
 from scstfs.scsi.foreign_commands import FOREIGN_COMMANDS
-from scstfs.scsi.opcodes import DeviceType, Direction, Feature, Flag, Opcode, Shape
+from scstfs.scsi.opcodes import CommandRow, DeviceType, Direction, Feature, Flag, Shape
 
 EVERY = (*COMMANDS, *FOREIGN_COMMANDS, *EXTENSIONS)
 
 
-def row_id(row: Opcode) -> str:
+def row_id(row: CommandRow) -> str:
     action = "" if row.service_action is None else f"/{row.service_action:02x}"
     return f"{row.code:02x}{action} {row.name}"
 
 
 @pytest.mark.parametrize("row", [row for row in EVERY if row.usage is not None], ids=row_id)
-def test_usage_fits_the_row(row: Opcode) -> None:
+def test_usage_fits_the_row(row: CommandRow) -> None:
     assert row.usage is not None
     assert row.usage[0] == row.code
     assert len(row.usage) == {0: 6, 1: 10, 2: 10, 3: 32, 4: 16, 5: 12}[row.code >> 5]
@@ -35,7 +35,7 @@ def test_usage_fits_the_row(row: Opcode) -> None:
 
 
 @pytest.mark.parametrize("row", EVERY, ids=row_id)
-def test_flags_fit_together(row: Opcode) -> None:
+def test_flags_fit_together(row: CommandRow) -> None:
     if row.flags & Flag.STRICTLY_SERIALIZED:
         assert row.flags & Flag.SERIALIZED
     if row.flags & Flag.FULLY_LOCAL:

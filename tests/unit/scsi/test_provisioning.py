@@ -8,7 +8,7 @@ from scstfs.scsi.cdb import opcode_table
 from scstfs.scsi.identity import default_identity
 from scstfs.scsi.opcodes import DeviceType
 from scstfs.scsi.provisioning import (
-    Extent,
+    LbaRange,
     LbaStatus,
     Provisioning,
     check_unmap,
@@ -39,7 +39,7 @@ LIST = bytes.fromhex(
 
 
 def test_unmap_extents() -> None:
-    assert unmap_extents(unmap_cdb(40), LIST) == [Extent(0x20, 8), Extent(0x40, 2)]
+    assert unmap_extents(unmap_cdb(40), LIST) == [LbaRange(0x20, 8), LbaRange(0x40, 2)]
     assert unmap_extents(unmap_cdb(0), b"") == []
     assert unmap_extents(unmap_cdb(8), bytes(8)) == []
 
@@ -67,7 +67,7 @@ def test_bad_descriptor_length(data: bytes) -> None:
     ],
 )
 def test_checking_unmap(unit: LogicalUnit, byte1: int, blocks: int, sense: str | None) -> None:
-    extents = [Extent(0, blocks - 1), Extent(64, 1)]
+    extents = [LbaRange(0, blocks - 1), LbaRange(64, 1)]
     if sense is None:
         check_unmap(unmap_cdb(40, byte1), extents, unit)
         return

@@ -4,7 +4,7 @@ import pytest
 
 from scstfs.scsi import sense, tokens
 from scstfs.scsi.identity import default_identity
-from scstfs.scsi.provisioning import Extent
+from scstfs.scsi.provisioning import LbaRange
 from scstfs.scsi.sense import CheckCondition, invalid_field_in_cdb
 from scstfs.scsi.tokens import CopyOperation, OperationStatus, Populate, RodType
 from scstfs.scsi.unit import LogicalUnit, TokenLimits
@@ -39,7 +39,7 @@ def write(ranges: bytes, token: bytes = TOKEN, flags: int = 0, offset: int = 0) 
 def test_populating() -> None:
     data = populate(extents((0x10, 8), (0x20, 4)), flags=1)
     assert tokens.decode_populate(cdb(0x10, data), data, LIMITS) == Populate(
-        (Extent(0x10, 8), Extent(0x20, 4)), timeout=30, immediate=True
+        (LbaRange(0x10, 8), LbaRange(0x20, 4)), timeout=30, immediate=True
     )
     assert tokens.list_identifier(cdb(0x10, data)) == 0x1234
     assert tokens.decode_populate(cdb(0x10, b""), b"", LIMITS) is None
@@ -48,7 +48,7 @@ def test_populating() -> None:
 def test_an_incomplete_range_is_ignored() -> None:
     data = populate(extents((0x10, 8)) + bytes(5), timeout=60)
     request = tokens.decode_populate(cdb(0x10, data), data, LIMITS)
-    assert request == Populate((Extent(0x10, 8),), timeout=60, immediate=False)
+    assert request == Populate((LbaRange(0x10, 8),), timeout=60, immediate=False)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_writing() -> None:
     request = tokens.decode_write(cdb(0x11, data), data, LIMITS)
     assert request is not None
     assert request.token == TOKEN
-    assert request.extents == (Extent(0x40, 8),)
+    assert request.extents == (LbaRange(0x40, 8),)
     assert (request.offset, request.immediate, request.delete) == (2, True, True)
     assert tokens.decode_write(cdb(0x11, b""), b"", LIMITS) is None
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from scstfs.persist.running import Command, RunningFile
+from scstfs.persist.running import RunningFile, TreeWrite
 from scstfs.startup import keep
 from scstfs.startup.keep import Keeper
 from scstfs.startup.load import look, resume
@@ -20,7 +20,7 @@ from tests.support.whole import Whole, whole
 ADD = ("handlers/vdisk_nullio/mgmt", "add_device {}\n")
 
 
-def add(name: str) -> Command:
+def add(name: str) -> TreeWrite:
     return ADD[0], ADD[1].format(name)
 
 

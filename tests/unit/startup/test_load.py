@@ -6,7 +6,7 @@ import pytest
 
 from scstfs.admin import conf
 from scstfs.errors import ExitStatus, UsageError
-from scstfs.persist.running import Command
+from scstfs.persist.running import TreeWrite
 from scstfs.startup.load import commands, load, look, resume
 from tests.support.admin import essence
 from tests.support.configurations import backing_files, random_text
@@ -36,13 +36,13 @@ DEVICE_GROUP g {
 """Identifiers that are not set read 0, which cannot be written."""
 
 
-async def configured(everything: Whole, directory: Path, text: str) -> list[Command]:
+async def configured(everything: Whole, directory: Path, text: str) -> list[TreeWrite]:
     file = directory / "scst.conf"
     file.write_text(text)
     return await load(everything.tree, look(everything.tree), str(file))
 
 
-async def unchecked(everything: Whole, text: str) -> list[Command]:
+async def unchecked(everything: Whole, text: str) -> list[TreeWrite]:
     """Random configurations may have what `check` finds strange."""
     executed = commands(look(everything.tree), conf.parse(text).configuration)
     await resume(everything.tree, executed)

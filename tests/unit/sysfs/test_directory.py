@@ -14,8 +14,8 @@ from scstfs.sysfs.directory import (
     EachLink,
     Include,
     Link,
+    LinkTarget,
     Sub,
-    Target,
     declared,
     link_text,
 )
@@ -256,7 +256,7 @@ def test_a_directory_is_volatile_if_one_of_its_rows_is() -> None:
 
 
 # From recordings of SCST 3.10: directory of the link, where it leads, its text.
-LINKS: list[tuple[str, Target, str]] = [
+LINKS: list[tuple[str, LinkTarget, str]] = [
     ("devices/disk1", ("handlers", "vdisk_fileio"), "../../handlers/vdisk_fileio"),
     ("handlers/vdisk_fileio", "devices/disk1", "../../devices/disk1"),
     (
@@ -297,7 +297,7 @@ LINKS: list[tuple[str, Target, str]] = [
         ("a", "targets//x/", "../targets/x"),
     ],
 )
-def test_link_text(directory: str, target: Target, text: str) -> None:
+def test_link_text(directory: str, target: LinkTarget, text: str) -> None:
     assert link_text(tuple(filter(None, directory.split("/"))), target) == text
 
 

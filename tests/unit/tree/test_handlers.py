@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scstfs.handlers.scsi_device import Found, ScsiDevice
+from scstfs.handlers.scsi_device import FoundDevice, ScsiDevice
 from scstfs.local import open_session
 from scstfs.scsi.opcodes import DeviceType
 from tests.support.scsi_unit import FakeUnit
@@ -17,7 +17,7 @@ ADDRESS = "2:0:0:1"
 
 
 def add_scsi_device(everything: Whole, kind: DeviceType = DeviceType.DISK) -> ScsiDevice:
-    found = Found(kind, "../../devices/somewhere")
+    found = FoundDevice(kind, "../../devices/somewhere")
     device = ScsiDevice(everything.scst, ADDRESS, found, FakeUnit(kind).opener)
     everything.scst.devices[ADDRESS] = device
     return device

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scstfs.drivers.local import LocalTransport
+from scstfs.drivers.scst_local import LocalTransport
 from scstfs.handlers.vdisk import VdiskDevice
 from tests.support.whole import Whole
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from scstfs.core.sessions import close_session
+from scstfs.core.session_lifecycle import close_session
 from tests.support.sessions import open_session
 from tests.support.whole import Whole
 

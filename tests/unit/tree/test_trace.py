@@ -12,7 +12,7 @@ from scstfs.core.session import PendingFunction
 from scstfs.core.trace import TraceLog
 from scstfs.local import open_session
 from scstfs.scsi.cdb import decode_unknown
-from scstfs.sgutils.text import command_name, sense_text
+from scstfs.sgutils.t10_names import command_name, sense_text
 from scstfs.sysfs.errors import SysfsError
 from scstfs.sysfs.mgmt import parse
 from scstfs.tree.trace import commands, set_level, show_level

@@ -13,11 +13,11 @@ from scstfs.admin import kinds
 from scstfs.admin.attributes import Attributes
 from scstfs.admin.files import WAIT_SECONDS
 from scstfs.admin.kinds import ENABLED, HARDWARE, HW_TARGET, Kind
-from scstfs.admin.scstadmin.commands import COMMANDS, REPLACE_DOUBTS, describe, why
+from scstfs.admin.scstadmin.attribute_rules import SETTINGS, AttributeRules
 from scstfs.admin.scstadmin.errors import Code, Unavailable, fatal
-from scstfs.admin.scstadmin.library import Library, Names, locate
+from scstfs.admin.scstadmin.mgmt_commands import COMMANDS, REPLACE_DOUBTS, describe, why
 from scstfs.admin.scstadmin.options import Arguments
-from scstfs.admin.scstadmin.settings import SETTINGS, Settings
+from scstfs.admin.scstadmin.tree_lookup import Names, TreeLookup, locate
 
 FORCE_CLOSE: Final = "force_close"
 
@@ -106,7 +106,7 @@ class Actions:
     """
 
     def __init__(
-        self, library: Library, terminal: Terminal, *, debug: bool = False, goes_on: bool = False
+        self, library: TreeLookup, terminal: Terminal, *, debug: bool = False, goes_on: bool = False
     ) -> None:
         self.library = library
         self.terminal = terminal
@@ -213,7 +213,7 @@ class Actions:
         self.library.files.forget()
         return why(self.library, known, row.doubts) or self._why_not_set(row, path, number)
 
-    def _why_not_set(self, row: Settings, path: str, number: int) -> Code:
+    def _why_not_set(self, row: AttributeRules, path: str, number: int) -> Code:
         if row.tells_errno:
             self.terminal.err(f"({errno.errorcode.get(number, '0')}) ")
         try:

@@ -8,15 +8,15 @@ from typing import Final, NamedTuple
 from scstfs.admin import kinds
 from scstfs.admin.kinds import Kind
 from scstfs.admin.scstadmin.actions import Actions, given_names, names
-from scstfs.admin.scstadmin.commands import parameters
 from scstfs.admin.scstadmin.errors import Code, fatal
-from scstfs.admin.scstadmin.library import Names
 from scstfs.admin.scstadmin.lip import issue_lip
 from scstfs.admin.scstadmin.lists import Lists
+from scstfs.admin.scstadmin.mgmt_commands import parameters
 from scstfs.admin.scstadmin.options import Arguments
+from scstfs.admin.scstadmin.tree_lookup import Names
 
 
-class _Row(NamedTuple):
+class _OptionRow(NamedTuple):
     """An option.
 
     Attributes:
@@ -168,17 +168,17 @@ def add_initiator(actions: Actions, known: Names) -> Code:
     return actions.do("add_initiator", known)
 
 
-def _set(kind: Kind, what: str) -> Callable[[str], _Row]:
-    return lambda option: _Row(lambda c: c.set(kind, option, what), asks=True, counts=True)
+def _set(kind: Kind, what: str) -> Callable[[str], _OptionRow]:
+    return lambda option: _OptionRow(lambda c: c.set(kind, option, what), asks=True, counts=True)
 
 
 def _command(
     command: str, what: str, *, asks: bool = False, lip: tuple[str, ...] | None = None
-) -> Callable[[str], _Row]:
-    return lambda option: _Row(lambda c: c.do(command, option, what), asks=asks, lip=lip)
+) -> Callable[[str], _OptionRow]:
+    return lambda option: _OptionRow(lambda c: c.do(command, option, what), asks=asks, lip=lip)
 
 
-_SETS: Final[Mapping[str, Callable[[str], _Row]]] = {
+_SETS: Final[Mapping[str, Callable[[str], _OptionRow]]] = {
     "set_scst_attr": _set(kinds.ROOT, ""),
     "set_hnd_attr": _set(kinds.HANDLER, "handler"),
     "set_dev_attr": _set(kinds.DEVICE, "device"),
@@ -191,7 +191,7 @@ _SETS: Final[Mapping[str, Callable[[str], _Row]]] = {
 
 _ALL: Final = ()
 _TARGETS: Final = ("driver", "target")
-_COMMANDS: Final[Mapping[str, Callable[[str], _Row]]] = {
+_COMMANDS: Final[Mapping[str, Callable[[str], _OptionRow]]] = {
     "open_dev": _command("open_device", "device"),
     "add_dgrp": _command("add_device_group", "device_group"),
     "add_dgrp_dev": _command("add_group_device", "device"),
@@ -206,61 +206,65 @@ _COMMANDS: Final[Mapping[str, Callable[[str], _Row]]] = {
     "replace_lun": _command("replace_lun", "lun", asks=True, lip=_TARGETS),
 }
 
-_OTHERS: Final[Mapping[str, _Row]] = {
-    "set_init_attr": _Row(Changes.set_initiator, asks=True, counts=True),
-    "set_drv_attr": _Row(
+_OTHERS: Final[Mapping[str, _OptionRow]] = {
+    "set_init_attr": _OptionRow(Changes.set_initiator, asks=True, counts=True),
+    "set_drv_attr": _OptionRow(
         lambda c: c.actions.set_dynamic(
             kinds.DRIVER, c.names(driver=c.arguments["set_drv_attr"]), c.arguments.attributes
         ),
         asks=True,
         counts=True,
     ),
-    "set_tgt_attr": _Row(
+    "set_tgt_attr": _OptionRow(
         lambda c: c.actions.set_dynamic(
             kinds.TARGET, c.names(target=c.arguments["set_tgt_attr"]), c.arguments.attributes
         ),
         asks=True,
         counts=True,
     ),
-    "add_drv_attr": _Row(
+    "add_drv_attr": _OptionRow(
         lambda c: c.dynamic(kinds.DRIVER, "add_drv_attr", "driver", adds=True), lip=_ALL
     ),
-    "add_tgt_attr": _Row(
+    "add_tgt_attr": _OptionRow(
         lambda c: c.dynamic(kinds.TARGET, "add_tgt_attr", "target", adds=True), lip=_ALL
     ),
-    "rem_drv_attr": _Row(
+    "rem_drv_attr": _OptionRow(
         lambda c: c.dynamic(kinds.DRIVER, "rem_drv_attr", "driver", adds=False),
         asks=True,
         lip=_ALL,
     ),
-    "rem_tgt_attr": _Row(
+    "rem_tgt_attr": _OptionRow(
         lambda c: c.dynamic(kinds.TARGET, "rem_tgt_attr", "target", adds=False),
         asks=True,
         lip=_ALL,
     ),
-    "close_dev": _Row(Changes.close_device, asks=True, lip=_ALL),
-    "resync_dev": _Row(Changes.resync, lip=_ALL),
-    "rem_dgrp": _Row(Changes.remove_device_group),
-    "rem_dgrp_dev": _Row(Changes.remove_group_device),
-    "rem_tgrp": _Row(Changes.remove_target_group),
-    "add_target": _Row(lambda c: c.actions.add_target(c.names(target=c.arguments["add_target"]))),
-    "rem_target": _Row(
+    "close_dev": _OptionRow(Changes.close_device, asks=True, lip=_ALL),
+    "resync_dev": _OptionRow(Changes.resync, lip=_ALL),
+    "rem_dgrp": _OptionRow(Changes.remove_device_group),
+    "rem_dgrp_dev": _OptionRow(Changes.remove_group_device),
+    "rem_tgrp": _OptionRow(Changes.remove_target_group),
+    "add_target": _OptionRow(
+        lambda c: c.actions.add_target(c.names(target=c.arguments["add_target"]))
+    ),
+    "rem_target": _OptionRow(
         lambda c: c.actions.tried("remove_target", c.names(target=c.arguments["rem_target"])),
         asks=True,
         lip=("driver",),
     ),
-    "rem_group": _Row(Changes.remove_group, asks=True),
-    "add_init": _Row(Changes.add_initiator, lip=_TARGETS),
-    "clear_inits": _Row(
+    "rem_group": _OptionRow(Changes.remove_group, asks=True),
+    "add_init": _OptionRow(Changes.add_initiator, lip=_TARGETS),
+    "clear_inits": _OptionRow(
         lambda c: c.actions.do("clear_initiators", c.names()), asks=True, lip=_TARGETS
     ),
-    "clear_luns": _Row(lambda c: c.actions.do("clear_luns", c.names()), asks=True, lip=_TARGETS),
-    "enable_target": _Row(lambda c: c.enable("enable_target", "1")),
-    "disable_target": _Row(lambda c: c.enable("disable_target", "0"), asks=True),
-    "issue_lip": _Row(Changes.lip),
+    "clear_luns": _OptionRow(
+        lambda c: c.actions.do("clear_luns", c.names()), asks=True, lip=_TARGETS
+    ),
+    "enable_target": _OptionRow(lambda c: c.enable("enable_target", "1")),
+    "disable_target": _OptionRow(lambda c: c.enable("disable_target", "0"), asks=True),
+    "issue_lip": _OptionRow(Changes.lip),
 }
 
-_OPTIONS: Final[Mapping[str, _Row]] = {
+_OPTIONS: Final[Mapping[str, _OptionRow]] = {
     **{option: row(option) for option, row in {**_SETS, **_COMMANDS}.items()},
     **_OTHERS,
 }

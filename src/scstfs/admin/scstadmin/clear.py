@@ -16,8 +16,8 @@ from scstfs.admin.kinds import (
 )
 from scstfs.admin.scstadmin.actions import Actions, names
 from scstfs.admin.scstadmin.errors import Code
-from scstfs.admin.scstadmin.library import Names
 from scstfs.admin.scstadmin.present import is_virtual
+from scstfs.admin.scstadmin.tree_lookup import Names
 
 
 def clear(actions: Actions, current: Item) -> Code:

@@ -21,11 +21,10 @@ from scstfs.admin.kinds import (
 )
 from scstfs.admin.scstadmin.actions import Actions, names
 from scstfs.admin.scstadmin.changes import add_initiator
-from scstfs.admin.scstadmin.check import COPY_MANAGER
-from scstfs.admin.scstadmin.commands import parameters
-from scstfs.admin.scstadmin.device_groups import DeviceGroups
+from scstfs.admin.scstadmin.config_check import COPY_MANAGER
+from scstfs.admin.scstadmin.configure_groups import DeviceGroups
 from scstfs.admin.scstadmin.errors import Code, Unavailable, fatal
-from scstfs.admin.scstadmin.library import Names, number
+from scstfs.admin.scstadmin.mgmt_commands import parameters
 from scstfs.admin.scstadmin.present import (
     differs,
     is_virtual,
@@ -33,6 +32,7 @@ from scstfs.admin.scstadmin.present import (
     values_of,
     working_configuration,
 )
+from scstfs.admin.scstadmin.tree_lookup import Names, number
 
 
 class Configure:

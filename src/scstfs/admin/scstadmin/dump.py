@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from scstfs.admin.attributes import Attribute, Attributes
 
-Data: TypeAlias = int | str | Sequence["Data"] | Mapping[str, "Data"] | None
+DumpValue: TypeAlias = int | str | Sequence["DumpValue"] | Mapping[str, "DumpValue"] | None
 
 
 def dumped(attributes: Attributes) -> str:
@@ -16,8 +16,8 @@ def dumped(attributes: Attributes) -> str:
     return f"$VAR1 = {_text(data, 8)};\n$VAR2 = undef;\n"
 
 
-def _data(attribute: Attribute) -> Data:
-    data: dict[str, Data] = {"static": int(attribute.static)}
+def _data(attribute: Attribute) -> DumpValue:
+    data: dict[str, DumpValue] = {"static": int(attribute.static)}
     if attribute.choices is not None:
         data["set"] = attribute.choices
     if attribute.is_key:
@@ -27,7 +27,7 @@ def _data(attribute: Attribute) -> Data:
     return data
 
 
-def _text(data: Data, indent: int) -> str:
+def _text(data: DumpValue, indent: int) -> str:
     """*indent*: the column in which it begins."""
     if data is None:
         return "undef"

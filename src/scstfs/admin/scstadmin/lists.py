@@ -10,8 +10,8 @@ from scstfs.admin.attributes import TRACE_LEVEL, Attribute, Attributes
 from scstfs.admin.kinds import Kind
 from scstfs.admin.scstadmin.actions import Actions, given_names, names
 from scstfs.admin.scstadmin.errors import Code, Unavailable
-from scstfs.admin.scstadmin.library import Library, Names
 from scstfs.admin.scstadmin.options import Arguments
+from scstfs.admin.scstadmin.tree_lookup import Names, TreeLookup
 
 _DEVICE_PARAMETERS: Final = ("Device CREATE attributes available", 34)
 _DYNAMIC: Final = ("Dynamic attributes available", 28)
@@ -37,7 +37,7 @@ class Lists:
 
     def __init__(self, actions: Actions, arguments: Arguments) -> None:
         self._actions = actions
-        self._library: Library = actions.library
+        self._library: TreeLookup = actions.library
         self._out = actions.terminal.out
         self._nonkey = "nonkey" in arguments
         self._arguments = arguments

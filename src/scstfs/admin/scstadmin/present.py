@@ -10,7 +10,7 @@ from scstfs.admin.configuration import Item
 from scstfs.admin.kinds import DRIVER, GROUP, HARDWARE, INITIATOR, TARGET
 from scstfs.admin.scstadmin.actions import Actions, Values, names
 from scstfs.admin.scstadmin.errors import Stop, Unavailable, fatal
-from scstfs.admin.scstadmin.library import number
+from scstfs.admin.scstadmin.tree_lookup import number
 
 
 def working_configuration(actions: Actions, force: bool) -> Item:

@@ -16,16 +16,16 @@ from scstfs.admin.files import SCST_TGT, Files
 from scstfs.admin.scstadmin import options
 from scstfs.admin.scstadmin.actions import Actions, Terminal, names
 from scstfs.admin.scstadmin.changes import Changes
-from scstfs.admin.scstadmin.check import Check
 from scstfs.admin.scstadmin.clear import clear
+from scstfs.admin.scstadmin.config_check import ConfigCheck
 from scstfs.admin.scstadmin.configure import Configure
 from scstfs.admin.scstadmin.dump import dumped
 from scstfs.admin.scstadmin.errors import BadOption, Code, Stop, Unavailable, fatal
-from scstfs.admin.scstadmin.library import Library
 from scstfs.admin.scstadmin.lip import issue_lip
 from scstfs.admin.scstadmin.lists import Lists
 from scstfs.admin.scstadmin.options import DEFAULT_CONFIG, Arguments, Role
 from scstfs.admin.scstadmin.present import working_configuration
+from scstfs.admin.scstadmin.tree_lookup import TreeLookup
 from scstfs.admin.scstadmin.usage import USAGE, VERSION
 
 TREE: Final = "SCSTFS_TREE"
@@ -48,7 +48,7 @@ class Died(Exception):  # noqa: N818 - Perl's word for it
         self.status = status
 
 
-class Program:
+class ScstadminRun:
     """One run, once the command line is read."""
 
     def __init__(self, arguments: Arguments, files: Files, terminal: Terminal) -> None:
@@ -56,7 +56,7 @@ class Program:
         self.files = files
         self.terminal = terminal
         self.actions = Actions(
-            Library(files),
+            TreeLookup(files),
             terminal,
             debug="debug" in arguments,
             goes_on="cont_on_err" in arguments,
@@ -108,7 +108,7 @@ class Program:
     def _checked(self, name: str, current: Item) -> tuple[Item, int]:
         self.terminal.out(f"-> Checking configuration file '{name}' for errors.\n")
         wanted = self._read(name)
-        check = Check(self.actions.library, current, wanted)
+        check = ConfigCheck(self.actions.library, current, wanted)
         for line in check.lines():
             self.terminal.out(line)
         return wanted, check.errors
@@ -207,7 +207,7 @@ def run(argv: Sequence[str], terminal: Terminal, root: str = SCST_TGT) -> int:
         options.check(arguments)
         files = Files(root)
         _check_version(files)
-        return Program(arguments, files, terminal).run()
+        return ScstadminRun(arguments, files, terminal).run()
     except BadOption as error:
         terminal.err("".join(f"{problem}\n" for problem in error.problems))
         return 1

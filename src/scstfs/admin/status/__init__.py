@@ -4,7 +4,7 @@
 - `survey`: a walk over the tree to the model, reading only what is asked for.
 - `backing`: what is behind a device, without waiting for a file system that hangs.
 - `problems`: what needs attention; pure.
-- `text`: the model for people.
+- `status_text`: the model for people.
 - `options`: the command line.
 - `program`: what it does.
 """

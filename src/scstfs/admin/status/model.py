@@ -92,7 +92,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class TargetStatus:
     """A target.
 
     Attributes:
@@ -125,7 +125,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class ConnectionStatus:
     """A connection of a session.
 
     Attributes:
@@ -138,7 +138,7 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class SessionStatus:
     """A session of an initiator with a target.
 
     Attributes:
@@ -155,7 +155,7 @@ class Session:
     group: str | None
     luns: tuple[int, ...]
     commands: int
-    connections: tuple[Connection, ...]
+    connections: tuple[ConnectionStatus, ...]
 
     @property
     def path(self) -> str:
@@ -173,7 +173,7 @@ class FileState(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class DeviceStatus:
     """A device.
 
     Attributes:
@@ -211,7 +211,7 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupTarget:
+class GroupTargetStatus:
     """A target in a target group.
 
     Attributes:
@@ -225,7 +225,7 @@ class GroupTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class TargetGroup:
+class TargetGroupStatus:
     """Targets through which devices are reached in the same way.
 
     Attributes:
@@ -237,16 +237,16 @@ class TargetGroup:
     id: int
     state: str
     preferred: bool
-    targets: tuple[GroupTarget, ...]
+    targets: tuple[GroupTargetStatus, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceGroup:
+class DeviceGroupStatus:
     """Devices that are reached in the same way."""
 
     name: str
     devices: tuple[str, ...]
-    target_groups: tuple[TargetGroup, ...]
+    target_groups: tuple[TargetGroupStatus, ...]
 
     @property
     def path(self) -> str:
@@ -270,16 +270,16 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class Overview:
     """All of it; None for what was not asked for."""
 
     tree: str
     core: Core
     drivers: tuple[Driver, ...] | None = None
-    targets: tuple[Target, ...] | None = None
-    sessions: tuple[Session, ...] | None = None
-    devices: tuple[Device, ...] | None = None
-    device_groups: tuple[DeviceGroup, ...] | None = None
+    targets: tuple[TargetStatus, ...] | None = None
+    sessions: tuple[SessionStatus, ...] | None = None
+    devices: tuple[DeviceStatus, ...] | None = None
+    device_groups: tuple[DeviceGroupStatus, ...] | None = None
     problems: tuple[Problem, ...] | None = None
 
     def json(self, sections: Collection[Section]) -> dict[str, Any]:

@@ -8,48 +8,48 @@ from typing import Final
 from scstfs.admin.status.model import (
     INTERNAL_DRIVER,
     FileState,
+    Overview,
     Problem,
-    Status,
-    Target,
+    TargetStatus,
 )
 
 NO_ACCESS: Final = frozenset({"standby", "unavailable", "offline", "transitioning"})
 """Asymmetric access states in which a device cannot be read (SPC-4 5.15.2.4)."""
 
-Found = Iterator[tuple[str, str]]
+ProblemTexts = Iterator[tuple[str, str]]
 """Path in the tree, and what is wrong there."""
 
 
-def _suspended(status: Status) -> Found:
+def _suspended(status: Overview) -> ProblemTexts:
     if status.core.suspended:
         yield "suspend", "the execution of all commands is suspended"
 
 
-def _driver_closed(status: Status) -> Found:
+def _driver_closed(status: Overview) -> ProblemTexts:
     for driver in status.drivers or ():
         if driver.state not in (None, "open"):
             yield driver.path, f"its daemon does not serve it: {driver.state}"
 
 
-def _driver_disabled(status: Status) -> Found:
+def _driver_disabled(status: Overview) -> ProblemTexts:
     used = {target.driver for target in status.targets or ()}
     for driver in status.drivers or ():
         if driver.enabled is False and driver.name in used:
             yield driver.path, "disabled: its targets take no logins"
 
 
-def _served(status: Status) -> Iterator[Target]:
+def _served(status: Overview) -> Iterator[TargetStatus]:
     """Targets in which initiators log in, or could."""
     return (target for target in status.targets or () if target.driver != INTERNAL_DRIVER)
 
 
-def _target_disabled(status: Status) -> Found:
+def _target_disabled(status: Overview) -> ProblemTexts:
     for target in _served(status):
         if target.enabled is False:
             yield target.path, "disabled: takes no logins"
 
 
-def _no_luns(status: Status) -> Found:
+def _no_luns(status: Overview) -> ProblemTexts:
     for target in _served(status):
         if not any(luns for _path, luns in target.lun_sets()):
             yield target.path, "has no LUNs"
@@ -60,14 +60,14 @@ def _no_luns(status: Status) -> Found:
                 yield path, "has no LUNs: its initiators see nothing"
 
 
-def _no_lun_0(status: Status) -> Found:
+def _no_lun_0(status: Overview) -> ProblemTexts:
     for target in _served(status):
         for path, luns in target.lun_sets():
             if luns and all(lun.lun for lun in luns):
                 yield path, "LUN 0 is missing: initiators ask it which others there are"
 
 
-def _black_hole(status: Status) -> Found:
+def _black_hole(status: Overview) -> ProblemTexts:
     for target in _served(status):
         if target.black_hole:
             yield target.path, f"black_hole is {target.black_hole}: commands get no answer"
@@ -77,7 +77,7 @@ def _black_hole(status: Status) -> Found:
                 yield path, f"black_hole is {group.black_hole}: commands get no answer"
 
 
-def _session_without_luns(status: Status) -> Found:
+def _session_without_luns(status: Overview) -> ProblemTexts:
     targets = {(t.driver, t.name): t for t in _served(status)}
     for session in status.sessions or ():
         target = targets.get((session.driver, session.target))
@@ -85,20 +85,20 @@ def _session_without_luns(status: Status) -> Found:
             yield session.path, "sees no LUN: no group of the target names its initiator"
 
 
-def _inactive(status: Status) -> Found:
+def _inactive(status: Overview) -> ProblemTexts:
     for device in status.devices or ():
         if device.active is False:
             yield device.path, "not active: commands are told MEDIUM NOT PRESENT"
 
 
-def _blocked(status: Status) -> Found:
+def _blocked(status: Overview) -> ProblemTexts:
     for device in status.devices or ():
         if device.blocked:
             yield device.path, "blocked: commands wait"
 
 
-def _file(state: FileState, message: str) -> Callable[[Status], Found]:
-    def find(status: Status) -> Found:
+def _file(state: FileState, message: str) -> Callable[[Overview], ProblemTexts]:
+    def find(status: Overview) -> ProblemTexts:
         for device in status.devices or ():
             if device.file_state is state:
                 yield device.path, f"{message}: {device.file}"
@@ -106,14 +106,14 @@ def _file(state: FileState, message: str) -> Callable[[Status], Found]:
     return find
 
 
-def _no_handler(status: Status) -> Found:
+def _no_handler(status: Overview) -> ProblemTexts:
     exported = {lun.device for t in _served(status) for _path, luns in t.lun_sets() for lun in luns}
     for device in status.devices or ():
         if device.handler is None and device.name in exported:
             yield device.path, "has LUNs but no handler: nobody can use them"
 
 
-def _no_access(status: Status) -> Found:
+def _no_access(status: Overview) -> ProblemTexts:
     for group in status.device_groups or ():
         for targets in group.target_groups:
             here = any(target.driver is not None for target in targets.targets)
@@ -122,7 +122,7 @@ def _no_access(status: Status) -> Found:
                 yield path, f"{targets.state}: devices cannot be read through its targets"
 
 
-_RULES: Final[Mapping[str, Callable[[Status], Found]]] = {
+_RULES: Final[Mapping[str, Callable[[Overview], ProblemTexts]]] = {
     "suspended": _suspended,
     "driver_closed": _driver_closed,
     "driver_disabled": _driver_disabled,
@@ -143,7 +143,7 @@ CODES: Final = tuple(_RULES)
 """What `Problem.code` can be. A code keeps its meaning."""
 
 
-def find(status: Status) -> tuple[Problem, ...]:
+def find(status: Overview) -> tuple[Problem, ...]:
     """What needs attention in the parts of *status* that are there."""
     return tuple(
         Problem(code, path, message)

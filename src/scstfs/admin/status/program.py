@@ -10,11 +10,11 @@ from typing import Final
 
 from scstfs.admin.display import several, show, tolerant
 from scstfs.admin.files import Files
-from scstfs.admin.mistakes import Kind, Mistake
+from scstfs.admin.mistakes import Mistake, MistakeKind
 from scstfs.admin.status.model import ALL, Section
 from scstfs.admin.status.options import MOST_SESSIONS
+from scstfs.admin.status.status_text import render
 from scstfs.admin.status.survey import survey
-from scstfs.admin.status.text import render
 
 _WIDE: Final = 100
 """Columns of a terminal on which there is room for what is less asked for."""
@@ -40,4 +40,4 @@ def run(arguments: Namespace) -> None:
         show(output, *render(status, sections, wide=wide))
     if arguments.check and status.problems:
         things = several(len(status.problems), "thing needs", "things need")
-        raise Mistake(Kind.ATTENTION, f"{things} attention")
+        raise Mistake(MistakeKind.ATTENTION, f"{things} attention")

@@ -20,19 +20,19 @@ from scstfs.admin.presence import require_tree
 from scstfs.admin.status import backing, problems
 from scstfs.admin.status.model import (
     ALL,
-    Connection,
+    ConnectionStatus,
     Core,
-    Device,
-    DeviceGroup,
+    DeviceGroupStatus,
+    DeviceStatus,
     Driver,
     Group,
-    GroupTarget,
+    GroupTargetStatus,
     Lun,
+    Overview,
     Section,
-    Session,
-    Status,
-    Target,
-    TargetGroup,
+    SessionStatus,
+    TargetGroupStatus,
+    TargetStatus,
 )
 
 T = TypeVar("T")
@@ -110,7 +110,7 @@ def _file(value: str | None) -> str | None:
     return None if value == "none" else value
 
 
-class _Walk:
+class _Survey:
     """One walk."""
 
     def __init__(self, files: Files) -> None:
@@ -149,17 +149,17 @@ class _Walk:
         at = self.at("targets", name)
         return Driver(name, at.flag("enabled"), at.value("open_state"))
 
-    def targets(self, drivers: Iterable[Driver]) -> tuple[Target, ...]:
-        found: list[Target] = []
+    def targets(self, drivers: Iterable[Driver]) -> tuple[TargetStatus, ...]:
+        found: list[TargetStatus] = []
         for driver in drivers:
             found += _each(partial(self._target, driver.name), self.directories(driver.path))
         return tuple(found)
 
-    def _target(self, driver: str, name: str) -> Target | None:
+    def _target(self, driver: str, name: str) -> TargetStatus | None:
         at = self.at("targets", driver, name)
         if not {"sessions", "luns"} <= at.entries.keys():
             return None
-        return Target(
+        return TargetStatus(
             driver,
             name,
             enabled=at.flag("enabled"),
@@ -192,20 +192,22 @@ class _Walk:
 
     # --- sessions ------------------------------------------------------------------------------
 
-    def sessions(self, targets: Iterable[Target], most: int | None) -> tuple[Session, ...]:
+    def sessions(
+        self, targets: Iterable[TargetStatus], most: int | None
+    ) -> tuple[SessionStatus, ...]:
         """The first *most* sessions of each target."""
-        found: list[Session] = []
+        found: list[SessionStatus] = []
         for target in targets:
             names = self.directories(f"{target.path}/sessions")[:most]
             found += _each(partial(self._session, target), names)
         return tuple(found)
 
-    def _session(self, target: Target, name: str) -> Session:
+    def _session(self, target: TargetStatus, name: str) -> SessionStatus:
         at = self.at(target.path, "sessions", name)
         group = _GROUP.search(at.link("luns") or "")
         inside = self.directories(at.path)
         luns = sorted(int(match[1]) for match in map(_LUN.fullmatch, inside) if match)
-        return Session(
+        return SessionStatus(
             target.driver,
             target.name,
             name,
@@ -214,7 +216,7 @@ class _Walk:
             luns=tuple(luns),
             commands=at.number("commands") or 0,
             connections=tuple(
-                Connection(name, self._value(f"{at.path}/{name}/target_ip"))
+                ConnectionStatus(name, self._value(f"{at.path}/{name}/target_ip"))
                 for name in inside
                 if name != _LATENCY and not _LUN.fullmatch(name)
             ),
@@ -229,7 +231,7 @@ class _Walk:
 
     # --- devices -------------------------------------------------------------------------------
 
-    def devices(self) -> tuple[Device, ...]:
+    def devices(self) -> tuple[DeviceStatus, ...]:
         found = _each(self._device, self.directories("devices"))
         files = [name for device in found for name in (device.file, device.reservations_file)]
         # What is no path is a name in another store, of which this machine knows nothing.
@@ -243,12 +245,12 @@ class _Walk:
             for device in found
         )
 
-    def _device(self, name: str) -> Device:
+    def _device(self, name: str) -> DeviceStatus:
         at = self.at("devices", name)
         handler = _last(at.link("handler"))
         # All devices of a handler are of its type, which is read once.
         type_of = at if handler is None else self.at("handlers", handler)
-        return Device(
+        return DeviceStatus(
             name,
             handler,
             type=type_of.value("type"),
@@ -266,12 +268,12 @@ class _Walk:
 
     # --- device groups -------------------------------------------------------------------------
 
-    def device_groups(self) -> tuple[DeviceGroup, ...]:
+    def device_groups(self) -> tuple[DeviceGroupStatus, ...]:
         return _each(self._device_group, self.directories("device_groups"))
 
-    def _device_group(self, name: str) -> DeviceGroup:
+    def _device_group(self, name: str) -> DeviceGroupStatus:
         path = f"device_groups/{name}"
-        return DeviceGroup(
+        return DeviceGroupStatus(
             name,
             devices=tuple(tree.links_and_directories(self._files, f"{path}/devices")),
             target_groups=_each(
@@ -280,9 +282,9 @@ class _Walk:
             ),
         )
 
-    def _target_group(self, path: str) -> TargetGroup:
+    def _target_group(self, path: str) -> TargetGroupStatus:
         at = self.at(path)
-        return TargetGroup(
+        return TargetGroupStatus(
             path.rpartition("/")[2],
             id=at.number("group_id") or 0,
             state=at.value("state") or "",
@@ -293,11 +295,11 @@ class _Walk:
             ),
         )
 
-    def _group_target(self, group: _Object, name: str) -> GroupTarget:
+    def _group_target(self, group: _Object, name: str) -> GroupTargetStatus:
         link = group.link(name)
         if link is not None:
-            return GroupTarget(link.split("/")[-2], name, None)
-        return GroupTarget(None, name, self.at(group.path, name).number("rel_tgt_id") or 0)
+            return GroupTargetStatus(link.split("/")[-2], name, None)
+        return GroupTargetStatus(None, name, self.at(group.path, name).number("rel_tgt_id") or 0)
 
 
 _NEEDED: Final = {
@@ -309,7 +311,7 @@ _NEEDED: Final = {
 
 def survey(
     files: Files, sections: Collection[Section] = ALL, most_sessions: int | None = None
-) -> Status:
+) -> Overview:
     """What runs.
 
     Args:
@@ -320,9 +322,9 @@ def survey(
     Raises Mistake where there is no tree, also when it goes away.
     """
     require_tree(files.root)
-    walk = _Walk(files)
+    walk = _Survey(files)
     needed = set(sections).union(*(_NEEDED.get(section, ()) for section in sections))
-    status = Status(files.root, walk.core())
+    status = Overview(files.root, walk.core())
     if Section.TARGETS in needed:
         drivers = walk.drivers()
         status = replace(status, drivers=drivers, targets=walk.targets(drivers))

@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.text import Text
 
 from scstfs.admin.top.report import Order, Page, Report, View
-from scstfs.admin.top.text import render
+from scstfs.admin.top.top_text import render
 
 _QUIT: Final = "q"
 _ALL: Final = "a"

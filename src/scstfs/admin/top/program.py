@@ -18,8 +18,8 @@ from scstfs.admin.display import show, tolerant
 from scstfs.admin.top.kept import Kept, permitted
 from scstfs.admin.top.live import Screen
 from scstfs.admin.top.report import Order, Page, Report, View, make
-from scstfs.admin.top.text import render
-from scstfs.admin.top.watch import Watch
+from scstfs.admin.top.session_watch import SessionWatch
+from scstfs.admin.top.top_text import render
 
 _SAMPLES: Final = 4
 """How many times in an interval it is looked how many commands are under way."""
@@ -28,7 +28,9 @@ _SHARE: Final = 0.2
 """Looking takes at most this part of the time: with very many sessions the interval gets longer."""
 
 
-def reports(watch: Watch, interval: float, wait: Callable[[float], None]) -> Iterator[Report]:
+def reports(
+    watch: SessionWatch, interval: float, wait: Callable[[float], None]
+) -> Iterator[Report]:
     """A report for each interval (seconds); *wait* waits so many seconds.
 
     Raises Mistake, also when the tree goes away.
@@ -70,7 +72,7 @@ def run(arguments: Namespace) -> None:
     width = shutil.get_terminal_size().columns if is_terminal else None
     page = Page(View(arguments.by), Order(arguments.order), arguments.all, width)
     with closing(Kept(arguments.mountpoint, permitted())) as kept:
-        watched = partial(reports, Watch(kept), arguments.interval)
+        watched = partial(reports, SessionWatch(kept), arguments.interval)
         try:
             if is_terminal and not arguments.once:
                 Screen(arguments.mountpoint, page, output, sys.stdin).run(watched)

@@ -15,7 +15,7 @@ from functools import reduce
 from typing import Any, Final, NamedTuple
 
 from scstfs.admin.top.rates import NOTHING, Rates
-from scstfs.admin.top.session import LunSeen, Seen
+from scstfs.admin.top.watched_session import LunSeen, Seen
 
 SCHEMA: Final = 1
 """Of `Report.json`, which docs/management.md describes."""

@@ -1,7 +1,7 @@
 """Third-party copies: EXTENDED COPY and copies by token (SPC-4 5.17, SBC-4 4.28).
 
-``install`` makes an Scst execute them.  ``engine`` moves the bytes, ``copies`` knows who may copy
-what, ``records`` remember how copies ended; ``extended`` and ``by_token`` are the commands.
+``install`` makes an Scst execute them.  ``block_copy`` moves the bytes, ``copies`` knows who may
+copy what, ``records`` remember how copies ended; ``extended`` and ``by_token`` are the commands.
 """
 
 from __future__ import annotations

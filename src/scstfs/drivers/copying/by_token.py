@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from scstfs.core.command import Command
 from scstfs.core.device import Answer, Device
-from scstfs.drivers.copying.copies import Copies, Request
-from scstfs.drivers.copying.engine import Piece, claims_of
+from scstfs.drivers.copying.block_copy import Piece, claims_of
+from scstfs.drivers.copying.copies import Copies, CopyRequest
 from scstfs.drivers.copying.extended import find_lid4
 from scstfs.drivers.copying.records import Form
 from scstfs.drivers.copying.token_store import Token, TokenStore
 from scstfs.scsi import sense, tokens
-from scstfs.scsi.provisioning import Extent
+from scstfs.scsi.provisioning import LbaRange
 from scstfs.scsi.sense import CheckCondition, invalid_field_in_parameter_list
 from scstfs.scsi.tokens import OperationStatus, RodType, WriteUsing
 from scstfs.scsi.unit import TokenLimits
@@ -42,7 +42,7 @@ class _Span:
 class _Write:
     """A WRITE USING TOKEN understood."""
 
-    request: Request
+    request: CopyRequest
     parameters: WriteUsing
     token: Token | None
     #: Bytes that the ranges have room for; the token may have less to fill them with.
@@ -71,7 +71,7 @@ class CopyByToken:
         if not isinstance(parameters, tokens.Populate):
             return b""
         device = cmd.device
-        request = Request(self._copies, cmd.session, Form.LID4, tokens.list_identifier(cmd.cdb))
+        request = CopyRequest(self._copies, cmd.session, Form.LID4, tokens.list_identifier(cmd.cdb))
         cmd.call_when_ended(request.forget_unless_started)
         device.copy_blocks()
         _check_range(device, parameters.extents)
@@ -107,7 +107,7 @@ class CopyByToken:
         if any(_overlaps_itself(piece, pieces) for piece in pieces):
             # The token would be revoked by what it is used for.
             raise invalid_field_in_parameter_list(_RANGES_FIELD)
-        request = Request(
+        request = CopyRequest(
             self._copies,
             cmd.session,
             Form.LID4,
@@ -157,7 +157,7 @@ def _limits(device: Device) -> TokenLimits:
     return limits
 
 
-def _check_range(device: Device, extents: Iterable[Extent]) -> None:
+def _check_range(device: Device, extents: Iterable[LbaRange]) -> None:
     if any(extent.lba + extent.blocks > device.blocks for extent in extents):
         raise CheckCondition(sense.LBA_OUT_OF_RANGE)
 
@@ -191,7 +191,7 @@ def _spans(token: Token, offset: int) -> Iterator[_Span]:
             yield _Span(token.device, start << shift, blocks << shift)
 
 
-def _pair(source: Iterable[_Span], device: Device, extents: Iterable[Extent]) -> Iterator[Piece]:
+def _pair(source: Iterable[_Span], device: Device, extents: Iterable[LbaRange]) -> Iterator[Piece]:
     """Lay ``source`` out over the ranges of ``device``, as far as it goes."""
     shift, spans = device.block_shift, iter(source)
     span = next(spans, None)

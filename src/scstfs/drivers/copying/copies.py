@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from scstfs.core.command import Command
 from scstfs.core.device import LATER, Answer, Device
-from scstfs.drivers.copying.engine import Copy, Piece
+from scstfs.drivers.copying.block_copy import Copy, Piece
 from scstfs.drivers.copying.records import CopyRecord, CopyRecords, Form
 from scstfs.scsi.sense import CheckCondition
 from scstfs.scsi.status import TaskStatus, busy
@@ -35,7 +35,7 @@ class Member:
         return 1 << self.device.block_shift
 
 
-class Request:
+class CopyRequest:
     """A copy that a command asks for, from the decoding of its parameters to its record's end."""
 
     def __init__(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from scstfs.core.command import Command
 from scstfs.core.device import Answer
-from scstfs.drivers.copying.copies import Copies, Member, Request
-from scstfs.drivers.copying.engine import Piece, claims_of
+from scstfs.drivers.copying.block_copy import Piece, claims_of
+from scstfs.drivers.copying.copies import Copies, CopyRequest, Member
 from scstfs.drivers.copying.records import CopyRecord, Form
 from scstfs.scsi import tokens, xcopy
 from scstfs.scsi.sense import CheckCondition
@@ -60,7 +60,7 @@ class ExtendedCopy:
             return
         named = header.usage.identifies
         list_id = header.list_id if named else None
-        request = Request(self._copies, cmd.session, form, list_id, immediate=header.immediate)
+        request = CopyRequest(self._copies, cmd.session, form, list_id, immediate=header.immediate)
         request.record.service_action = cmd.cdb[1] & 0x1F
         cmd.call_when_ended(request.forget_unless_started)
         try:
@@ -138,7 +138,7 @@ def find_lid4(copies: Copies, cmd: Command) -> CopyRecord:
 
 def _extended_copy(cmd: Command) -> Answer:
     request = cmd.descriptors
-    if not isinstance(request, Request):
+    if not isinstance(request, CopyRequest):
         # There was nothing to do.
         return b""
     return request.run(cmd)

@@ -31,7 +31,7 @@ from scstfs.scsi.sense import (
 if TYPE_CHECKING:
     from scstfs.core.device import Device
     from scstfs.core.runtime import Runtime
-    from scstfs.scsi.provisioning import Extent
+    from scstfs.scsi.provisioning import LbaRange
     from scstfs.scsi.unit import LogicalUnit
 
 #: Tokens that are valid at the same time; the oldest is revoked for one more.
@@ -59,7 +59,7 @@ class Token:
 
     data: bytes
     device: Device
-    extents: tuple[Extent, ...]
+    extents: tuple[LbaRange, ...]
     timeout: float
     last_used: float
     #: Copies that read from it now.
@@ -100,7 +100,7 @@ class TokenStore:
     def create(
         self,
         device: Device,
-        extents: tuple[Extent, ...],
+        extents: tuple[LbaRange, ...],
         timeout: float,
         unit: LogicalUnit,
         designator: bytes,

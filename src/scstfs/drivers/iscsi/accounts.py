@@ -21,7 +21,7 @@ _LONGEST_NAME: Final = 49
 
 
 @dataclass(slots=True)
-class Entry:
+class AccountEntry:
     """One user (``key`` is the name, ``value`` the secret) or portal (``key`` is the pattern)."""
 
     file: str
@@ -35,19 +35,19 @@ class EntryList:
     __slots__ = ("_entries",)
 
     def __init__(self) -> None:
-        self._entries: list[Entry] = []
+        self._entries: list[AccountEntry] = []
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[AccountEntry]:
         return iter(self._entries)
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, template: str, key: str, value: str = "") -> Entry:
+    def add(self, template: str, key: str, value: str = "") -> AccountEntry:
         """Add an entry whose file is called like ``template``; EINVAL if there is such a key."""
         if self.find(key) is not None:
             raise invalid(f"Attribute {key} already exists")
-        entry = Entry(self._free_name(template), key, value)
+        entry = AccountEntry(self._free_name(template), key, value)
         self._entries.append(entry)
         return entry
 
@@ -59,11 +59,11 @@ class EntryList:
             name = f"{template}{number}"[:_LONGEST_NAME]
         return name
 
-    def find(self, key: str) -> Entry | None:
+    def find(self, key: str) -> AccountEntry | None:
         """The entry with this key."""
         return next((entry for entry in self._entries if entry.key == key), None)
 
-    def of_file(self, file: str) -> Entry:
+    def of_file(self, file: str) -> AccountEntry:
         """The entry that a file shows; EINVAL if there is none (any more)."""
         for entry in self._entries:
             if entry.file == file:
@@ -77,7 +77,7 @@ class EntryList:
             raise SysfsError(errno.EEXIST, f"Attribute {key} already exists")
         entry.key, entry.value = key, value
 
-    def remove(self, entry: Entry) -> None:
+    def remove(self, entry: AccountEntry) -> None:
         """Forget an entry."""
         self._entries.remove(entry)
 
@@ -93,7 +93,7 @@ class AttributeFile:
     name: str
     entries: EntryList
 
-    def entry(self) -> Entry:
+    def entry(self) -> AccountEntry:
         """What it shows."""
         return self.entries.of_file(self.name)
 
@@ -150,13 +150,13 @@ class Accounts:
         """Add a pattern of addresses at which the target is served."""
         self._show(self.portals, self.portals.add(template, pattern))
 
-    def _show(self, entries: EntryList, entry: Entry) -> None:
+    def _show(self, entries: EntryList, entry: AccountEntry) -> None:
         if entry.file in self.files:
             entries.remove(entry)
             raise SysfsError(errno.EEXIST, f"Attribute {entry.file} already exists")
         self.files[entry.file] = AttributeFile(entry.file, entries)
 
-    def remove(self, entries: EntryList, entry: Entry) -> None:
+    def remove(self, entries: EntryList, entry: AccountEntry) -> None:
         """Take an entry and its file away."""
         if self.files.pop(entry.file, None) is None:
             raise SysfsError(errno.ENOENT, f"Attribute {entry.file} not found")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import trio
 
 from scstfs.drivers.iscsi import pdu_trace
-from scstfs.drivers.iscsi.admit import Admission
-from scstfs.drivers.iscsi.discovery import DiscoverySession
+from scstfs.drivers.iscsi.discovery_session import DiscoverySession
+from scstfs.drivers.iscsi.login_host import DriverLoginHost
 from scstfs.drivers.iscsi.nexus import Nexus
 from scstfs.drivers.iscsi.wire import CLOSED_BY_PEER, Wire, lost
 from scstfs.iscsi import pdu
@@ -20,9 +20,9 @@ from scstfs.iscsi.admission import LoginResult
 from scstfs.iscsi.codes import LoginStatus
 from scstfs.iscsi.connection import Connection
 from scstfs.iscsi.errors import ProtocolError
-from scstfs.iscsi.login import Login, Step
+from scstfs.iscsi.login import Login, LoginStep
 from scstfs.iscsi.receive import Receiver
-from scstfs.iscsi.text import MAX_SEGMENT, shown
+from scstfs.iscsi.text_format import MAX_SEGMENT, shown
 from scstfs.iscsi.traced import RECEIVED, SENT
 from scstfs.log import RateLimited, Subject, initiator_fields
 
@@ -44,7 +44,7 @@ _Result: TypeAlias = "LoginResult[IscsiTarget]"
 
 async def serve(shared: Shared, wire: Wire) -> None:
     """Serve one connection until it ends; raises nothing but Cancelled from outside."""
-    admission = Admission(shared, wire)
+    admission = DriverLoginHost(shared, wire)
     try:
         with wire.scope:
             result, rest = None, b""
@@ -76,7 +76,9 @@ def _guarded(wire: Wire, whose: object = "login") -> Iterator[None]:
         wire.fail()
 
 
-async def _log_in(shared: Shared, wire: Wire, admission: Admission) -> tuple[_Result | None, bytes]:
+async def _log_in(
+    shared: Shared, wire: Wire, admission: DriverLoginHost
+) -> tuple[_Result | None, bytes]:
     """The login phase; returns its result and what has arrived behind it."""
     rx, trace = Receiver(MAX_SEGMENT, shared.chunks), shared.driver.trace
     login = Login(admission, random=secrets.token_bytes, now=trio.current_time())
@@ -114,7 +116,7 @@ def _name(login: Login[IscsiTarget]) -> Subject:
     return Subject(shown(login.initiator), initiator_fields(login.initiator))
 
 
-def _log_refusal(wire: Wire, login: Login[IscsiTarget], step: Step[IscsiTarget]) -> None:
+def _log_refusal(wire: Wire, login: Login[IscsiTarget], step: LoginStep[IscsiTarget]) -> None:
     if step.status in _REDIRECTIONS:
         _incidents.info("%s: login of %s %s", wire.peer, _name(login), step.why)
         return

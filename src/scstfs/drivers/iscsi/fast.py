@@ -21,7 +21,7 @@ from fastcrc import crc32
 from scstfs.core.quick import Loan, Move, Quick, decoded, recognise
 from scstfs.core.taskset import TaskAttribute
 from scstfs.iscsi import codes, pdu
-from scstfs.iscsi.codes import RESERVED_TAG, Opcode
+from scstfs.iscsi.codes import RESERVED_TAG, PduOpcode
 from scstfs.iscsi.transmit import HIGH_WATER, FilePart, Referred, Transmitter
 from scstfs.scsi.cdb import RW, padded
 
@@ -45,10 +45,10 @@ _UNORDERED: Final = tuple(attribute for attribute in TaskAttribute if attribute.
 _READS: Final = frozenset(codes.FINAL | codes.COMMAND_READ | value for value in _UNORDERED)
 _WRITES: Final = frozenset(codes.FINAL | codes.COMMAND_WRITE | value for value in _UNORDERED)
 # Plain integers, which are compared and packed faster than members of an enumeration.
-_SCSI_COMMAND: Final = int(Opcode.SCSI_COMMAND)
+_SCSI_COMMAND: Final = int(PduOpcode.SCSI_COMMAND)
 #: Opcode and flags of what answers a READ and a WRITE.
-_READ: Final = Opcode.DATA_IN << 8 | codes.FINAL | codes.DATA_STATUS
-_WRITTEN: Final = Opcode.SCSI_RESPONSE << 8 | codes.FINAL
+_READ: Final = PduOpcode.DATA_IN << 8 | codes.FINAL | codes.DATA_STATUS
+_WRITTEN: Final = PduOpcode.SCSI_RESPONSE << 8 | codes.FINAL
 
 
 Arrived: TypeAlias = tuple[bytearray, memoryview, int, int]

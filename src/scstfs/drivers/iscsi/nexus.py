@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from scstfs.core import execute, sessions, tasks
+from scstfs.core import execute, session_lifecycle, task_management
 from scstfs.core.session import SessionState
 from scstfs.drivers.iscsi.session_host import SessionHost
 from scstfs.drivers.iscsi.views import LiveConnection, shown
@@ -63,7 +63,7 @@ class Nexus:
         self.adopt(login, wire)
         name = target.access_name(login.initiator, wire.local.address)
         port = TransportId.iscsi(login.initiator, login.isid)
-        self.core = sessions.open_session(target, name, self, port, is_ready=False)
+        self.core = session_lifecycle.open_session(target, name, self, port, is_ready=False)
         self.core.transport_level = login.parameters.protocol_level
 
     def __str__(self) -> str:
@@ -152,7 +152,7 @@ class Nexus:
         if not self.is_open:
             return
         self._drop_connection("the session ends")
-        sessions.close_session(self.core, self._ended)
+        session_lifecycle.close_session(self.core, self._ended)
 
     def _ended(self) -> None:
         # Without cycles the memory of a session that has ended is free at once.
@@ -187,7 +187,7 @@ class Nexus:
                 tgt_dev.queue_unit_attention(sense.CLEARED_BY_TRANSPORT)
         was_reinstating, self.core.reinstating = self.core.reinstating, True
         self.adopt(login, wire)
-        tasks.nexus_loss(self.core, self._nothing if was_reinstating else self.go_on)
+        task_management.nexus_loss(self.core, self._nothing if was_reinstating else self.go_on)
 
     @staticmethod
     def _nothing() -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from scstfs.iscsi.keys import ATTRIBUTES, Key, Kind
-from scstfs.iscsi.text import NO, YES
+from scstfs.iscsi.keys import ATTRIBUTES, Key, KeyKind
+from scstfs.iscsi.text_format import NO, YES
 from scstfs.sysfs.errors import invalid
 from scstfs.sysfs.numbers import strtol_prefix
 from scstfs.sysfs.text import encode
@@ -58,8 +58,8 @@ def _list(key: Key, text: str) -> int:
     return value
 
 
-_PARSERS: Final[dict[Kind, Callable[[Key, str], int]]] = {
-    Kind.AND: _boolean,
-    Kind.OR: _boolean,
-    Kind.LIST: _list,
+_PARSERS: Final[dict[KeyKind, Callable[[Key, str], int]]] = {
+    KeyKind.AND: _boolean,
+    KeyKind.OR: _boolean,
+    KeyKind.LIST: _list,
 }

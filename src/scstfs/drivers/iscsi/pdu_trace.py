@@ -9,14 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from scstfs.iscsi import pdu
-from scstfs.iscsi.codes import OPCODE_MASK, Opcode
+from scstfs.iscsi.codes import OPCODE_MASK, PduOpcode
 
 if TYPE_CHECKING:
     from scstfs.core.trace import TraceLog
     from scstfs.iscsi.connection import Connection
 
 _CATEGORY: Final = "pdu"
-_NAMES: Final = {int(opcode): opcode.name for opcode in Opcode}
+_NAMES: Final = {int(opcode): opcode.name for opcode in PduOpcode}
 
 
 def follow(trace: TraceLog, who: object, connection: Connection) -> None:

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING
 import ifaddr
 
 from scstfs.iscsi import acl
-from scstfs.iscsi.discovery import Portal, TargetRecord, advertised_portals, registered_portals
+from scstfs.iscsi.discovery import (
+    NetworkPortal,
+    TargetRecord,
+    advertised_portals,
+    registered_portals,
+)
 
 if TYPE_CHECKING:
     from scstfs.drivers.iscsi.config import IscsiDriver, IscsiTarget
-    from scstfs.drivers.iscsi.hosts import HostFiles, Hosts
+    from scstfs.drivers.iscsi.initiator_access import InitiatorAccess, InitiatorAccessFiles
     from scstfs.drivers.iscsi.wire import Wire
 
 
@@ -23,7 +28,7 @@ class PortalAccess:
     def __init__(
         self,
         driver: IscsiDriver,
-        hosts: HostFiles,
+        hosts: InitiatorAccessFiles,
         isns_allows: Callable[[IscsiTarget, str], bool],
     ) -> None:
         """``isns_allows`` tells whether iSNS lets an initiator, by name, use a target."""
@@ -31,14 +36,14 @@ class PortalAccess:
         self._hosts = hosts
         self._isns_allows = isns_allows
         #: Where connections are accepted.
-        self.portals: Sequence[Portal] = ()
+        self.portals: Sequence[NetworkPortal] = ()
 
     def refusal(self, target: IscsiTarget, initiator: str, wire: Wire) -> str | None:
         """Why an initiator may not use a target over this connection; None if it may."""
         return self._refusal_at(target, initiator, wire, wire.local.address, self._hosts.read())
 
     def _refusal_at(
-        self, target: IscsiTarget, initiator: str, wire: Wire, address: str, hosts: Hosts
+        self, target: IscsiTarget, initiator: str, wire: Wire, address: str, hosts: InitiatorAccess
     ) -> str | None:
         if not hosts.allows(target.name, wire.peer.address):
             return f"{wire.peer.address} is denied access to {target.name}"
@@ -78,7 +83,7 @@ class PortalAccess:
             if target.enabled and allowed(target, here)
         ]
 
-    def registered_portals(self, own: str) -> list[Portal]:
+    def registered_portals(self, own: str) -> list[NetworkPortal]:
         """The portals for a name server that is reached from the address ``own``."""
         return registered_portals(own, self.portals, _interface_addresses())
 

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from scstfs.drivers.iscsi import connect
-from scstfs.drivers.iscsi.hosts import HostFiles
+from scstfs.drivers.iscsi.initiator_access import InitiatorAccessFiles
 from scstfs.drivers.iscsi.isns.client import IsnsClient
 from scstfs.drivers.iscsi.portal_access import PortalAccess
 from scstfs.drivers.iscsi.session_table import LOGOUT_SECONDS
 from scstfs.drivers.iscsi.shared import Shared
 from scstfs.drivers.iscsi.wire import Flusher, Wire
-from scstfs.iscsi.discovery import Portal
+from scstfs.iscsi.discovery import NetworkPortal
 from scstfs.log import RateLimited
 from scstfs.memory import Trimmer
 
@@ -47,13 +47,15 @@ _ACCEPTS: Final = 32
 class Server:
     """Connections and sessions of the iSCSI driver."""
 
-    def __init__(self, scst: Scst, driver: IscsiDriver, hosts: HostFiles | None = None) -> None:
+    def __init__(
+        self, scst: Scst, driver: IscsiDriver, hosts: InitiatorAccessFiles | None = None
+    ) -> None:
         self.driver = driver
         self.flusher = Flusher(scst.env.runtime.wake)
         scst.env.completions.before.append(self.flusher.hold)
         scst.env.completions.after.append(self.flusher.release)
         self.isns = IsnsClient(driver, lambda own: self.access.registered_portals(own))
-        hosts = HostFiles() if hosts is None else hosts
+        hosts = InitiatorAccessFiles() if hosts is None else hosts
         self.access = PortalAccess(driver, hosts, self.isns.allows)
         self.shared = Shared(scst, driver, self.access)
         self.sessions = self.shared.sessions
@@ -65,7 +67,7 @@ class Server:
 
     async def run(self, listeners: Sequence[socket.socket]) -> None:
         """Accept connections on non-blocking ``listeners`` and serve them, until cancelled."""
-        self.access.portals = [Portal.of_socket(sock.getsockname()) for sock in listeners]
+        self.access.portals = [NetworkPortal.of_socket(sock.getsockname()) for sock in listeners]
         self._decide_to_accept()
         async with trio.open_nursery() as nursery:
             for listener in listeners:

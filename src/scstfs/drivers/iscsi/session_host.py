@@ -7,13 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from scstfs.core import execute
-from scstfs.core.ending import finish
-from scstfs.drivers.iscsi import fast, management
-from scstfs.drivers.iscsi.command import IscsiCommand
+from scstfs.core.completion import finish
+from scstfs.drivers.iscsi import fast, tmf
+from scstfs.drivers.iscsi.iscsi_command import IscsiCommand
 from scstfs.iscsi import codes
 from scstfs.iscsi.discovery import answer_text
 from scstfs.iscsi.negotiate import Negotiation
-from scstfs.iscsi.task import Task
+from scstfs.iscsi.task import IscsiTask
 from scstfs.iscsi.transfer import TaskFault, Transfer
 from scstfs.iscsi.transmit import CHUNK_DATA
 from scstfs.scsi import sense
@@ -74,7 +74,7 @@ class SessionHost:
         connection, length = self._nexus.connection, decoded.length
         if connection is None:
             return False
-        task = Task(
+        task = IscsiTask(
             connection.tasks,
             itt=itt,
             lun=lun,
@@ -101,7 +101,7 @@ class SessionHost:
         connection.tasks.solicit(task, transfer, data)
         return True
 
-    def command(self, task: Task) -> int:
+    def command(self, task: IscsiTask) -> int:
         """Begin a command; returns how many bytes of write data it needs."""
         cmd = IscsiCommand(self._nexus, task)
         task.owner = cmd
@@ -110,14 +110,14 @@ class SessionHost:
             finish(cmd, Status.CHECK_CONDITION, CheckCondition(sense.INVALID_FIELD_IN_CDB))
         return cmd.data_out_length
 
-    def data_complete(self, task: Task) -> None:
+    def data_complete(self, task: IscsiTask) -> None:
         """Execute a command whose write data is there."""
         cmd = _command_of(task)
         if task.transfer is not None:
             cmd.data = task.transfer.buffer
         execute.run(cmd)
 
-    def refuse(self, task: Task, fault: TaskFault) -> None:
+    def refuse(self, task: IscsiTask, fault: TaskFault) -> None:
         """End a command whose write data is not what it should be."""
         if task.owner is None:
             self.command(task)
@@ -140,22 +140,22 @@ class SessionHost:
     def task_management(self, function: ManagementFunction) -> None:
         """Perform a task management function; it is answered when its effect is complete."""
         if self._nexus.connection is not None:
-            management.perform(self._nexus, self._nexus.connection.functions, function)
+            tmf.perform(self._nexus, self._nexus.connection.functions, function)
 
-    def negotiate(self) -> _TextNegotiation:
+    def negotiate(self) -> _SessionText:
         """SendTargets and negotiation in full-feature phase."""
-        return _TextNegotiation(self._nexus)
+        return _SessionText(self._nexus)
 
     def logout(self) -> None:
         """The connection is closed when the answer has been sent, and the session with it."""
 
 
-def _command_of(task: Task) -> IscsiCommand:
+def _command_of(task: IscsiTask) -> IscsiCommand:
     assert isinstance(task.owner, IscsiCommand)
     return task.owner
 
 
-class _TextNegotiation:
+class _SessionText:
     """See ``scstfs.iscsi.host.TextNegotiation``."""
 
     def __init__(self, nexus: Nexus) -> None:

@@ -11,9 +11,9 @@ from scstfs.iscsi.errors import LoginRefused
 
 if TYPE_CHECKING:
     from scstfs.drivers.iscsi.config import IscsiTarget
-    from scstfs.drivers.iscsi.discovery import DiscoverySession
+    from scstfs.drivers.iscsi.discovery_session import DiscoverySession
     from scstfs.drivers.iscsi.nexus import Nexus
-    from scstfs.iscsi.discovery import Portal
+    from scstfs.iscsi.discovery import NetworkPortal
 
 #: Seconds in which initiators are to log out when asked to (Parameter3 of RFC 7143 11.9.1).
 LOGOUT_SECONDS: Final = 1
@@ -66,7 +66,7 @@ class SessionTable:
             oldest.disconnect("too many discovery sessions")
             self.forget_discovery(oldest)
 
-    def _end_discovery(self, initiator: str, isid: bytes, with_whom: str | Portal) -> None:
+    def _end_discovery(self, initiator: str, isid: bytes, with_whom: str | NetworkPortal) -> None:
         key = initiator, isid, with_whom
         for session in [session for session in self._discoveries if session.key == key]:
             session.disconnect("session reinstatement")

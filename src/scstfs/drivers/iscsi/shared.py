@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from scstfs.drivers.iscsi.connection_watch import ConnectionWatch
 from scstfs.drivers.iscsi.session_table import SessionTable
-from scstfs.drivers.iscsi.watch import Watch
 from scstfs.iscsi.chunks import Chunks
 from scstfs.log import RateLimited
 
@@ -34,7 +34,7 @@ class Shared:
         self.driver = driver
         self.access = access
         self.sessions = SessionTable()
-        self.watch = Watch(driver.trace)
+        self.watch = ConnectionWatch(driver.trace)
         #: Memory for what connections receive and send.
         self.chunks = Chunks()
         #: Logins are answered with Service Unavailable (SIGUSR1).

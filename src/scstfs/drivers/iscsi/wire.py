@@ -21,7 +21,7 @@ import trio
 
 from scstfs.errors import reason
 from scstfs.iscsi.chunks import Chunks
-from scstfs.iscsi.discovery import Portal
+from scstfs.iscsi.discovery import NetworkPortal
 from scstfs.iscsi.receive import Receiver
 from scstfs.iscsi.transmit import FilePart, Transmitter
 
@@ -66,7 +66,7 @@ Spawn: TypeAlias = Callable[..., object]
 """``(async function, *arguments)``: start a task that ends when the connection does."""
 
 
-class _Writer:
+class _SocketWriter:
     """The task that waits for the socket to take more.
 
     It is in no nursery of the connection: leaving one by cancellation costs memory that is never
@@ -145,11 +145,11 @@ class Wire:
         #: Bytes received and sent up to the last request.
         self._moved = 0
         self._spawn = spawn
-        self._writer: _Writer | None = None
+        self._writer: _SocketWriter | None = None
         self._pump = trio.lowlevel.ParkingLot()
         self._turns = 0
-        self.peer = Portal.of_socket(sock.getpeername())
-        self.local = Portal.of_socket(sock.getsockname())
+        self.peer = NetworkPortal.of_socket(sock.getpeername())
+        self.local = NetworkPortal.of_socket(sock.getsockname())
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for level, option, value in _KEEPALIVE:
@@ -220,12 +220,12 @@ class Wire:
 
     def _write_later(self) -> None:
         if self._writer is None:
-            self._writer = _Writer()
+            self._writer = _SocketWriter()
             self._spawn(self._write, self._writer)
         else:
             self._writer.idle.unpark_all()
 
-    async def _write(self, writer: _Writer) -> None:
+    async def _write(self, writer: _SocketWriter) -> None:
         with writer.scope:
             try:
                 while True:

@@ -5,23 +5,23 @@ from dataclasses import replace
 import pytest
 
 from scstfs.admin.status.model import (
-    Connection,
+    ConnectionStatus,
     Core,
-    Device,
-    DeviceGroup,
+    DeviceGroupStatus,
+    DeviceStatus,
     Driver,
     FileState,
     Group,
-    GroupTarget,
+    GroupTargetStatus,
     Lun,
-    Session,
-    Status,
-    Target,
-    TargetGroup,
+    Overview,
+    SessionStatus,
+    TargetGroupStatus,
+    TargetStatus,
 )
 from scstfs.admin.status.problems import CODES, find
 
-DISK = Device(
+DISK = DeviceStatus(
     name="disk",
     handler="vdisk_fileio",
     type="0",
@@ -38,42 +38,44 @@ DISK = Device(
 )
 LUNS = (Lun(0, "disk", False),)
 GROUP = Group("group", ("iqn.*",), LUNS, 0)
-TARGET = Target("iscsi", "tgt", True, 1, 1, LUNS, (GROUP,), 0)
-SESSION = Session("iscsi", "tgt", "ini", "ini", None, (0,), 0, (Connection("::1", None),))
+TARGET = TargetStatus("iscsi", "tgt", True, 1, 1, LUNS, (GROUP,), 0)
+SESSION = SessionStatus(
+    "iscsi", "tgt", "ini", "ini", None, (0,), 0, (ConnectionStatus("::1", None),)
+)
 DRIVER = Driver("iscsi", True, "open")
-HERE = GroupTarget("iscsi", "tgt", None)
-TARGETS = TargetGroup("tg", 1, "active", False, (HERE,))
-HEALTHY = Status(
+HERE = GroupTargetStatus("iscsi", "tgt", None)
+TARGETS = TargetGroupStatus("tg", 1, "active", False, (HERE,))
+HEALTHY = Overview(
     "/tree",
     Core("3.10.0", None, 0, False),
     (DRIVER, Driver("copy_manager", None, None)),
-    (TARGET, Target("copy_manager", "copy_manager_tgt", None, 0, 1, (), (), 0)),
+    (TARGET, TargetStatus("copy_manager", "copy_manager_tgt", None, 0, 1, (), (), 0)),
     (SESSION,),
     (DISK,),
-    (DeviceGroup("dg", ("disk",), (TARGETS,)),),
+    (DeviceGroupStatus("dg", ("disk",), (TARGETS,)),),
 )
 
 
 def test_nothing_is_found_where_all_is_well() -> None:
     assert find(HEALTHY) == ()
-    assert find(Status("/tree", HEALTHY.core)) == ()
+    assert find(Overview("/tree", HEALTHY.core)) == ()
 
 
-def with_target(target: Target) -> Status:
+def with_target(target: TargetStatus) -> Overview:
     return replace(HEALTHY, targets=(target,))
 
 
-def with_group(group: Group) -> Status:
+def with_group(group: Group) -> Overview:
     return with_target(replace(TARGET, groups=(group,)))
 
 
-def with_device(device: Device) -> Status:
+def with_device(device: DeviceStatus) -> Overview:
     return replace(HEALTHY, devices=(device,))
 
 
-def with_state(state: str) -> Status:
+def with_state(state: str) -> Overview:
     groups = (replace(TARGETS, state=state),)
-    return replace(HEALTHY, device_groups=(DeviceGroup("dg", ("disk",), groups),))
+    return replace(HEALTHY, device_groups=(DeviceGroupStatus("dg", ("disk",), groups),))
 
 
 AT = "targets/iscsi/tgt"
@@ -114,7 +116,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("code", "path", "status"), CASES, ids=[case[0] for case in CASES])
-def test_what_needs_attention(code: str, path: str, status: Status) -> None:
+def test_what_needs_attention(code: str, path: str, status: Overview) -> None:
     (problem,) = find(status)
     assert (problem.code, problem.path) == (code, path)
     assert problem.message
@@ -126,8 +128,10 @@ def test_every_code_has_a_case() -> None:
 
 def test_what_is_not_wrong() -> None:
     assert not find(with_state("nonoptimized"))
-    elsewhere = replace(TARGETS, state="offline", targets=(GroupTarget(None, "far", 7),))
-    assert not find(replace(HEALTHY, device_groups=(DeviceGroup("dg", ("disk",), (elsewhere,)),)))
+    elsewhere = replace(TARGETS, state="offline", targets=(GroupTargetStatus(None, "far", 7),))
+    assert not find(
+        replace(HEALTHY, device_groups=(DeviceGroupStatus("dg", ("disk",), (elsewhere,)),))
+    )
     unused = replace(DISK, name="0:0:0:0", handler=None)
     assert not find(replace(HEALTHY, devices=(DISK, unused)))
     assert not find(replace(HEALTHY, drivers=(Driver("iscsi", False, "open"),), targets=()))

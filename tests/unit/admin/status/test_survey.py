@@ -9,18 +9,18 @@ import pytest
 
 from scstfs.admin.display import show
 from scstfs.admin.files import Files
-from scstfs.admin.mistakes import Kind, Mistake
+from scstfs.admin.mistakes import Mistake, MistakeKind
 from scstfs.admin.status.model import (
     ALL,
-    Connection,
-    GroupTarget,
+    ConnectionStatus,
+    GroupTargetStatus,
     Lun,
+    Overview,
     Section,
-    Session,
-    Status,
+    SessionStatus,
 )
+from scstfs.admin.status.status_text import render
 from scstfs.admin.status.survey import survey
-from scstfs.admin.status.text import render
 from tests.support.recorded_tree import recorded_tree
 from tests.support.recordings import load
 
@@ -28,7 +28,7 @@ ROOT = {"version", "suspend", "measure_latency"}
 TARGET = "iqn.2006-10.net.vlnb:tgt1"
 
 
-def recorded(name: str, dumps: int, directory: Path) -> Status:
+def recorded(name: str, dumps: int, directory: Path) -> Overview:
     return survey(Files(str(recorded_tree(name, dumps, directory))))
 
 
@@ -44,9 +44,9 @@ def test_sessions_of_a_real_initiator(
     dumps: int, initiator: str, group: str | None, luns: tuple[int, ...], tmp_path: Path
 ) -> None:
     status = recorded("10_sessions", dumps, tmp_path)
-    connections = (Connection("127.0.0.1", "127.0.0.1"),)
+    connections = (ConnectionStatus("127.0.0.1", "127.0.0.1"),)
     assert [session for session in status.sessions or () if session.driver == "iscsi"] == [
-        Session("iscsi", TARGET, initiator, initiator, group, luns, 0, connections)
+        SessionStatus("iscsi", TARGET, initiator, initiator, group, luns, 0, connections)
     ]
 
 
@@ -71,7 +71,7 @@ def test_device_groups(tmp_path: Path) -> None:
     assert groups
     targets = [t for g in groups for tg in g.target_groups for t in tg.targets]
     assert any(target.driver == "iscsi" and target.rel_tgt_id is None for target in targets)
-    assert all(isinstance(target, GroupTarget) for target in targets)
+    assert all(isinstance(target, GroupTargetStatus) for target in targets)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_where_there_is_no_tree(tmp_path: Path) -> None:
     for root in (tmp_path / "missing", tmp_path):
         with pytest.raises(Mistake) as caught:
             survey(Files(str(root)))
-        assert caught.value.kind is Kind.NO_TREE
+        assert caught.value.kind is MistakeKind.NO_TREE
         assert len(caught.value.messages) == 1
 
 
@@ -143,4 +143,4 @@ def test_a_tree_that_goes_away_is_not_told_half(tmp_path: Path) -> None:
 
     with pytest.raises(Mistake) as caught:
         survey(Ending(str(root)))
-    assert caught.value.kind is Kind.NO_TREE
+    assert caught.value.kind is MistakeKind.NO_TREE

@@ -7,7 +7,7 @@ import pytest
 
 from scstfs.admin.top.rates import NOTHING, Rates
 from scstfs.admin.top.report import Order, Report, Row, View, make
-from scstfs.admin.top.session import LunSeen, Place, Seen
+from scstfs.admin.top.watched_session import LunSeen, Seen, SessionPlace
 
 BUSY = Rates(100, 50, 10, 4e6, 2e6)
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -21,7 +21,7 @@ def seen(
     read_us: float | None = None,
     target: str = "tgt",
 ) -> Seen:
-    return Seen(Place("iscsi", target, name), rates, depth, luns, read_us, None)
+    return Seen(SessionPlace("iscsi", target, name), rates, depth, luns, read_us, None)
 
 
 def report(*sessions: Seen) -> Report:

@@ -8,8 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from scstfs.drivers.copying import engine, token_store
-from scstfs.handlers import media
+from scstfs.drivers.copying import block_copy, token_store
+from scstfs.handlers import medium_change
 from scstfs.scsi.status import Status
 from tests.support.copies import (
     BLOCK,
@@ -138,7 +138,7 @@ async def test_in_the_background(system: System, disks: Disks) -> None:
 async def test_what_is_done_so_far_is_told_in_blocks(
     system: System, disks: Disks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "STEP", 2 * BLOCK)
+    monkeypatch.setattr(block_copy, "STEP", 2 * BLOCK)
     store = FakeStore(1 << 20)
     disks[1].medium.install(store)
     initiator = system.initiator()
@@ -278,7 +278,7 @@ async def test_tokens_end_with_what_they_stand_for(system: System, disks: Disks,
         disks[0].medium.close()
     elif how == "resize":
         os.truncate(system.directory / "source", 1 << 19)
-        media.resync_size(disks[0])
+        medium_change.resync_size(disks[0])
     else:
         system.delete("source")
     initiator.clear_unit_attentions()

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 import trio
 
-from scstfs.core import access, tasks
-from scstfs.drivers.copying import engine
+from scstfs.core import access, task_management
+from scstfs.drivers.copying import block_copy
 from scstfs.scsi.sense import FieldPointer, Origin
 from scstfs.scsi.status import Status
 from tests.support.copies import (
@@ -54,7 +54,7 @@ async def test_blocks_are_copied(system: System, disks: Disks) -> None:
 async def test_a_copy_in_many_steps(
     system: System, disks: Disks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "STEP", 3 * BLOCK)
+    monkeypatch.setattr(block_copy, "STEP", 3 * BLOCK)
     assert await copy(system.initiator(), disks, Segment(0, 1, 64)) == GOOD
     assert content(system)[: 64 * BLOCK] == DATA
 
@@ -63,7 +63,7 @@ async def test_a_copy_in_many_steps(
 async def test_a_copy_onto_itself(
     system: System, disks: Disks, monkeypatch: pytest.MonkeyPatch, distance: int
 ) -> None:
-    monkeypatch.setattr(engine, "STEP", 4 * BLOCK)
+    monkeypatch.setattr(block_copy, "STEP", 4 * BLOCK)
     segment = Segment(0, 0, 32, 16, 16 + distance)
     assert await copy(system.initiator(), disks, segment) == GOOD
     moved = (16 + distance) * BLOCK
@@ -309,7 +309,7 @@ async def test_a_reservation_during_a_copy_ends_it(
     lun: int,
     triple: tuple[int, int, int],
 ) -> None:
-    monkeypatch.setattr(engine, "STEP", BLOCK)
+    monkeypatch.setattr(block_copy, "STEP", BLOCK)
     initiator, store, answer = await held_copy(system, disks)
     assert await system.initiator("other").execute(b"\x16" + bytes(5), lun=lun) == GOOD
     store.resume("write")
@@ -357,10 +357,10 @@ async def test_a_copy_waits_for_who_is_at_its_blocks(system: System, disks: Disk
 async def test_an_aborted_copy_ends_between_two_steps(
     system: System, disks: Disks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "STEP", BLOCK)
+    monkeypatch.setattr(block_copy, "STEP", BLOCK)
     initiator, store, answer = await held_copy(system, disks, list_id=3)
     done = trio.Event()
-    tasks.abort_task_set(initiator.session.tgt_devs[0], done.set)
+    task_management.abort_task_set(initiator.session.tgt_devs[0], done.set)
     assert not done.is_set()
     store.resume("write")
     await done.wait()
@@ -376,7 +376,7 @@ async def test_a_copy_that_waits_can_be_aborted(system: System, disks: Disks) ->
     initiator = system.initiator()
     data = lid1([target_descriptor(disk) for disk in disks], [Segment(0, 1, 8).encode()], list_id=3)
     cmd = initiator.start(extended_copy(data), data)
-    tasks.abort_task_set(initiator.session.tgt_devs[0], lambda: None)
+    task_management.abort_task_set(initiator.session.tgt_devs[0], lambda: None)
     assert cmd.result.status is None
     disks[1].tasks.unblock()
     assert not disks[0].tasks.waiting
@@ -387,7 +387,7 @@ async def test_a_copy_that_waits_can_be_aborted(system: System, disks: Disks) ->
 async def test_deleting_a_device_ends_its_copies(
     system: System, disks: Disks, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(engine, "STEP", BLOCK)
+    monkeypatch.setattr(block_copy, "STEP", BLOCK)
     _, store, answer = await held_copy(system, disks)
     system.delete(name)
     device = disks[name == "destination"]

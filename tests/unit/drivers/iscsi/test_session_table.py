@@ -9,12 +9,12 @@ import trio
 from trio.testing import MockClock
 
 from scstfs.drivers.iscsi.config import IscsiTarget
-from scstfs.drivers.iscsi.discovery import DiscoverySession
+from scstfs.drivers.iscsi.discovery_session import DiscoverySession
 from scstfs.drivers.iscsi.nexus import Nexus
 from scstfs.drivers.iscsi.server import Server
 from scstfs.drivers.iscsi.session_table import SessionTable
 from scstfs.iscsi.codes import AsyncEvent, LoginStatus
-from scstfs.iscsi.discovery import Portal
+from scstfs.iscsi.discovery import NetworkPortal
 from scstfs.iscsi.errors import LoginRefused
 from scstfs.iscsi.negotiate import SessionParameters
 from tests.support.still_wire import INITIATOR, ISID, PORTAL, Port, login_of, sent, still_wire
@@ -37,7 +37,7 @@ class Table:
         return nexus
 
     def discovery(
-        self, named: str | None = None, *, isid: bytes = ISID, local: Portal = PORTAL
+        self, named: str | None = None, *, isid: bytes = ISID, local: NetworkPortal = PORTAL
     ) -> DiscoverySession:
         """A discovery session that has begun."""
         login = replace(login_of(None), named=named, isid=isid)
@@ -111,7 +111,7 @@ async def test_a_discovery_session_takes_the_place_of_one_of_the_same_port(table
     first = table.discovery()
     others = [
         table.discovery(isid=bytes(6)),
-        table.discovery(local=Portal("127.0.0.1", 3261)),
+        table.discovery(local=NetworkPortal("127.0.0.1", 3261)),
         table.discovery("iqn.t"),
         table.discovery("iqn.u"),
     ]

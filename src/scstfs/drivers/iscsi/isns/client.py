@@ -17,7 +17,7 @@ import trio
 
 from scstfs.drivers.iscsi.isns.inquiries import Inquiries
 from scstfs.drivers.iscsi.isns.link import (
-    Link,
+    IsnsLink,
     LinkLostError,
     NotConnectedError,
     connect,
@@ -29,7 +29,7 @@ from scstfs.drivers.iscsi.isns.registration import (
     entity_name,
 )
 from scstfs.iscsi import isns
-from scstfs.iscsi.discovery import Portal
+from scstfs.iscsi.discovery import NetworkPortal
 from scstfs.iscsi.isns import Function, Message, PortalEntry
 from scstfs.log import RateLimited
 from scstfs.sysfs.errors import SysfsError
@@ -74,7 +74,7 @@ class IsnsClient:
     def __init__(
         self,
         driver: IscsiDriver,
-        portals: Callable[[str], Iterable[Portal]],
+        portals: Callable[[str], Iterable[NetworkPortal]],
         port: int = isns.PORT,
     ) -> None:
         """Wait for a server to be set.
@@ -184,7 +184,7 @@ class IsnsClient:
 
     async def _talk(self, order: _Order, sock: trio.socket.SocketType) -> None:
         """Register over one connection and keep that up to date; raises LinkLostError."""
-        link = Link(sock, self._told)
+        link = IsnsLink(sock, self._told)
         with lost_by_os_errors():
             local, server = link.local_address, link.peer_address
             portals = sorted(self._portals(local), key=lambda portal: portal.address != local)
@@ -236,7 +236,7 @@ class IsnsClient:
             self._listed[target] = initiators
 
 
-def _entries(portals: Sequence[Portal], inquiries: Inquiries | None) -> list[PortalEntry]:
+def _entries(portals: Sequence[NetworkPortal], inquiries: Inquiries | None) -> list[PortalEntry]:
     """The portals to be registered; the server finds us at the first of them."""
     entries = [PortalEntry(portal.address, portal.port) for portal in portals]
     if inquiries is not None:

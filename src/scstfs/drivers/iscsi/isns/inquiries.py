@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-from scstfs.drivers.iscsi.isns.link import Link, LinkLostError, numeric
+from scstfs.drivers.iscsi.isns.link import IsnsLink, LinkLostError, numeric
 from scstfs.iscsi.isns import Message
 from scstfs.log import RateLimited
 
@@ -69,7 +69,7 @@ class Inquiries:
     async def _serve(self, sock: trio.socket.SocketType) -> None:
         try:
             with sock:
-                await Link(sock, self._told).run()
+                await IsnsLink(sock, self._told).run()
         except LinkLostError as end:
             log.debug("iSNS: connection from %s ended: %s", self._server, end)
         finally:

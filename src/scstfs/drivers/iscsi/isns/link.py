@@ -13,10 +13,10 @@ import trio
 from scstfs.errors import reason
 from scstfs.iscsi import isns
 from scstfs.iscsi.errors import ProtocolError
-from scstfs.iscsi.isns import Attribute, Decoder, Function, Message, Tag
+from scstfs.iscsi.isns import Decoder, Function, IsnsAttribute, Message, Tag
 
 #: Makes a request of its transaction number.
-Request: TypeAlias = Callable[[int], Message]
+IsnsRequest: TypeAlias = Callable[[int], Message]
 
 #: Seconds for an answer.
 ANSWER_SECONDS: Final = 10.0
@@ -54,7 +54,7 @@ def lost_by_os_errors() -> Iterator[None]:
         raise LinkLostError(reason(error)) from error
 
 
-class Link:
+class IsnsLink:
     """Requests over one connection, one after the other.
 
     A peer that sends anything else than iSNS messages, or does not answer in time, is lost.
@@ -108,7 +108,7 @@ class Link:
             self._answer = message
             self._arrived.set()
 
-    async def request(self, make: Request) -> Message:
+    async def request(self, make: IsnsRequest) -> Message:
         """Send a request and wait for its answer; needs ``run`` to run.
 
         Raises LinkLostError: there is none in time, or nothing can be sent.
@@ -151,7 +151,7 @@ def answer_to(message: Message) -> Message | None:
     return None
 
 
-def _first(attributes: Iterable[Attribute], tag: Tag) -> list[Attribute]:
+def _first(attributes: Iterable[IsnsAttribute], tag: Tag) -> list[IsnsAttribute]:
     return [attribute for attribute in attributes if attribute.tag == tag][:1]
 
 

@@ -7,9 +7,9 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeAlias
 
-from scstfs.drivers.iscsi.isns.link import Link, LinkLostError
+from scstfs.drivers.iscsi.isns.link import IsnsLink, LinkLostError
 from scstfs.iscsi import isns
-from scstfs.iscsi.isns import Message, PortalEntry, ScnEvent, Status, Tag
+from scstfs.iscsi.isns import IsnsStatus, Message, PortalEntry, ScnEvent, Tag
 from scstfs.log import RateLimited
 
 log = logging.getLogger(__name__)
@@ -34,9 +34,9 @@ _EVENTS: Final = (
     | ScnEvent.OBJECT_UPDATED
 )
 #: The server does not know us (any more).
-_FORGOTTEN: Final = frozenset({Status.SOURCE_UNKNOWN, Status.SOURCE_ABSENT})
+_FORGOTTEN: Final = frozenset({IsnsStatus.SOURCE_UNKNOWN, IsnsStatus.SOURCE_ABSENT})
 
-_STATUS_NAMES: Final = {int(status): status.name.lower().replace("_", " ") for status in Status}
+_STATUS_NAMES: Final = {int(status): status.name.lower().replace("_", " ") for status in IsnsStatus}
 
 
 class Registration:
@@ -44,7 +44,7 @@ class Registration:
 
     def __init__(
         self,
-        link: Link,
+        link: IsnsLink,
         entity: str,
         portals: Iterable[PortalEntry],
         listed: Callable[[str, frozenset[str]], None] | None,
@@ -82,7 +82,7 @@ class Registration:
 
     async def _add(self, name: str, alias: str | None) -> None:
         answer = await self._register(name, alias)
-        if answer.status == Status.ESI_NOT_AVAILABLE:
+        if answer.status == IsnsStatus.ESI_NOT_AVAILABLE:
             self._portals = [
                 portal._replace(esi_port=None, esi_interval=0) for portal in self._portals
             ]
@@ -156,7 +156,7 @@ class Registration:
         answer = await self._link.request(lambda number: isns.initiators_query(number, source=name))
         if answer.status in _FORGOTTEN:
             raise LinkLostError(f"the server has forgotten {name}")
-        if answer.status == Status.NO_SUCH_ENTRY:
+        if answer.status == IsnsStatus.NO_SUCH_ENTRY:
             names: list[str] = []
         elif _agreed(answer, f"to list initiators of {name}"):
             names = isns.initiators(answer)
@@ -167,7 +167,7 @@ class Registration:
 
 
 def _agreed(answer: Message, what: str) -> bool:
-    if answer.status == Status.SUCCESS:
+    if answer.status == IsnsStatus.SUCCESS:
         return True
     status = answer.status
     name = _STATUS_NAMES.get(status, "unknown status")

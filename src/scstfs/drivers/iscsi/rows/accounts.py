@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from scstfs.drivers.iscsi import commands
+from scstfs.drivers.iscsi import iscsi_mgmt
 from scstfs.drivers.iscsi.accounts import AttributeFile
 from scstfs.drivers.iscsi.config import IscsiDriver, IscsiTarget
 from scstfs.drivers.iscsi.rows.answers import daemon_value, words_of
@@ -40,7 +40,7 @@ def _numbered(
         parse=bytes,
         store=_replace,
         numbered=True,
-        parameter=name != commands.ALLOWED_PORTAL,
+        parameter=name != iscsi_mgmt.ALLOWED_PORTAL,
         since="2.0",
         reads=reads,
         accepts=accepts,
@@ -52,22 +52,22 @@ def _numbered(
 
 
 _ROWS: Final = {
-    commands.INCOMING_USER: _numbered(
-        commands.INCOMING_USER,
+    iscsi_mgmt.INCOMING_USER: _numbered(
+        iscsi_mgmt.INCOMING_USER,
         0o600,
         _show_user,
         "name and secret of somebody who may log in",
         "name and secret",
     ),
-    commands.OUTGOING_USER: _numbered(
-        commands.OUTGOING_USER,
+    iscsi_mgmt.OUTGOING_USER: _numbered(
+        iscsi_mgmt.OUTGOING_USER,
         0o600,
         _show_user,
         "name and secret with which the target answers initiators that want to know who it is",
         "name and secret",
     ),
-    commands.ALLOWED_PORTAL: _numbered(
-        commands.ALLOWED_PORTAL,
+    iscsi_mgmt.ALLOWED_PORTAL: _numbered(
+        iscsi_mgmt.ALLOWED_PORTAL,
         0o644,
         _show_portal,
         "a pattern of addresses at which the target is served",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Final
 
-from scstfs.drivers.iscsi.commands import Words
+from scstfs.drivers.iscsi.iscsi_mgmt import Words
 from scstfs.sysfs.attr import KEY_MARK
 from scstfs.sysfs.errors import invalid
 from scstfs.sysfs.text import decode, encode

@@ -6,8 +6,8 @@ import errno
 from collections.abc import Callable
 from typing import Final
 
-from scstfs.core import targets
-from scstfs.drivers.iscsi import commands
+from scstfs.core import target_registration
+from scstfs.drivers.iscsi import iscsi_mgmt
 from scstfs.drivers.iscsi.config import IscsiDriver
 from scstfs.drivers.iscsi.rows.accounts import instances
 from scstfs.drivers.iscsi.rows.answers import (
@@ -22,7 +22,7 @@ from scstfs.drivers.iscsi.rows.targets import TARGET
 from scstfs.sysfs.attr import Attr, raw
 from scstfs.sysfs.directory import DirType, Each
 from scstfs.sysfs.errors import SysfsError, invalid
-from scstfs.sysfs.mgmt import Command, parse
+from scstfs.sysfs.mgmt import MgmtWrite, parse
 from scstfs.sysfs.text import decode, encode
 from scstfs.sysfs.values import flag
 from scstfs.tree.naming import require_free
@@ -39,16 +39,16 @@ _USAGE: Final = (
     "where parameters are one or more param_name=value pairs separated by ';'\n"
     "\n"
     "The following target driver attributes available: "
-    f"{', '.join(commands.DRIVER_ATTRIBUTES)}\n"
+    f"{', '.join(iscsi_mgmt.DRIVER_ATTRIBUTES)}\n"
     "The following target attributes available: "
-    f"{', '.join(commands.TARGET_ATTRIBUTES)}\n"
+    f"{', '.join(iscsi_mgmt.TARGET_ATTRIBUTES)}\n"
     "\n"
 )
 
 
-def _add_target(driver: IscsiDriver, command: Command) -> None:
+def _add_target(driver: IscsiDriver, command: MgmtWrite) -> None:
     name = command.arguments.required_word("Target name")
-    target = commands.new_target(driver, name, decode(command.arguments.rest()))
+    target = iscsi_mgmt.new_target(driver, name, decode(command.arguments.rest()))
     # The number is taken even if the kernel can not show the target then.
     target.tid = driver.take_tid()
     try:
@@ -59,7 +59,7 @@ def _add_target(driver: IscsiDriver, command: Command) -> None:
     driver.add(target)
 
 
-def _delete_target(driver: IscsiDriver, command: Command) -> None:
+def _delete_target(driver: IscsiDriver, command: MgmtWrite) -> None:
     name = command.arguments.required_word("Target name")
     command.arguments.expect_end()
     target = driver.targets.get(name)
@@ -67,18 +67,18 @@ def _delete_target(driver: IscsiDriver, command: Command) -> None:
         raise SysfsError(errno.ENOENT, f"Target {name} not found")
     if target.sessions:
         raise SysfsError(errno.EBUSY, f"Target {name} has sessions")
-    targets.unregister(driver.scst, target)
+    target_registration.unregister(driver.scst, target)
     driver.remove(target)
 
 
-_ACTIONS: Final[dict[str, Callable[[IscsiDriver, Command], None]]] = {
+_ACTIONS: Final[dict[str, Callable[[IscsiDriver, MgmtWrite], None]]] = {
     "add_target": _add_target,
     "del_target": _delete_target,
 }
 
 
-def _manage(driver: IscsiDriver, command: Command) -> None:
-    _ACTIONS.get(command.verb, commands.execute)(driver, command)
+def _manage(driver: IscsiDriver, command: MgmtWrite) -> None:
+    _ACTIONS.get(command.verb, iscsi_mgmt.execute)(driver, command)
 
 
 def _set_driver_enabled(driver: IscsiDriver, value: bool) -> None:
@@ -240,7 +240,7 @@ DRIVER: Final[DirType[IscsiDriver]] = DirType(
             reads="the version of SCST whose interface this is",
         ),
         trace_level(lambda driver: driver.trace, lambda driver: driver.live.trace_changed(driver)),
-        *(instances(name) for name in commands.DRIVER_ATTRIBUTES),
+        *(instances(name) for name in iscsi_mgmt.DRIVER_ATTRIBUTES),
         Each(
             children=lambda driver: driver.targets,
             get=lambda driver, name: driver.targets.get(name),

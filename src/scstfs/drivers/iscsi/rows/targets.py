@@ -8,7 +8,7 @@ from typing import Final
 
 from scstfs.core.scst import registry_of
 from scstfs.core.target import Acg
-from scstfs.drivers.iscsi import commands, parameters
+from scstfs.drivers.iscsi import iscsi_mgmt, parameters
 from scstfs.drivers.iscsi.config import IscsiTarget
 from scstfs.drivers.iscsi.rows.accounts import instances
 from scstfs.drivers.iscsi.rows.answers import (
@@ -21,7 +21,7 @@ from scstfs.drivers.iscsi.rows.answers import (
 )
 from scstfs.drivers.iscsi.rows.sessions import SESSION
 from scstfs.iscsi.admission import Redirect
-from scstfs.iscsi.keys import ATTRIBUTES, Key, Kind
+from scstfs.iscsi.keys import ATTRIBUTES, Key, KeyKind
 from scstfs.portals import DEFAULT_PORT
 from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import DirType
@@ -50,7 +50,11 @@ def _set_parameter(key: Key, target: IscsiTarget, data: bytes) -> None:
     target.iscsi_driver.live.parameter_changed(target, key.name)
 
 
-_ACCEPTS: Final = {Kind.AND: "Yes or No", Kind.OR: "Yes or No", Kind.LIST: "a list of {choices}"}
+_ACCEPTS: Final = {
+    KeyKind.AND: "Yes or No",
+    KeyKind.OR: "Yes or No",
+    KeyKind.LIST: "a list of {choices}",
+}
 _SINCE: Final = {"NopInTimeout": "2.1", "RDMAExtensions": "3.1"}
 
 _NEXT_LOGIN: Final = "holds for the next login"
@@ -234,7 +238,7 @@ TARGET: Final[DirType[IscsiTarget]] = target_type(
             key_when="set",
             effect="initiators see it at the next login (TargetAlias, RFC 7143 13.6)",
         ),
-        *(instances(name) for name in commands.TARGET_ATTRIBUTES),
+        *(instances(name) for name in iscsi_mgmt.TARGET_ATTRIBUTES),
     ),
     SESSION,
     (

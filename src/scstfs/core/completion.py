@@ -1,0 +1,205 @@
+"""The end of a command, by itself or by force."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from scstfs.core.command import Abort, Command, Data, Phase
+from scstfs.scsi import sense
+from scstfs.scsi.control import QErr
+from scstfs.scsi.opcodes import Direction
+from scstfs.scsi.sense import CheckCondition, Sense
+from scstfs.scsi.status import Status
+from scstfs.sgutils import t10_names
+
+if TYPE_CHECKING:
+    from scstfs.core.session import TgtDev
+
+#: Peripheral device type of a logical unit that is not there.
+_UNKNOWN_TYPE: Final = 0x1F
+
+_COUNTER: Final = {
+    Direction.NONE: "none",
+    Direction.IN: "read",
+    Direction.OUT: "write",
+    Direction.BIDIRECTIONAL: "bidi",
+}
+
+_LATENCY_KIND: Final = {
+    Direction.NONE: "n",
+    Direction.IN: "r",
+    Direction.OUT: "w",
+    Direction.BIDIRECTIONAL: "b",
+}
+
+
+def finish(
+    cmd: Command,
+    status: Status,
+    condition: CheckCondition | None = None,
+    data: Data = b"",
+) -> None:
+    """Decide on the answer and give it, as soon as it may be given."""
+    if cmd.has_answer:
+        return
+    cmd.status = status
+    if condition is not None:
+        cmd.sense = condition.sense.encode(bool(cmd.has_device and cmd.device.control.d_sense))
+        if cmd.abort is None:
+            _trace(cmd, condition.sense)
+    # A tape at the end of a file has data and sense data.
+    cmd.data_in = data if cmd.decoded is None else data[: cmd.decoded.length]
+    _answer(cmd)
+
+
+def _answer(cmd: Command) -> None:
+    """Count the command and let the driver send its answer, unless an ACA condition keeps it."""
+    if cmd.abort is not None:
+        cmd.status = Status.TASK_ABORTED if cmd.abort is Abort.TASK_ABORTED else None
+        cmd.sense = cmd.data_in = b""
+    if cmd.has_device and not _leave_task_set(cmd):
+        return
+    cmd.enter(Phase.DONE)
+    cmd.session.command_count -= 1
+    _count(cmd)
+    cmd.reply()
+    for call in cmd.ended_calls:
+        call()
+
+
+def _leave_task_set(cmd: Command) -> bool:
+    """Take the command out of its nexus's commands; False if it may not complete yet."""
+    tgt_dev = cmd.tgt_dev
+    aca = tgt_dev.aca
+    # What was refused before it became a task of the set is answered in any case.
+    if cmd.abort is None and cmd in tgt_dev.commands and aca.stops(cmd):
+        cmd.enter(Phase.ANSWERED)
+        aca.keep_answer(cmd, partial(_answer, cmd))
+        return False
+    tgt_dev.commands.pop(cmd, None)
+    if cmd.status is Status.CHECK_CONDITION:
+        aca.check_condition(cmd)
+        _manage_queue_error(cmd)
+    aca.ended(cmd)
+    return True
+
+
+def send_back(cmd: Command) -> None:
+    """End a command that has not started with BUSY: its nexus is gone."""
+    _stop_waiting(cmd)
+    # It is no task of the set any more, so that an ACA condition does not keep its answer.
+    cmd.tgt_dev.commands.pop(cmd, None)
+    finish(cmd, Status.BUSY)
+
+
+def abort(cmd: Command, how: Abort) -> None:
+    """Make sure that ``cmd`` does no more; its end may still lie ahead.
+
+    ``cmd.call_when_ended`` tells when it has ended.
+    """
+    if cmd.is_over:
+        return
+    if cmd.abort is not Abort.SILENT:
+        # Who gives up a command himself hears nothing of it, whoever else wanted its end.
+        cmd.abort = how
+    phase = cmd.phase
+    if phase is Phase.EXECUTING:
+        # A worker thread is at it; the answer is dropped when it comes back.
+        return
+    if phase is Phase.DATA_WAIT:
+        cmd.cancel_transfer()
+    _stop_waiting(cmd)
+    if phase is Phase.ANSWERED:
+        _answer(cmd)
+    else:
+        finish(cmd, Status.GOOD)
+
+
+def abort_commands(
+    tgt_dev: TgtDev, *, by_other: bool, spare: Command | None = None
+) -> list[Command]:
+    """Abort the commands of a nexus; returns those that were there.
+
+    ``by_other``: on behalf of another initiator, so that TAS decides about their answers.
+    """
+    device = tgt_dev.device
+    how = Abort.TASK_ABORTED if by_other and device.control.tas else Abort.SILENT
+    victims = [cmd for cmd in tgt_dev.commands if cmd is not spare]
+    # The end of one must not let the next start.
+    with device.tasks.frozen():
+        for cmd in victims:
+            abort(cmd, how)
+    return victims
+
+
+def tell_of_loss(tgt_dev: TgtDev) -> None:
+    """Commands of the nexus were aborted for another initiator: without TAS that is to be told."""
+    if not tgt_dev.device.control.tas:
+        tgt_dev.queue_unit_attention(sense.CLEARED_BY_ANOTHER_INITIATOR)
+
+
+def _stop_waiting(cmd: Command) -> None:
+    """Take a command from wherever it waits for its turn."""
+    if cmd.phase is Phase.BLOCKED:
+        cmd.device.tasks.withdraw(cmd)
+    elif cmd.phase in (Phase.DEFERRED, Phase.ANSWERED):
+        cmd.tgt_dev.aca.forget(cmd)
+
+
+def _trace(cmd: Command, condition: Sense) -> None:
+    """Say in words what an initiator is told (``trace_level``: scsi, minor)."""
+    trace = cmd.session.target.driver.env.trace
+    if condition == sense.INVALID_OPCODE and cmd.has_device and cmd.decoded is None:
+        handler = cmd.device.handler
+        trace.event(
+            "minor",
+            "Unknown opcode 0x%02x for %s (device %s, initiator %s): %s",
+            cmd.cdb[0],
+            handler.name if handler is not None else None,
+            cmd.device.name,
+            cmd.session.initiator_name,
+            cmd.cdb.hex(" "),
+        )
+    if not trace.enabled("scsi"):
+        return
+    device_type = cmd.device.type if cmd.has_device else _UNKNOWN_TYPE
+    trace.event(
+        "scsi",
+        "%s: %s on %s: %s",
+        cmd.session.name,
+        t10_names.command_name(cmd.cdb, device_type),
+        cmd.device.name if cmd.has_device else f"LUN {cmd.lun.hex()}",
+        t10_names.sense_text(cmd.sense),
+    )
+
+
+def _manage_queue_error(cmd: Command) -> None:
+    """Abort other commands if the control mode page says so (QErr, SPC-4 7.5.8)."""
+    device, own = cmd.device, cmd.tgt_dev
+    qerr = device.control.qerr
+    if qerr not in (QErr.ABORT_ALL, QErr.ABORT_NEXUS):
+        return
+    abort_commands(own, by_other=False)
+    if qerr == QErr.ABORT_NEXUS or device.separate_task_sets:
+        return
+    for tgt_dev in list(device.tgt_devs):
+        # SCST tells also those who have lost nothing: two initiators could go on for ever then,
+        # each failing a command of the other's by being told of a failure.
+        if tgt_dev is not own and abort_commands(tgt_dev, by_other=True):
+            tell_of_loss(tgt_dev)
+
+
+def _count(cmd: Command) -> None:
+    decoded = cmd.decoded
+    direction = Direction.NONE
+    if decoded is not None and cmd.status is Status.GOOD:
+        direction = decoded.direction
+    counter = cmd.session.counters.of(_COUNTER[direction])
+    if decoded is None or direction is Direction.NONE:
+        counter.cmds += 1
+    else:
+        counter.count(decoded.length, (decoded.lba or 0) << cmd.device.block_shift)
+    if cmd.spans is not None:
+        kind = _LATENCY_KIND[cmd.expected_direction]
+        cmd.session.latency.add(kind, cmd.expected_length, cmd.spans)

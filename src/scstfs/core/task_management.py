@@ -1,0 +1,143 @@
+"""Task management: aborting commands and resetting devices (SAM-5 7).
+
+Every function takes ``done``, which is called once the affected commands have ended and can do no
+more harm; until then the function must not be answered.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from scstfs.core.command import Abort, Command
+from scstfs.core.completion import abort, abort_commands, tell_of_loss
+from scstfs.scsi import sense
+
+if TYPE_CHECKING:
+    from scstfs.core.device import Device
+    from scstfs.core.session import Session, TgtDev
+
+log = logging.getLogger(__name__)
+
+
+def abort_task(cmd: Command, done: Callable[[], None]) -> None:
+    """ABORT TASK for a command that exists."""
+    abort(cmd, Abort.SILENT)
+    when_ended([cmd], done)
+
+
+def abort_task_set(tgt_dev: TgtDev, done: Callable[[], None]) -> None:
+    """ABORT TASK SET: the commands of this nexus."""
+    when_ended(_abort_own(tgt_dev), done)
+
+
+def clear_task_set(tgt_dev: TgtDev, done: Callable[[], None]) -> None:
+    """CLEAR TASK SET: the commands of every nexus; just this one's where TST is 1."""
+    device = tgt_dev.device
+    thaw = _freeze([device])
+    own = (tgt_dev, *tgt_dev.former)
+    victims = _abort_own(tgt_dev)
+    if not device.separate_task_sets:
+        for other in [*device.tgt_devs, *device.former]:
+            lost = abort_commands(other, by_other=True) if other not in own else []
+            if lost:
+                tell_of_loss(other)
+            victims += lost
+    when_ended(victims, partial(_go_on, thaw, done))
+
+
+def clear_aca(tgt_dev: TgtDev, done: Callable[[], None]) -> bool:
+    """CLEAR ACA; False, and ``done`` is not called, where another nexus has the ACA condition."""
+    aca = tgt_dev.aca
+    if aca.faulted not in (None, tgt_dev):
+        return False
+    victims = [] if aca.command is None else [aca.command]
+    for cmd in victims:
+        abort(cmd, Abort.SILENT)
+    aca.clear()
+    when_ended(victims, done)
+    return True
+
+
+def logical_unit_reset(tgt_dev: TgtDev, done: Callable[[], None]) -> None:
+    """LOGICAL UNIT RESET."""
+    _reset([tgt_dev.device], tgt_dev.session, done)
+
+
+def target_reset(session: Session, done: Callable[[], None]) -> None:
+    """TARGET RESET: every logical unit of the session's own LUN set."""
+    devices = dict.fromkeys(acg_dev.device for acg_dev in session.acg.luns.values())
+    _reset(list(devices), session, done)
+
+
+def _reset(devices: list[Device], originator: Session, done: Callable[[], None]) -> None:
+    thaw = _freeze(devices)
+    victims: list[Command] = []
+    for device in devices:
+        device.reserved_by = None
+        for tgt_dev in [*device.tgt_devs, *device.former]:
+            victims += abort_commands(tgt_dev, by_other=tgt_dev.session is not originator)
+        for tgt_dev in list(device.tgt_devs):
+            tgt_dev.aca.clear()
+        device.reset()
+        for tgt_dev in device.tgt_devs:
+            tgt_dev.queue_unit_attention(sense.RESET)
+    when_ended(victims, partial(_go_on, thaw, done))
+
+
+def _abort_own(tgt_dev: TgtDev) -> list[Command]:
+    return [
+        cmd for own in (tgt_dev, *tgt_dev.former) for cmd in abort_commands(own, by_other=False)
+    ]
+
+
+def _freeze(devices: Iterable[Device]) -> Callable[[], None]:
+    """Let no command start until the function is called that this returns.
+
+    Whoever is told that his commands were aborted may send them again with other data at once: an
+    aborted one that a worker thread still executes must not come after that.
+    """
+    frozen = [device.tasks for device in devices]
+    for task_set in frozen:
+        task_set.freeze()
+
+    def thaw() -> None:
+        for task_set in frozen:
+            task_set.thaw()
+
+    return thaw
+
+
+def _go_on(thaw: Callable[[], None], done: Callable[[], None]) -> None:
+    thaw()
+    done()
+
+
+def nexus_loss(session: Session, done: Callable[[], None]) -> None:
+    """The session ends: nothing of it may go on."""
+    victims: list[Command] = []
+    for tgt_dev in session.all_tgt_devs():
+        victims += abort_commands(tgt_dev, by_other=False)
+        if tgt_dev.aca.faulted is tgt_dev:
+            tgt_dev.aca.clear()
+    when_ended(victims, done)
+
+
+def when_ended(commands: Iterable[Command], done: Callable[[], None]) -> None:
+    """Call ``done`` when all of these commands have ended, maybe at once."""
+    left = [cmd for cmd in commands if not cmd.is_over]
+    if not left:
+        done()
+        return
+    count = len(left)
+
+    def one_less() -> None:
+        nonlocal count
+        count -= 1
+        if not count:
+            done()
+
+    for cmd in left:
+        cmd.call_when_ended(one_less)

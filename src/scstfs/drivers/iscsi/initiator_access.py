@@ -1,0 +1,53 @@
+"""``/etc/initiators.deny`` and ``/etc/initiators.allow``: who may use which target.
+
+An initiator that the first file names and the second does not is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from scstfs.iscsi.acl import is_listed
+from scstfs.log import RateLimited
+
+log = logging.getLogger(__name__)
+_incidents: Final = RateLimited(log)
+
+DIRECTORY: Final = Path("/etc")
+
+
+@dataclass(frozen=True, slots=True)
+class InitiatorAccess:
+    """What both files say at one time."""
+
+    deny: str
+    allow: str
+
+    def allows(self, target: str, address: str) -> bool:
+        """An initiator at ``address`` may use ``target``."""
+        return not is_listed(self.deny, target, address) or is_listed(self.allow, target, address)
+
+
+class InitiatorAccessFiles:
+    """Both files, read anew for each login: they are small, and rarely there."""
+
+    def __init__(self, directory: Path = DIRECTORY) -> None:
+        self._deny = directory / "initiators.deny"
+        self._allow = directory / "initiators.allow"
+
+    def read(self) -> InitiatorAccess:
+        """What the files say now; one that can not be read says nothing."""
+        return InitiatorAccess(_read(self._deny), _read(self._allow))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        _incidents.warning("can not read %s: %s", path, error.strerror)
+        return ""

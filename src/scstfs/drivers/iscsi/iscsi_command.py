@@ -1,0 +1,108 @@
+"""SCSI commands that came over iSCSI."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from scstfs.core.command import Command
+from scstfs.core.taskset import TaskAttribute
+from scstfs.scsi.opcodes import Direction
+from scstfs.scsi.status import Status, TaskStatus
+
+if TYPE_CHECKING:
+    from scstfs.core.buffers import Buffer
+    from scstfs.drivers.iscsi.nexus import Nexus
+    from scstfs.iscsi.replies import Replies
+    from scstfs.iscsi.task import IscsiTask
+
+#: By the R and W bits.
+_DIRECTIONS: Final = {
+    (False, False): Direction.NONE,
+    (True, False): Direction.IN,
+    (False, True): Direction.OUT,
+    (True, True): Direction.BIDIRECTIONAL,
+}
+_ATTRIBUTES: Final = {attribute.value: attribute for attribute in TaskAttribute}
+
+
+class IscsiCommand(Command):
+    """A command and the task that its answer ends."""
+
+    __slots__ = ("_buffer", "nexus", "task")
+
+    def __init__(self, nexus: Nexus, task: IscsiTask) -> None:
+        super().__init__(
+            nexus.core,
+            task.lun,
+            task.cdb,
+            tag=task.itt,
+            attribute=_ATTRIBUTES.get(task.attribute, TaskAttribute.SIMPLE),
+            expected_direction=_DIRECTIONS[task.reads, task.writes],
+            expected_length=task.expected,
+        )
+        self.nexus = nexus
+        self.task = task
+        self._buffer: Buffer | None = None
+
+    def allocate(self, size: int) -> memoryview:
+        """Pooled memory that the answer is sent from.
+
+        Raises TaskStatus where the answers before it fill as much as one connection may.  No more
+        requests are looked at then, but some may have waited for their turn since before that.
+        """
+        replies = self.task.table.replies
+        if replies.reading >= replies.reading_limit:
+            raise TaskStatus(Status.TASK_SET_FULL)
+        replies.reading += size
+        self._buffer = self.session.target.driver.env.buffers.get(size)
+        return self._buffer.view
+
+    def cancel_transfer(self) -> None:
+        """Nothing to do: without an answer the task ends, and late data finds none."""
+
+    def reply(self) -> None:
+        """Send status, sense and data, or forget the task."""
+        task, buffer = self.task, self._buffer
+        tasks = task.table
+        release = None if buffer is None else partial(_give_back, tasks.replies, buffer)
+        if self.status is None:
+            if release is not None:
+                release()
+            tasks.end_silently(task)
+        else:
+            data = memoryview(self.data_in)[: task.expected] if task.reads else None
+            tasks.answer(
+                task,
+                self.status,
+                sense=self.sense,
+                data=data,
+                release=release,
+                residual=self._residual(),
+            )
+        # Command and task refer to each other. What they have been given, up to 64 MiB, must not
+        # wait with them for the garbage collector, which goes by the number of objects.
+        self.data = self.data_in = b""
+        self._buffer = None
+        self.nexus.mark()
+
+    def _residual(self) -> int:
+        """Bytes that were expected and not transferred, negative for those that did not fit.
+
+        Write data counts as transferred once it has been asked for, whatever becomes of it.
+        """
+        task, decoded = self.task, self.decoded
+        if task.reads:
+            return task.expected - len(self.data_in)
+        if task.writes:
+            return task.expected - (0 if decoded is None else decoded.length)
+        is_read = decoded is not None and decoded.op.direction is Direction.IN
+        if is_read and self.status is Status.GOOD:
+            # Of a READ that announces no data.
+            return -self.parsed.data_length
+        return 0
+
+
+def _give_back(replies: Replies, buffer: Buffer) -> None:
+    replies.reading -= len(buffer.view)
+    buffer.release()
