@@ -121,7 +121,7 @@ async def _happen(rig: Rig, source: Source) -> None:
         if inspect.isawaitable(happens):
             await happens
     except SysfsError:
-        # It can not happen now.
+        # It cannot happen now.
         pass
     await rig.settle()
     verdicts.check(rig.everything.scst)

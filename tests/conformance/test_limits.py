@@ -182,7 +182,7 @@ def test_a_thousand_connections_that_say_nothing_keep_nobody_out_and_cost_little
 
 
 @pytest.mark.slow
-@pytest.mark.logs("can not accept connections: Too many open files")
+@pytest.mark.logs("cannot accept connections: Too many open files")
 def test_no_descriptors_left_is_survived(live: LiveTarget) -> None:
     with live.initiator() as old, socket.socket() as sock, contextlib.ExitStack() as stack:
         old.login(TARGET)

@@ -130,7 +130,7 @@ DEVICE_GROUP dg {{
 	}}
 }}
 """
-"""Without scst_local: scstadmin wants to disable its targets, which can not be disabled in SCST."""
+"""Without scst_local: scstadmin wants to disable its targets, which cannot be disabled in SCST."""
 
 
 def comparable(configuration: str) -> str:

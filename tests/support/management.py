@@ -3,7 +3,7 @@
 SCST's SysfsRules, part III, has the algorithms: what to save of a tree, and how to make a tree what
 was saved. All names of attributes are read from the tree. Two things follow SCST 3.10 where it is
 not as that text has it. The help of ``mgmt`` says what can be given when an object is made:
-``filename`` can be written, and must be given; ``size`` can not, and need not. And the LUNs of a
+``filename`` can be written, and must be given; ``size`` cannot, and need not. And the LUNs of a
 target without ``mgmt``, the copy manager's, are left to its driver, which makes them itself.
 """
 

@@ -133,7 +133,7 @@ def _describe(name: str, directory: int) -> Record:
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
     except OSError:
-        # A link, or a file that can not be read.
+        # A link, or a file that cannot be read.
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if stat.S_ISLNK(status.st_mode):
             return {"link": os.readlink(name, dir_fd=directory)}

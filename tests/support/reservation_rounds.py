@@ -23,7 +23,7 @@ from tests.support.reservations import (
 )
 
 INITIATORS = 2
-#: What an initiator gets whose change can not be saved.
+#: What an initiator gets whose change cannot be saved.
 NOT_SAVED = (4, 0x44, 0)
 
 _ACTIONS = (

@@ -35,13 +35,13 @@ log = logging.getLogger(__name__)
 def connect(session: Session, acg_dev: AcgDev) -> TgtDev | None:
     """Make the tgt_dev of ``session`` for a LUN; its first unit attention is a power on.
 
-    None where the device has persistent reservations and the session's transport can not take
+    None where the device has persistent reservations and the session's transport cannot take
     part in them: such a session does not see the device.
     """
     device = acg_dev.device
     if session.transport_id is None and device.pr.registrants:
         log.warning(
-            "%s can not reach %s, which has persistent reservation registrants: "
+            "%s cannot reach %s, which has persistent reservation registrants: "
             "the transport has no initiator port identifiers",
             session,
             device,

@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class SourceError(Exception):
-    """A copy failed because its source can not be read: ``error`` says why."""
+    """A copy failed because its source cannot be read: ``error`` says why."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(str(error))

@@ -123,7 +123,7 @@ def _persistent_reserve_out(cmd: Command) -> Answer:
 
     def failed(error: BaseException) -> Answer:
         # What is not on disk must not be promised.
-        log.error("%s: can not save persistent reservations: %s", cmd.device, error)
+        log.error("%s: cannot save persistent reservations: %s", cmd.device, error)
         reservations.rollback(before)
         raise CheckCondition(sense.INTERNAL_TARGET_FAILURE) from error
 

@@ -39,7 +39,7 @@ def _lend_nothing(_offset: int, _length: int) -> None:
 class Quick(NamedTuple):
     """What holds for READ and WRITE of one nexus until anything else has run.
 
-    ``read`` and ``write`` are None where a gate would look at the command, or the blocks can not be
+    ``read`` and ``write`` are None where a gate would look at the command, or the blocks cannot be
     moved without more ado.  Whoever uses them counts (``core.counters``).
     """
 

@@ -66,7 +66,7 @@ class Transport(Protocol):
     """What a driver gives the core to reach the other end of a session."""
 
     def report_aen(self, lun: bytes, sense_data: bytes) -> bool:
-        """Send an asynchronous event; False when the transport can not."""
+        """Send an asynchronous event; False when the transport cannot."""
 
     def close(self) -> None:
         """Begin to close the session from this side (``force_close``); returns at once."""

@@ -153,7 +153,7 @@ class Target:
 
     @property
     def is_active(self) -> bool:
-        """Enabled, as targets are that can not be disabled."""
+        """Enabled, as targets are that cannot be disabled."""
         return True
 
     def check_group(self, name: str) -> None:

@@ -42,7 +42,7 @@ class Claim(NamedTuple):
     exclusive: bool
 
     def excludes(self, other: Claim) -> bool:
-        """The two can not be granted at the same time."""
+        """The two cannot be granted at the same time."""
         return (
             max(self.start, other.start) < min(self.end, other.end)
             and (self.exclusive or other.exclusive)
@@ -199,7 +199,7 @@ class TaskSet:
         self.external_blocks = 0
         #: Requests to block that still wait for commands to end (``block``'s second number).
         self.pending_blocks = 0
-        #: True while new commands can not simply start; the quick way looks at this alone.
+        #: True while new commands cannot simply start; the quick way looks at this alone.
         self.gated = False
         self.watchers: Final = Watchers()
         self._arrivals = itertools.count(1) if arrivals is None else arrivals

@@ -63,7 +63,7 @@ class Completions:
         self._ready.append((done, value, error))
         if not self._armed:
             # Benign race: two workers may both see False and wake twice; an early drain finds
-            # nothing to do.  It can not be missed, because drain() disarms before it looks.
+            # nothing to do.  It cannot be missed, because drain() disarms before it looks.
             self._armed = True
             self._wake(self._drain)
 
@@ -186,4 +186,4 @@ def _pin(tid: int, cpus: frozenset[int]) -> None:
     try:
         os.sched_setaffinity(tid, cpus)
     except OSError as error:
-        log.warning("can not place thread %d on CPUs %s: %s", tid, sorted(cpus), error)
+        log.warning("cannot place thread %d on CPUs %s: %s", tid, sorted(cpus), error)

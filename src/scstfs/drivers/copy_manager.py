@@ -81,7 +81,7 @@ class CopyManager:
         """Register with ``scst`` as driver and as watcher."""
         self._scst = scst
         self.trace = TraceLog("copy_manager", "")
-        #: Copies between devices that the initiator can not reach by itself are allowed.
+        #: Copies between devices that the initiator cannot reach by itself are allowed.
         self.allow_not_connected_copy = False
         self.target = CopyManagerTarget(self, TARGET_NAME, scst.env.cpus)
         self.targets: dict[str, Target] = {TARGET_NAME: self.target}

@@ -78,7 +78,7 @@ class LocalTransport:
 
 
 class LocalTarget(Target):
-    """A target; it can not be disabled."""
+    """A target; it cannot be disabled."""
 
     def __init__(self, driver: LocalDriver, name: str) -> None:
         super().__init__(driver, name, driver.env.cpus)

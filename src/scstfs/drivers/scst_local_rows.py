@@ -168,7 +168,7 @@ def _session_parameter(parameter: Parameter) -> str:
 
 def _session_name(name: str) -> str:
     if not is_entry_name(name.replace("/", "!")):
-        raise invalid(f'Session name "{name}" can not be shown')
+        raise invalid(f'Session name "{name}" cannot be shown')
     return name
 
 

@@ -27,8 +27,8 @@ MOST_BYTES: Final = 1 << 20
 def write(store: Store, undo: UndoLog, offset: int, data: memoryview) -> None:
     """Write ``data`` durably, or leave everything as it was.  Blocks; raises OSError.
 
-    Only where the old contents can not be put back either, blocks of both kinds are left.
-    Raises CheckCondition INTERNAL TARGET FAILURE when the log can not be written.
+    Only where the old contents cannot be put back either, blocks of both kinds are left.
+    Raises CheckCondition INTERNAL TARGET FAILURE when the log cannot be written.
     """
     old = bytearray(len(data))
     with undo.lock:
@@ -36,7 +36,7 @@ def write(store: Store, undo: UndoLog, offset: int, data: memoryview) -> None:
         try:
             undo.enter(store.location, UndoEntry(offset, bytes(old)))
         except OSError as error:
-            log.error("can not write %s: %s", undo.path, error)
+            log.error("cannot write %s: %s", undo.path, error)
             raise CheckCondition(sense.INTERNAL_TARGET_FAILURE) from error
         try:
             store.write(offset, data, durable=True)
@@ -66,7 +66,7 @@ def _cross_out(undo: UndoLog) -> None:
         undo.cross_out()
     except OSError as error:
         # Acknowledging the write now could mean to undo it later.
-        log.error("can not write %s: %s", undo.path, error)
+        log.error("cannot write %s: %s", undo.path, error)
         raise CheckCondition(sense.INTERNAL_TARGET_FAILURE) from error
 
 

@@ -76,7 +76,7 @@ class BlockDevice:
         try:
             syscalls.discard(self._fd, first, end - first)
         except OSError as error:
-            # Giving space back is a wish; some devices on a stack can not fulfil it.
+            # Giving space back is a wish; some devices on a stack cannot fulfil it.
             if error.errno != errno.EOPNOTSUPP:
                 raise
 

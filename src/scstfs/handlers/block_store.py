@@ -18,7 +18,7 @@ class BlockStore(FileStore):
         """Open the block device at ``path`` for ourselves alone.
 
         Raises OSError: ENOTBLK for anything else, EBUSY if somebody else has it.  Blocks that
-        the device can not address one by one go through the page cache after all.
+        the device cannot address one by one go through the page cache after all.
         """
         status = os.stat(path)
         if not stat.S_ISBLK(status.st_mode):

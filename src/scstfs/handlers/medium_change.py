@@ -138,7 +138,7 @@ def _reopen(device: VdiskDevice, reopening: Reopening) -> None:
             _reopen(device, reopening)
             return
         elif error is not None:
-            log.warning("%s can not be opened again: %s", device, error)
+            log.warning("%s cannot be opened again: %s", device, error)
         else:
             device.medium.active = True
             device.medium.reopen(store)

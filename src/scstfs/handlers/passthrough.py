@@ -80,7 +80,7 @@ class ScsiBus:
         try:
             found = await self._scst.env.runtime.run_blocking(lambda: scan(self._directory))
         except OSError as error:
-            log.error("SCSI devices can not be looked for: %s", error)
+            log.error("SCSI devices cannot be looked for: %s", error)
             return
         for name, device in list(self._scst.devices.items()):
             if isinstance(device, ScsiDevice) and found.get(name) != device.found:
@@ -97,7 +97,7 @@ class ScsiBus:
                     self._scst, device, lambda: None, lambda nothing: None
                 )
         except SysfsError as error:
-            log.error("SCSI device %s can not be used: %s", name, error)
+            log.error("SCSI device %s cannot be used: %s", name, error)
 
 
 def find(scst: Scst, address: str) -> ScsiDevice:
@@ -118,7 +118,7 @@ def find(scst: Scst, address: str) -> ScsiDevice:
 def scan(directory: Path = SCSI_DEVICES) -> Mapping[str, FoundDevice]:
     """The SCSI devices of the machine by address; blocking.
 
-    Raises OSError if they can not be listed.
+    Raises OSError if they cannot be listed.
     """
     found: dict[str, FoundDevice] = {}
     try:

@@ -74,7 +74,7 @@ def settle(settings: ProtectionSettings, default_file: Path, *, block: bool) -> 
     """Check what a new device was told, in SCST's order, and complete it; in a worker thread.
 
     ``block`` says that the device is a block device, which could check by itself. Raises
-    SysfsError EINVAL for what does not go together, and OSError for a file that can not be opened.
+    SysfsError EINVAL for what does not go together, and OSError for a file that cannot be opened.
     """
     mode, dif_type = settings.dif_mode, settings.dif_type
     if not dif_type and (mode or settings.dif_filename is not None):

@@ -266,7 +266,7 @@ def synchronize_cache(device: VdiskDevice, cmd: Command) -> Answer:
 
         def done(value: object, error: BaseException | None) -> None:
             if error is not None:
-                log.error("%s: can not write cached data: %s", device, error)
+                log.error("%s: cannot write cached data: %s", device, error)
                 device.medium.flush_error = error
             device.tasks.release(hold)
 

@@ -51,7 +51,7 @@ class Findings:
 
 
 def examine(node: DeviceNode, kind: ScsiKind) -> Findings:
-    """Ask a device what it is like; raises OSError if it can not be used."""
+    """Ask a device what it is like; raises OSError if it cannot be used."""
     findings = Findings(block_size=kind.block_size)
     _PROBES[kind.probe](_Questions(node, findings), kind)
     findings.control = read_control(node, findings)

@@ -101,7 +101,7 @@ class _Select:
             return self._end()
 
         def failed(error: BaseException) -> Answer:
-            log.error("%s: can not save mode pages: %s", self._device, error)
+            log.error("%s: cannot save mode pages: %s", self._device, error)
             modes.revert(self._before)
             raise CheckCondition(sense.INTERNAL_TARGET_FAILURE) from error
 

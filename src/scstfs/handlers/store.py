@@ -5,7 +5,7 @@ and ``try_write`` do the whole transfer without waiting for a disk, or decline.
 
 Whether an attempt would wait is asked of the kernel (RWF_NOWAIT) where the file system knows, and
 found out by measuring where it does not: a transfer that took long makes the store decline for a
-multiple of that time, so that a disk that can not keep up gets only a small part of the event loop.
+multiple of that time, so that a disk that cannot keep up gets only a small part of the event loop.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class FileStore:
             os.close(self.fd)
             raise
         if direct and not _takes_direct(self.fd, block_size):
-            # Blocks that the medium can not address one by one go through the page cache.
+            # Blocks that the medium cannot address one by one go through the page cache.
             fcntl.fcntl(self.fd, fcntl.F_SETFL, flags)
             direct = False
         self.is_direct = direct

@@ -93,7 +93,7 @@ def _copy_in_kernel(
 ) -> int:
     """Copy as much as the kernel does by itself; returns the number of bytes.
 
-    What it can not do, and what it fails to do, is left to be done by hand: then it is known
+    What it cannot do, and what it fails to do, is left to be done by hand: then it is known
     whether reading or writing failed.
     """
     done = 0

@@ -35,7 +35,7 @@ def is_about_scsi_devices(variables: Mapping[str, str]) -> bool:
 async def watch_scsi_devices(changed: Callable[[], Awaitable[None]]) -> None:
     """Call ``changed`` at once, and whenever SCSI devices may have come or gone.
 
-    Returns only where the kernel can not be listened to; then there is just the first call.
+    Returns only where the kernel cannot be listened to; then there is just the first call.
     """
     try:
         listener = trio.socket.socket(

@@ -55,7 +55,7 @@ class VdiskHandler(VdiskKind):
     ) -> None:
         """Create a device; raises SysfsError.
 
-        ``check_name`` raises it for a name that can not be shown; what else is wrong comes first.
+        ``check_name`` raises it for a name that cannot be shown; what else is wrong comes first.
         Opening files may take long: it is done in a thread, and the name is taken meanwhile.
         """
         device = self._new_device(scst, name, given)

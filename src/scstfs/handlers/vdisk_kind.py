@@ -43,7 +43,7 @@ class VdiskKind:
     checks_range_early: bool = False
     #: What is behind a device is a block device, which may check protection information.
     is_block: bool = False
-    #: MODE SELECT can not switch the cache.
+    #: MODE SELECT cannot switch the cache.
     fixed_cache: bool = False
     flushes: bool = True
     #: What was written can be read back.

@@ -176,7 +176,7 @@ def _set_expl_alua(device: VdiskDevice, value: bool) -> None:
 
 
 def _set_cluster_mode(device: VdiskDevice, value: bool) -> None:
-    # Mode pages can not be changed in cluster mode.
+    # Mode pages cannot be changed in cluster mode.
     device.cluster_mode = device.modes.cluster_mode = value
 
 
@@ -208,7 +208,7 @@ def _set_active(device: VdiskDevice, value: bool) -> Awaitable[None] | None:
 
 def _set_filename(device: VdiskDevice, data: bytes) -> None:
     if device.medium.active:
-        raise invalid(f"{device.name}: the filename of an active device can not be changed")
+        raise invalid(f"{device.name}: the filename of an active device cannot be changed")
     name = decode(data.strip(BLANKS))
     if not name.startswith("/"):
         raise invalid(f'Path "{name}" is not absolute')
@@ -316,7 +316,7 @@ _ACTIVE: Final = _switch(
 _CLUSTER_MODE: Final = _switch(
     "cluster_mode",
     "in cluster mode",
-    "mode pages, t10_dev_id and pr_file_name can not be changed; there is no cluster to share "
+    "mode pages, t10_dev_id and pr_file_name cannot be changed; there is no cluster to share "
     "reservations with",
     lambda device: device.cluster_mode,
     _set_cluster_mode,

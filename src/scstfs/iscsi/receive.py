@@ -154,7 +154,7 @@ class Receiver:
     def next(self) -> int:
         """Offset of the next complete PDU's header in ``header``, -1 if there is none yet.
 
-        Raises ProtocolError where the stream can not be followed any further.
+        Raises ProtocolError where the stream cannot be followed any further.
         """
         at = self._start
         if self._redirected is not None:

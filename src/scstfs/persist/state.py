@@ -48,7 +48,7 @@ class ReservationsFile:
                 continue
             if path is self.backup:
                 why = damage.get(self.path, "missing")
-                log.warning("%s can not be used (%s), taking %s", self.path, why, self.backup)
+                log.warning("%s cannot be used (%s), taking %s", self.path, why, self.backup)
             self._data = data
             return saved
         if damage:
@@ -105,7 +105,7 @@ class ReservationsFile:
 
     def _give_up(self, damage: dict[Path, Exception]) -> NoReturn:
         log.error(
-            "the persistent reservations in %s and %s can not be used (%s); repair one of the "
+            "the persistent reservations in %s and %s cannot be used (%s); repair one of the "
             "files, or remove both to give up the reservations, then add the device again",
             self.path,
             self.backup,
@@ -161,7 +161,7 @@ class StateDirectory:
             try:
                 data = durable_files.read(path, _MOST_MODES)
             except OSError as error:
-                log.warning("can not read %s: %s", path, error)
+                log.warning("cannot read %s: %s", path, error)
                 continue
             text = None if data is None else saved_mode_pages.decode(device_name, data)
             if text is not None:

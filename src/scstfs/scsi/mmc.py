@@ -101,7 +101,7 @@ class _Requested(enum.IntEnum):
 
 
 _SCSI_INTERFACE: Final = (1).to_bytes(4, "big")
-# A tray, of which PREVENT ALLOW MEDIUM REMOVAL keeps the medium; initiators can not open it.
+# A tray, of which PREVENT ALLOW MEDIUM REMOVAL keeps the medium; initiators cannot open it.
 _TRAY: Final = 0x20
 _LOCKS: Final = 0x01
 

@@ -163,7 +163,7 @@ async def _set_pr_file_name(device: Device, name: str) -> None:
         try:
             await run_blocking(old.remove)
         except OSError as error:
-            log.warning("can not remove %s: %s", old.path, error)
+            log.warning("cannot remove %s: %s", old.path, error)
 
 
 def _require_unused(device: Device) -> None:

@@ -159,7 +159,7 @@ LUNS: Final[DirType[Acg]] = DirType(
             "`del LUN`, `clear`",
             refuses="EINVAL: an unknown action, device or parameter, a LUN above 16383, "
             "`del` of a LUN that is not there, a device with protection information at a target "
-            "that can not transfer it, a read-only LUN of the copy manager's (which makes one "
+            "that cannot transfer it, a read-only LUN of the copy manager's (which makes one "
             "itself for each new device) for a device that is not; EEXIST: `add` of one that is",
             effect="sessions that use the set see the change at once and are told of it (REPORTED "
             "LUNS DATA HAS CHANGED; INQUIRY DATA HAS CHANGED for what `replace` replaced); "

@@ -26,7 +26,7 @@ def require_free(dirtype: DirType[T], obj: T, name: str) -> None:
     """
     shown = kobject_name(name)
     if not is_entry_name(shown):
-        raise invalid(f'Name "{name}" can not be shown')
+        raise invalid(f'Name "{name}" cannot be shown')
     if dirtype.find(obj, shown) is not None:
         raise SysfsError(errno.EEXIST, f'"{name}" already exists')
 

@@ -42,7 +42,7 @@ async def test_who_is_fenced_stays_fenced(system: System, kind: int, shared: boo
         assert (one.session.tgt_devs[0].quick.write is not None) is may_write
 
 
-@pytest.mark.logs("can not be used .* taking .*disk.1")
+@pytest.mark.logs("cannot be used .* taking .*disk.1")
 async def test_the_backup_is_what_is_left(system: System) -> None:
     path = await reserve(system, EA)
     backup = path.with_name("disk.1")

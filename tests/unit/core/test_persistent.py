@@ -89,7 +89,7 @@ async def test_a_second_session_of_the_same_ports(system: System, disk: VdiskDev
     assert await second.execute(*pr_out(RESERVE, WE, key=0xA)) == GOOD
 
 
-@pytest.mark.logs("b of target can not reach disk, which has persistent reservation registrants")
+@pytest.mark.logs("b of target cannot reach disk, which has persistent reservation registrants")
 async def test_a_transport_without_ports_does_not_see_registered_devices(
     system: System, disk: VdiskDevice
 ) -> None:

@@ -87,7 +87,7 @@ async def test_nothing_else_starts_meanwhile(
     ids=["register", "unregister", "preempt", "clear", "release"],
 )
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), RuntimeError("a bug")], ids=repr)
-@pytest.mark.logs("disk: can not save persistent reservations")
+@pytest.mark.logs("disk: cannot save persistent reservations")
 async def test_what_can_not_be_saved_is_not_done(
     system: System,
     nexuses: Nexuses,
@@ -113,12 +113,12 @@ async def test_what_can_not_be_saved_is_not_done(
     assert disk.pr.generation == generation
     assert nexuses.attentions == [[], []]
     assert [i.session.tgt_devs[0].registrant for i in (one, other)] == disk.pr.registrants
-    assert "disk: can not save persistent reservations" in caplog.text
+    assert "disk: cannot save persistent reservations" in caplog.text
     monkeypatch.undo()
     assert await one.execute(*command) == GOOD
 
 
-@pytest.mark.logs("disk: can not save persistent reservations")
+@pytest.mark.logs("disk: cannot save persistent reservations")
 async def test_a_session_that_comes_while_saving_fails(
     system: System, nexuses: Nexuses, disk: VdiskDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:

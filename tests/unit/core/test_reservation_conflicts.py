@@ -380,5 +380,5 @@ async def test_forwarded_commands_are_not_checked(system: System) -> None:
     system.target.forward_dst = True
     assert await other.execute(WRITE, BLOCK) == GOOD
     assert other.session.tgt_devs[0].quick.write is not None
-    # But it can not take what somebody has.
+    # But it cannot take what somebody has.
     assert (await other.execute(RESERVE_6)).status is Status.RESERVATION_CONFLICT

@@ -74,7 +74,7 @@ async def test_what_a_lun_has_left_behind_is_waited_for(
     pool: ManualPool,
     function: Callable[[TgtDev, Callable[[], None]], object],
 ) -> None:
-    """The LUN is another nexus now, to the same device: the initiator can not know."""
+    """The LUN is another nexus now, to the same device: the initiator cannot know."""
     one = system.initiator()
     cmd = writing(one, pool)
     access.replace_lun(system.target.default_acg, disk, 0, read_only=False, tell=True)

@@ -90,7 +90,7 @@ def test_what_can_not_be_undone_now_does_not_undo_what_comes_later(undo: UndoLog
     assert store.content[: len(OLD)] == later
 
 
-@pytest.mark.logs(r"can not write .*atomic_writes/disk: \[Errno 28\] full")
+@pytest.mark.logs(r"cannot write .*atomic_writes/disk: \[Errno 28\] full")
 @pytest.mark.parametrize("when", ["enter", "cross_out"])
 def test_without_a_log_nothing_is_promised(
     undo: UndoLog, store: FakeStore, monkeypatch: pytest.MonkeyPatch, when: str

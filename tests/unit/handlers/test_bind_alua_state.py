@@ -51,7 +51,7 @@ async def test_it_is_opened_when_its_group_is_deleted(disk: Whole) -> None:
     assert disk.read(f"{DEVICE}/active") == "1\n"
 
 
-@pytest.mark.logs("can not be opened again")
+@pytest.mark.logs("cannot be opened again")
 async def test_it_stays_closed_if_it_can_not_be_opened(disk: Whole, tmp_path: Path) -> None:
     await disk.write(f"{GROUPS}/tg1/state", "standby\n")
     (tmp_path / "disk").rename(tmp_path / "elsewhere")

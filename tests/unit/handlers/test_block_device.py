@@ -41,7 +41,7 @@ def device(
             {**OFFLOADS, "queue/write_zeroes_unmap_max_hw_bytes": "0"}, False, id="said otherwise"
         ),
         pytest.param(
-            {"queue/discard_max_bytes": "65536", "loop/backing_file": "/file"}, False, id="can not"
+            {"queue/discard_max_bytes": "65536", "loop/backing_file": "/file"}, False, id="cannot"
         ),
         pytest.param({}, False, id="nothing is known"),
     ],

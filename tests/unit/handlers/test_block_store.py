@@ -98,7 +98,7 @@ def test_zeros(store: BlockStore) -> None:
 
 def test_what_a_loop_device_discards_reads_as_zeros(store: BlockStore, tmp_path: Path) -> None:
     if not store.can_discard:
-        pytest.skip("loop devices can not discard here")
+        pytest.skip("loop devices cannot discard here")
     assert store.thin_limits(512).reads_zero
     for give_back in (store.discard, store.zero_by_discard):
         store.write(0, memoryview(b"x" * (1 << 20)))
@@ -121,7 +121,7 @@ def test_parts_of_sectors_read_as_zeros_too(tmp_path: Path, offset: int, length:
     with loop_device(file, sector=4096) as device:
         store = BlockStore(device, read_only=False, block_size=512)
         if not store.can_discard:
-            pytest.skip("loop devices can not discard here")
+            pytest.skip("loop devices cannot discard here")
         store.write(0, memoryview(b"x" * 16384))
         store.discard(offset, length)
         back = bytearray(16384)
@@ -208,7 +208,7 @@ def test_discards_reach_the_device_through_the_page_cache(
     can_discard = direct.can_discard
     direct.close()
     if not can_discard:
-        pytest.skip("loop devices can not discard here")
+        pytest.skip("loop devices cannot discard here")
     image = tmp_path / "image"
     cached.write(0, memoryview(b"x" * (1 << 20)))
     cached.flush()

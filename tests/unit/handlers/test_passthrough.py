@@ -104,7 +104,7 @@ async def test_another_device_at_an_address_is_another_device(
     assert "handler" not in everything.names("devices/1:0:0:0")
 
 
-@pytest.mark.logs("SCSI devices can not be looked for: .*Not a directory")
+@pytest.mark.logs("SCSI devices cannot be looked for: .*Not a directory")
 async def test_what_can_not_be_listed_stays(everything: Whole, machine: Machine) -> None:
     machine.plug("1:0:0:0", 0, PLACE)
     await ScsiBus(everything.scst, machine.scsi_devices).rescan()

@@ -149,7 +149,7 @@ async def test_a_flush_that_fails_is_reported(system: System) -> None:
     assert result.triple == (0x3, 0x03, 0x00)
 
 
-@pytest.mark.logs(r"disk: can not write cached data: \[Errno 5\] broken")
+@pytest.mark.logs(r"disk: cannot write cached data: \[Errno 5\] broken")
 async def test_synchronize_cache_immed_answers_first(
     system: System, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -162,10 +162,10 @@ async def test_synchronize_cache_immed_answers_first(
     assert not idle.is_set()
     store.resume("flush")
     await idle.wait()
-    assert "can not write cached data" in caplog.text
+    assert "cannot write cached data" in caplog.text
 
 
-@pytest.mark.logs(r"disk: can not write cached data: \[Errno 5\] broken")
+@pytest.mark.logs(r"disk: cannot write cached data: \[Errno 5\] broken")
 async def test_what_a_flush_that_nobody_waited_for_has_lost_is_reported_by_the_next(
     system: System,
 ) -> None:

@@ -71,7 +71,7 @@ def test_an_attempt_that_fails_is_declined(path: Path) -> None:
 def test_a_slow_write_makes_the_store_decline_for_a_while(
     store: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a file system that can not be asked whether a write would wait."""
+    """On a file system that cannot be asked whether a write would wait."""
     pwritev = os.pwritev
 
     def plain(fd: int, buffers: tuple[memoryview], offset: int, flags: int) -> int:

@@ -275,7 +275,7 @@ async def test_damaged_mode_pages_do_not_keep_a_device_away(tmp_path: Path, dama
         assert not device.control.tas
 
 
-@pytest.mark.logs(r"disk: can not save mode pages: \[Errno 28\] full")
+@pytest.mark.logs(r"disk: cannot save mode pages: \[Errno 28\] full")
 async def test_saving_that_fails_changes_nothing(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:

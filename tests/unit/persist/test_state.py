@@ -87,7 +87,7 @@ def test_the_next_file_after_removal_has_no_backup(file: ReservationsFile, backu
 
 
 @pytest.mark.parametrize("damage", [b"", b"\0" * 55, None], ids=["empty", "unsigned", "missing"])
-@pytest.mark.logs("can not be used .*, taking .*/disk.1$")
+@pytest.mark.logs("cannot be used .*, taking .*/disk.1$")
 def test_the_backup_is_taken(
     path: Path, backup: Path, caplog: pytest.LogCaptureFixture, damage: bytes | None
 ) -> None:
@@ -340,13 +340,13 @@ def test_a_name_that_is_that_of_a_backup(directory: StateDirectory) -> None:
     assert directory.load_modes("disk1") == "TAS=1"
 
 
-@pytest.mark.logs("can not read .*/disk1")
+@pytest.mark.logs("cannot read .*/disk1")
 def test_mode_pages_that_can_not_be_read(
     directory: StateDirectory, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "vdev_mode_pages" / "disk1").mkdir()
     assert directory.load_modes("disk1") == ""
-    assert "can not read" in caplog.text
+    assert "cannot read" in caplog.text
 
 
 @pytest.mark.parametrize("call", range(1, 9))

@@ -67,7 +67,7 @@ class ExtendedCopy:
             segments = xcopy.decode_segments(header, data, self._lookup(cmd))
         except CheckCondition as error:
             if error.sense.segment is not None:
-                # One can ask for the details of a segment that can not be copied.
+                # One can ask for the details of a segment that cannot be copied.
                 request.record.fail(error)
                 request.finish()
             raise

@@ -4,7 +4,7 @@ A token stands for blocks of a device as they were when it was made.  Nothing is
 a token whose blocks are about to change is *revoked* (its type says so: point in time copy, change
 vulnerable), and one that nobody used for its inactivity timeout *expires*.  It also ends with its
 device, with a change of the device's medium or size, and with the daemon.  Whoever presents the
-512 bytes may read the blocks, through whatever session: they can not be guessed.
+512 bytes may read the blocks, through whatever session: they cannot be guessed.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class InitiatorAccessFiles:
         self._allow = directory / "initiators.allow"
 
     def read(self) -> InitiatorAccess:
-        """What the files say now; one that can not be read says nothing."""
+        """What the files say now; one that cannot be read says nothing."""
         return InitiatorAccess(_read(self._deny), _read(self._allow))
 
 
@@ -49,5 +49,5 @@ def _read(path: Path) -> str:
     except FileNotFoundError:
         return ""
     except OSError as error:
-        _incidents.warning("can not read %s: %s", path, error.strerror)
+        _incidents.warning("cannot read %s: %s", path, error.strerror)
         return ""

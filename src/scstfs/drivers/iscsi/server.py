@@ -106,7 +106,7 @@ class Server:
                 except OSError as error:
                     # Everything else concerns the connection that is gone already.
                     if error.errno in _SCARCE:
-                        _incidents.warning("can not accept connections: %s", error.strerror)
+                        _incidents.warning("cannot accept connections: %s", error.strerror)
                         await trio.sleep(_SCARCE_PAUSE)
                     break
                 nursery.start_soon(self._serve, sock, nursery)

@@ -49,7 +49,7 @@ _USAGE: Final = (
 def _add_target(driver: IscsiDriver, command: MgmtWrite) -> None:
     name = command.arguments.required_word("Target name")
     target = iscsi_mgmt.new_target(driver, name, decode(command.arguments.rest()))
-    # The number is taken even if the kernel can not show the target then.
+    # The number is taken even if the kernel cannot show the target then.
     target.tid = driver.take_tid()
     try:
         require_free(DRIVER, driver, target.name)
