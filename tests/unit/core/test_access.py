@@ -71,7 +71,7 @@ async def test_a_nexus_begins_with_a_power_on(system: System, disk: VdiskDevice)
     assert one.session.tgt_devs[0].device is disk
 
 
-@pytest.mark.logs("session nameless of target can not reach disk")
+@pytest.mark.logs("session nameless of target cannot reach disk")
 async def test_a_transport_without_ports_does_not_see_what_has_registrants(
     system: System, disk: VdiskDevice
 ) -> None:
