@@ -49,7 +49,6 @@ MOUNT_OPTIONS: Final = frozenset(
         "default_permissions",
         # What /proc/mounts says of sysfs, under our names: "scst_tgt ... fuse.scstfs nosuid,...".
         "fsname=scst_tgt",
-        "subtype=scstfs",
         "nosuid",
         "nodev",
         "noexec",
