@@ -244,44 +244,6 @@ def test_malformed(raw: str) -> None:
         Decoder().feed(bytes.fromhex(raw))
 
 
-def test_numbers_are_those_of_the_standard() -> None:
-    """RFC 4171 5.4 and 6.1."""
-    assert {status.name: status.value for status in IsnsStatus} == {
-        "SUCCESS": 0,
-        "UNKNOWN_ERROR": 1,
-        "FORMAT_ERROR": 2,
-        "INVALID_REGISTRATION": 3,
-        "INVALID_QUERY": 5,
-        "SOURCE_UNKNOWN": 6,
-        "SOURCE_ABSENT": 7,
-        "SOURCE_UNAUTHORIZED": 8,
-        "NO_SUCH_ENTRY": 9,
-        "VERSION_NOT_SUPPORTED": 10,
-        "INTERNAL_ERROR": 11,
-        "BUSY": 12,
-        "MESSAGE_NOT_SUPPORTED": 15,
-        "SCN_REGISTRATION_REJECTED": 17,
-        "ESI_NOT_AVAILABLE": 21,
-    }
-    assert {tag.name: tag.value for tag in Tag} == {
-        "DELIMITER": 0,
-        "ENTITY_IDENTIFIER": 1,
-        "ENTITY_PROTOCOL": 2,
-        "TIMESTAMP": 4,
-        "REGISTRATION_PERIOD": 6,
-        "PORTAL_IP_ADDRESS": 16,
-        "PORTAL_PORT": 17,
-        "ESI_INTERVAL": 19,
-        "ESI_PORT": 20,
-        "SCN_PORT": 23,
-        "ISCSI_NAME": 32,
-        "ISCSI_NODE_TYPE": 33,
-        "ISCSI_ALIAS": 34,
-        "ISCSI_SCN_BITMAP": 35,
-        "PORTAL_GROUP_TAG": 51,
-    }
-
-
 def test_messages_are_bounded() -> None:
     decoder = Decoder()
     header = "00010008fffc {flags:04x} 0001 {sequence:04x}"
