@@ -280,3 +280,21 @@ async def test_a_session_that_is_closing_does_not_move(
     assert one.session.acg is system.target.default_acg
     pool.drain()
     assert not system.target.sessions
+
+
+@pytest.mark.parametrize("ask", [True, False])
+async def test_the_target_has_a_say_in_luns_that_are_not_its_own_idea(
+    system: System, disk: VdiskDevice, monkeypatch: pytest.MonkeyPatch, ask: bool
+) -> None:
+    second = await system.add_disk("second")
+    said: list[object] = []
+    monkeypatch.setattr(
+        system.target, "check_lun", lambda device, *, read_only: said.append((device, read_only))
+    )
+    monkeypatch.setattr(system.target, "lun_added", said.append)
+    group = system.group("g")
+    access.add_lun(group, disk, 0, read_only=True, ask=ask)
+    assert said == ([(disk, True), group.luns[0]] if ask else [])
+    said.clear()
+    access.replace_lun(group, second, 0, read_only=False, tell=True)
+    assert said == [(second, False), group.luns[0]]
