@@ -61,6 +61,13 @@ async def test_only_the_first_answer_counts(one: Initiator) -> None:
     assert (cmd.replies, cmd.result.status, cmd.result.data) == (1, Status.GOOD, b"first")
 
 
+async def test_a_command_that_is_over_wants_no_data(one: Initiator) -> None:
+    cmd = one.prepare(WRITE, data_out=BLOCK)
+    assert cmd.data_out_length == BLOCK
+    completion.finish(cmd, Status.BUSY)
+    assert cmd.data_out_length == 0
+
+
 async def test_no_more_data_than_the_command_asks_for(one: Initiator) -> None:
     cmd = one.prepare(READ, data_in=BLOCK)
     completion.finish(cmd, Status.GOOD, data=b"x" * (BLOCK + 1))
