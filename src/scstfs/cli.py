@@ -19,6 +19,7 @@ from scstfs import __version__, background, system
 from scstfs import log as logs
 from scstfs.admin import subcommands as admin
 from scstfs.admin.mistakes import Mistake, MistakeKind
+from scstfs.admin.printable import printable
 from scstfs.errors import ExitStatus, UsageError, reason
 from scstfs.options import Config, Resume
 from scstfs.portals import ListenPortal
@@ -32,6 +33,7 @@ _STATUS: Final[Mapping[MistakeKind, ExitStatus]] = {
     MistakeKind.USAGE: ExitStatus.USAGE,
     MistakeKind.CONFIG: ExitStatus.CONFIG,
     MistakeKind.NO_TREE: ExitStatus.NO_TREE,
+    MistakeKind.PERMISSION: ExitStatus.NOT_PERMITTED,
     MistakeKind.ATTENTION: ExitStatus.ATTENTION,
 }
 
@@ -266,6 +268,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser().parse_args(argv)
     except UsageError as error:
         return _complain(error)
+    except OSError as error:  # of printing the help
+        return _cannot_print(error)
     if "client" in arguments:
         return _client(arguments)
     waiting = background.detach() if arguments.background else None
@@ -294,16 +298,24 @@ def _client(arguments: argparse.Namespace) -> int:
         return _complain(error)
     except Mistake as mistake:
         for message in mistake.messages:
-            print(f"{_PROGRAM}: {message}", file=sys.stderr)
+            print(f"{_PROGRAM}: {printable(message)}", file=sys.stderr)
         return _STATUS[mistake.kind]
-    except BrokenPipeError:  # the reader of the output has closed it
-        system.discard_standard_output()
+    except OSError as error:
+        return _cannot_print(error)
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
     return ExitStatus.OK if status is None else status
 
 
+def _cannot_print(error: OSError) -> ExitStatus:
+    system.discard_standard_output()
+    if isinstance(error, BrokenPipeError):  # the reader of the output has closed it
+        return ExitStatus.OK
+    what = error.filename or "standard output"
+    return _complain(UsageError(ExitStatus.BUG, f"cannot go on: {what}: {reason(error)}"))
+
+
 def _complain(error: UsageError) -> ExitStatus:
     for line in error.message.splitlines():
-        print(f"{_PROGRAM}: {line}", file=sys.stderr)
+        print(f"{_PROGRAM}: {printable(line)}", file=sys.stderr)
     return error.status
