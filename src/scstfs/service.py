@@ -37,19 +37,25 @@ from scstfs.startup.load import load, look, resume
 log: Final = logging.getLogger(__name__)
 
 
+def furnish(scst: Scst) -> CopyManager:
+    """Register what there is without initiators: handlers, and what copies between devices."""
+    handlers: list[DevHandler] = [*vdisk_handlers(), *pass_through_handlers()]
+    for handler in handlers:
+        scst.handlers[handler.name] = handler
+    copy_manager = CopyManager(scst)
+    copying.install(scst)
+    return copy_manager
+
+
 class TargetService:
     """What the daemon serves (``scstfs.daemon.Service``)."""
 
     mount_options: Final = MOUNT_OPTIONS
 
     def __init__(self, scst: Scst) -> None:
-        """Register every handler and driver there is with ``scst``."""
+        """Register all handlers and drivers with ``scst``."""
         self.scst = scst
-        handlers: list[DevHandler] = [*vdisk_handlers(), *pass_through_handlers()]
-        for handler in handlers:
-            scst.handlers[handler.name] = handler
-        CopyManager(scst)
-        copying.install(scst)
+        furnish(scst)
         self.iscsi = IscsiDriver(scst)
         self.server = Server(scst, self.iscsi)
         self.iscsi.live = self.server
@@ -71,15 +77,15 @@ class TargetService:
             await self.server.run(listeners)
 
     async def close(self) -> None:
-        """Close all sessions in good order."""
+        """Close all sessions in an orderly way."""
         await self.server.close()
 
     def suspend_logins(self) -> None:
-        """Let nobody log in any more (SIGUSR1)."""
+        """Suspend logins (SIGUSR1)."""
         self.server.suspend_logins()
 
     def resume_logins(self) -> None:
-        """Let initiators log in again (SIGUSR2)."""
+        """Resume logins (SIGUSR2)."""
         self.server.resume_logins()
 
 
@@ -91,7 +97,9 @@ def _unusable(state_dir: Path, error: OSError) -> UsageError:
 
 
 async def _configure(service: TargetService, config: Config) -> Keeper:
-    """Bring the tree to what ran before, or to a file, and keep it from then on."""
+    """Apply the last running configuration, or a file, to the tree, and record changes from then
+    on.
+    """
     bare = look(service.tree)
     running = RunningFile(config.state_dir)
     resumes = config.resume is Resume.ALWAYS or (
@@ -118,7 +126,7 @@ async def _configure(service: TargetService, config: Config) -> Keeper:
 async def target_service(config: Config) -> AsyncIterator[TargetService]:
     """A service that is configured, and whose state is kept below ``config.state_dir``.
 
-    Raises UsageError where that cannot be used, or the configuration cannot be loaded.
+    Raises UsageError if the directory cannot be used, or the configuration cannot be loaded.
     """
     state = StateDirectory(config.state_dir)
     try:

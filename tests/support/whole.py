@@ -1,4 +1,4 @@
-"""A whole scstfs in this process but for sockets: core, handlers, drivers, tree."""
+"""A whole scstfs in this process, except for sockets: core, handlers, drivers, tree."""
 
 from __future__ import annotations
 
@@ -11,18 +11,14 @@ from pathlib import Path
 import trio.testing
 
 from scstfs.core import execute
-from scstfs.core.device import DevHandler
 from scstfs.core.environment import Environment
 from scstfs.core.runtime import TrioRuntime
 from scstfs.core.scst import Scst
-from scstfs.drivers import copying
-from scstfs.drivers.copy_manager import CopyManager
 from scstfs.drivers.iscsi.config import IscsiDriver, NotLive
 from scstfs.drivers.scst_local import LocalDriver
-from scstfs.handlers.passthrough import pass_through_handlers
-from scstfs.handlers.vdisk_handlers import vdisk_handlers
 from scstfs.layout import LAYOUT
 from scstfs.persist.state import StateDirectory
+from scstfs.service import furnish
 from scstfs.sysfs.errors import SysfsError
 from scstfs.sysfs.node import Tree
 from scstfs.sysfs.text import decode, encode
@@ -34,7 +30,7 @@ FIRST_HOST = 2
 
 
 class NoIsns(NotLive):
-    """Nobody serves initiators, and no iSNS server listens anywhere."""
+    """A `Live` without a server for initiators, and without iSNS servers."""
 
     async def isns_changed(
         self, driver: IscsiDriver, host: str | None, access_control: bool
@@ -50,13 +46,9 @@ class Whole:
         self.scst = scst
         #: Where its state is kept.
         self.directory = directory
-        self.copy_manager = CopyManager(scst)
-        copying.install(scst)
+        self.copy_manager = furnish(scst)
         self.iscsi = IscsiDriver(scst, NoIsns())
         self.local = LocalDriver(scst, first_host=FIRST_HOST)
-        handlers: list[DevHandler] = [*vdisk_handlers(), *pass_through_handlers()]
-        for handler in handlers:
-            scst.handlers[handler.name] = handler
         self.tree: Tree = LAYOUT.build(scst)
 
     async def write(self, path: str, text: str | bytes) -> None:
@@ -65,9 +57,9 @@ class Whole:
         assert await self.tree.resolve(path).write(data) == len(data)
 
     async def check_rows(self, directory: str, rows: Iterable[tuple[str, str, str]]) -> None:
-        """Write to attributes of *directory*; each row is a name, a text and what comes of it.
+        """Write to attributes of *directory*; each row is a name, a text and the result.
 
-        That is the text that can be read then, or the errno of a refusal, which changes nothing.
+        The result is the text that is then read, or the errno of a refusal, which changes nothing.
         """
         for name, text, outcome in rows:
             path = f"{directory}/{name}".removeprefix("/")
@@ -106,14 +98,14 @@ class Whole:
 
     @property
     def result(self) -> str:
-        """What the last queued command left."""
+        """The result of the last queued command."""
         return self.read("last_sysfs_mgmt_res").strip()
 
     @asynccontextmanager
     async def background(
         self, function: Callable[..., Awaitable[object]], *arguments: object
     ) -> AsyncIterator[None]:
-        """Have *function* called, and go on as soon as it waits; leaving waits for its end."""
+        """Call *function*, and continue when it waits; leaving the context waits for its end."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(function, *arguments)
             await trio.testing.wait_all_tasks_blocked()

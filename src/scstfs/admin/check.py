@@ -1,4 +1,4 @@
-"""What can be found wrong with a configuration before anything is tried."""
+"""Mistakes in a configuration that can be found before it is applied."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ SHORTEST_SECRET: Final = 12
 """Bytes of a CHAP secret (RFC 7143 9.2.1; SCST refuses shorter ones)."""
 
 FILE_ATTRIBUTES: Final = ("filename",)
-"""Attributes that name a file that must be there."""
+"""Attributes that name a file that must exist."""
 
 _UNIQUE: Final = ("usn", "t10_dev_id", "naa_id", "eui64_id")
 """Identifiers by which initiators tell devices apart."""
 
 
 class Finding(NamedTuple):
-    """Something that is wrong, or that is likely not meant.
+    """A mistake, or a setting that is probably unintended.
 
     Attributes:
-        line, column: where, counted from 1; 0 for the file as a whole.
+        line, column: its position, counted from 1; 0 for the file as a whole.
         is_error: it cannot be applied.
-        message: what is wrong.
+        message: the mistake.
     """
 
     line: int
@@ -61,7 +61,7 @@ class Finding(NamedTuple):
     message: str
 
     def __str__(self) -> str:
-        """``LINE:COLUMN: error: what is wrong``."""
+        """``LINE:COLUMN: error: MESSAGE``."""
         where = f"{self.line}:{self.column}: " if self.line else ""
         return f"{where}{'error' if self.is_error else 'warning'}: {self.message}"
 
@@ -73,7 +73,7 @@ class Finding(NamedTuple):
 def check(parsed: Parsed, current: Item | None = None) -> list[Finding]:
     """All findings, by line.
 
-    With *current*, which is from the tree, also names are checked that only the tree knows.
+    With *current*, which is from the tree, names that only the tree knows are checked, too.
     """
     found = [Finding(p.line, p.column, True, p.message) for p in parsed.problems]
     checker = _Checker(parsed.configuration, current)
@@ -124,9 +124,9 @@ class _Checker:
                     yield _error(item.place, f"there is no {kind.name} {name}{_near(name, known)}")
 
     def _known(self, item: Item) -> tuple[frozenset[str], bool]:
-        """Attributes that an item can have, and whether these are all.
+        """Attributes that an item can have, and whether the list is complete.
 
-        They are the same for all of its kind at the same place.
+        They are the same for all items of its kind at the same place.
         """
         place = (item.kind, "" if item.parent is None else item.parent.path)
         known = self._names_of.get(place)
@@ -145,14 +145,14 @@ class _Checker:
         return frozenset(names), bool(live) or item.kind is LUN
 
     def _present(self, item: Item) -> Item | None:
-        """The same thing in the tree."""
+        """The corresponding item in the tree."""
         if item.parent is None:
             return self.current
         parent = self._present(item.parent)
         return None if parent is None else parent.item(item.kind, item.name)
 
     def _likenesses(self, item: Item, parent: Item | None) -> list[Item]:
-        """The same thing in the tree, and others of its kind at the same place."""
+        """The corresponding item in the tree, and others of its kind at the same place."""
         if item.parent is None:
             return [] if self.current is None else [self.current]
         found = [] if parent is None else list(parent.of(item.kind).values())
@@ -270,7 +270,7 @@ class _Checker:
                             f"initiator {name} is in group {groups[name].name} already",
                         )
                     groups[name] = group
-            # Nobody finds what is in a driver that is off.
+            # Initiators cannot reach the targets of a disabled driver.
             if (
                 target in enabled
                 and ENABLED not in driver.settings

@@ -33,11 +33,11 @@ _FORMER: Final = re.compile(r"^\[(?:HANDLER|GROUP|ASSIGNMENT)\s.*\]", re.MULTILI
 
 
 class Parsed(NamedTuple):
-    """What a file says.
+    """The contents of a file.
 
     Attributes:
-        configuration: as scstadmin takes it: of two things of one name it is the later one.
-        problems: what is wrong with the text.
+        configuration: as scstadmin reads it: of two things of one name, the later one.
+        problems: mistakes in the text.
     """
 
     configuration: Item
@@ -118,7 +118,7 @@ def _place(statement: Statement) -> Place:
 
 
 def shown(name: str) -> str:
-    """What stands in place of an attribute's name, for messages.
+    """The name of an attribute as messages show it.
 
     Quotes around name and value make one word of both, and the value may be a secret.
     """
@@ -127,7 +127,7 @@ def shown(name: str) -> str:
 
 
 def from_document(document: Document) -> Parsed:
-    """Make a configuration of statements."""
+    """Make a configuration from statements."""
     reader = _Reader()
     root = empty()
     reader.read(root, document.statements)
@@ -135,7 +135,7 @@ def from_document(document: Document) -> Parsed:
 
 
 def parse(text: str) -> Parsed:
-    """Make a configuration of a text."""
+    """Make a configuration from a text."""
     former = _FORMER.search(text)
     if former is not None:
         problem = SyntaxProblem(text.count("\n", 0, former.start()) + 1, 1, FORMER)
@@ -146,16 +146,16 @@ def parse(text: str) -> Parsed:
 # --- writing -----------------------------------------------------------------------------------
 
 _UNSORTED: Final = frozenset({GROUP_DEVICE})
-"""These come in the order of the tree from scstadmin, too."""
+"""scstadmin also writes these in the order of the tree."""
 
 
 class _ConfWriter:
     """Writes as scstadmin does, blank lines and all.
 
     Attributes:
-        complete: also what scstadmin loses: device groups that hold nothing, and names and values
-            that it cannot read back. Keeps the order of the configuration.
-        no_keys: also attributes that need not be saved.
+        complete: also writes what scstadmin loses: empty device groups, and names and values that
+            it cannot read back. Keeps the order of the configuration.
+        no_keys: also writes attributes that need not be saved.
     """
 
     def __init__(self, complete: bool, no_keys: bool) -> None:
@@ -186,7 +186,7 @@ class _ConfWriter:
         return "".join(f"{indent}{name} {self._value(value)}\n" for name, value in others)
 
     def leaf(self, item: Item, indent: str) -> str:
-        """The inside of what holds attributes only."""
+        """The contents of a block with attributes only."""
         others = self.others(item, indent)
         return self.settings(item, indent) + (f"{indent}{NO_KEYS}\n{others}" if others else "")
 
@@ -280,7 +280,7 @@ class _ConfWriter:
 
 
 def _number(name: str) -> int:
-    """What LUNs are sorted by."""
+    """The sort key of LUNs."""
     return lun_number(name) or 0
 
 
@@ -295,7 +295,7 @@ def _one_line_less(text: str) -> str:
 
 
 def render_item(item: Item) -> str:
-    """The text of one item, as it stands in a file."""
+    """The text of one item in a file."""
     writer = _ConfWriter(complete=True, no_keys=False)
     renders: Mapping[Kind, Callable[[Item], str]] = {
         HANDLER: writer.handler,
@@ -315,13 +315,13 @@ def render_item(item: Item) -> str:
 
 
 def in_group(lun: Item) -> bool:
-    """A LUN of a group, not of a target."""
+    """Whether it is a LUN of a group, not of a target."""
     return lun.parent is not None and lun.parent.kind is GROUP
 
 
 def render(configuration: Item, *, complete: bool = True, no_keys: bool = False) -> str:
     """The text of a configuration.
 
-    Not *complete* it is what scstadmin writes, byte for byte, but for its first line.
+    Without *complete* it is byte for byte what scstadmin writes, except for its first line.
     """
     return _ConfWriter(complete, no_keys).root(configuration)

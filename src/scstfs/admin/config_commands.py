@@ -1,4 +1,4 @@
-"""What the subcommands of `scstfs config` do."""
+"""The subcommands of `scstfs config`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _warn(text: str) -> None:
 
 
 def show(arguments: Namespace) -> None:
-    """Print what runs."""
+    """Print the running configuration."""
     files = Files(arguments.mountpoint)
     found = without_internal(storing.present(files, every_attribute=arguments.all))
     shown = found if arguments.show_secrets else data.without_secrets(found)
@@ -73,14 +73,14 @@ def check(arguments: Namespace) -> None:
     try:
         current: Item | None = storing.present(Files(arguments.mountpoint))
     except Mistake as mistake:
-        _warn(f"{mistake}: only what the file itself tells is checked")
+        _warn(f"{mistake}: only the file itself is checked")
         current = None
     _checked(arguments.file, parsed, current)
     _print(f"{arguments.file}: no errors\n")
 
 
 def _planned(arguments: Namespace, files: Files) -> tuple[Item, Item, Plan]:
-    """What runs, what shall be, and the way."""
+    """The running configuration, the new one, and the plan between them."""
     parsed = _read(arguments.file)
     current = storing.present(files)
     _checked(arguments.file, parsed, current)
@@ -117,7 +117,7 @@ def diff(arguments: Namespace) -> None:
 
 
 def apply(arguments: Namespace) -> None:
-    """Make what runs what a file says."""
+    """Apply a file."""
     files = Files(arguments.mountpoint)
     if arguments.dry_run:
         _tell(_planned(arguments, files)[2], arguments)
@@ -150,12 +150,12 @@ def _apply(name: str, current: Item, wanted: Item, files: Files) -> Plan:
 def _what_is_left(why: str, left: Sequence[str]) -> list[str]:
     """Why a configuration is not applied, and what that leaves."""
     if left:
-        return [why, "not all of it could be undone:", *left]
+        return [why, "not all changes could be undone:", *left]
     return [why, "nothing was changed"]
 
 
 class _progress:  # noqa: N801 - used like a function
-    """A bar on a terminal while something takes long."""
+    """A progress bar on a terminal."""
 
     def __init__(self) -> None:
         self._bar: Callable[[int, int], None] | None = None
@@ -179,10 +179,10 @@ class _progress:  # noqa: N801 - used like a function
 
 
 def save(arguments: Namespace) -> None:
-    """Put what runs into a file."""
+    """Save the running configuration to a file."""
     found = without_internal(storing.present(Files(arguments.mountpoint)))
     if arguments.file == _STANDARD_INPUT:
-        raise Mistake(MistakeKind.USAGE, "to standard output goes what 'scstfs config show' prints")
+        raise Mistake(MistakeKind.USAGE, "use 'scstfs config show' to print to standard output")
     if not storing.save(arguments.file, found):
         _warn(f"{arguments.file}: comments could not be kept")
 
@@ -217,7 +217,7 @@ def _edit(arguments: Namespace) -> None:
                 for message in mistake.messages:
                     _warn(message)
                 if not _asks("edit again"):
-                    raise Mistake(MistakeKind.CONFIG, "what was edited is given up") from None
+                    raise Mistake(MistakeKind.CONFIG, "the edited text is discarded") from None
     if name is not None:
         storing.write_text(os.path.realpath(name), new, before)
 

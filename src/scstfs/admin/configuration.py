@@ -1,7 +1,7 @@
-"""A configuration: items of the kinds that there are, with their settings.
+"""A configuration: items with their settings.
 
-It comes from a file (`conf.from_document`) or from the tree (`tree.walk`). What came from a file
-knows its lines; what came from the tree knows its attributes as they are, saved or not.
+It comes from a file (`conf.from_document`) or from the tree (`tree.walk`). Items from a file have
+their lines; items from the tree have all their attributes, saved or not.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ NOWHERE: Final = Place()
 
 @dataclass(slots=True)
 class Setting:
-    """What a configuration says of an attribute.
+    """The setting of an attribute in a configuration.
 
     Attributes:
         values: one, or those of several instances.
-        place: in the file; that of the last one that counts.
-        places: of each value, where there are several.
-        nested: behind the one value stands more: a further word or a block, which no attribute has.
+        place: in the file, of the last value, which counts.
+        places: in the file, of each value, if there are several.
+        nested: a further word or a block follows the value, which no attribute has.
     """
 
     values: list[str]
@@ -59,24 +59,24 @@ class Setting:
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """Something that is configured.
+    """A configured object.
 
     Attributes:
         kind: what it is.
-        name: in the tree; "" for what has none.
-        parent: what it stands in.
-        settings: attributes that a saved configuration holds.
-        items: what stands in it, by kind and name, in order.
-        place: of the statement that it is from.
-        device: that a LUN is assigned to.
-        rivals: devices that the same LUN is also assigned to, which cannot be.
+        name: in the tree; "" for none.
+        parent: the item that contains it.
+        settings: attributes that a saved configuration has.
+        items: the items in it, by kind and name, in order.
+        place: of its statement.
+        device: the device of a LUN.
+        rivals: other devices that the same LUN is also assigned to, a mistake.
         live: all attributes that were read from the tree.
-        parameters: what the command that makes it takes; only when it is from the tree.
+        parameters: those of the command that makes it; only from the tree.
         dynamic: attributes that commands add and delete, likewise.
         makes, gives: the same of its targets or devices.
-        hardware: a target that is there without a command (SysfsRules III, "How to distinguish
-            hardware and virtual targets"), or a driver that has no other ones; only when it is
-            from the tree.
+        hardware: a target that exists without a command (SysfsRules III, "How to distinguish
+            hardware and virtual targets"), or a driver that has only such targets; only from the
+            tree.
     """
 
     kind: Kind
@@ -100,12 +100,12 @@ class Item:
 
     @property
     def line(self) -> int:
-        """Of its statement."""
+        """The line of its statement."""
         return self.place.line
 
     @property
     def path(self) -> str:
-        """Where it is in the tree."""
+        """Its path in the tree."""
         parent = "" if self.parent is None else self.parent.path
         return self.kind.path.format(parent=parent, name=self.name)
 
@@ -114,7 +114,7 @@ class Item:
         return self.items.get(kind, {})
 
     def add(self, kind: Kind, name: str, place: Place = NOWHERE) -> Item:
-        """Add an empty item, in place of another one of the same name."""
+        """Add an empty item, replacing one of the same name."""
         item = Item(kind, name, self, place=place)
         self.items.setdefault(kind, {})[name] = item
         return item
@@ -131,21 +131,21 @@ class Item:
                 yield from item.walk()
 
     def command(self, template: str) -> str:
-        """A management command about it."""
+        """A management command for it."""
         return template.format(name=self.name, device=self.device)
 
     @property
     def mgmt(self) -> str:
-        """The file that takes commands about it."""
+        """The file that takes commands for it."""
         return self.kind.mgmt.format(parent="" if self.parent is None else self.parent.path)
 
     @property
     def is_internal(self) -> bool:
-        """A target that cannot even be enabled: its driver looks after its LUNs itself."""
+        """Whether it is a target that cannot be enabled: its driver manages its LUNs itself."""
         return self.hardware and ENABLED not in self.live
 
     def take_live(self, attributes: Attributes) -> None:
-        """Take attributes of the tree, and of them what is to be saved as settings."""
+        """Take attributes of the tree; those that must be saved become settings."""
         self.live = attributes
         for name, attribute in attributes.items():
             if attribute.choices is not None:
@@ -177,12 +177,12 @@ def _is_worth_telling(name: str, attribute: Attribute, parameters: tuple[str, ..
 
 
 def empty() -> Item:
-    """A configuration that holds nothing."""
+    """An empty configuration."""
     return Item(ROOT)
 
 
 def without_internal(configuration: Item) -> Item:
-    """Take out what drivers look after themselves (`Item.is_internal`); returns the same item."""
+    """Remove what drivers manage themselves (`Item.is_internal`); returns the same item."""
     for driver in configuration.of(DRIVER).values():
         targets = driver.of(TARGET)
         for name, target in list(targets.items()):

@@ -15,7 +15,7 @@ from scstfs.admin.mistakes import Mistake, MistakeKind, no_tree
 from scstfs.admin.presence import require_tree
 
 MOST_BYTES: Final = 64 << 20
-"""More than that is no configuration."""
+"""Most bytes of a configuration file."""
 
 _SECRET_MODE: Final = 0o600
 
@@ -33,12 +33,12 @@ def read_text(file: str | int, name: str) -> str:
 
 
 def read(path: str) -> Parsed:
-    """The configuration in a file. Raises Mistake when it cannot be read at all."""
+    """The configuration in a file. Raises Mistake if it cannot be read."""
     return conf.parse(read_text(path, path))
 
 
 def present(files: Files, *, every_attribute: bool = False) -> Item:
-    """The configuration that runs, looked at now. Raises Mistake."""
+    """The running configuration. Raises Mistake."""
     require_tree(files.root)
     try:
         return tree.settled(files, every_attribute=every_attribute)
@@ -47,9 +47,10 @@ def present(files: Files, *, every_attribute: bool = False) -> Item:
 
 
 def save(path: str, configuration: Item) -> bool:
-    """Put a configuration into a file, atomically; returns whether the old text could be kept.
+    """Save a configuration to a file, atomically; return whether the old text could be kept.
 
-    Mode and owner of a file that is there stay. A new one has secrets, and is only its owner's.
+    An existing file keeps its mode and owner; only the owner can read a new one, because it has
+    secrets.
     """
     path = os.path.realpath(path)
     before = present_file(path)
@@ -63,7 +64,7 @@ def save(path: str, configuration: Item) -> bool:
 
 
 def present_file(path: str) -> os.stat_result | None:
-    """What is known of a configuration file; None where there is none yet.
+    """The status of a configuration file; None if there is none yet.
 
     Raises Mistake for what cannot be replaced, such as a device or a pipe.
     """
@@ -82,7 +83,7 @@ def present_file(path: str) -> os.stat_result | None:
 
 
 def write_text(path: str, text: str, like: os.stat_result | None = None) -> None:
-    """Make *text* the contents of a file, durably, or leave the old ones. Raises Mistake.
+    """Replace the contents of a file by *text*, durably, or leave them. Raises Mistake.
 
     The file gets owner and mode of *like*; by default only its owner may read it.
     """

@@ -55,7 +55,7 @@ def _unless_gone(item: Item) -> Iterator[None]:
 
 
 class _Reads(enum.Enum):
-    """Which attributes are read."""
+    """The attributes to read."""
 
     NONE = "none"
     SAVED = "those that a saved configuration may need"
@@ -76,7 +76,7 @@ class _TreeWalk:
             item.take_live(attributes.read(self.files, item.kind, item.path, wanted))
 
     def said(self, look: Callable[[Reader, str], list[str]], mgmt: str) -> tuple[str, ...]:
-        """What a mgmt file says of itself; nothing where there is none, or nobody asks."""
+        """The usage text of a mgmt file; empty if there is none, or it is not needed."""
         if self._reads is _Reads.NONE:
             return ()
         directory, _, name = mgmt.rpartition("/")
@@ -88,7 +88,7 @@ class _TreeWalk:
             return ()
 
     def root(self) -> Iterator[Item | None]:
-        """The configuration; before it nothing, again and again, so that others can go on."""
+        """Yield None repeatedly, so that other tasks can run, and finally the configuration."""
         root = empty()
         self.take(root)
         for name in self.files.directories("handlers"):
@@ -187,9 +187,10 @@ class _TreeWalk:
 
 
 def walk(files: Reader, *, every_attribute: bool = False) -> Item:
-    """The present configuration; with *every_attribute* also what need not be saved.
+    """The present configuration; with *every_attribute* including attributes that need not be
+    saved.
 
-    Raises OSError when there is no tree.
+    Raises OSError if there is no tree.
     """
     return _end(_TreeWalk(files, _Reads.ALL if every_attribute else _Reads.SAVED).root())
 
@@ -214,7 +215,7 @@ def settled(files: Files, *, every_attribute: bool = False) -> Item:
 
 
 def gradually(files: Reader) -> Iterator[Item | None]:
-    """The same walk in small pieces: gives None after each, and the configuration at the end."""
+    """The same walk in small pieces: yields None after each, and the configuration at the end."""
     return _TreeWalk(files, _Reads.SAVED).root()
 
 
@@ -223,7 +224,7 @@ def _end(walk: Iterator[Item | None]) -> Item:
 
 
 def structure(files: Reader) -> Item:
-    """What there is, without attributes. Raises OSError when there is no tree."""
+    """All items, without attributes. Raises OSError if there is no tree."""
     return _end(_TreeWalk(files, _Reads.NONE).root())
 
 
@@ -248,12 +249,12 @@ def lun_devices(files: Reader, listing: str) -> dict[str, str]:
 
 
 def links_and_directories(files: Reader, listing: str) -> list[str]:
-    """The names of what is no file. Raises OSError."""
+    """The names of entries that are not files. Raises OSError."""
     return [name for name, kind in files.entries(listing).items() if kind != stat.S_IFREG]
 
 
 def take_sessions(files: Reader, target: Item) -> None:
-    """Where sessions are made by commands, their names are part of the configuration."""
+    """If sessions are made by commands, their names are part of the configuration."""
     if SESSION_NAME in target.parameters:
         names = list(files.entries(f"{target.path}/sessions"))
         if names:

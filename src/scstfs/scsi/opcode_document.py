@@ -7,11 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from scstfs.scsi.cdb import opcode_table
-from scstfs.scsi.opcodes import CommandRow, DeviceType, Feature, Flag, Shape
+from scstfs.scsi.foreign_commands import FOREIGN_COMMANDS
+from scstfs.scsi.opcodes import (
+    CommandRow,
+    DeviceType,
+    Feature,
+    Field,
+    Flag,
+    Shape,
+    type_letters,
+)
 
 _EVERYTHING: Final = Feature.THIN | Feature.EXPLICIT_ALUA | Feature.TOKEN_COPY
 
-#: What executes the commands that nobody serves.
+#: The executors of commands that are not served.
 _REFUSED: Final = frozenset(
     ("invalid_opcode", "invalid_service_action", "internal_target_failure", "log_refused")
 )
@@ -19,22 +28,31 @@ _REFUSED: Final = frozenset(
 _INTRODUCTION: Final = """\
 # Commands
 
-This page is made of the table that decodes CDBs, decides what may pass a reservation, and answers
-REPORT SUPPORTED OPERATION CODES (`make docs`). What is not SCST's is explained in
-[differences.md](differences.md).
+`make docs` makes this page from the table that decodes CDBs, decides what may pass a reservation,
+and answers REPORT SUPPORTED OPERATION CODES. [differences.md](differences.md) explains what differs
+from SCST.
 
-- **Code**: operation code, and service action behind a slash; `+` marks what SCST 3.10 refuses
-  altogether or in part.
+- **Code**: operation code, and service action behind a slash; `+` marks commands that SCST 3.10
+  refuses, at least in part.
 - **Data**: from the initiator's side.
-- **Others**: what an initiator may still send while another one holds a reservation: `R` RESERVE,
+- **Others**: whether an initiator may send it while another one holds a reservation: `R` RESERVE,
   `W` a persistent reservation of a Write Exclusive type, `E` of an Exclusive Access type.
 - **Order**: `alone` waits for all other commands and lets none begin, `serial` lets none begin,
-  `atomic` lets nobody else touch its blocks, `head` overtakes commands that wait.
+  `atomic` lets no other command touch its blocks, `head` overtakes commands that wait.
 - **Also**: served through target ports that are in `standby`, `unavailable` (and offline) or in
   `transition`; on a device that is not `active`; while the device is `busy` (FORMAT UNIT,
   SANITIZE).
 """
 
+_FOREIGN_INTRODUCTION: Final = """\
+What dev_disk and its siblings pass on is decoded by the rows above, where a device has that type, \
+and by these, of which the first that fits counts. Devices are the letters of T10's list of \
+operation codes, * for all. LBA and Length are bytes of the CDB; Time is how long it may take.
+"""
+_FOREIGN_HEADINGS: Final = (
+    *("Code", "Command", "Devices", "Data", "LBA", "Length"),
+    *("Others", "Writes", "Order", "Also", "Time"),
+)
 _HEADINGS: Final = ("Code", "Command", "CDB", "Data", "Others", "Writes", "Order", "Also", "Needs")
 
 _OTHERS: Final = (
@@ -55,6 +73,7 @@ _ORDER: Final = (
     (Flag.SERIALIZED, "serial"),
     (Flag.ATOMIC, "atomic"),
 )
+_TIME: Final = ((Flag.SMALL_TIMEOUT, "little"), (Flag.LONG_TIMEOUT, "much"))
 #: Where the direction depends on the CDB.
 _DATA: Final[Mapping[Shape, str]] = {
     Shape.VERIFY: "out if BYTCHK",
@@ -77,6 +96,7 @@ def document() -> str:
             _INTRODUCTION,
             _section("Disks: vdisk_fileio, vdisk_blockio, vdisk_nullio", _served(disk)),
             _section("CD-ROM drives: vcdrom", _served(drive)),
+            _foreign(),
             _refused(disk, drive),
         )
     )
@@ -91,6 +111,36 @@ def _section(title: str, rows: Sequence[CommandRow]) -> str:
     lines = [f"## {title}", "", _line(_HEADINGS), _line("---" for _ in _HEADINGS)]
     lines += [_line(_cells(row)) for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def _foreign() -> str:
+    rows = sorted(FOREIGN_COMMANDS, key=lambda row: row.code)
+    lines = [
+        "## SCSI devices of the machine",
+        "",
+        *textwrap.wrap(_FOREIGN_INTRODUCTION, 100),
+        "",
+        _line(_FOREIGN_HEADINGS),
+        _line("---" for _ in _FOREIGN_HEADINGS),
+    ]
+    lines += [_line(_foreign_cells(row)) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _foreign_cells(row: CommandRow) -> tuple[str, ...]:
+    code, name, _, data, others, writes, order, also, _ = _cells(row)
+    length = f"{_place(row.length)} {row.unit.value}" if row.length else ""
+    if row.fixed_length:
+        length = f"{row.fixed_length} bytes"
+    time = "".join(_words(_TIME, row.flags))
+    where = _place(row.lba) if row.lba else ""
+    types = type_letters(row.types)
+    return code, name, types, data, where, length, others, writes, order, also, time
+
+
+def _place(field: Field) -> str:
+    """The bytes of the CDB that a field takes."""
+    return f"{field.offset}" if field.size == 1 else f"{field.offset}-{field.last}"
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -137,8 +187,8 @@ def _refused(*tables: Iterable[CommandRow]) -> str:
     }
     listed = "; ".join(names[key] for key in sorted(names))
     text = f"""\
-By one kind of device or the other; everything else about them is checked before, so that a
-reservation or a unit attention is reported first. {listed}.
+At least one kind of device refuses them, after all other checks, so a reservation conflict or a
+unit attention is reported first. {listed}.
 """
     return f"## Known and refused\n\n{textwrap.fill(text, 100, break_on_hyphens=False)}\n"
 

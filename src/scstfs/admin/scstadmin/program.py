@@ -1,4 +1,4 @@
-"""The program: reads its command line, does what it says, ends."""
+"""The main function: reads the command line and executes it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from scstfs.admin.scstadmin.tree_lookup import TreeLookup
 from scstfs.admin.scstadmin.usage import USAGE, VERSION
 
 TREE: Final = "SCSTFS_TREE"
-"""Environment variable that names the tree, where that is not /sys/kernel/scst_tgt."""
+"""Environment variable with the path of the tree, if it is not /sys/kernel/scst_tgt."""
 
 _OLDEST: Final = (2, 0, 0)
 _NO_VERSION: Final = (
@@ -41,7 +41,7 @@ _DIED: Final = 255
 
 
 class Died(Exception):  # noqa: N818 - Perl's word for it
-    """The program cannot even begin; words for standard error, and the exit status."""
+    """The program cannot begin; the text for standard error, and the exit status."""
 
     def __init__(self, words: str, status: int = _DIED) -> None:
         super().__init__(words)
@@ -50,7 +50,7 @@ class Died(Exception):  # noqa: N818 - Perl's word for it
 
 
 class ScstadminRun:
-    """One run, once the command line is read."""
+    """One run, after the command line was read."""
 
     def __init__(self, arguments: Arguments, files: Files, terminal: Terminal) -> None:
         self.arguments = arguments
@@ -65,7 +65,7 @@ class ScstadminRun:
         self.force = "force" in arguments
 
     def run(self) -> int:
-        """Do what the command line says; returns the exit status."""
+        """Execute the command line; returns the exit status."""
         current = working_configuration(self.actions, self.force)
         status, done = self._file(current), True
         if status is None:
@@ -79,7 +79,7 @@ class ScstadminRun:
     # --- files -----------------------------------------------------------------------------------
 
     def _file(self, current: Item) -> int | None:
-        """The options about configuration files; None when none of them was given."""
+        """Execute the options for configuration files; None if none was given."""
         a = self.arguments
         if "config" in a:
             return self._config(a["config"] or DEFAULT_CONFIG, current)
@@ -149,7 +149,7 @@ class ScstadminRun:
     # --- everything else -------------------------------------------------------------------------
 
     def _rest(self) -> tuple[int, bool]:
-        """Queries, or the one change; returns the exit status, and whether there was anything."""
+        """Execute queries, or the one change; returns exit status and whether there were any."""
         queries = self.arguments.given(Role.QUERY)
         lists = Lists(self.actions, self.arguments)
         status: int = Code.DONE
@@ -175,7 +175,7 @@ def _sync(fd: int) -> None:
     try:
         os.fsync(fd)
     except OSError:
-        pass  # a terminal or a pipe, which keep nothing
+        pass  # a terminal or a pipe, which cannot be synchronised
 
 
 def _check_version(files: Files) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from scstfs.core import task_management
 from scstfs.core.session import PendingFunction, TgtDev
 from scstfs.drivers.iscsi.iscsi_command import IscsiCommand
-from scstfs.iscsi.codes import REFER_TO_A_TASK, RESERVED_TAG, TaskFunction, TaskResponse
+from scstfs.iscsi.codes import TaskFunction, TaskResponse
 from scstfs.iscsi.task import NO_INFORMATION
 from scstfs.scsi.lun import unpack_lun
 
@@ -24,7 +24,7 @@ class IscsiFunction(PendingFunction):
     __slots__ = ("_functions", "nexus", "received")
 
     def __init__(self, nexus: Nexus, functions: Functions, received: ManagementFunction) -> None:
-        """``received`` is one of ``functions``, by which it is answered."""
+        """``received`` is one of ``functions``, which sends the response."""
         super().__init__(
             _NAMES.get(received.code, str(received.code)),
             unpack_lun(received.lun) or 0,
@@ -40,22 +40,18 @@ class IscsiFunction(PendingFunction):
         )
 
     def perform(self) -> None:
-        """Begin; the answer comes when the effect is complete."""
+        """Begin; the response is sent when the effect is complete."""
         nexus, received = self.nexus, self.received
-        code = received.code
-        handler = _HANDLERS.get(code)
-        is_unknown = code in _RFC_7144 and nexus.parameters.protocol_level < _RFC_7144_LEVEL
-        has_stray_tag = received.referenced_task_tag != RESERVED_TAG and code not in REFER_TO_A_TASK
         if nexus.core.acg.black_hole.swallows_task_management:
             nexus.core.pending_functions.remove(self)
             self._functions.forget(received.itt)
-        elif handler is None or is_unknown or has_stray_tag:
-            self.answer(TaskResponse.FUNCTION_REJECTED)
+        elif received.is_understood:
+            _HANDLERS[received.code](self)
         else:
-            handler(self)
+            self.answer(TaskResponse.FUNCTION_REJECTED)
 
     def answer(self, response: TaskResponse, information: bytes = NO_INFORMATION) -> None:
-        """Answer the request, on the connection that it came by."""
+        """Send the response, on the connection of the request."""
         self.nexus.core.pending_functions.remove(self)
         self._functions.answer(self.received.itt, response, information)
         self.nexus.mark()
@@ -66,7 +62,7 @@ class IscsiFunction(PendingFunction):
 
     @property
     def tgt_dev(self) -> TgtDev | None:
-        """The nexus that the request's LUN field means."""
+        """The I_T_L nexus of the request's LUN field."""
         return self.nexus.core.find(self.received.lun)
 
 
@@ -83,7 +79,7 @@ def _query_task(function: IscsiFunction) -> None:
 
 
 def _of_lun(perform: Callable[[IscsiFunction, TgtDev], None]) -> Callable[[IscsiFunction], None]:
-    """A function that is about one logical unit."""
+    """Begin a function for one logical unit."""
 
     def handle(function: IscsiFunction) -> None:
         tgt_dev = function.tgt_dev
@@ -121,7 +117,7 @@ def _query_task_set(function: IscsiFunction, tgt_dev: TgtDev) -> None:
 
 
 def _query_asynchronous_event(function: IscsiFunction, tgt_dev: TgtDev) -> None:
-    """Tell the first pending unit attention, and whether it is the only one (SAM-5 7.10)."""
+    """Report the first pending unit attention, and whether it is the only one (SAM-5 7.10)."""
     pending = [unit_attention.sense for unit_attention in tgt_dev.unit_attentions]
     if not pending:
         function.complete()
@@ -179,24 +175,13 @@ _HANDLERS: Final[dict[int, _Handler]] = {
     TaskFunction.QUERY_ASYNCHRONOUS_EVENT: _of_lun(_query_asynchronous_event),
 }
 
-#: As ``trace_mcmds`` calls them.
+#: The names in ``trace_mcmds``.
 _NAMES: Final[dict[int, str]] = {
     **{function: function.name for function in TaskFunction},
     TaskFunction.LOGICAL_UNIT_RESET: "LUN_RESET",
     TaskFunction.TARGET_WARM_RESET: "TARGET_RESET",
     TaskFunction.TARGET_COLD_RESET: "TARGET_RESET",
 }
-
-#: What RFC 7144 added; only where it was negotiated.
-_RFC_7144: Final = frozenset(
-    {
-        TaskFunction.QUERY_TASK,
-        TaskFunction.QUERY_TASK_SET,
-        TaskFunction.I_T_NEXUS_RESET,
-        TaskFunction.QUERY_ASYNCHRONOUS_EVENT,
-    }
-)
-_RFC_7144_LEVEL: Final = 2
 
 #: UADE DEPTH of QUERY ASYNCHRONOUS EVENT.
 _ONE: Final = 1
