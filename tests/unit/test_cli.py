@@ -210,3 +210,15 @@ def test_messages_do_not_reach_the_terminal_as_commands(
     out, err = capfd.readouterr()
     assert "\\x1b" in err
     assert (out + err).replace("\n", "").isprintable()
+
+
+def test_of_very_many_mistakes_the_first_are_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "scst.conf"
+    file.write_text("HANDLER\n" * 20_000)
+    nowhere = str(tmp_path / "none")
+    assert cli.main(["config", "check", str(file), "--mountpoint", nowhere]) == ExitStatus.CONFIG
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[-1] == "scstfs: and 19,900 more"
+    assert len(lines) == 102

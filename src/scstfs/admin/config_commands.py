@@ -21,7 +21,7 @@ from scstfs.admin.conf import Parsed
 from scstfs.admin.configuration import Item, without_internal
 from scstfs.admin.files import Files
 from scstfs.admin.interruption import interrupted_once
-from scstfs.admin.mistakes import Mistake, MistakeKind, at
+from scstfs.admin.mistakes import Mistake, MistakeKind, at, limited
 from scstfs.admin.plan import Impossible, plan
 from scstfs.admin.printable import printable
 from scstfs.admin.steps import Plan, Step
@@ -64,7 +64,7 @@ def _checked(name: str, parsed: Parsed, current: Item | None) -> None:
         else:
             _warn(finding.at(name))
     if errors:
-        raise Mistake(MistakeKind.CONFIG, *errors)
+        raise Mistake(MistakeKind.CONFIG, *limited(errors))
 
 
 def check(arguments: Namespace) -> None:
