@@ -336,7 +336,10 @@ def test_an_editor_changes_what_runs(admin: Admin, file: Path, tmp_path: Path) -
     assert "there is no device disc" in refused.stderr
     assert file.read_text() == before
     assert admin.config("edit", str(file), VISUAL="false").returncode == ExitStatus.CONFIG
-    assert admin.config("edit", str(file), VISUAL="/none").returncode == ExitStatus.USAGE
+    for program, where in ("/none", str(file)), ("'", str(file)), ("true", "-"):
+        done = admin.config("edit", where, VISUAL=program)
+        assert (done.returncode, len(done.stderr.splitlines())) == (ExitStatus.USAGE, 1), done
+    assert admin.config("edit", str(file), VISUAL=" ", EDITOR="true").stdout == "no changes\n"
 
 
 def test_sessions_of_what_stays_do_not_notice(admin: Admin, file: Path) -> None:

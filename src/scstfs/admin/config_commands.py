@@ -189,6 +189,8 @@ def save(arguments: Namespace) -> None:
 
 def edit(arguments: Namespace) -> None:
     """Change a configuration with an editor, and apply it."""
+    if arguments.file == _STANDARD_INPUT:
+        raise Mistake(MistakeKind.USAGE, "standard input cannot be edited")
     with arguments.answer_watch.waiting():
         _edit(arguments)
 
@@ -232,11 +234,14 @@ def _apply_edited(name: str, text: str, files: Files) -> None:
 
 
 def _run_editor(path: str) -> None:
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or _EDITOR
+    chosen = (os.environ.get(name, "").strip() for name in ("VISUAL", "EDITOR"))
+    editor = next(filter(None, chosen), _EDITOR)
     try:
         status = subprocess.run([*shlex.split(editor), path], check=False).returncode
     except OSError as error:
         raise Mistake(MistakeKind.USAGE, f"cannot run {editor}: {error.strerror}") from None
+    except ValueError as error:  # of its quotes
+        raise Mistake(MistakeKind.USAGE, f"cannot run {editor}: {error}") from None
     if status:
         raise Mistake(
             MistakeKind.CONFIG, f"{editor} ended with status {status}: nothing is changed"
