@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -361,15 +362,9 @@ def test_sessions_of_what_stays_do_not_notice(admin: Admin, file: Path) -> None:
         assert "other" in os.listdir(admin.served.running.path / "devices")
 
 
-@pytest.mark.parametrize(
-    ("number", "status"),
-    [(signal.SIGINT, ExitStatus.INTERRUPTED), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
-)
-def test_an_interrupted_apply_is_undone(
-    admin: Admin, tmp_path: Path, number: int, status: int
-) -> None:
-    """Even by one who presses Ctrl-C again and again, or whose connection breaks."""
-    before = essence(admin.look())
+@contextmanager
+def half_applied(admin: Admin, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """An `apply` that has done a part of its work."""
     file = tmp_path / "big.conf"
     devices = "".join(f"DEVICE d{number}\n" for number in range(2000))
     file.write_text(f"HANDLER vdisk_nullio {{\n{devices}}}\n")
@@ -386,12 +381,35 @@ def test_an_interrupted_apply_is_undone(
             assert time.monotonic() < deadline
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
+        yield process
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, ExitStatus.INTERRUPTED), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+)
+def test_an_interrupted_apply_is_undone(
+    admin: Admin, tmp_path: Path, number: int, status: int
+) -> None:
+    """Even if Ctrl-C is pressed again and again, or the connection breaks."""
+    before = essence(admin.look())
+    with half_applied(admin, tmp_path) as process:
         process.send_signal(number)
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (status, "", "interrupted\nnothing was changed\n")
     assert essence(admin.look()) == before
+
+
+def test_a_daemon_that_ends_during_an_apply_is_told(tmp_path: Path) -> None:
+    with administered(tmp_path, ending=False) as admin, half_applied(admin, tmp_path) as process:
+        os.kill(admin.served.running.pid, signal.SIGKILL)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (ExitStatus.NO_TREE, ""), err
+        first, second = err.splitlines()
+        assert first.startswith(f"scstfs: no SCST is running at {admin.root}: ")
+        assert second == "scstfs: the file is applied in part"
 
 
 def test_two_that_apply_at_once_do_it_one_after_the_other(admin: Admin, tmp_path: Path) -> None:

@@ -209,7 +209,8 @@ def apply(
         files: the tree.
         progress: called before each step.
 
-    Returns the plan that was executed. Raises Failed; plan.Impossible.
+    Returns the plan that was executed. Raises Failed; plan.Impossible; OSError if the tree goes
+    away.
     """
     options = Options()
     executor = StepRunner(files, progress)

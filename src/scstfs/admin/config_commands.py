@@ -21,7 +21,7 @@ from scstfs.admin.conf import Parsed
 from scstfs.admin.configuration import Item, without_internal
 from scstfs.admin.files import Files
 from scstfs.admin.interruption import interrupted_once
-from scstfs.admin.mistakes import Mistake, MistakeKind, at, limited
+from scstfs.admin.mistakes import Mistake, MistakeKind, at, limited, no_tree
 from scstfs.admin.plan import Impossible, plan
 from scstfs.admin.printable import printable
 from scstfs.admin.steps import Plan, Step
@@ -142,6 +142,9 @@ def _apply(name: str, current: Item, wanted: Item, files: Files) -> Plan:
         raise
     except Impossible as error:
         raise Mistake(MistakeKind.CONFIG, at(name, error.line, error.message)) from None
+    except OSError as error:  # there is no tree any more
+        gone = no_tree(files.root, error)
+        raise Mistake(gone.kind, *gone.messages, "the file is applied in part") from None
     except Failed as error:
         refused = at(name, error.line, error.message)
         raise Mistake(MistakeKind.CONFIG, *_what_is_left(refused, error.left)) from None
@@ -150,7 +153,7 @@ def _apply(name: str, current: Item, wanted: Item, files: Files) -> Plan:
 def _what_is_left(why: str, left: Sequence[str]) -> list[str]:
     """Why a configuration is not applied, and what that leaves."""
     if left:
-        return [why, "not all changes could be undone:", *left]
+        return [why, "not all changes could be undone:", *limited(left)]
     return [why, "nothing was changed"]
 
 
