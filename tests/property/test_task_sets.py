@@ -57,7 +57,7 @@ class Simulation:
                 assert not other.alone, "something runs that wants to be alone"
                 assert not cmd.waits_for_others, "an ordered command did not wait"
         own.started(cmd)
-        # As copies do: what is claimed elsewhere is held there.
+        # As copies do: claims on other devices are held there.
         self.running[cmd] = [
             (tasks, tasks.hold([claim])) for tasks, claim in cmd.claims() if tasks is not own
         ]

@@ -36,7 +36,7 @@ def bound(path: str) -> socket.socket:
 
 @pytest.fixture(autouse=True)
 def not_the_systems_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What this machine has is none of these tests' business."""
+    """The tests must not use this machine's log."""
     monkeypatch.setattr(journal, "JOURNAL", str(tmp_path / "journal"))
     monkeypatch.setattr(journal, "SYSLOG", str(tmp_path / "syslog"))
 

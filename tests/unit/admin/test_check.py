@@ -26,7 +26,7 @@ def target(*inside: str, driver: str = "enabled 1") -> str:
 
 
 BARE = [
-    # what the file itself tells
+    # checks of the file itself
     (disk() + disk(), ["5:1: error: HANDLER vdisk_nullio is in line 1 already"]),
     (disk() + "HANDLER vdisk_fileio {\nDEVICE d\n}\n",
      ["6:1: error: DEVICE d is in line 2 already"]),

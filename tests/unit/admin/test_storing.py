@@ -69,7 +69,7 @@ def changed(*pairs: tuple[str, str]) -> str:
     ],
 )  # fmt: skip
 def test_only_what_differs_is_changed_in_a_file(pairs: list[tuple[str, str]]) -> None:
-    """What comes of the old text and the new configuration is what a person would have written."""
+    """The merge of the old text and the new configuration is what a person would have written."""
     wanted = changed(*pairs)
     assert merge(OLD, conf.parse(wanted).configuration) == wanted
 

@@ -8,7 +8,7 @@ from tests.support.fake_task import FakeTask, atomic, copied, read, write
 
 
 class Machine:
-    """Some task sets; what is admitted runs until ``finish``."""
+    """Some task sets; admitted tasks run until ``finish``."""
 
     def __init__(self, count: int = 1) -> None:
         self.activity = Activity()

@@ -386,7 +386,7 @@ def test_root_can_read_all_there_is_in_a_directory_at_once(operations: Operation
 
 
 class Hostile:
-    """A root object none of whose questions is ever answered."""
+    """A root object whose requests are never answered."""
 
     def __getattr__(self, name: str) -> Any:
         raise ZeroDivisionError(name)

@@ -134,7 +134,7 @@ def test_a_pdu_may_be_larger_than_the_buffer() -> None:
 
 
 def placed(pdu: Pdu, cut: int, digests: tuple[bool, bool] = (False, False)) -> tuple[bytes, bool]:
-    """Receive in two pieces, into memory of our own; what is in it, and whether it was used."""
+    """Receive in two pieces, into our own memory; return its contents, and whether it was used."""
     rx = receiver(digests)
     target = memoryview(bytearray(len(pdu.data)))
     asked: list[tuple[bytes, int]] = []

@@ -148,7 +148,7 @@ async def test_blocked_devices_take_commands_and_keep_them(everything: Whole) ->
 
 
 async def test_reservations_can_be_kept_elsewhere(everything: Whole, tmp_path: Path) -> None:
-    # Without the copy manager nobody has the device.
+    # Without the copy manager no session has the device.
     path = tmp_path / "reservations"
     await everything.add_null("null1")
     await everything.write("targets/copy_manager/copy_manager_tgt/luns/mgmt", "clear\n")

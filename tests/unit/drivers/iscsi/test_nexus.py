@@ -1,4 +1,4 @@
-"""iSCSI sessions: what becomes of them when their connections or their places are taken."""
+"""iSCSI sessions: connection reinstatement and session reinstatement."""
 
 from __future__ import annotations
 
