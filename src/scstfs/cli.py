@@ -1,4 +1,4 @@
-"""The command line: `scstfs mount`, `scstfs umount`, `scstfs why`, and what `admin` adds.
+"""The command line: what `admin` adds, and `scstfs mount`, `umount`, `why` and `sandbox`.
 
 The daemon is imported when it is started: the other commands must not wait for that.
 """
@@ -19,6 +19,7 @@ from scstfs import __version__, background, system
 from scstfs import log as logs
 from scstfs.admin import subcommands as admin
 from scstfs.admin.mistakes import Mistake, MistakeKind
+from scstfs.admin.printable import printable
 from scstfs.errors import ExitStatus, UsageError, reason
 from scstfs.options import Config, Resume
 from scstfs.portals import ListenPortal
@@ -27,11 +28,12 @@ from scstfs.sysfs.refusals import XATTR
 log: Final = logging.getLogger(__name__)
 
 _PROGRAM: Final = "scstfs"
-_DEFAULTS: Final = Config()
+_DEFAULTS: Final = Config.of_user()
 _STATUS: Final[Mapping[MistakeKind, ExitStatus]] = {
     MistakeKind.USAGE: ExitStatus.USAGE,
     MistakeKind.CONFIG: ExitStatus.CONFIG,
     MistakeKind.NO_TREE: ExitStatus.NO_TREE,
+    MistakeKind.PERMISSION: ExitStatus.NOT_PERMITTED,
     MistakeKind.ATTENTION: ExitStatus.ATTENTION,
 }
 
@@ -165,11 +167,49 @@ def parser() -> argparse.ArgumentParser:
         "instance to a mgmt file, was refused.",
     )
     why.add_argument("file", metavar="FILE", type=_path)
+    _add_sandbox(commands)
     mount.set_defaults(run=_mount)
     umount.set_defaults(run=_umount, background=False)
     why.set_defaults(client=_why)
     admin.add_commands(commands)
     return top
+
+
+def _add_sandbox(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
+    sandbox = commands.add_parser(
+        "sandbox",
+        help="run a command, or a shell, that has a running target for itself",
+        description=textwrap.fill(
+            "Run COMMAND, or a shell, for which /sys/kernel/scst_tgt is a running target. Needs no "
+            "privileges and changes nothing on the machine: everything but what COMMAND writes to "
+            "files of the machine is gone when it ends. $SCSTFS_PORTAL is the address and port "
+            "for initiators, $SCSTFS_LOG the log."
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sandbox.add_argument(
+        "--keep",
+        metavar="DIR",
+        type=_optional_path,
+        help="keep what runs and its state here, and go on with it the next time",
+    )
+    sandbox.add_argument(
+        "--log-level",
+        choices=tuple(logs.LEVELS),
+        default="info",
+        help="least important messages in the log (default: %(default)s)",
+    )
+    sandbox.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
+    sandbox.set_defaults(client=_sandbox)
+
+
+def _sandbox(arguments: argparse.Namespace) -> int:
+    from scstfs import sandbox
+
+    words = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
+    return sandbox.run(
+        sandbox.Sandbox(command=words, keep=arguments.keep, log_level=arguments.log_level)
+    )
 
 
 def _mount(
@@ -228,6 +268,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser().parse_args(argv)
     except UsageError as error:
         return _complain(error)
+    except OSError as error:  # of printing the help
+        return _cannot_print(error)
     if "client" in arguments:
         return _client(arguments)
     waiting = background.detach() if arguments.background else None
@@ -246,25 +288,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     return ExitStatus.OK
 
 
-def _client(arguments: argparse.Namespace) -> ExitStatus:
-    """Run a command that only reads the tree or writes to it."""
+def _client(arguments: argparse.Namespace) -> int:
+    """Run a command that is not the daemon."""
+    status: int | None = None
     try:
-        arguments.client(arguments)
+        status = arguments.client(arguments)
         sys.stdout.flush()
     except UsageError as error:
         return _complain(error)
     except Mistake as mistake:
         for message in mistake.messages:
-            print(f"{_PROGRAM}: {message}", file=sys.stderr)
+            print(f"{_PROGRAM}: {printable(message)}", file=sys.stderr)
         return _STATUS[mistake.kind]
-    except BrokenPipeError:  # the reader of the output has closed it
-        system.discard_standard_output()
+    except OSError as error:
+        return _cannot_print(error)
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
-    return ExitStatus.OK
+    return ExitStatus.OK if status is None else status
+
+
+def _cannot_print(error: OSError) -> ExitStatus:
+    system.discard_standard_output()
+    if isinstance(error, BrokenPipeError):  # the reader of the output has closed it
+        return ExitStatus.OK
+    what = error.filename or "standard output"
+    return _complain(UsageError(ExitStatus.BUG, f"cannot go on: {what}: {reason(error)}"))
 
 
 def _complain(error: UsageError) -> ExitStatus:
     for line in error.message.splitlines():
-        print(f"{_PROGRAM}: {line}", file=sys.stderr)
+        print(f"{_PROGRAM}: {printable(line)}", file=sys.stderr)
     return error.status

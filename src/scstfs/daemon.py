@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence, Set
@@ -104,7 +105,7 @@ async def serve(config: Config, watch: SignalWatch, announce: Announce, build: B
     """
     watch.connect()
     async with contextlib.AsyncExitStack() as stack:
-        system.check_privileges()
+        system.check_privileges(config.mountpoint)
         mountpoint.check(config.mountpoint)
         system.take_name()
         system.raise_file_limit()
@@ -138,6 +139,8 @@ async def serve(config: Config, watch: SignalWatch, announce: Announce, build: B
 def _mount(path: str, service: Service) -> None:
     """Mount the service's tree on the directory `path`, by libfuse."""
     options = {*service.mount_options, f"subtype={mountpoint.FUSE_SUBTYPE}"}
+    if os.geteuid() != 0:
+        options.discard("allow_other")  # fusermount3(1) refuses it, unless fuse.conf says otherwise
     with system.captured_stderr() as printed:
         try:
             pyfuse3.init(service.operations, path, options)

@@ -26,6 +26,7 @@ import fcntl
 import logging
 import os
 import stat
+import subprocess
 import tempfile
 import threading
 import time
@@ -86,7 +87,7 @@ class MountPoint:
                 if seen is None or seen.id != self._mount_id:
                     log.warning("%s was unmounted or covered by another program", self.path)
                 else:
-                    mounts.detach(self.path)
+                    _unmount(self.path)
                 if self._overlay:
                     _remove_overlay(parent)
             except (OSError, UsageError) as error:
@@ -114,7 +115,7 @@ def attach(path: str, mount_filesystem: Callable[[str], None]) -> MountPoint:
                 raise RuntimeError(f"nothing of type {_FUSE_TYPE} was mounted on {path}")
         except BaseException:
             if (mount := mounts.mount_at(path)) is not None and mount.fstype == _FUSE_TYPE:
-                mounts.detach(path)
+                _unmount(path)
             if overlay:
                 _remove_overlay(os.path.dirname(path))
             raise
@@ -258,7 +259,7 @@ def _clear(path: str) -> bool:
             raise UsageError(ExitStatus.MOUNTPOINT, message)
         _refuse_served(mount)
         log.info("removing the mount a killed daemon left at %s", path)
-        mounts.detach(path)
+        _unmount(path)
         changed = True
     if _own_overlay(parent):
         log.info("removing the overlay a killed daemon left at %s", parent)
@@ -304,6 +305,22 @@ def _answers(path: str) -> bool:
     threading.Thread(target=ask, name="probe", daemon=True).start()
     answered.wait(_ANSWER_PATIENCE)
     return not dead.is_set()
+
+
+def _unmount(path: str) -> None:
+    """Take a FUSE mount away, also where only fusermount3(1) may do that for us.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    if os.geteuid() == 0:
+        mounts.detach(path)
+        return
+    done = subprocess.run(
+        ["fusermount3", "-u", "-z", path], check=False, capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise PermissionError(errno.EPERM, done.stderr.strip(), path)
 
 
 # --- The overlay ------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,3 +32,11 @@ class Config:
     config: str | None = None
     """The initial configuration; with a leading - the file may be missing."""
     resume: Resume = Resume.AUTO
+
+    @classmethod
+    def of_user(cls) -> Config:
+        """What root does without options, or an ordinary user, whose state is below their home."""
+        if os.geteuid() == 0:
+            return cls()
+        home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+        return cls(state_dir=Path(home, "scstfs"), pid_file=None)

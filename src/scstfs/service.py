@@ -37,6 +37,16 @@ from scstfs.startup.load import load, look, resume
 log: Final = logging.getLogger(__name__)
 
 
+def furnish(scst: Scst) -> CopyManager:
+    """Register what there is without initiators: handlers, and what copies between devices."""
+    handlers: list[DevHandler] = [*vdisk_handlers(), *pass_through_handlers()]
+    for handler in handlers:
+        scst.handlers[handler.name] = handler
+    copy_manager = CopyManager(scst)
+    copying.install(scst)
+    return copy_manager
+
+
 class TargetService:
     """What the daemon serves (``scstfs.daemon.Service``)."""
 
@@ -45,11 +55,7 @@ class TargetService:
     def __init__(self, scst: Scst) -> None:
         """Register all handlers and drivers with ``scst``."""
         self.scst = scst
-        handlers: list[DevHandler] = [*vdisk_handlers(), *pass_through_handlers()]
-        for handler in handlers:
-            scst.handlers[handler.name] = handler
-        CopyManager(scst)
-        copying.install(scst)
+        furnish(scst)
         self.iscsi = IscsiDriver(scst)
         self.server = Server(scst, self.iscsi)
         self.iscsi.live = self.server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import resource
@@ -47,14 +48,36 @@ def discard_standard_output() -> None:
     os.close(fd)
 
 
-def check_privileges() -> None:
+def check_privileges(mountpoint: str) -> None:
     """Check that mounting can work.
 
     Raises:
-        UsageError: not root, or FUSE cannot be used.
+        UsageError: not root, and this is no directory of the user's own; or FUSE cannot be used.
     """
-    if os.geteuid() != 0:
-        raise UsageError(ExitStatus.NOT_PERMITTED, "must be run by root")
+    if os.geteuid() != 0 and not _is_own(mountpoint):
+        message = (
+            f"must be run by root to mount on {mountpoint}; others can mount on a directory of "
+            "theirs (--mountpoint), or use `scstfs sandbox`"
+        )
+        raise UsageError(ExitStatus.NOT_PERMITTED, message)
+    check_fuse()
+
+
+def _is_own(mountpoint: str) -> bool:
+    """Whether an ordinary user may mount there, which fusermount3(1) decides in the end."""
+    try:
+        os.stat(mountpoint)
+    except OSError as error:
+        return error.errno == errno.ENOTCONN  # what a killed daemon left
+    return os.access(mountpoint, os.W_OK)
+
+
+def check_fuse() -> None:
+    """Refuse to go on where nothing can be mounted by FUSE.
+
+    Raises:
+        UsageError: its device is missing or may not be opened.
+    """
     try:
         os.close(os.open(_FUSE_DEVICE, os.O_RDWR))
     except OSError as error:

@@ -82,7 +82,9 @@ def test_names_are_in_the_first_request(connect: Connect, missing: str) -> None:
 
 
 def test_a_discovery_session_needs_no_target_name(connect: Connect) -> None:
-    connect().login(None)
+    initiator = connect()
+    initiator.login(None)
+    assert TARGET in initiator.send_targets()
 
 
 @REFUSED
@@ -95,11 +97,15 @@ def test_a_session_type_that_is_none(connect: Connect) -> None:
 def test_names_of_223_bytes_are_taken(connect: Connect) -> None:
     name = "iqn.2005-03.org.example:" + "n" * (223 - 24)
     assert len(name) == 223
-    connect(name=name).login(TARGET)
+    initiator = connect(name=name)
+    initiator.login(TARGET)
+    assert initiator.ping(b"here").data == b"here"
 
 
 def test_utf_8_names_are_taken(connect: Connect) -> None:
-    connect(name="iqn.2005-03.org.example:größe").login(TARGET)
+    initiator = connect(name="iqn.2005-03.org.example:größe")
+    initiator.login(TARGET)
+    assert initiator.ping(b"here").data == b"here"
 
 
 @REFUSED
@@ -121,7 +127,9 @@ def test_a_target_that_does_not_exist(connect: Connect) -> None:
 
 @pytest.mark.parametrize("security", [True, False], ids=["both stages", "operational only"])
 def test_stages_in_their_order(connect: Connect, security: bool) -> None:
-    connect().login(TARGET, security=security)
+    initiator = connect()
+    initiator.login(TARGET, security=security)
+    assert initiator.ping(b"here").data == b"here"
 
 
 def test_security_stage_only(connect: Connect) -> None:

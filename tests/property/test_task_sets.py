@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scstfs.core.command import Command
-from scstfs.core.taskset import Activity, Claim, Hold, TaskSet
-from tests.support.fake_task import FakeTask
+from scstfs.core.taskset import Claim, Hold, TaskSet
+from tests.support.fake_task import Devices, FakeTask
 
 DEVICES = 3
 
@@ -27,15 +27,15 @@ class Plan:
     ordered: bool
 
 
-class Simulation:
-    def __init__(self) -> None:
-        activity = Activity()
-        self.sets = [TaskSet(self.start, activity.arrivals) for _ in range(DEVICES)]
-        self.running: dict[FakeTask, list[tuple[TaskSet, Hold]]] = {}
-        self.home: dict[FakeTask, TaskSet] = {}
-        self.started: list[FakeTask] = []
+class Simulation(Devices):
+    """Devices between which copies go, and what must never run together."""
 
-    def send(self, plan: Plan, name: str) -> None:
+    def __init__(self) -> None:
+        super().__init__(DEVICES)
+        #: With what each holds at other devices.
+        self.running: dict[FakeTask, list[tuple[TaskSet, Hold]]] = {}
+
+    def begin(self, plan: Plan, name: str) -> None:
         # Only copies have claims on other devices, and theirs are exclusive.
         claims = [
             (self.sets[number], claim._replace(exclusive=claim.exclusive or number != plan.device))
@@ -44,9 +44,7 @@ class Simulation:
         cmd = FakeTask(
             name, claims, head=plan.head, serialized=plan.serialized, ordered=plan.ordered
         )
-        self.home[cmd] = self.sets[plan.device]
-        if self.home[cmd].admit(cmd):
-            self.start(cmd)
+        self.send(cmd, plan.device)
 
     def start(self, cmd: Command) -> None:
         assert isinstance(cmd, FakeTask)
@@ -56,12 +54,11 @@ class Simulation:
             if self.home[other] is own:
                 assert not other.alone, "something runs that wants to be alone"
                 assert not cmd.waits_for_others, "an ordered command did not wait"
-        own.started(cmd)
+        super().start(cmd)
         # As copies do: claims on other devices are held there.
         self.running[cmd] = [
             (tasks, tasks.hold([claim])) for tasks, claim in cmd.claims() if tasks is not own
         ]
-        self.started.append(cmd)
 
     @staticmethod
     def check_together(cmd: FakeTask, other: FakeTask) -> None:
@@ -69,10 +66,10 @@ class Simulation:
             for their_tasks, theirs in other.claims():
                 assert tasks is not their_tasks or not claim.excludes(theirs)
 
-    def finish(self, number: int) -> None:
+    def finish_one(self, number: int) -> None:
         cmd = list(self.running)[number % len(self.running)]
         holds = self.running.pop(cmd)
-        self.home[cmd].finished(cmd)
+        self.finish(cmd)
         for tasks, hold in holds:
             tasks.release(hold)
 
@@ -103,11 +100,11 @@ def test_everything_gets_its_turn(sequence: Sequence[Plan | int]) -> None:
     simulation = Simulation()
     for number, step in enumerate(sequence):
         if isinstance(step, Plan):
-            simulation.send(step, str(number))
+            simulation.begin(step, str(number))
         elif simulation.running:
-            simulation.finish(step)
+            simulation.finish_one(step)
     while simulation.running:
-        simulation.finish(0)
+        simulation.finish_one(0)
     assert len(simulation.started) == sum(isinstance(step, Plan) for step in sequence)
     for tasks in simulation.sets:
         assert not tasks.waiting

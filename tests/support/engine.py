@@ -232,7 +232,10 @@ class Engine:
         capacity: int = 256 * 1024,
     ) -> None:
         self.parameters = parameters or SessionParameters(
-            initial_r2t=0, max_recv_data_segment_length=65536, max_outstanding_r2t=4
+            initial_r2t=0,
+            max_recv_data_segment_length=65536,
+            max_outstanding_r2t=4,
+            protocol_level=2,
         )
         self.host = EngineHost()
         self.rx = Receiver(self.parameters.max_recv_data_segment_length, Chunks(capacity))

@@ -1,11 +1,11 @@
-"""Commands with only the parts that a task set uses."""
+"""Commands with only the parts that a task set uses, and devices that run them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from scstfs.core.command import Command
-from scstfs.core.taskset import Claim, TaskSet
+from scstfs.core.taskset import Activity, Claim, TaskSet
 
 
 class FakeTask(Command):
@@ -65,3 +65,38 @@ def atomic(tasks: TaskSet, start: int, end: int) -> tuple[TaskSet, Claim]:
 def copied(tasks: TaskSet, start: int, end: int) -> tuple[TaskSet, Claim]:
     """The source of a copy."""
     return tasks, Claim(start, end, writes=False, exclusive=True)
+
+
+class Devices:
+    """The task sets of some devices; what may start runs until ``finish``."""
+
+    def __init__(self, count: int = 1) -> None:
+        self.activity = Activity()
+        self.sets = [TaskSet(self.start, self.activity.arrivals) for _ in range(count)]
+        for tasks in self.sets:
+            self.activity.attach(tasks)
+        #: Where each command was sent.
+        self.home: dict[FakeTask, TaskSet] = {}
+        self.started: list[FakeTask] = []
+
+    @property
+    def log(self) -> list[str]:
+        """The names of the commands that have started, in order."""
+        return [cmd.name for cmd in self.started]
+
+    def send(self, cmd: FakeTask, number: int = 0) -> FakeTask:
+        """Send a command to a device."""
+        tasks = self.home[cmd] = self.sets[number]
+        if tasks.admit(cmd):
+            self.start(cmd)
+        return cmd
+
+    def start(self, cmd: Command) -> None:
+        """The command's turn has come."""
+        assert isinstance(cmd, FakeTask)
+        self.started.append(cmd)
+        self.home[cmd].started(cmd)
+
+    def finish(self, cmd: FakeTask) -> None:
+        """The command is done."""
+        self.home[cmd].finished(cmd)

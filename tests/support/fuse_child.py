@@ -15,6 +15,7 @@ import trio
 
 from scstfs.fuse.operations import MOUNT_OPTIONS, Operations
 from scstfs.fuse.request_loop import RequestWait
+from scstfs.mountpoint import FUSE_SUBTYPE
 
 
 async def serve(operations: Operations) -> None:
@@ -36,7 +37,7 @@ def main(factory: str, mountpoint: str) -> None:
     operations = Operations(tree)
     if hasattr(root, "statistics"):
         root.statistics = operations.statistics
-    pyfuse3.init(operations, mountpoint, set(MOUNT_OPTIONS))
+    pyfuse3.init(operations, mountpoint, {*MOUNT_OPTIONS, f"subtype={FUSE_SUBTYPE}"})
     try:
         trio.run(serve, operations)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, cast
 
@@ -15,10 +16,12 @@ from scstfs.iscsi.discovery import NetworkPortal
 from scstfs.iscsi.negotiate import SessionParameters
 from scstfs.iscsi.receive import Receiver
 from scstfs.iscsi.transmit import Transmitter
+from tests.support.iscsi_wire import Pdu
 
-_PORTAL: Final = NetworkPortal("127.0.0.1", 3260)
+PORTAL: Final = NetworkPortal("127.0.0.1", 3260)
 _STAT_SN: Final = 0xFFFFFFFE
 INITIATOR: Final = "iqn.i"
+ISID: Final = b"\x80\0\0\0\0\0"
 
 
 @dataclass(eq=False)
@@ -27,8 +30,8 @@ class StillWire:
 
     flusher: Flusher
     tx: Transmitter = field(default_factory=Transmitter)
-    peer: NetworkPortal = _PORTAL
-    local: NetworkPortal = _PORTAL
+    peer: NetworkPortal = PORTAL
+    local: NetworkPortal = PORTAL
     is_writing: bool = False
     reason: str = ""
 
@@ -40,6 +43,46 @@ class StillWire:
         self.reason = self.reason or why
 
 
+def still_wire(server: Server, local: NetworkPortal = PORTAL) -> Wire:
+    """A connection that came to the portal ``local``."""
+    return cast("Wire", StillWire(server.flusher, local=local))
+
+
+def login_of(
+    target: IscsiTarget | None, parameters: SessionParameters | None = None, cmd_sn: int = 1
+) -> LoginResult[IscsiTarget]:
+    """A login that succeeded; None for one of a discovery session."""
+    return LoginResult(
+        target=target,
+        initiator=INITIATOR,
+        user=None,
+        isid=ISID,
+        tsih=0,
+        cid=0,
+        replaces=None,
+        parameters=parameters or SessionParameters(),
+        stat_sn=_STAT_SN,
+        exp_cmd_sn=cmd_sn,
+        max_cmd_sn=(cmd_sn + 1) & 0xFFFFFFFF,
+    )
+
+
+def sent(wire: Wire) -> list[Pdu]:
+    """What was to be sent on a connection without digests, which has been sent then."""
+    tx, raw = wire.tx, b""
+    while tx.pending:
+        piece = b"".join(tx.buffers())
+        raw += piece
+        tx.sent(len(piece))
+    pdus = []
+    while raw:
+        length = int.from_bytes(raw[5:8], "big")
+        end = 48 + (length + 3 & ~3)
+        pdus.append(Pdu(raw[:48], raw[48 : 48 + length]))
+        raw = raw[end:]
+    return pdus
+
+
 class Port:
     """An initiator port and its logins to a target."""
 
@@ -47,41 +90,30 @@ class Port:
         self, server: Server, target: IscsiTarget, parameters: SessionParameters, depth: int
     ) -> None:
         """``depth`` is that of the command window."""
-        self._server = server
+        self.server = server
         self._target = target
         self._parameters = parameters
         self._depth = depth
 
-    def _wire(self) -> Wire:
-        return cast("Wire", StillWire(self._server.flusher))
-
     def _login(self, cmd_sn: int) -> LoginResult[IscsiTarget]:
-        return LoginResult(
-            target=self._target,
-            initiator=INITIATOR,
-            user=None,
-            isid=b"\x80\0\0\0\0\0",
-            tsih=0,
-            cid=0,
-            replaces=None,
-            parameters=self._parameters,
-            stat_sn=_STAT_SN,
-            exp_cmd_sn=cmd_sn,
-            max_cmd_sn=(cmd_sn + 1) & 0xFFFFFFFF,
-        )
+        return login_of(self._target, self._parameters, cmd_sn)
 
-    def log_in(self, cmd_sn: int, replaced: Nexus | None = None) -> tuple[Nexus, Connection]:
+    def log_in(
+        self,
+        cmd_sn: int,
+        replaced: Nexus | None = None,
+        gone: Callable[[Nexus], None] | None = None,
+    ) -> tuple[Nexus, Connection]:
         """Begin a session, reinstating ``replaced`` if given."""
-        nexus = Nexus(
-            self._server.access, self._login(cmd_sn), 1, self._wire(), self._server.sessions.forget
-        )
+        login, wire = self._login(cmd_sn), still_wire(self.server)
+        nexus = Nexus(self.server.access, login, 1, wire, gone or self.server.sessions.forget)
         if replaced is not None:
             replaced.replace_with(nexus)
         return nexus, self._connect(nexus)
 
     def reconnect(self, nexus: Nexus) -> Connection:
         """Connection reinstatement."""
-        nexus.reconnect(self._login(nexus.exp_cmd_sn), self._wire())
+        nexus.reconnect(self._login(nexus.exp_cmd_sn), still_wire(self.server))
         return self._connect(nexus)
 
     def _connect(self, nexus: Nexus) -> Connection:

@@ -11,18 +11,14 @@ from pathlib import Path
 import trio.testing
 
 from scstfs.core import execute
-from scstfs.core.device import DevHandler
 from scstfs.core.environment import Environment
 from scstfs.core.runtime import TrioRuntime
 from scstfs.core.scst import Scst
-from scstfs.drivers import copying
-from scstfs.drivers.copy_manager import CopyManager
 from scstfs.drivers.iscsi.config import IscsiDriver, NotLive
 from scstfs.drivers.scst_local import LocalDriver
-from scstfs.handlers.passthrough import pass_through_handlers
-from scstfs.handlers.vdisk_handlers import vdisk_handlers
 from scstfs.layout import LAYOUT
 from scstfs.persist.state import StateDirectory
+from scstfs.service import furnish
 from scstfs.sysfs.errors import SysfsError
 from scstfs.sysfs.node import Tree
 from scstfs.sysfs.text import decode, encode
@@ -50,13 +46,9 @@ class Whole:
         self.scst = scst
         #: Where its state is kept.
         self.directory = directory
-        self.copy_manager = CopyManager(scst)
-        copying.install(scst)
+        self.copy_manager = furnish(scst)
         self.iscsi = IscsiDriver(scst, NoIsns())
         self.local = LocalDriver(scst, first_host=FIRST_HOST)
-        handlers: list[DevHandler] = [*vdisk_handlers(), *pass_through_handlers()]
-        for handler in handlers:
-            scst.handlers[handler.name] = handler
         self.tree: Tree = LAYOUT.build(scst)
 
     async def write(self, path: str, text: str | bytes) -> None:

@@ -218,7 +218,10 @@ def test_a_closed_stderr_is_survived() -> None:
     os.close(reader)
     handler = handler_for(writer)
     say(handler, "into the void\n")
+    began = time.perf_counter()
     handler.close(timeout=5)
+    # The thread has ended, so that nothing was waited for.
+    assert time.perf_counter() - began < 4
     os.close(writer)
 
 
@@ -305,11 +308,12 @@ def test_without_a_journal_syslog_gets_every_line(system_log: Sockets) -> None:
     assert received == [f"{prefix}scstfs.x: one", f"{prefix}two"]
 
 
-def test_without_either_nothing_is_logged() -> None:
+def test_without_either_nothing_is_logged(capfd: pytest.CaptureFixture[str]) -> None:
     log = logs.setup_for_background(logging.INFO)
     logging.getLogger("scstfs.x").info("nobody hears it")
     log.announce("nor that")
     log.close()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_journal_that_was_restarted_gets_the_next_entry(system_log: Sockets) -> None:

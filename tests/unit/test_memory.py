@@ -28,8 +28,14 @@ def test_it_trims_once_when_no_more_go() -> None:
 
 
 def test_a_few_are_not_worth_it() -> None:
-    trimmer = Trimmer(lambda: 1 / 0)  # type: ignore[arg-type]
+    trims: list[int] = []
+    trimmer = Trimmer(lambda: trims.append(1))
     for _ in range(MANY - 1):
         trimmer.gone()
-    trimmer.tick()
-    trimmer.tick()
+    for _ in range(3):
+        trimmer.tick()
+    assert trims == []
+    trimmer.gone()
+    for _ in range(3):
+        trimmer.tick()
+    assert trims == [1]

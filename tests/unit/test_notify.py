@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,9 +38,18 @@ def test_a_status_cannot_smuggle_in_other_fields(manager: socket.socket, tmp_pat
 
 
 @pytest.mark.parametrize("environment", [{}, {"NOTIFY_SOCKET": ""}], ids=["unset", "empty"])
-def test_without_a_manager_nothing_happens(environment: dict[str, str]) -> None:
+def test_without_a_manager_nothing_happens(
+    environment: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     Notifier.from_environment(environment).ready("x")
+    assert caplog.messages == []
 
 
-def test_a_manager_that_is_gone_is_no_error(tmp_path: Path) -> None:
+def test_a_manager_that_is_gone_is_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     Notifier(str(tmp_path / "gone")).ready("x")
+    assert [record.levelno for record in caplog.records] == [logging.DEBUG]
+    assert "No such file" in caplog.messages[0]

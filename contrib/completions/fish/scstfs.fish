@@ -1,9 +1,10 @@
 # fish completion for scstfs(8)
 
-set -l commands mount umount why config status top
+set -l commands mount umount sandbox why config status top
 set -l kinds show check diff apply save edit
 set -l none "not __fish_seen_subcommand_from $commands"
-set -l for_daemon '__fish_seen_subcommand_from mount umount'
+set -l for_sandbox '__fish_seen_subcommand_from sandbox'
+set -l with_log '__fish_seen_subcommand_from mount umount sandbox'
 set -l for_mount '__fish_seen_subcommand_from mount'
 set -l for_config '__fish_seen_subcommand_from config'
 set -l no_kind "$for_config; and not __fish_seen_subcommand_from $kinds"
@@ -16,6 +17,7 @@ complete -c scstfs -s h -l help -d 'show the usage'
 complete -c scstfs -n $none -l version -d 'show the version'
 complete -c scstfs -n $none -a mount -d 'mount the tree and serve initiators'
 complete -c scstfs -n $none -a umount -d 'clean up after a daemon that was killed'
+complete -c scstfs -n $none -a sandbox -d 'run a command that has its own target'
 complete -c scstfs -n $none -a why -d 'show why a command was refused'
 complete -c scstfs -n $none -a status -d 'show what runs, and problems'
 complete -c scstfs -n $none -a top -d 'show the activity of sessions, LUNs and devices'
@@ -25,7 +27,7 @@ complete -c scstfs -n $none -a config -d 'show, check, compare, apply and save c
 set -l about_a_tree "__fish_seen_subcommand_from mount umount status top $kinds"
 complete -c scstfs -n $about_a_tree -l mountpoint -x \
     -a '(__fish_complete_directories)' -d 'path of the tree'
-complete -c scstfs -n $for_daemon -l log-level -x -a 'debug info warning error' \
+complete -c scstfs -n $with_log -l log-level -x -a 'debug info warning error' \
     -d 'least important messages to log'
 
 complete -c scstfs -n $for_mount -l state-dir -x -a '(__fish_complete_directories)' \
@@ -38,6 +40,10 @@ complete -c scstfs -n $for_mount -l config -r -F \
     -d 'configuration to apply before serving initiators'
 complete -c scstfs -n $for_mount -l resume -x -a 'auto never always' \
     -d 'whether to resume the last configuration'
+
+complete -c scstfs -n $for_sandbox -l keep -x -a '(__fish_complete_directories)' \
+    -d 'directory that keeps the state'
+complete -c scstfs -n $for_sandbox -a '(__fish_complete_subcommand --fcs-skip=2)'
 
 complete -c scstfs -n $no_kind -a show -d 'print the running configuration'
 complete -c scstfs -n $no_kind -a check -d 'find mistakes in a file'

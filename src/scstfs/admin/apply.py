@@ -234,8 +234,7 @@ def _restore(executor: StepRunner, before: Item) -> list[str]:
 
     An unused device is made again for that; otherwise the mark stays, which is harmless.
     """
-    executor.files.forget()
-    now = tree.walk(executor.files)
+    now = tree.settled(executor.files)
     steps = plan(now, before).steps
     if not steps or any(_disturbs(executor.files, step) for step in steps):
         return []

@@ -131,11 +131,23 @@ def read(
             static = not files.is_writable(path) and name not in rules.settable
             if wanted is None or wanted(name, static):
                 _read_file(files, kind, found, path, name, static)
-        elif name in rules.links:
-            found[name] = Attribute(static=True, value=files.link(path).rpartition("/")[2])
-        elif rules.empty_directories:
-            found[name] = Attribute(static=not files.is_writable(path), value="")
+        else:
+            try:
+                other = _read_other(files, rules, path, name)
+            except FileNotFoundError:
+                continue  # it has gone meanwhile: a link to a device, or a group
+            if other is not None:
+                found[name] = other
     return found
+
+
+def _read_other(files: Reader, rules: _Rules, path: str, name: str) -> Attribute | None:
+    """What counts as an attribute though it is a link or a directory."""
+    if name in rules.links:
+        return Attribute(static=True, value=files.link(path).rpartition("/")[2])
+    if rules.empty_directories:
+        return Attribute(static=not files.is_writable(path), value="")
+    return None
 
 
 def _read_file(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from scstfs.admin import syntax
-from scstfs.admin.configuration import Item, Setting, empty
+from scstfs.admin.configuration import Item, Place, Setting, empty, lun_number
 from scstfs.admin.kinds import (
     ALUA,
     DEVICE,
@@ -77,7 +77,7 @@ class _Reader:
         known = parent.item(kind, name)
         if known is not None:
             self._complain(statement, f"{' '.join(words[:2])} is in line {known.line} already")
-        item = parent.add(kind, name, statement.line)
+        item = parent.add(kind, name, _place(statement))
         self.read(item, statement.block or ())
 
     def _lun(self, parent: Item, statement: Statement) -> None:
@@ -90,7 +90,7 @@ class _Reader:
         known = parent.item(LUN, number)
         if known is not None:
             self._complain(statement, f"LUN {number} is in line {known.line} already")
-        lun = parent.add(LUN, number, statement.line)
+        lun = parent.add(LUN, number, _place(statement))
         lun.device = device
         if known is not None and known.device != device:
             lun.rivals = [*known.rivals, known.device]
@@ -99,17 +99,31 @@ class _Reader:
     def _setting(self, item: Item, statement: Statement) -> None:
         name, *values = statement.words
         if len(values) > 1:
-            self._complain(statement, f"quote the value of {name}, which has blanks")
+            self._complain(statement, f"quote the value of {shown(name)}, which has blanks")
         elif statement.block is not None:
             self._complain(
-                statement, f"{item.kind.keyword or 'the file'} has no {name} with a block"
+                statement, f"{item.kind.keyword or 'the file'} has no {shown(name)} with a block"
             )
         setting = item.settings.get(name)
         if setting is None or not values:
-            setting = item.settings[name] = Setting([], statement.line)
-        if values and values[0] not in setting.values:
+            setting = item.settings[name] = Setting([], _place(statement))
+        if values and values[0] not in setting.places:
             setting.values.append(values[0])
+            setting.places[values[0]] = _place(statement)
         setting.nested = len(values) > 1 or bool(statement.block)
+
+
+def _place(statement: Statement) -> Place:
+    return Place(statement.line, statement.column)
+
+
+def shown(name: str) -> str:
+    """The name of an attribute as messages show it.
+
+    Quotes around name and value make one word of both, and the value may be a secret.
+    """
+    first, *more = name.split(None, 1) or [name]
+    return f"{first} ..." if more else first
 
 
 def from_document(document: Document) -> Parsed:
@@ -267,7 +281,7 @@ class _ConfWriter:
 
 def _number(name: str) -> int:
     """The sort key of LUNs."""
-    return int(name) if name.isdecimal() else 0
+    return lun_number(name) or 0
 
 
 def _ends_once(text: str) -> str:

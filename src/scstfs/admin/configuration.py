@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 from scstfs.admin.attributes import Attribute, Attributes
 from scstfs.admin.kinds import (
@@ -22,6 +23,18 @@ from scstfs.admin.kinds import (
     Kind,
 )
 
+_MOST_DIGITS: Final = 20
+
+
+class Place(NamedTuple):
+    """A place in a file: line and column, both counted from 1; line 0 is none of its lines."""
+
+    line: int = 0
+    column: int = 1
+
+
+NOWHERE: Final = Place()
+
 
 @dataclass(slots=True)
 class Setting:
@@ -29,13 +42,19 @@ class Setting:
 
     Attributes:
         values: one, or those of several instances.
-        line: in the file, 0 if it is not from a file.
+        place: in the file, of the last value, which counts.
+        places: in the file, of each value, if there are several.
         nested: a further word or a block follows the value, which no attribute has.
     """
 
     values: list[str]
-    line: int = 0
+    place: Place = NOWHERE
+    places: dict[str, Place] = field(default_factory=dict)
     nested: bool = False
+
+    def place_of(self, value: str) -> Place:
+        """Where a value stands in the file."""
+        return self.places.get(value, self.place)
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +67,7 @@ class Item:
         parent: the item that contains it.
         settings: attributes that a saved configuration has.
         items: the items in it, by kind and name, in order.
-        line: of its statement, 0 if it is not from a file.
+        place: of its statement.
         device: the device of a LUN.
         rivals: other devices that the same LUN is also assigned to, a mistake.
         live: all attributes that were read from the tree.
@@ -65,7 +84,7 @@ class Item:
     parent: Item | None = None
     settings: dict[str, Setting] = field(default_factory=dict)
     items: dict[Kind, dict[str, Item]] = field(default_factory=dict)
-    line: int = 0
+    place: Place = NOWHERE
     device: str = ""
     rivals: list[str] = field(default_factory=list)
     live: Attributes = field(default_factory=dict)
@@ -80,6 +99,11 @@ class Item:
         return f"<{self.kind.name} {self.path}>"
 
     @property
+    def line(self) -> int:
+        """The line of its statement."""
+        return self.place.line
+
+    @property
     def path(self) -> str:
         """Its path in the tree."""
         parent = "" if self.parent is None else self.parent.path
@@ -89,9 +113,9 @@ class Item:
         """Its items of a kind."""
         return self.items.get(kind, {})
 
-    def add(self, kind: Kind, name: str, line: int = 0) -> Item:
+    def add(self, kind: Kind, name: str, place: Place = NOWHERE) -> Item:
         """Add an empty item, replacing one of the same name."""
-        item = Item(kind, name, self, line=line)
+        item = Item(kind, name, self, place=place)
         self.items.setdefault(kind, {})[name] = item
         return item
 
@@ -181,3 +205,9 @@ def devices(configuration: Item) -> dict[str, Item]:
 def luns(configuration: Item) -> Iterator[Item]:
     """The LUNs of all targets and groups."""
     return (item for item in configuration.walk() if item.kind is LUN)
+
+
+def lun_number(name: str) -> int | None:
+    """The number that the name of a LUN says; None where it says none."""
+    is_number = name.isascii() and name.isdecimal() and len(name) <= _MOST_DIGITS
+    return int(name) if is_number else None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from scstfs.admin.attributes import SESSION_NAME
-from scstfs.admin.configuration import Item, Setting
+from scstfs.admin.configuration import Item, Setting, lun_number
 from scstfs.admin.kinds import (
     DEVICE,
     ENABLED,
@@ -87,7 +87,7 @@ def dynamic_command(item: Item, verb: str, attribute: str, value: str) -> Write:
 def _pairs(item: Item, makes: Iterable[str] | None) -> list[tuple[str, str, int]]:
     """Parameters for the command that makes an item, with their lines; None: all settings."""
     pairs = [
-        (name, value, setting.line)
+        (name, value, setting.place_of(value).line)
         for name, setting in item.settings.items()
         if name not in NOT_SET and (makes is None or name in makes)
         for value in setting.values or [""]
@@ -204,7 +204,7 @@ def _set(
             Verb.SET,
             item,
             action,
-            line=setting.line,
+            line=setting.place_of(value).line,
             attribute=name,
             new=value,
             secret=is_secret(item, name, value, dynamic),
@@ -220,4 +220,4 @@ def _in_order(item: Item, kind: Kind) -> list[Item]:
 
 def number_of(name: str) -> tuple[int, str]:
     """What LUNs are sorted by."""
-    return (int(name) if name.isdecimal() else 0, name)
+    return (lun_number(name) or 0, name)

@@ -14,16 +14,6 @@ _WIDE: Final = 10_000
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
-def printable(text: str) -> str:
-    """The text without control characters for a terminal: initiators choose their names."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )
-
-
 def size(count: int) -> str:
     """A number of bytes, such as ``64 MiB`` or ``1.5 GiB``."""
     value = float(count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import errno
 from collections.abc import Sequence
 
 
@@ -12,6 +13,7 @@ class MistakeKind(enum.Enum):
     USAGE = "usage"
     CONFIG = "config"
     NO_TREE = "no tree"
+    PERMISSION = "permission"
     ATTENTION = "attention"
     """Not a mistake of the user, but a problem in the running configuration."""
 
@@ -26,7 +28,10 @@ class Mistake(Exception):  # noqa: N818 - of the user, not of the program
 
 
 def no_tree(root: str, error: OSError) -> Mistake:
-    """The mistake that there is no tree."""
+    """The mistake that there is no tree, or that only root may read it."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        where = error.filename or root
+        return Mistake(MistakeKind.PERMISSION, f"cannot read {where}: {error.strerror}")
     return Mistake(MistakeKind.NO_TREE, f"no SCST is running at {root}: {error.strerror}")
 
 

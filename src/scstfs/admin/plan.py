@@ -411,7 +411,7 @@ def _wanted_enabled(item: Item) -> str:
 
 def _line_of_enabled(item: Item) -> int:
     setting = item.settings.get(ENABLED)
-    return item.line if setting is None else setting.line
+    return item.line if setting is None else setting.place.line
 
 
 def _enabling(item: Item, phase: StepPhase, new: str, old: str, line: int) -> Step:

@@ -9,6 +9,7 @@ number is observed, and the table's owner is told which of its names changed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -47,8 +48,8 @@ class Inode:
     atime_ns: int
     mtime_ns: int
     ctime_ns: int
-    uid: int = 0
-    gid: int = 0
+    uid: int
+    gid: int
     lookups: int = 0
     changed: bool = False
     entry: pyfuse3.EntryAttributes | None = None
@@ -96,6 +97,8 @@ class InodeTable:
         *changed* is called for every directory that has a number.
         """
         self._time_ns = time_ns
+        # Of an ordinary user's own tree that user is the owner, or could not write to it.
+        self._owner = os.geteuid(), os.getegid()
         self._changed = changed
         self._next_number = ROOT_NUMBER
         self._by_number: dict[int, Inode] = {}
@@ -118,7 +121,7 @@ class InodeTable:
         inode = self._by_node.get(node)
         if inode is None:
             time = self._time_ns
-            inode = Inode(self._next_number, node, node.mode, time, time, time)
+            inode = Inode(self._next_number, node, node.mode, time, time, time, *self._owner)
             self._next_number += 1
             self._by_number[inode.number] = inode
             self._by_node[node] = inode

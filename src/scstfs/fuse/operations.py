@@ -49,7 +49,6 @@ MOUNT_OPTIONS: Final = frozenset(
         "default_permissions",
         # As /proc/mounts shows sysfs, with our names: "scst_tgt ... fuse.scstfs nosuid,...".
         "fsname=scst_tgt",
-        "subtype=scstfs",
         "nosuid",
         "nodev",
         "noexec",

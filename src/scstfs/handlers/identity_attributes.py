@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from scstfs.scsi.identity import Identity, default_identity
+from scstfs.scsi.identity import T10_DEV_ID_LENGTH, Identity, default_identity
 from scstfs.sysfs.errors import invalid
 from scstfs.sysfs.text import BLANKS, cut_at_nul, encode
 
@@ -14,7 +14,7 @@ TEXT_LIMITS: Final = {
     "vend_specific_id": 128,
     "prod_id": 16,
     "prod_rev_lvl": 4,
-    "t10_dev_id": 25,
+    "t10_dev_id": T10_DEV_ID_LENGTH,
     "usn": 20,
     "scsi_device_name": 256,
     "inq_vend_specific": 160,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scstfs.handlers.protection import Mode, parse_mode
+from scstfs.scsi.identity import T10_DEV_ID_LENGTH
 from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.errors import invalid
 from scstfs.sysfs.mgmt import Parameter
@@ -20,7 +21,6 @@ from scstfs.sysfs.text import encode
 MIN_BLOCK_SHIFT: Final = 9
 NULLIO_SIZE: Final = 5 << 39
 DEFAULT_OPT_TRANS_LEN: Final = 512 * 1024
-T10_DEV_ID_LENGTH: Final = 25
 NO_NUMA_NODE: Final = -1
 
 

@@ -55,7 +55,9 @@ NULLIO: Final = "vdisk_nullio"
 CDROM: Final = "vcdrom"
 
 _FILE_OR_BLOCK: Final = (FILEIO, BLOCKIO)
-_DISKS: Final = (*_FILE_OR_BLOCK, NULLIO)
+#: Without a file, so that the size is a parameter.
+_SIZED: Final = (NULLIO,)
+_DISKS: Final = (*_FILE_OR_BLOCK, *_SIZED)
 _ALL: Final = (*_DISKS, CDROM)
 _MIB_SHIFT: Final = 20
 _ANY_NUMBER: Final = "0, or another number for 1"
@@ -120,9 +122,8 @@ def _switch(
 
 def _sizes(name: str, shift: int, unit: str) -> dict[str, _Row]:
     """The size is the device's own where there is no file that has one."""
-    return {
-        handler: _size(name, shift, unit, writable=handler in (BLOCKIO, NULLIO)) for handler in _ALL
-    }
+    writable = (BLOCKIO, *_SIZED)
+    return {handler: _size(name, shift, unit, writable=handler in writable) for handler in _ALL}
 
 
 def _size(name: str, shift: int, unit: str, *, writable: bool) -> _Row:
@@ -428,10 +429,8 @@ SETTINGS: Final = (
         _DISKS,
         _of(_DISKS, _fixed("rotational", "the medium rotates", "3.0")),
     ),
-    VdiskParameter("size", take_size(0), (NULLIO,), _sizes("size", 0, "bytes")),
-    VdiskParameter(
-        "size_mb", take_size(_MIB_SHIFT), (NULLIO,), _sizes("size_mb", _MIB_SHIFT, "MiB")
-    ),
+    VdiskParameter("size", take_size(0), _SIZED, _sizes("size", 0, "bytes")),
+    VdiskParameter("size_mb", take_size(_MIB_SHIFT), _SIZED, _sizes("size_mb", _MIB_SHIFT, "MiB")),
     VdiskParameter(
         "thin_provisioned",
         take_flag("thin_provisioned"),

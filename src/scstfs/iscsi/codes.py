@@ -105,6 +105,18 @@ REFER_TO_A_TASK: Final = frozenset(
 )
 
 
+#: Functions that RFC 7144 added, and the iSCSIProtocolLevel that has to be agreed on for them.
+NEED_LEVEL_2: Final = frozenset(
+    {
+        TaskFunction.QUERY_TASK,
+        TaskFunction.QUERY_TASK_SET,
+        TaskFunction.I_T_NEXUS_RESET,
+        TaskFunction.QUERY_ASYNCHRONOUS_EVENT,
+    }
+)
+LEVEL_2: Final = 2
+
+
 class TaskResponse(IntEnum):
     """Response of a task management response (RFC 7143 11.6.1; 7 is RFC 7144's)."""
 

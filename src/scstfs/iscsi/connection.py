@@ -69,7 +69,7 @@ class Connection:
         self.replies = replies = Replies(parameters, tx, window, stat_sn=stat_sn)
         self.write_data = WriteData(host, parameters, replies, queue_depth=queue_depth)
         self.tasks = TaskTable(tasks, host, parameters, window, replies, self.write_data)
-        self.functions = Functions(functions, host, window, replies, self.tasks)
+        self.functions = Functions(functions, host, parameters, window, replies, self.tasks)
         self.rx = rx
         rx.place = self.tasks.place
         #: Target Transfer Tag of a NOP-In that waits for its answer.

@@ -10,12 +10,16 @@ from typing import Final
 
 from scstfs.iscsi.codes import (
     IMMEDIATE,
+    LEVEL_2,
+    NEED_LEVEL_2,
     REFER_TO_A_TASK,
+    RESERVED_TAG,
     TASK_FUNCTION_MASK,
     TaskFunction,
     TaskResponse,
 )
 from scstfs.iscsi.host import Host
+from scstfs.iscsi.negotiate import SessionParameters
 from scstfs.iscsi.pdu import TaskManagementRequest, unpack_task_management_request
 from scstfs.iscsi.replies import Replies
 from scstfs.iscsi.requests import Request
@@ -28,6 +32,7 @@ from scstfs.iscsi.window import Window
 #: do not after they abort a task.
 PATIENCE: Final = 2.0
 
+_KNOWN: Final = frozenset(TaskFunction)
 #: Functions whose task is looked up. TASK REASSIGN is always refused, because ErrorRecoveryLevel is
 #: 0.
 _ABOUT_A_TASK: Final = REFER_TO_A_TASK - {TaskFunction.TASK_REASSIGN}
@@ -54,6 +59,7 @@ class Functions:
         self,
         pending: dict[int, ManagementFunction],
         host: Host,
+        parameters: SessionParameters,
         window: Window,
         replies: Replies,
         tasks: TaskTable,
@@ -61,6 +67,7 @@ class Functions:
         """``pending`` is where the functions are kept, by Initiator Task Tag."""
         self._pending = pending
         self._host = host
+        self._protocol_level = parameters.protocol_level
         self._window = window
         self._replies = replies
         self._tasks = tasks
@@ -81,6 +88,9 @@ class Functions:
         self._start(function, received)
 
     def _start(self, function: ManagementFunction, received: TaskManagementRequest) -> None:
+        if not function.is_understood:
+            self._perform(function)
+            return
         if function.code in _ABOUT_A_TASK:
             function.response = self._check_referenced_task(received, function)
         if function.code in _ABOUT_ALL:
@@ -148,7 +158,13 @@ class Functions:
             cmd_sn=received.cmd_sn,
             referenced_task_tag=tag,
             task=self._tasks.by_tag.get(tag) if code in _ABOUT_A_TASK else None,
+            is_understood=self._is_understood(code, tag),
         )
+
+    def _is_understood(self, code: int, tag: int) -> bool:
+        if code not in _KNOWN or (code in NEED_LEVEL_2 and self._protocol_level < LEVEL_2):
+            return False
+        return tag == RESERVED_TAG or code in REFER_TO_A_TASK
 
     def _check_referenced_task(
         self, received: TaskManagementRequest, function: ManagementFunction
@@ -186,6 +202,8 @@ class Functions:
 
     def _affected(self, function: ManagementFunction) -> list[IscsiTask]:
         """The tasks of this session that a function aborts."""
+        if not function.is_understood:
+            return []
         tasks = self._tasks.by_tag.values()
         if function.code in _ABOUT_ALL:
             return list(tasks)

@@ -7,7 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from scstfs.scsi.cdb import opcode_table
-from scstfs.scsi.opcodes import CommandRow, DeviceType, Feature, Flag, Shape
+from scstfs.scsi.foreign_commands import FOREIGN_COMMANDS
+from scstfs.scsi.opcodes import (
+    CommandRow,
+    DeviceType,
+    Feature,
+    Field,
+    Flag,
+    Shape,
+    type_letters,
+)
 
 _EVERYTHING: Final = Feature.THIN | Feature.EXPLICIT_ALUA | Feature.TOKEN_COPY
 
@@ -35,6 +44,15 @@ from SCST.
   SANITIZE).
 """
 
+_FOREIGN_INTRODUCTION: Final = """\
+What dev_disk and its siblings pass on is decoded by the rows above, where a device has that type, \
+and by these, of which the first that fits counts. Devices are the letters of T10's list of \
+operation codes, * for all. LBA and Length are bytes of the CDB; Time is how long it may take.
+"""
+_FOREIGN_HEADINGS: Final = (
+    *("Code", "Command", "Devices", "Data", "LBA", "Length"),
+    *("Others", "Writes", "Order", "Also", "Time"),
+)
 _HEADINGS: Final = ("Code", "Command", "CDB", "Data", "Others", "Writes", "Order", "Also", "Needs")
 
 _OTHERS: Final = (
@@ -55,6 +73,7 @@ _ORDER: Final = (
     (Flag.SERIALIZED, "serial"),
     (Flag.ATOMIC, "atomic"),
 )
+_TIME: Final = ((Flag.SMALL_TIMEOUT, "little"), (Flag.LONG_TIMEOUT, "much"))
 #: Where the direction depends on the CDB.
 _DATA: Final[Mapping[Shape, str]] = {
     Shape.VERIFY: "out if BYTCHK",
@@ -77,6 +96,7 @@ def document() -> str:
             _INTRODUCTION,
             _section("Disks: vdisk_fileio, vdisk_blockio, vdisk_nullio", _served(disk)),
             _section("CD-ROM drives: vcdrom", _served(drive)),
+            _foreign(),
             _refused(disk, drive),
         )
     )
@@ -91,6 +111,36 @@ def _section(title: str, rows: Sequence[CommandRow]) -> str:
     lines = [f"## {title}", "", _line(_HEADINGS), _line("---" for _ in _HEADINGS)]
     lines += [_line(_cells(row)) for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def _foreign() -> str:
+    rows = sorted(FOREIGN_COMMANDS, key=lambda row: row.code)
+    lines = [
+        "## SCSI devices of the machine",
+        "",
+        *textwrap.wrap(_FOREIGN_INTRODUCTION, 100),
+        "",
+        _line(_FOREIGN_HEADINGS),
+        _line("---" for _ in _FOREIGN_HEADINGS),
+    ]
+    lines += [_line(_foreign_cells(row)) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _foreign_cells(row: CommandRow) -> tuple[str, ...]:
+    code, name, _, data, others, writes, order, also, _ = _cells(row)
+    length = f"{_place(row.length)} {row.unit.value}" if row.length else ""
+    if row.fixed_length:
+        length = f"{row.fixed_length} bytes"
+    time = "".join(_words(_TIME, row.flags))
+    where = _place(row.lba) if row.lba else ""
+    types = type_letters(row.types)
+    return code, name, types, data, where, length, others, writes, order, also, time
+
+
+def _place(field: Field) -> str:
+    """The bytes of the CDB that a field takes."""
+    return f"{field.offset}" if field.size == 1 else f"{field.offset}-{field.last}"
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ The rows are in `commands` and `foreign_commands`; `cdb` looks them up and decod
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,6 +32,7 @@ class DeviceType(enum.IntEnum):
     OPTICAL_CARD = 0x0F
 
 
+_TYPES: Final = 0x20
 # The letters of T10's list of operation codes (S and C: scanner and communications, obsolete).
 _TYPE_LETTERS: Final = {
     "D": DeviceType.DISK,
@@ -54,8 +55,15 @@ _TYPE_LETTERS: Final = {
 def device_types(letters: str) -> frozenset[int]:
     """Return the device types `letters` stands for; "*" stands for all types."""
     if letters == "*":
-        return frozenset(range(0x20))
+        return frozenset(range(_TYPES))
     return frozenset(_TYPE_LETTERS[letter] for letter in letters)
+
+
+def type_letters(types: Collection[int]) -> str:
+    """Return the letters that `device_types` takes for `types`."""
+    if len(types) == _TYPES:
+        return "*"
+    return "".join(letter for letter, device_type in _TYPE_LETTERS.items() if device_type in types)
 
 
 class Direction(enum.Enum):
@@ -151,6 +159,11 @@ class Field:
 
     offset: int
     size: int
+
+    @property
+    def last(self) -> int:
+        """The last byte."""
+        return self.offset + self.size - 1
 
     def get(self, cdb: bytes) -> int:
         """Return the number."""

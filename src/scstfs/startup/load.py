@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Final
 
-from scstfs.admin import check, conf
+from scstfs.admin import check, conf, storing
 from scstfs.admin import tree as trees
 from scstfs.admin.attributes import MGMT
 from scstfs.admin.configuration import Item
 from scstfs.admin.describe import because, describe, refusal
 from scstfs.admin.kinds import DEVICE, GROUP_DEVICE, LUN
-from scstfs.admin.mistakes import at
+from scstfs.admin.mistakes import Mistake, at
 from scstfs.admin.plan import Impossible, plan
 from scstfs.admin.steps import Plan, Step, Write, hide
-from scstfs.errors import ExitStatus, UsageError, reason
+from scstfs.errors import ExitStatus, UsageError
 from scstfs.persist.running import TreeWrite
 from scstfs.startup.nodes import NodeFiles, write
 from scstfs.sysfs.node import Tree
@@ -57,22 +57,20 @@ async def load(tree: Tree, bare: Item, name: str) -> list[TreeWrite]:
     be used then.
     """
     path = name.removeprefix(OPTIONAL)
+    if path != name and _is_missing(path):
+        log.info("there is no %s: starting without a configuration", path)
+        return []
     try:
-        text = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
-    except FileNotFoundError as error:
-        if path != name:
-            log.info("there is no %s: starting without a configuration", path)
-            return []
-        raise _mistakes([f"{path}: {reason(error)}"]) from error
-    except OSError as error:
-        raise _mistakes([f"{path}: {reason(error)}"]) from error
+        text = storing.read_text(path, path)
+    except Mistake as mistake:
+        raise _mistakes(list(mistake.messages)) from mistake
     parsed = conf.parse(text)
     errors = []
     for finding in check.check(parsed, bare):
         if finding.is_error:
-            errors.append(f"{path}:{finding}")
+            errors.append(finding.at(path))
         else:
-            log.warning("%s:%s", path, finding)
+            log.warning("%s", finding.at(path))
     if errors:
         raise _mistakes(errors)
     try:
@@ -84,6 +82,16 @@ async def load(tree: Tree, bare: Item, name: str) -> list[TreeWrite]:
         raise _mistakes(refused)
     log.info("%s is loaded", path)
     return _commands(made)
+
+
+def _is_missing(path: str) -> bool:
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass  # reading it tells why
+    return False
 
 
 async def resume(tree: Tree, kept: Iterable[TreeWrite]) -> None:

@@ -96,7 +96,11 @@ def test_whatever_is_quoted_is_read_back() -> None:
         assert statement.words in {("name", value), ("name",) if not value else ()}, value
 
 
-def test_any_text_gives_something() -> None:
+def test_any_text_gives_statements_or_problems_unless_it_is_blank() -> None:
     chance = random.Random(4)
     for _ in range(2000):
-        parse("".join(chance.choices('ab \t\n"\\#{}', k=chance.randrange(30))))
+        text = "".join(chance.choices('ab \t\n"\\#{}', k=chance.randrange(30)))
+        document = parse(text)
+        lines = [line.strip() for line in text.split("\n")]
+        is_blank = all(not line or line.startswith("#") for line in lines)
+        assert is_blank is not bool(document.statements or document.problems), text

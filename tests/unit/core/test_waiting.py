@@ -89,8 +89,10 @@ async def test_nobody_waits_for_what_is_held_back(
 ) -> None:
     await everything.write(path, on)
     async with everything.background(exported.flush):
-        with trio.fail_after(1):
+        with trio.move_on_after(1) as limit:
             await retired([exported.tgt_dev])
+        assert not limit.cancelled_caught
+        assert len(exported.tgt_dev.commands) == 1
         await everything.write(path, off)
         exported.pool.drain()
 

@@ -72,3 +72,38 @@ def test_whole_sectors(
     sectors: tuple[int, int],
 ) -> None:
     assert device(monkeypatch, tmp_path, {}).whole_sectors(offset, length) == sectors
+
+
+@pytest.mark.parametrize(
+    ("entries", "can"),
+    [
+        ({}, False),
+        ({"queue/discard_max_bytes": "0"}, False),
+        ({"queue/discard_max_bytes": "1"}, True),
+        (OFFLOADS, True),
+    ],
+)
+def test_a_device_gives_back_only_what_it_has_a_limit_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, entries: dict[str, str], can: bool
+) -> None:
+    assert device(monkeypatch, tmp_path, entries).can_discard is can
+
+
+def test_limits_are_told_in_blocks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    entries = {
+        "queue/discard_max_bytes": str(1 << 20),
+        "queue/discard_granularity": "8192",
+        "discard_alignment": "4096",
+    }
+    for size, expected in ((512, (2048, 16, 8)), (4096, (256, 2, 1))):
+        limits = device(monkeypatch, tmp_path, entries).thin_limits(size)
+        found = limits.max_unmap_blocks, limits.granularity, limits.alignment
+        assert found == expected
+
+
+@pytest.mark.parametrize(("alignment", "told"), [(0, 0), (4096, 8), (8192, 0)])
+def test_an_alignment_of_a_whole_granule_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, alignment: int, told: int
+) -> None:
+    entries = {"queue/discard_granularity": "8192", "discard_alignment": str(alignment)}
+    assert device(monkeypatch, tmp_path, entries).thin_limits(512).alignment == told

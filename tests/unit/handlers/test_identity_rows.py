@@ -39,6 +39,25 @@ async def test_what_is_written_is_read(everything: Whole, name: str, text: str, 
 
 
 @pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("t10_vend_id", 8),
+        ("vend_specific_id", 128),
+        ("prod_id", 16),
+        ("prod_rev_lvl", 4),
+        ("t10_dev_id", 25),
+        ("usn", 20),
+        ("scsi_device_name", 256),
+        ("inq_vend_specific", 160),
+    ],
+)
+async def test_how_much_text_fits(everything: Whole, name: str, most: int) -> None:
+    await everything.add_null("null1")
+    rows = [(name, "x" * most, "x" * most + "\n[key]\n"), (name, "x" * (most + 1), "EINVAL")]
+    await everything.check_rows(DIRECTORY, rows)
+
+
+@pytest.mark.parametrize(
     ("name", "text"),
     [
         ("t10_vend_id", "123456789\n"),

@@ -14,9 +14,11 @@ from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi.alua import AccessState
 from scstfs.sysfs.errors import SysfsError
 from tests.support.fake_store import FakeStore
-from tests.support.target import System
+from tests.support.target import GOOD, System
 
 MIB = 1 << 20
+TEST_UNIT_READY, READ_CAPACITY = bytes(6), bytes.fromhex("25000000000000000000")
+NO_MEDIUM, MEDIUM_CHANGED = (2, 0x3A, 0), (6, 0x28, 0)
 
 
 @pytest.fixture
@@ -47,6 +49,11 @@ async def test_the_size_stays_until_somebody_asks_for_it(disk: VdiskDevice) -> N
     assert disk.medium.size == MIB
     medium_change.resync_size(disk)
     assert disk.medium.size == 2 * MIB
+    assert disk.medium.store is not None
+    assert disk.medium.store.size == 2 * MIB
+    await medium_change.deactivate(disk)
+    disk.medium.set_size(MIB)
+    assert disk.medium.size == MIB
 
 
 async def test_a_file_that_is_gone(disk: VdiskDevice) -> None:
@@ -115,11 +122,16 @@ async def test_a_filename_that_is_changed_meanwhile(
 
 async def test_media_of_a_drive(system: System) -> None:
     drive = await system.add("vcdrom", "cd")
+    one, two = system.initiator("one"), system.initiator("two")
+    assert (await one.execute(TEST_UNIT_READY)).triple == NO_MEDIUM
     image = system.directory / "image"
     image.write_bytes(bytes(2048 * 10))
     await medium_change.change_medium(drive, str(image))
-    assert drive.medium.size == 20480
-    assert drive.medium.changed
+    assert (await one.execute(TEST_UNIT_READY)).triple == MEDIUM_CHANGED
+    for initiator in (one, two):
+        assert await initiator.execute(TEST_UNIT_READY) == GOOD
+    capacity = await one.execute(READ_CAPACITY, data_in=8)
+    assert capacity.data == (9).to_bytes(4, "big") + (2048).to_bytes(4, "big")
     first = drive.medium.store
     with pytest.raises(SysfsError) as caught:
         await medium_change.change_medium(drive, str(system.directory / "missing"))
@@ -128,7 +140,9 @@ async def test_media_of_a_drive(system: System) -> None:
     with pytest.raises(SysfsError) as caught:
         await medium_change.change_medium(drive, "relative")
     assert caught.value.errno == errno.EINVAL
+    assert await one.execute(TEST_UNIT_READY) == GOOD
     await medium_change.change_medium(drive, None)
+    assert (await one.execute(TEST_UNIT_READY)).triple == NO_MEDIUM
     assert drive.medium.store is None
     assert drive.settings.filename is None
 

@@ -257,8 +257,10 @@ async def test_a_tail_that_fills_no_block_is_out_of_reach(system: System) -> Non
 
 async def test_too_much_at_once_is_refused_before_memory_is_taken(system: System) -> None:
     await system.add("vdisk_nullio", "disk")
-    blocks = (64 << 20) // BLOCK + 1
-    result = await system.initiator().execute(read16(0, blocks), data_in=blocks * BLOCK)
+    initiator, blocks = system.initiator(), (64 << 20) // BLOCK + 1
+    most = initiator.prepare(read16(0, blocks - 1), data_in=(blocks - 1) * BLOCK)
+    assert (most.is_over, most.parsed.length) == (False, 64 << 20)
+    result = await initiator.execute(read16(0, blocks), data_in=blocks * BLOCK)
     assert result.triple == INVALID_FIELD
     assert result.condition is not None
     assert result.condition.specific is not None
@@ -290,8 +292,9 @@ async def test_lba_status_at_the_last_block(system: System) -> None:
     result = await initiator.execute(command, data_in=1024)
     # The allocation length has nothing to do with the medium.
     assert result.data == be(20, 4) + bytes(4) + be(63, 8) + be(1, 4) + b"\x01\0\0\0"
-    beyond = b"\x9e\x12" + be(64, 8) + be(1024, 4) + bytes(2)
-    assert (await initiator.execute(beyond, data_in=1024)).triple == OUT_OF_RANGE
+    for lba in (64, 65, (1 << 64) - 1):
+        beyond = b"\x9e\x12" + be(lba, 8) + be(1024, 4) + bytes(2)
+        assert (await initiator.execute(beyond, data_in=1024)).triple == OUT_OF_RANGE
 
 
 async def test_lba_status_with_any_allocation_length(system: System) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from functools import partial
 from pathlib import Path
 
@@ -49,6 +50,20 @@ async def test_who_is_given_a_handler_is_opened_and_asked(everything: Whole) -> 
     await everything.write("handlers/dev_disk_perf/mgmt", f"del_device {ADDRESS}\n")
     await everything.write("handlers/dev_disk/mgmt", f"add_device {ADDRESS}\n")
     assert unit.open == 2
+
+
+async def test_who_is_given_what_is_traced_with_mgmt(
+    everything: Whole, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="scstfs.trace.dev_disk")
+    add(everything, FakeUnit())
+    for name, verb in (("dev_disk", "add"), ("dev_disk_perf", "add"), ("dev_disk_perf", "del")):
+        await everything.write(f"handlers/{name}/mgmt", f"{verb}_device {ADDRESS}\n")
+    assert [message for message in caplog.messages if "device" in message] == [
+        f"device {ADDRESS} is given to dev_disk",
+        f"device {ADDRESS} is given to dev_disk_perf",
+        f"device {ADDRESS} is taken from dev_disk_perf",
+    ]
 
 
 @pytest.mark.logs("has none of the nodes sg1; no command will reach it")

@@ -42,6 +42,7 @@ def parsed(text: str) -> VdiskSettings:
         ("numa_node_id=-1", "numa_node_id", -1),
         ("numa_node_id=4294967295", "numa_node_id", -1),
         ("t10_dev_id=abc", "t10_dev_id", "abc"),
+        (f"t10_dev_id={'x' * 25}", "t10_dev_id", "x" * 25),
     ],
 )
 def test_values(text: str, field: str, value: object) -> None:

@@ -164,6 +164,8 @@ def test_renegotiated_segment_length() -> None:
 @given(st.binary(max_size=200))
 def test_any_text_is_answered_or_a_protocol_error(request_text: bytes) -> None:
     try:
-        answer(request_text)
+        answered = answer(request_text)
     except ProtocolError:
         return
+    names = {name for name, _ in decode(request_text)}
+    assert {name for name, _ in answered} <= {*names, "TargetName", "TargetAddress"}

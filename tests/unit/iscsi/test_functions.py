@@ -270,6 +270,38 @@ def test_a_function_waits_for_the_commands_before_it(engine: Engine, code: int) 
     engine.check_accounts()
 
 
+@pytest.mark.parametrize(
+    ("code", "tag"), [(NEXUS_RESET, NO_TAG), (0, NO_TAG), (13, NO_TAG), (WARM, 7), (LUN_RESET, 7)]
+)
+def test_what_is_rejected_has_no_effect(code: int, tag: int) -> None:
+    """A command that has not come yet is executed when it comes, and a write goes on."""
+    engine = Engine(SessionParameters(protocol_level=1))
+    r2t = waiting_write(engine)
+    engine.feed(function(code, ref=tag, cmd_sn=3))
+    (request,) = engine.host.functions
+    assert not request.is_understood
+    engine.connection.functions.answer(request.itt, REJECTED)
+    assert engine.out() == []
+    engine.feed(command(2, cmd_sn=2))
+    assert response(engine.one()) == REJECTED
+    engine.host.finish(2)
+    assert engine.one().opcode == wire.SCSI_RESPONSE
+    engine.feed(data_out(1, bytes(r2t["desired_length"]), ttt=r2t["ttt"]))
+    assert [task.itt for task, _ in engine.host.complete][-1] == 1
+
+
+@pytest.mark.parametrize("code", [QUERY, NEXUS_RESET, QUERY_SET, QUERY_EVENT])
+def test_what_needs_a_level_that_was_not_agreed_on_is_left_to_the_host(code: int) -> None:
+    for level, is_understood in ((1, False), (2, True)):
+        engine = Engine(SessionParameters(protocol_level=level))
+        engine.feed(
+            command(7, cmd_sn=1),
+            function(code, ref=7 if code == QUERY else NO_TAG, ref_cmd_sn=1, cmd_sn=2),
+        )
+        (request,) = engine.host.functions
+        assert request.is_understood is is_understood
+
+
 @pytest.mark.parametrize("code", [WARM, COLD, NEXUS_RESET])
 def test_resets_of_everything_do_not_wait(engine: Engine, code: int) -> None:
     engine.host.on_function = completing(engine)

@@ -406,3 +406,17 @@ def test_data_is_padded_to_words(data: bytes, tail: bytes) -> None:
 def test_codes_print_their_names() -> None:
     assert codes.LoginStatus(0x0203).name == "NOT_FOUND"
     assert codes.PduOpcode(0x31).name == "READY_TO_TRANSFER"
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        pdu.pack_scsi_response(itt=1, status=0, stat_sn=2, exp_cmd_sn=3, max_cmd_sn=4),
+        pdu.pack_async_message(event=0, stat_sn=2, exp_cmd_sn=3, max_cmd_sn=4),
+        pdu.pack_text_response(itt=1, ttt=5, stat_sn=2, exp_cmd_sn=3, max_cmd_sn=4),
+        pdu.pack_nop_in(itt=1, ttt=5, stat_sn=2, exp_cmd_sn=3, max_cmd_sn=4),
+    ],
+    ids=["response", "async", "text", "nop"],
+)
+def test_there_is_no_data_unless_it_is_said(packed: bytes) -> None:
+    assert packed[4:8] == bytes(4)

@@ -310,3 +310,20 @@ def test_any_bytes_are_pdus_or_a_protocol_error(data: bytes, header: bool, body:
     except ProtocolError:
         return
     assert all(len(segment) <= MAX for _, _, segment in found)
+
+
+@pytest.mark.parametrize("piece", [1000, 4096, 7777])
+def test_a_long_stream_goes_through_one_chunk(piece: int) -> None:
+    """What is cut off at the end of the memory moves to its beginning."""
+    pdus = [
+        Pdu.make(wire.NOP_OUT, itt=number, data=bytes([number & 0xFF]) * 300)
+        for number in range(1000)
+    ]
+    stream = b"".join(pdu.raw for pdu in pdus)
+    rx, found = Receiver(MAX, Chunks(1 << 16)), []
+    for start in range(0, len(stream), piece):
+        rx.feed(stream[start : start + piece])
+        while (at := rx.next()) >= 0:
+            found.append((bytes(rx.header[at : at + 48]), bytes(rx.data)))
+    assert found == [(bytes(pdu.header), pdu.data) for pdu in pdus]
+    assert rx.is_empty

@@ -15,12 +15,15 @@ from scstfs.scsi.opcodes import (
     bytes_at,
     device_types,
     opcode,
+    type_letters,
 )
 
 
 def test_letters() -> None:
     assert device_types("DR") == {DeviceType.DISK, DeviceType.CD_ROM}
     assert device_types("*") == set(range(32))
+    for letters in ("DR", "*", "DTLPWRSOMCAEBK", ""):
+        assert type_letters(device_types(letters)) == letters
     with pytest.raises(KeyError):
         device_types("X")
 

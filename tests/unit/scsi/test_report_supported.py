@@ -59,6 +59,8 @@ def test_one_command(cdb: bytes, data: str) -> None:
         rsoc(2, 0x12),  # has none
         rsoc(2, 0x5F, 1),  # has some, but is listed without
         rsoc(3, 0x12),  # reporting options SCST does not know
+        rsoc(3, 0x9E, 0x10),
+        rsoc(7, 0x9E, 0x10),
     ],
 )
 def test_refusing(cdb: bytes) -> None:

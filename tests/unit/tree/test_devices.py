@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from scstfs.local import open_session
+from scstfs.persist.reservations import SavedReservations, encode
 from scstfs.sysfs.errors import SysfsError
 from tests.support.whole import Whole
 
@@ -159,6 +160,10 @@ async def test_reservations_can_be_kept_elsewhere(everything: Whole, tmp_path: P
     assert everything.read(name) == f"{path}\n[key]\n"
     await everything.write(name, "\n")
     assert everything.read(name) == default
+    # Nor does it have to be a new file.
+    path.write_bytes(encode(SavedReservations(True, None, ())))
+    await everything.write(name, f"{path}\n")
+    assert everything.read(name) == f"{path}\n[key]\n"
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ async def test_allocations_are_counted_until_the_reset(everything: Whole) -> Non
     assert lines[0].split() == ["Name", "Hit", "Total", "%", "merged", "Cached", "(P/I/O)"]
     assert lines[1].split() == ["sgv", "1", "2", "0", "1/1/1"]
     assert ["sgv-4K", "1", "2", "0"] in [line.split() for line in lines]
+    assert lines[-1].split() == ["big/other", "0/0", "0/0"]
     assert everything.read("sgv/global_stats").split() == ["Inactive", "pages", "1"]
     await everything.write("sgv/sgv/stats", "anything\n")
     reset = everything.read("sgv/sgv/stats")

@@ -153,3 +153,8 @@ class Code(enum.IntEnum):
 def fatal(message: str) -> Stop:
     """The end of the program because of an error."""
     return Stop(f"\n\nFATAL: Received the following error:\n\n\t{message}\n\n")
+
+
+def unreadable(error: OSError) -> Stop:
+    """The end of the program because a part of the tree cannot be read."""
+    return fatal(f"Unable to read directory '{error.filename}': {error.strerror}")

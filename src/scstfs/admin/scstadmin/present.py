@@ -9,7 +9,7 @@ from scstfs.admin.attributes import Attributes
 from scstfs.admin.configuration import Item
 from scstfs.admin.kinds import DRIVER, GROUP, HARDWARE, INITIATOR, TARGET
 from scstfs.admin.scstadmin.actions import Actions, Values, names
-from scstfs.admin.scstadmin.errors import Stop, Unavailable, fatal
+from scstfs.admin.scstadmin.errors import Stop, Unavailable, fatal, unreadable
 from scstfs.admin.scstadmin.tree_lookup import number
 
 
@@ -24,7 +24,7 @@ def working_configuration(actions: Actions, force: bool) -> Item:
     try:
         current = tree.structure(actions.library.files)
     except OSError as error:
-        raise fatal(f"Unable to read directory '{error.filename}': {error.strerror}") from None
+        raise unreadable(error) from None
     out("done.\n\n")
     for driver in current.of(DRIVER).values():
         for target in driver.of(TARGET).values():

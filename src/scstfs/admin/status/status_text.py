@@ -10,7 +10,8 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from scstfs.admin.display import printable, several, size, table
+from scstfs.admin.display import several, size, table
+from scstfs.admin.printable import printable
 from scstfs.admin.status.model import (
     ALL,
     INTERNAL_DRIVER,

@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 from rich.cells import cell_len
 from rich.text import Text
 
-from scstfs.admin.display import printable, several
+from scstfs.admin.display import several
+from scstfs.admin.printable import printable
 from scstfs.admin.top.rates import Rates
 from scstfs.admin.top.report import Page, Report, Row, View
 

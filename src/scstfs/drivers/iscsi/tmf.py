@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from scstfs.core import task_management
 from scstfs.core.session import PendingFunction, TgtDev
 from scstfs.drivers.iscsi.iscsi_command import IscsiCommand
-from scstfs.iscsi.codes import REFER_TO_A_TASK, RESERVED_TAG, TaskFunction, TaskResponse
+from scstfs.iscsi.codes import TaskFunction, TaskResponse
 from scstfs.iscsi.task import NO_INFORMATION
 from scstfs.scsi.lun import unpack_lun
 
@@ -42,17 +42,13 @@ class IscsiFunction(PendingFunction):
     def perform(self) -> None:
         """Begin; the response is sent when the effect is complete."""
         nexus, received = self.nexus, self.received
-        code = received.code
-        handler = _HANDLERS.get(code)
-        is_unknown = code in _RFC_7144 and nexus.parameters.protocol_level < _RFC_7144_LEVEL
-        has_stray_tag = received.referenced_task_tag != RESERVED_TAG and code not in REFER_TO_A_TASK
         if nexus.core.acg.black_hole.swallows_task_management:
             nexus.core.pending_functions.remove(self)
             self._functions.forget(received.itt)
-        elif handler is None or is_unknown or has_stray_tag:
-            self.answer(TaskResponse.FUNCTION_REJECTED)
+        elif received.is_understood:
+            _HANDLERS[received.code](self)
         else:
-            handler(self)
+            self.answer(TaskResponse.FUNCTION_REJECTED)
 
     def answer(self, response: TaskResponse, information: bytes = NO_INFORMATION) -> None:
         """Send the response, on the connection of the request."""
@@ -186,17 +182,6 @@ _NAMES: Final[dict[int, str]] = {
     TaskFunction.TARGET_WARM_RESET: "TARGET_RESET",
     TaskFunction.TARGET_COLD_RESET: "TARGET_RESET",
 }
-
-#: The functions of RFC 7144; only if they were negotiated.
-_RFC_7144: Final = frozenset(
-    {
-        TaskFunction.QUERY_TASK,
-        TaskFunction.QUERY_TASK_SET,
-        TaskFunction.I_T_NEXUS_RESET,
-        TaskFunction.QUERY_ASYNCHRONOUS_EVENT,
-    }
-)
-_RFC_7144_LEVEL: Final = 2
 
 #: UADE DEPTH of QUERY ASYNCHRONOUS EVENT.
 _ONE: Final = 1

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from scstfs.core.session import Session
-from scstfs.drivers.iscsi.config import ConnectionView, IscsiDriver, Live, NotLive, view
+from scstfs.drivers.iscsi.config import ConnectionView, NotLive, view
 from scstfs.iscsi.admission import LoginTarget
 from scstfs.iscsi.keys import defaults
 from scstfs.scsi.lun import AddressMethod
@@ -56,20 +56,16 @@ async def test_portals_without_authentication(everything: Whole) -> None:
     assert everything.iscsi.internal_portals == ("10.0.0.1", "::1")
 
 
-async def test_nobody_serves_initiators_by_default(everything: Whole) -> None:
-    live: Live = NotLive()
-    driver = IscsiDriver(everything.scst)
-    target = driver.new_target("iqn.t")
-    live.parameter_changed(target, "MaxSessions")
-    live.enabled_changed(driver)
-    live.target_enabled_changed(target)
-    live.alias_changed(target)
-    live.target_removed(target)
-    live.trace_changed(driver)
-    await live.isns_changed(driver, "host", True)
-    assert driver.targets == {}
-    assert driver.isns_server is None
-    assert not target.sessions
+async def test_what_is_configured_while_nobody_serves_initiators_holds(everything: Whole) -> None:
+    everything.iscsi.live = NotLive()
+    directory = await everything.add_target()
+    rows = [("MaxSessions", "5\n", "5\n[key]\n\n"), ("alias", "me\n", "me\n[key]\n\n")]
+    await everything.check_rows(directory, [*rows, ("enabled", "1\n", "1\n")])
+    await everything.check_rows("targets/iscsi", [("enabled", "1\n", "1\n\n")])
+    await everything.write("targets/iscsi/iSNSServer", "host AccessControl\n")
+    assert (everything.iscsi.isns_server, everything.iscsi.isns_access_control) == ("host", True)
+    await everything.write("targets/iscsi/mgmt", "del_target iqn.t\n")
+    assert not everything.iscsi.targets
 
 
 async def test_the_iscsi_side_of_a_session(everything: Whole) -> None:
