@@ -21,7 +21,7 @@ _SECRET_MODE: Final = 0o600
 
 
 def read_text(file: str | int, name: str) -> str:
-    """The text of a file, given by its path or its descriptor. Raises Mistake about *name*."""
+    """The text of a file, given by its path or descriptor. Raises Mistake with *name*."""
     try:
         with open(file, "rb", closefd=isinstance(file, str)) as opened:
             data = opened.read(MOST_BYTES + 1)
