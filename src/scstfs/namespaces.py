@@ -1,4 +1,4 @@
-"""Linux name spaces (namespaces(7)): unshare(2) and related calls.
+"""Linux namespaces (namespaces(7)): unshare(2) and related calls.
 
 The policy is in `scstfs.sandbox`.
 """
@@ -18,7 +18,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 class NameSpace(enum.IntFlag):
-    """Kinds of name spaces; flags of unshare(2), there called CLONE_NEW*."""
+    """Kinds of namespaces; flags of unshare(2), there called CLONE_NEW*."""
 
     MOUNT = 0x00020000
     USER = 0x10000000
@@ -26,7 +26,7 @@ class NameSpace(enum.IntFlag):
 
 
 def unshare(kinds: NameSpace) -> None:
-    """Enter new name spaces of these kinds.
+    """Enter new namespaces of these kinds.
 
     With PID, the next forked process is the first in the new one: when it ends, the kernel kills
     all others there.
@@ -40,9 +40,11 @@ def unshare(kinds: NameSpace) -> None:
 
 
 def become_root(user: int, group: int) -> None:
-    """Become user 0 and group 0 in the new user name space (user_namespaces(7)).
+    """Become user 0 and group 0 in the new user namespace (user_namespaces(7)).
 
-    Args: user: its user id outside. group: its group id outside.
+    Args:
+        user: its user id outside.
+        group: its group id outside.
 
     Raises:
         OSError: the system refuses.

@@ -1,8 +1,8 @@
 """`scstfs sandbox`: runs a command, or a shell, with its own target.
 
-It needs no privileges and changes nothing on the machine. A user name space makes its user root
-over a mount name space, where the tree is mounted at its usual place, and over a PID name space.
-The first process in the PID name space is ours. It starts the daemon and the command. When it ends,
+It needs no privileges and changes nothing on the machine. A user namespace makes its user root
+over a mount namespace, where the tree is mounted at its usual place, and over a PID namespace.
+The first process in the PID namespace is ours. It starts the daemon and the command. When it ends,
 the kernel kills all other processes there, and with the last process all mounts are gone.
 """
 
@@ -56,16 +56,17 @@ _FORBIDDING: Final[Mapping[str, tuple[str, str]]] = {
         "has AppArmor allow them only to programs that have a profile for it",
     ),
 }
-"""Sysctls: the value that forbids ordinary users name spaces, and what it does."""
+"""Sysctls: the value that forbids ordinary users namespaces, and what it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
     """The options of a sandbox.
 
-    Attributes: command: the command to run; an interactive shell if it is empty. keep: the
-        directory of state and log; None to keep nothing. log_level: least important messages in the
-        daemon's log.
+    Attributes:
+        command: the command to run; an interactive shell if it is empty.
+        keep: the directory of state and log; None to keep nothing.
+        log_level: least important messages in the daemon's log.
     """
 
     command: list[str]
@@ -88,7 +89,8 @@ def run(sandbox: Sandbox) -> int:
     Returns:
         The command's exit status, or 128 and the number of the signal that ended it.
 
-    Raises: UsageError: a sandbox is impossible; nothing is left behind.
+    Raises:
+        UsageError: a sandbox is impossible; nothing is left behind.
     """
     system.check_fuse()
     if sandbox.keep is not None:
@@ -119,9 +121,10 @@ def _exit_status(wait_status: int) -> int:
 
 
 def _leave_the_machine() -> None:
-    """Enter new name spaces, as their root.
+    """Enter new namespaces, as their root.
 
-    Raises: UsageError: the system does not allow it.
+    Raises:
+        UsageError: the system does not allow it.
     """
     user, group = os.geteuid(), os.getegid()
     try:
@@ -132,7 +135,7 @@ def _leave_the_machine() -> None:
             namespaces.become_root(user, group)
         mounts.make_private("/")
     except OSError as error:
-        message = f"cannot make name spaces for a sandbox: {reason(error)}; {_what_forbids(error)}"
+        message = f"cannot make namespaces for a sandbox: {reason(error)}; {_what_forbids(error)}"
         raise UsageError(ExitStatus.NOT_PERMITTED, message) from error
 
 
@@ -242,7 +245,8 @@ def _portal_when_ready(
 ) -> str:
     """Wait for the daemon, and return its portal.
 
-    Raises: UsageError: it does not start. The message is the daemon's.
+    Raises:
+        UsageError: it does not start. The message is the daemon's.
     """
     notices.settimeout(_START_POLL)
     deadline = time.monotonic() + _START

@@ -215,14 +215,14 @@ def test_a_daemon_that_is_killed_inside_is_told(user: User) -> None:
 
 
 def test_why_there_is_no_sandbox(user: User) -> None:
-    # One name space more is allowed, in which the user is an ordinary one again. The limit is that
-    # of a user name space around it, so that of the machine stays.
+    # One namespace more is allowed, in which the user is an ordinary one again. The limit is that
+    # of a user namespace around it, so that of the machine stays.
     ordinary = shlex.join(["unshare", "--user", "--map-user=1", *user.scstfs, "sandbox", "true"])
     script = f"echo 1 >/proc/sys/user/max_user_namespaces && {ordinary}"
     done = ended(user.start("unshare", "--user", "--map-root-user", "sh", "-c", script))
     assert done.returncode == ExitStatus.NOT_PERMITTED
     assert done.stderr == (
-        "scstfs: cannot make name spaces for a sandbox: No space left on device; "
+        "scstfs: cannot make namespaces for a sandbox: No space left on device; "
         "the sysctl user.max_user_namespaces allows no more of them\n"
     )
 
