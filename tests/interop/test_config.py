@@ -53,7 +53,7 @@ os.setgid(65534)
 os.setuid(65534)
 sys.exit(cli.main(sys.argv[1:]))
 """
-"""The program, once it is read from wherever it is, run by an ordinary user."""
+"""Runs the program as an ordinary user, after reading it as root."""
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +267,7 @@ def test_only_root_sees_secrets_and_others_are_told_so(admin: Admin, tmp_path: P
 
 
 def test_changes_of_others_do_not_end_a_look(admin: Admin, tmp_path: Path) -> None:
-    """Whatever a device, its target and its groups are made and removed beside it."""
+    """A device, its target and its groups may be created and removed meanwhile."""
     script = """
     while [ ! -e "$0" ]; do
         echo "add_device r" >handlers/vdisk_nullio/mgmt

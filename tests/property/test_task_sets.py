@@ -28,11 +28,11 @@ class Plan:
 
 
 class Simulation(Devices):
-    """Devices between which copies go, and what must never run together."""
+    """Devices with copies between them, and checks that conflicting commands never run together."""
 
     def __init__(self) -> None:
         super().__init__(DEVICES)
-        #: With what each holds at other devices.
+        #: The commands, with their holds at other devices.
         self.running: dict[FakeTask, list[tuple[TaskSet, Hold]]] = {}
 
     def begin(self, plan: Plan, name: str) -> None:

@@ -220,7 +220,7 @@ def test_a_closed_stderr_is_survived() -> None:
     say(handler, "into the void\n")
     began = time.perf_counter()
     handler.close(timeout=5)
-    # The thread has ended, so that nothing was waited for.
+    # The thread has ended, so there was no wait.
     assert time.perf_counter() - began < 4
     os.close(writer)
 

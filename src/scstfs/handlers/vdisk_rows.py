@@ -55,7 +55,7 @@ NULLIO: Final = "vdisk_nullio"
 CDROM: Final = "vcdrom"
 
 _FILE_OR_BLOCK: Final = (FILEIO, BLOCKIO)
-#: Without a file, so that the size is a parameter.
+#: Devices without a file: their size is a parameter.
 _SIZED: Final = (NULLIO,)
 _DISKS: Final = (*_FILE_OR_BLOCK, *_SIZED)
 _ALL: Final = (*_DISKS, CDROM)

@@ -58,7 +58,7 @@ BARE = [
     (disk("filename /"), ["3:1: error: / is neither a file nor a block device"]),
     (disk("filename /nowhere", "active 0"), []),
     (disk("nonsense 1"), []),
-    # the line and the column of the very value or statement
+    # line and column are those of the wrong value or statement
     (target('IncomingUser "joe 123456789012"', '  IncomingUser "jim short"',
             'IncomingUser "jack 123456789012"'),
      ["5:3: error: the secret of IncomingUser jim has less than 12 bytes"]),
@@ -67,11 +67,11 @@ BARE = [
     (disk() + target("  LUN 0 disc", "\tGROUP g {", " INITIATOR i", "}", "GROUP h {",
                      "    INITIATOR i", "}"),
      ["8:3: error: there is no device disc", "13:5: error: initiator i is in group g already"]),
-    # what no file can be called, and what is no number of a LUN
+    # invalid file names and LUN numbers
     (disk("filename /a\0b"), ["3:1: error: /a\0b is no name of a file"]),
     (disk() + target("LUN " + "9" * 5000 + " d"), ["8:1: error: " + "9" * 5000 + " is no LUN"]),
     (disk() + target("LUN \u0663 d"), ["8:1: error: \u0663 is no LUN"]),
-    # secrets in places where they do not belong are not told
+    # secrets in wrong places are not shown
     (target('IncomingUser "joe 123456789012 3"'),
      ["4:1: error: the secret of IncomingUser joe has blanks"]),
     (target('"IncomingUser joe 123456789012" {', "}"),

@@ -124,7 +124,7 @@ def test_a_file_keeps_its_owner(tmp_path: Path) -> None:
 
 
 def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path) -> None:
-    """Such as /dev/null, which the whole machine would miss."""
+    """For example /dev/null, which the whole machine needs."""
     link, pipe = tmp_path / "device", tmp_path / "pipe"
     link.symlink_to("/dev/null")
     os.mkfifo(pipe)

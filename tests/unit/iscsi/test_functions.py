@@ -274,7 +274,7 @@ def test_a_function_waits_for_the_commands_before_it(engine: Engine, code: int) 
     ("code", "tag"), [(NEXUS_RESET, NO_TAG), (0, NO_TAG), (13, NO_TAG), (WARM, 7), (LUN_RESET, 7)]
 )
 def test_what_is_rejected_has_no_effect(code: int, tag: int) -> None:
-    """A command that has not come yet is executed when it comes, and a write goes on."""
+    """A command that arrives later is executed, and a write continues."""
     engine = Engine(SessionParameters(protocol_level=1))
     r2t = waiting_write(engine)
     engine.feed(function(code, ref=tag, cmd_sn=3))

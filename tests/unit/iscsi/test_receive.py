@@ -314,7 +314,7 @@ def test_any_bytes_are_pdus_or_a_protocol_error(data: bytes, header: bool, body:
 
 @pytest.mark.parametrize("piece", [1000, 4096, 7777])
 def test_a_long_stream_goes_through_one_chunk(piece: int) -> None:
-    """What is cut off at the end of the memory moves to its beginning."""
+    """A PDU cut off at the end of the memory moves to its beginning."""
     pdus = [
         Pdu.make(wire.NOP_OUT, itt=number, data=bytes([number & 0xFF]) * 300)
         for number in range(1000)

@@ -101,7 +101,7 @@ async def test_commands_that_come_meanwhile_go_together(everything: Whole) -> No
         for number in range(50):
             nursery.start_soon(everything.write, *add(f"d{number}"))
     assert sum(count for _, count in file.calls) == 50
-    # How many writes to the disk it takes depends on how quick that is.
+    # The number of writes depends on the speed of the disk.
     assert len(file.calls) < 25
     commands = RunningFile(everything.directory).load() or []
     assert sorted(commands) == sorted(add(f"d{number}") for number in range(50))

@@ -160,7 +160,7 @@ async def test_reservations_can_be_kept_elsewhere(everything: Whole, tmp_path: P
     assert everything.read(name) == f"{path}\n[key]\n"
     await everything.write(name, "\n")
     assert everything.read(name) == default
-    # Nor does it have to be a new file.
+    # An existing file is accepted, too.
     path.write_bytes(encode(SavedReservations(True, None, ())))
     await everything.write(name, f"{path}\n")
     assert everything.read(name) == f"{path}\n[key]\n"
