@@ -63,7 +63,7 @@ CIRCLES = {
         "handlers.scsi_command",
         "handlers.scsi_device",
         "handlers.scsi_no_node",
-    ): "a passed-through device and what becomes of a command for it",
+    ): "a pass-through device and the execution of its commands",
     (
         "handlers.medium_change",
         "handlers.vdisk",
