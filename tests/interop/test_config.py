@@ -263,7 +263,7 @@ def test_only_root_sees_secrets_and_others_are_told_so(admin: Admin, tmp_path: P
         )
     checked = nobody("check", "-")
     assert (checked.returncode, checked.stdout) == (0, "-: no errors\n")
-    assert "only what the file itself tells is checked" in checked.stderr
+    assert "only the file itself is checked" in checked.stderr
 
 
 def test_changes_of_others_do_not_end_a_look(admin: Admin, tmp_path: Path) -> None:
