@@ -137,7 +137,7 @@ def test_all_mistakes_are_told_and_nothing_is_served(tmp_path: Path, config: Pat
         f"4:9: error: {tmp_path}/nodisk: No such file or directory",
         "5:9: error: DEVICE has no attribute unsn; did you mean usn?",
         "11:9: error: there is no device dusk; did you mean disk?",
-        "15:9: error: the secret of IncomingUser joe has less than 12 bytes",
+        "15:9: error: the secret of IncomingUser joe has fewer than 12 bytes",
     ]
     assert not (tmp_path / "state" / "running").exists()
 

@@ -195,7 +195,8 @@ def test_a_refusal_names_the_line_and_leaves_nothing(admin: Admin, file: Path) -
 def test_mistakes_are_found_before_anything_is_done(admin: Admin, file: Path) -> None:
     file.write_text(TEXT.replace("LUN 0 disk", "LUN 1 disc").replace("size", "sice"))
     expected = [
-        f"{file}:10:9: warning: target {TARGET} has no LUN 0, which initiators ask for the others",
+        f"{file}:10:9: warning: target {TARGET} has no LUN 0, which initiators need to find the "
+        "others",
         f"scstfs: {file}:4:9: error: DEVICE has no attribute sice; did you mean size?",
         f"scstfs: {file}:10:9: error: there is no device disc; did you mean disk?",
     ]

@@ -77,7 +77,7 @@ def present_file(path: str) -> os.stat_result | None:
     if not stat.S_ISREG(found.st_mode):
         raise Mistake(
             MistakeKind.USAGE,
-            f"{path} is no regular file, and cannot be replaced; see 'scstfs config show'",
+            f"{path} is not a regular file and cannot be replaced; see 'scstfs config show'",
         )
     return found
 

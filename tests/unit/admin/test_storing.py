@@ -130,7 +130,7 @@ def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     before = os.stat("/dev/null")
     for path in link, pipe, tmp_path:
-        with pytest.raises(Mistake, match="is no regular file"):
+        with pytest.raises(Mistake, match="is not a regular file"):
             storing.save(str(path), conf.parse(OLD).configuration)
     assert os.stat("/dev/null").st_rdev == before.st_rdev
     assert sorted(os.listdir(tmp_path)) == ["device", "pipe"]
