@@ -1,32 +1,32 @@
-# What is listed by `make help` is supported; everything else may change.
+# The targets that `make help` lists are supported; everything else may change.
 
 VENV := .venv
-# A virtual environment knows its own path, so that of a copied directory must not be used.
+# A virtual environment contains its path, so the one of a copied directory must not be used.
 HERE := $(shell printf '%s' '$(CURDIR)' | cksum | cut -d ' ' -f 1)
 RUN_READY := $(VENV)/run-$(HERE)
 DEV_READY := $(VENV)/dev-$(HERE)
 FUZZ_READY := $(VENV)/fuzz-$(HERE)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-# Debian's own Python where it is new enough: the packages below are made for it.
+# Debian's own Python if it is new enough: the packages below are made for it.
 PYTHON ?= $(firstword $(foreach python,/usr/bin/python3 python3,$(shell \
     $(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
     && echo $(python))))
 
-# Names that all releases have: of a library whose own package has its version in the name, it is
-# the package for development. pyfuse3 is compiled here.
+# Package names that all releases have: if a library's own package has its version in the name, this
+# is the package for development. pyfuse3 is compiled here.
 RUN_PACKAGES := python3-venv python3-dev gcc pkg-config libfuse3-dev fuse3 libsgutils2-dev
 TEST_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra sg3-utils tree procps iproute2
 # A machine that boots from a target, and the disc that it boots.
 TEST_PACKAGES += qemu-system-x86 seabios ovmf ipxe ipxe-qemu xorriso binutils
-# What scripts look for SCST's daemon with, and load its modules with.
+# Programs by which scripts find SCST's daemon and load its modules.
 TEST_PACKAGES += psmisc kmod
-# Shells that complete, and what looks through the manual.
+# Shells with completion, and programs that check the manual.
 TEST_PACKAGES += bash-completion zsh fish man-db mandoc jq
 BENCH_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra tgt
 
-# A module's tests share what it starts, so they stay together. The order is that of the names: many
-# short modules are at the end, so that all processes end at about the same time.
+# A module's tests share its processes, so they stay together. The order is by name: many short
+# modules come last, so all processes end at about the same time.
 TEST_EVERYTHING := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: help run demo test lint type docs fuzz bench clean run-packages test-packages bench-packages
@@ -51,17 +51,17 @@ lint: $(DEV_READY) ## check style and formatting
 type: $(DEV_READY) ## check types
 	$(VENV)/bin/mypy
 
-docs: $(RUN_READY) ## make the pages anew that are made of tables: docs/opcodes.md, docs/tree.md
+docs: $(RUN_READY) ## make docs/opcodes.md and docs/tree.md from the tables
 	$(VENV)/bin/python -m scstfs.scsi.opcode_document >docs/opcodes.md
 	$(VENV)/bin/python -m scstfs.document >docs/tree.md
 
-fuzz: $(FUZZ_READY) ## look for input that breaks something (options: ARGS='login --seconds 600')
+fuzz: $(FUZZ_READY) ## look for input that breaks an invariant (options: ARGS='login --seconds 600')
 	@exec $(VENV)/bin/python -m fuzz $(ARGS)
 
 bench: $(RUN_READY) bench-packages ## compare with tgt (options: ARGS='--rounds 5')
 	@exec $(VENV)/bin/python -m bench $(ARGS)
 
-clean: ## remove what make and the tools left here
+clean: ## remove the files of make and the tools
 	rm -rf $(VENV) build dist src/*.egg-info .coverage .coverage.* .hypothesis .import_linter_cache
 	rm -rf .fuzz .mypy_cache .pytest_cache .ruff_cache
 	find . -path ./.git -prune -o -name __pycache__ -exec rm -rf {} +

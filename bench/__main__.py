@@ -23,13 +23,13 @@ BENCHMARKS: Final[Mapping[str, Callable[[Path, Options], None]]] = {
     "tree": tree.run,
     "sessions": sessions.run,
 }
-"""By name, in the order in which they are run where none is named."""
+"""By name, in the default order."""
 
 _MIB: Final = 1 << 20
 
 
 def make_file(directory: str, mebibytes: int) -> Path:
-    """Make the file behind the disks: random data, in the page cache, so no disk is measured."""
+    """Make the disks' file: random data, in the page cache, so no disk is measured."""
     path = Path(directory, "disk")
     with path.open("wb") as file:
         for _ in range(mebibytes):
@@ -38,7 +38,7 @@ def make_file(directory: str, mebibytes: int) -> Path:
 
 
 def main() -> None:
-    """Run the benchmarks that were asked for."""
+    """Run the requested benchmarks."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument(
         "benchmarks", nargs="*", metavar="BENCHMARK", help=f"of {list(BENCHMARKS)} (default: all)"

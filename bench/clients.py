@@ -1,4 +1,4 @@
-"""What keeps the targets busy: libiscsi's iscsi-perf, qemu-img bench, and our own `bench.load`."""
+"""The load generators: libiscsi's iscsi-perf, qemu-img bench, and our own `bench.load`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.servers import BLOCK_SIZE, Server
 
 _AVERAGE: Final = re.compile(r"iops average (\d+)")
 _COMPLETED: Final = re.compile(r"Run completed in ([0-9.]+) seconds")
-_FEW: Final = 500  # commands from which a rate can be guessed
+_FEW: Final = 500  # commands that are enough to estimate a rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What one run gave.
+    """The result of one run.
 
     Attributes:
         rate: commands per second.
@@ -48,7 +48,7 @@ class Measurement:
 
 
 def measure(server: Server, point: Point, seconds: float, digests: bool) -> Measurement:
-    """Run `point` once, with an initiator of others where there is one that can do it."""
+    """Run `point` once, with another project's initiator if one supports it."""
     if digests or (point.write and point.at_random):
         return own_load(server, point, seconds, digests=digests)
     return (_qemu_img if point.write else _iscsi_perf)(server, point, seconds)
@@ -68,7 +68,7 @@ def _iscsi_perf(server: Server, point: Point, seconds: float) -> Measurement:
 
 
 def _qemu_img(server: Server, point: Point, seconds: float) -> Measurement:
-    """Write sequentially by `qemu-img bench`, which wants to be told how much."""
+    """Write sequentially by `qemu-img bench`, which needs the amount of data."""
 
     def bench(count: int) -> Measurement:
         argv = ["qemu-img", "bench", "-f", "raw", "-t", "writeback", "-w", "-d", str(point.depth)]
@@ -93,7 +93,7 @@ def _run(argv: list[str], server: Server) -> tuple[str, float]:
 
 
 def bench_seconds(output: str) -> float:
-    """Return how long `qemu-img bench` says it took."""
+    """Return the time that `qemu-img bench` reports."""
     found = _COMPLETED.search(output)
     if found is None:
         raise SystemExit(f"qemu-img bench does not say how long it took:\n{output}")

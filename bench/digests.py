@@ -1,7 +1,8 @@
-"""What header and data digests cost: the rate with them against that without, and against tgt's.
+"""The cost of header and data digests: the rate with them compared with that without, and with
+tgt's.
 
-LIMIT is the ratio that the calculation alone would leave: what is sent without a digest need not
-be read by the CPU at all, so that no program can get nearer to 1 on the same one.
+LIMIT is the ratio with only the calculation added: data without a digest need not be read by the
+CPU at all, so no program can be closer to 1 on the same machine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether many sessions share the target fairly: each an iscsi-perf of its own, all at once."""
+"""Whether many sessions share the target fairly: each has its own iscsi-perf, all at once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rates(server: Server, seconds: float) -> list[int]:
 
 def run(file: Path, options: Options) -> None:
     """Print how the sessions' rates compare, for both targets."""
-    # All have to run at the same time for most of the time.
+    # All must run at the same time for most of the time.
     seconds = max(options.seconds, 5.0)
     with running(file, options.servers) as servers:
         print(

@@ -1,7 +1,7 @@
 """An iSCSI session for a load generator: login, capacity, logout, and a socket in between.
 
-Just enough of RFC 7143 for one connection at error recovery level 0. What happens at full speed is
-in `bench.load`.
+Just enough of RFC 7143 for one connection at error recovery level 0. The load itself is in
+`bench.load`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _MOST_BUFFERS: Final = 512  # of one sendmsg(2), which takes 1024
 
 
 class TargetError(Exception):
-    """The target did what a benchmark cannot go on with."""
+    """The target did something that a benchmark cannot handle."""
 
 
 class Session:
@@ -81,7 +81,7 @@ class Session:
     ) -> None:
         """Log in at `address`, a host and port, and learn the capacity of logical unit `lun`.
 
-        Sessions that are to exist at a time need different `isid`, six bytes.
+        Sessions that exist at the same time need different `isid`, six bytes.
         """
         self.socket = socket.create_connection(address, timeout=30)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -201,7 +201,7 @@ class Session:
         return data
 
     def with_digest(self, data: bytes | memoryview) -> bytes:
-        """Return `data` with its digest, where digests are used."""
+        """Return `data` with its digest if digests are used."""
         return bytes(data) + self.digest(data) if self.digests else bytes(data)
 
     def digest(self, data: bytes | memoryview) -> bytes:

@@ -1,4 +1,4 @@
-"""How long one command takes where nothing else is under way."""
+"""The latency of single commands."""
 
 from __future__ import annotations
 

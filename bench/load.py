@@ -1,11 +1,10 @@
 """A load generator: keeps a number of READs or WRITEs of one size outstanding and counts them.
 
 iscsi-perf only reads and has no data digests. Here the commands of a batch go out in one
-sendmsg(2), what they carry is prepared beforehand, and received data is skipped over, not looked
-at, so that the client is not what is measured; the part of the time in which it was busy itself is
-reported, and should stay well below 1.
+sendmsg(2), their data is prepared beforehand, and received data is skipped, so that the client is
+not the limit. The part of the time in which it was busy is reported, and should stay well below 1.
 
-Run by the benchmarks in a process of its own: `python -m bench.load HOST PORT TARGET LUN ...`.
+The benchmarks run it in a separate process: `python -m bench.load HOST PORT TARGET LUN ...`.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ _RANDOM_POSITIONS: Final = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to do; `size` in bytes, a multiple of the block size."""
+    """The load; `size` in bytes, a multiple of the block size."""
 
     write: bool
     size: int
@@ -69,10 +68,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of it. `busy` is the part of the time the client used a CPU.
+    """The result. `busy` is the part of the time in which the client used a CPU.
 
-    `median` and `slowest` are how long a command took (seconds) and within what time 99 of 100
-    were answered; they are looked at where one command at a time is outstanding, else 0.
+    `median` and `slowest` are how long a command took (seconds) and within what time 99 of 100 were
+    answered; they are measured if one command at a time is outstanding, else 0.
     """
 
     operations: int
@@ -91,7 +90,7 @@ def positions(blocks: int, step: int, at_random: bool) -> Iterator[int]:
 
 
 def percentiles(latencies: Sequence[float]) -> tuple[float, float]:
-    """Return the 50th and the 99th percentile; 0 of nothing."""
+    """Return the 50th and the 99th percentile; 0 without values."""
     if not latencies:
         return 0.0, 0.0
     ranked = sorted(latencies)
@@ -127,7 +126,7 @@ class Run:
             self._flags |= FINAL
 
     def go(self) -> Result:
-        """Do it."""
+        """Run the load."""
         session = self._session
         buffer = bytearray(_BUFFER_BYTES)
         view = memoryview(buffer)
@@ -162,7 +161,7 @@ class Run:
         return Result(self._done, seconds, busy, median, slowest)
 
     def _start_commands(self) -> None:
-        """Issue commands as far as there are free tags and the target's window is open."""
+        """Issue commands while there are free tags and the target's window is open."""
         session = self._session
         count = min(len(self._free), (session.max_cmd_sn - session.cmd_sn + 1) & 0xFFFFFFFF)
         for _ in range(count):
@@ -221,8 +220,7 @@ class Run:
     def _take(self, buffer: bytearray, end: int, skip: int) -> tuple[int, int]:
         """Handle the PDUs in `buffer` up to `end`, after `skip` bytes of data.
 
-        Returns:
-            How many bytes are used up, and how many that are still to come are only data.
+        Returns: How many bytes were used, and how many of the following bytes are only data.
         """
         session = self._session
         header_bytes, digest_bytes = session.header_bytes, 4 * session.digests

@@ -1,4 +1,4 @@
-"""What every benchmark is told."""
+"""The options of all benchmarks."""
 
 from __future__ import annotations
 

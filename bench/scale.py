@@ -1,4 +1,4 @@
-"""A large configuration, built with plain echo: whether it gets slower, what reading it costs."""
+"""A large configuration, built with plain echo: its speed, and the cost of reading it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def shell(tree: Path, commands: Iterable[str]) -> float:
 
 
 def build(tree: Path) -> None:
-    """Build the configuration, telling how long each thousand of commands took."""
+    """Build the configuration, and print the time of each thousand commands."""
     for what, commands in (("devices", list(device_commands())), ("LUNs", list(lun_commands()))):
         if what == "LUNs":
             shell(tree, target_commands())
@@ -114,13 +114,13 @@ def _report(tree: Path) -> None:
 
 
 def run(file: Path, options: Options) -> None:
-    """Build the configuration and read it, idle and while an initiator is at work."""
+    """Build the configuration and read it, idle and with an active initiator."""
     with daemon() as (tree, port):
         build(tree)
         _report(tree)
         server = Server("scstfs", port, _TARGET.format(0), 0)
         undisturbed = own_load(server, POINT, options.seconds).rate
-        # The reader goes on for longer than the measurement.
+        # The reader runs longer than the measurement.
         with _going_on(multiprocessing.Process(target=_read_for_ever, args=(tree,))):
             disturbed = own_load(server, POINT, max(options.seconds, 5.0)).rate
         print(

@@ -1,6 +1,7 @@
-"""The targets that are compared, each with one logical unit over the same file.
+"""The compared targets, each with one logical unit over the same file.
 
-Each runs on a free loopback port, beside whatever else runs on the machine, and is gone afterwards.
+Each runs on a free loopback port, independent of other programs on the machine, and is stopped
+afterwards.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 BLOCK_SIZE: Final = 4096
-"""Of both logical units, so that what is at random is aligned alike."""
+"""Block size of both logical units, so that random addresses have the same alignment."""
 
 # Control ports name sockets in /run/tgtd; the usual daemon has 0.
 _CONTROL_PORTS: Final = itertools.count(1000 + os.getpid() % 30000)
@@ -33,7 +34,7 @@ _POLL_SECONDS: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running target; `pid` is its process's number, 0 where nobody asks for it."""
+    """A running target; `pid` is its process id, 0 if it is not needed."""
 
     name: str
     port: int
@@ -48,7 +49,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The logical unit as libiscsi's programs name it."""
+        """The URL of the logical unit for libiscsi's programs."""
         return f"iscsi://{_HOST}:{self.port}/{self.target}/{self.lun}"
 
 
@@ -62,7 +63,7 @@ def _free_port() -> int:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Wait for a process that was asked to go; end it if it does not."""
+    """Wait for a process that was asked to stop; kill it if it does not."""
     try:
         process.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
@@ -72,7 +73,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 @contextlib.contextmanager
 def tgt(file: Path) -> Iterator[Server]:
-    """Run Debian's tgtd, on a control port of its own, over `file`."""
+    """Run Debian's tgtd, on its own control port, over `file`."""
     port, control = _free_port(), str(next(_CONTROL_PORTS))
     name = "iqn.2007-05.com.example:tgt"
 
@@ -100,7 +101,7 @@ def tgt(file: Path) -> Iterator[Server]:
         configure(*target, "--op", "new", "--targetname", name)
         lun = ("--mode", "logicalunit", "--tid", "1", "--lun", "1", "--op", "new")
         configure(*lun, "--backing-store", str(file), "--blocksize", str(BLOCK_SIZE))
-        for digest in ("HeaderDigest", "DataDigest"):  # used where the initiator wants them
+        for digest in ("HeaderDigest", "DataDigest"):  # used if the initiator wants them
             configure(*target, "--op", "update", "--name", digest, "--value", "None,CRC32C")
         configure(*target, "--op", "bind", "--initiator-address", "ALL")
         yield Server("tgt", port, name, 1, daemon.pid)
@@ -114,9 +115,9 @@ def tgt(file: Path) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def daemon(place: str | None = None) -> Iterator[tuple[Path, int]]:
-    """Run this scstfs, its tree mounted in a namespace of its own; yield tree and port.
+    """Run this scstfs, with its tree mounted in a private namespace; yield tree and port.
 
-    The tree is at `place`, or else in a directory of its own.
+    The tree is at `place`, or else in its own directory.
     """
     with _daemon(place) as (tree, port, _):
         yield tree, port
@@ -124,7 +125,7 @@ def daemon(place: str | None = None) -> Iterator[tuple[Path, int]]:
 
 @contextlib.contextmanager
 def _daemon(place: str | None = None) -> Iterator[tuple[Path, int, int]]:
-    """Run this scstfs like `daemon`; yield tree, port and the number of its process."""
+    """Run this scstfs like `daemon`; yield tree, port and its process id."""
     with tempfile.TemporaryDirectory(prefix="scstfs-bench.") as directory:
         mountpoint = Path(place or f"{directory}/tree")
         if place is None:
@@ -161,7 +162,7 @@ def _port_when_ready(daemon: subprocess.Popen[str]) -> int:
 
 
 def _scst_configuration(target: str, file: Path) -> Mapping[str, str]:
-    """Return what is written to which file of the tree, in this order."""
+    """Return the texts to write to files of the tree, in order."""
     device = f"add_device disk filename={file}; blocksize={BLOCK_SIZE}"
     return {
         "handlers/vdisk_fileio/mgmt": device,

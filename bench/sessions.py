@@ -1,4 +1,4 @@
-"""What idle sessions hold: the daemon's memory with many of them, and after they have gone."""
+"""The memory of idle sessions: the daemon's memory with many of them, and after they have ended."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bench.options import Options
 from bench.servers import Server, scstfs
 
 SESSIONS: Final = 2000
-#: How often they come and go: what is left must not grow with that.
+#: Rounds of logins and logouts: the remaining memory must not grow with them.
 ROUNDS: Final = 3
 _MB: Final = 1e6
 _WARM_UP: Final = Point("4 KiB random read, depth 32", False, 4096, 32, True)
-_PAUSE: Final = 3.0  # seconds, for what is given back when nothing happens
+_PAUSE: Final = 3.0  # seconds, for memory that is given back when the daemon is idle
 
 
 def isid(number: int) -> bytes:
@@ -53,7 +53,7 @@ def come_and_go(server: Server) -> tuple[int, int, float, float]:
 
 
 def run(file: Path, options: Options) -> None:
-    """Print what idle sessions hold, each of several times that they come and go."""
+    """Print the memory of idle sessions, for each of several rounds."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with scstfs(file) as server:

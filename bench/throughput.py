@@ -1,4 +1,4 @@
-"""Throughput: commands per second at the points that matter, and the ratio to the other target."""
+"""Throughput: commands per second at several points, and the ratio to the other target."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ POINTS: Final = (
     Point("1 MiB sequential write, depth 8", True, 1024 * _KIB, 8, False),
 )
 
-# Above this the client may be what limits.
+# Above this the client may be the limit.
 _BUSY: Final = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What several rounds gave for two targets at one point."""
+    """The results of several rounds for two targets at one point."""
 
     point: Point
     ours: tuple[Measurement, ...]
@@ -40,7 +40,7 @@ class Comparison:
 
     @property
     def ratios(self) -> list[float]:
-        """Ours to theirs, of each round."""
+        """The ratio of ours to theirs in each round."""
         return [a.rate / b.rate for a, b in zip(self.ours, self.theirs, strict=True)]
 
     @property
@@ -50,7 +50,7 @@ class Comparison:
 
 
 def compare(ours: Server, theirs: Server, point: Point, options: Options) -> Comparison:
-    """Measure both in turn, each round in the other order, so that drift hits both alike."""
+    """Measure both in turn, in alternating order, so that drift affects both alike."""
     results: dict[int, list[Measurement]] = {0: [], 1: []}
     for number in range(options.rounds):
         for which in (0, 1) if number % 2 == 0 else (1, 0):
@@ -82,7 +82,7 @@ def line(comparison: Comparison) -> str:
 
 
 def run(file: Path, options: Options) -> None:
-    """Compare two targets over `file`, printing the line of each point as it is known."""
+    """Compare two targets over `file`, printing the line of each point when it is finished."""
     with running(file, options.servers) as (ours, theirs):
         print(heading(ours, theirs), flush=True)
         for point in POINTS:

@@ -1,7 +1,7 @@
-"""What it costs programs to use the tree: single calls, everything in it, and beside a load.
+"""The cost of using the tree: single calls, all of its files, and during a load.
 
-Programs of others are measured, too, where they are: SCSTADMIN names the directory of SCST's
-scstadmin (``scstadmin.sysfs``), PYSCSTADMIN that of truenas_pyscstadmin.
+Other programs are measured, too, if they are named: SCSTADMIN is the directory of SCST's scstadmin
+(``scstadmin.sysfs``), PYSCSTADMIN that of truenas_pyscstadmin.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TARGET: Final = "iqn.2007-05.com.example:tree{}"
 _DEEP: Final = f"targets/iscsi/{_TARGET.format(0)}/luns/0/read_only"
 _FILES: Final = 10_000
 _FILES_PER_LUN: Final = 96
-"""A device with a target of its own brings about so many files that can be read."""
+"""The approximate number of readable files of a device with its own target."""
 _CALLS: Final = 3000
 _POINT: Final = Point("4 KiB random read, depth 32", False, 4096, 32, True)
 _PAUSE: Final = 0.005
@@ -128,7 +128,7 @@ def _list(path: str, root: int) -> list[str]:
 
 
 def _beside_load(tree: Path, server: Server, options: Options) -> None:
-    """Read an attribute now and then, idle and beside a load; what each costs the other."""
+    """Read an attribute periodically, idle and during a load, and print the effect on both."""
     root = os.open(tree, os.O_RDONLY)
 
     def read() -> float:
@@ -162,18 +162,18 @@ def _beside_load(tree: Path, server: Server, options: Options) -> None:
 
 
 def _read_for_ever(tree: str) -> None:
-    """What a monitoring program does, for the measurement above."""
+    """The monitoring program for the measurement above."""
     root = os.open(tree, os.O_RDONLY)
     while True:
         _open_read_close(_DEEP, root)
         time.sleep(_PAUSE)
 
 
-# Programs of others
+# Other programs
 
 
 def _programs() -> dict[str, list[str]]:
-    """The command lines of those that are there, without the name of the configuration."""
+    """The command lines of those that exist, without the name of the configuration."""
     found = {}
     if scstadmin := os.environ.get("SCSTADMIN"):
         library = f"{scstadmin}/scst-1.0.0/lib"
@@ -187,9 +187,10 @@ def _programs() -> dict[str, list[str]]:
 
 @contextlib.contextmanager
 def _configuration(size: int) -> Iterator[tuple[Path, Path]]:
-    """Make a configuration of so many devices and targets; yield it and a directory of programs.
+    """Make a configuration with a number of devices and targets; yield it and a directory of
+    programs.
 
-    The latter has a modprobe that has nothing to load.
+    The latter has a modprobe that does nothing.
     """
     with tempfile.TemporaryDirectory(prefix="scstfs-bench.") as name:
         directory = Path(name)

@@ -1,9 +1,8 @@
-"""Runs the README's quick start, line by line, where it cannot hurt: `make demo`.
+"""Runs the README's quick start, line by line, in private name spaces: `make demo`.
 
-Everything happens in a mount and a network namespace of its own, on copies of the root directory
-and of /etc in memory, so the commands are run as they are written, /disk1 and port 3260 included,
-and nothing of it is left when the demo ends. In the middle the daemon is stopped and started again,
-and the disk must still hold what was written to it.
+It uses a private mount and network namespace, with copies of the root directory and of /etc in
+memory. So the commands run as they are written, including /disk1 and port 3260, and leave nothing
+behind. In between the daemon is stopped and started again; the disk must keep its contents.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def configuration(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """Tell what happens next."""
+    """Print the next action."""
     print(f"\n--- {text}", flush=True)
 
 
@@ -62,7 +61,7 @@ def type_in(lines: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def served(state_dir: str, *options: str) -> Iterator[None]:
-    """Run the daemon; at the end it must go away by itself and in good order."""
+    """Run the daemon; at the end it must stop cleanly."""
     # The demo sees the machine's /run, and leaves it alone.
     argv = [sys.executable, "-m", "scstfs", "mount", "--state-dir", state_dir, "--pid-file", ""]
     argv += options
@@ -88,13 +87,13 @@ def served(state_dir: str, *options: str) -> Iterator[None]:
 
 
 def copy_in_memory(source: str, target: str) -> None:
-    """Make a directory of which only the top level is a copy."""
+    """Make a directory whose top level is a copy."""
     mounts.mount("demo", target, "tmpfs", MountFlag.NONE, "mode=0755")
     mountpoint.mirror(source, target)
 
 
 def enter_copy_of_root(root: str) -> None:
-    """Have copies of the root directory and of /etc, without the machine's own configuration."""
+    """Mount copies of the root directory and of /etc, without the machine's own configuration."""
     copy_in_memory("/", root)
     copy_in_memory("/etc", f"{root}/etc")
     config = root + _CONFIG
@@ -113,7 +112,7 @@ def inside(directory: str) -> None:
     root, state = (os.path.join(directory, name) for name in _DIRECTORIES)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     enter_copy_of_root(root)
-    # The README takes it that scstfs is installed.
+    # The README assumes that scstfs is installed.
     os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
     say("start the daemon")
     with served(state):

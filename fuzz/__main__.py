@@ -1,8 +1,8 @@
 """Look for inputs that break the invariant, with atheris: usually by `make fuzz`.
 
-What reaches something new is collected in .fuzz/TARGET, what breaks the invariant in
-.fuzz/TARGET-crash-* (or -timeout-*, -oom-*): the status is 1 then. `python -m fuzz TARGET FILE...`
-runs such files again.
+Inputs with new coverage are collected in .fuzz/TARGET, inputs that break the invariant in
+.fuzz/TARGET-crash-* (or -timeout-*, -oom-*); the exit status is 1 then. `python -m fuzz TARGET
+FILE...` runs such files again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _OPTIONS: Final = ("-max_len=4096", "-len_control=0", "-timeout=60", "-rss_limit
 
 
 def main() -> int:
-    """Fuzz one target after the other, each in a process of its own."""
+    """Fuzz one target after another, each in its own process."""
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__)
     parser.add_argument("what", nargs="*", metavar="TARGET", help=f"of {TARGETS} (all)")
     parser.add_argument(
@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument(
         "--minimise",
         action="store_true",
-        help="fuzz nothing; keep what is needed to reach all that was reached in tests/data/fuzz",
+        help="fuzz nothing; keep in tests/data/fuzz the inputs that are needed for all coverage",
     )
     given = parser.parse_args()
     targets = [word for word in given.what if word in TARGETS]
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def _minimise(target: str) -> int:
-    """Put into the tests' corpus what is needed of it and of what was found."""
+    """Reduce the tests' corpus and the findings to the inputs needed for their coverage."""
     found, needed = _FOUND / target, _FOUND / f"{target}-needed"
     corpus.unpack(corpus.load(target), found)
     shutil.rmtree(needed, ignore_errors=True)

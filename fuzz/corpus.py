@@ -9,7 +9,7 @@ from typing import Final
 
 KEPT: Final = Path(__file__).parents[1] / "tests" / "data" / "fuzz"
 LONGEST: Final = 1024
-"""Bytes of an input that is kept: what only longer ones reach is found again by fuzzing."""
+"""Most bytes of an input that is kept: fuzzing finds again what only longer ones reach."""
 
 
 def load(target: str) -> list[bytes]:
@@ -19,7 +19,7 @@ def load(target: str) -> list[bytes]:
 
 
 def save(target: str, inputs: Iterable[bytes]) -> None:
-    """Keep these, but for very long ones, and no others; the shortest come first."""
+    """Keep exactly these, except for very long ones; the shortest come first."""
     kept = {data.hex() for data in inputs if 0 < len(data) <= LONGEST}
     lines = sorted(kept, key=lambda line: (len(line), line))
     KEPT.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def save(target: str, inputs: Iterable[bytes]) -> None:
 
 
 def unpack(inputs: Iterable[bytes], directory: Path) -> None:
-    """Write each input to a file of its own, called as libFuzzer calls it."""
+    """Write each input to its own file, named as by libFuzzer."""
     directory.mkdir(parents=True, exist_ok=True)
     for data in inputs:
         name = hashlib.sha1(data, usedforsecurity=False).hexdigest()

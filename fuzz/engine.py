@@ -1,4 +1,4 @@
-"""The full-feature engine: PDU parser, connection, and a host that may do anything a host may."""
+"""The full-feature engine: PDU parser, connection, and a host that does anything a host may do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DATA: Final = bytes(range(256)) * 128
 
 
 class Script:
-    """What happens to one connection."""
+    """The events of one connection."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -85,10 +85,10 @@ class Script:
         status = source.choose((0, 0, CHECK_CONDITION))
         self.engine.host.end(task, status, data=data, sense=bytes(18) if status else b"")
 
-    # What an initiator sends
+    # PDUs of an initiator
 
     def tag(self) -> int:
-        """Few tags, so that they meet."""
+        """Few tags, so that they collide."""
         return self.source.odd(self.source.byte() % 12)
 
     def next_cmd_sn(self, immediate: bool) -> int:
@@ -99,7 +99,7 @@ class Script:
         return number
 
     def payload(self) -> bytes:
-        """Data of any length, short mostly."""
+        """Data of any length, mostly short."""
         return _DATA[: self.source.choose((0, 1, 3, 4, 100, 512, 513, 1024, 4096, 20_000))]
 
     def command(self) -> Pdu:
@@ -121,7 +121,7 @@ class Script:
         )
 
     def data_out(self) -> Pdu:
-        """Data that belongs to something, or to nothing."""
+        """Data of a task, or of none."""
         source = self.source
         return requests.data_out(
             self.tag(),
@@ -171,7 +171,7 @@ class Script:
         )
 
     def logout(self) -> Pdu:
-        """A logout that may come to nothing."""
+        """A logout that may fail."""
         source = self.source
         immediate = source.flag()
         return requests.logout(
@@ -192,7 +192,7 @@ class Script:
             pdu["ahs_length"] = 0
         return pdu
 
-    # What happens
+    # Events
 
     def send_pdu(self) -> None:
         """A PDU arrives, maybe in two parts, maybe with a fault."""
@@ -211,7 +211,7 @@ class Script:
         self.engine.feed_bytes(self.source.take(self.source.byte()))
 
     def answer_r2t(self) -> None:
-        """Data arrives that was asked for."""
+        """Requested data arrives."""
         if not self.r2ts:
             return
         r2t = self.r2ts.pop(self.source.byte() % len(self.r2ts))
@@ -292,11 +292,11 @@ class Script:
         self.engine.connection.set_queue_depth(1 + self.source.byte() % 16)
 
     def change_memory(self) -> None:
-        """Memory runs out, or is there again."""
+        """Memory runs out, or is available again."""
         self.engine.host.out_of_memory = self.source.byte() > 200
 
     def check(self) -> None:
-        """What holds at any time."""
+        """The invariants at any time."""
         connection, engine = self.engine.connection, self.engine
         assert len(connection.tasks.by_tag) <= 2 * 16 + 8, "commands without a bound"
         assert len(connection.functions) <= 2 * 16 + 8, "functions without a bound"
@@ -342,7 +342,7 @@ _ACTIONS: Final[Mapping[int, Callable[[Script], None]]] = MappingProxyType(
 
 
 def run(data: bytes) -> None:
-    """Run the script that ``data`` is; see the package's text for what must hold."""
+    """Run the script in ``data``; see the package's docstring for the invariant."""
     source = Source(data)
     script = Script(source)
     try:

@@ -1,7 +1,7 @@
-"""The fast path of iSCSI: it answers what the general way would have answered.
+"""The fast path of iSCSI: its answers are those of the general way.
 
-Each input is run twice, on two targets of which one has no fast path: what is sent, what is on the
-disk in the end and how the connection ends must be the same.
+Each input is run on two targets, one of which has no fast path: the bytes sent, the final contents
+of the disk and the end of the connection must be the same.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from tests.support.whole import Whole, whole
 
 _STEPS: Final = 64
 
-#: First bytes from which on what waits is sent, from which on only a part of it is, and from which
-#: on something happens when it has been.
+#: Thresholds of a first byte: waiting bytes are sent, only a part of them is sent, an event
+#: follows.
 _SEND, _CUT, _HAPPEN = 128, 176, 192
 
 
@@ -41,7 +41,7 @@ def run(data: bytes) -> None:
 
 
 async def _outcome(data: bytes, directory: Path, fast: bool) -> tuple[object, ...]:
-    """What is sent for each piece, how it ends, and what there is then."""
+    """The bytes sent for each piece, the end, and the final state."""
     source = Source(data)
     script = Script(source)
     directory.mkdir()
@@ -74,7 +74,7 @@ async def _configure(everything: Whole, script: Script) -> None:
         ("targets/iscsi/mgmt", f"add_target {TARGET}"),
         (f"{TARGET_DIRECTORY}/luns/mgmt", f"add disk 0 read_only={script.read_only:d}"),
         (f"{TARGET_DIRECTORY}/luns/mgmt", "add second 1"),
-        # One thread for each nexus: what is done there is done in order.
+        # One thread for each nexus, so its work is done in order.
         ("devices/disk/threads_num", "1"),
         ("devices/second/threads_num", "1"),
         ("device_groups/mgmt", "create g"),
@@ -86,14 +86,14 @@ async def _configure(everything: Whole, script: Script) -> None:
 
 
 def _close_fast_path(rig: Rig) -> None:
-    """Every nexus is told that its READs and WRITEs have to pass the gates."""
+    """Make READs and WRITEs of every nexus pass the gates."""
     decide = rig.device.decide
     vars(rig.device)["decide"] = lambda tgt_dev: decide(tgt_dev)._replace(read=None, write=None)
     EPOCH.advance()
 
 
 async def _play(rig: Rig, source: Source, sent: list[bytes]) -> None:
-    """Send the stream, cut anywhere, and let things happen between its pieces."""
+    """Send the stream, cut anywhere, with events between its pieces."""
     waiting = b""
     for _ in range(_STEPS):
         if not source.more:
@@ -121,16 +121,16 @@ async def _happen(rig: Rig, source: Source) -> None:
         if inspect.isawaitable(happens):
             await happens
     except SysfsError:
-        # It cannot happen now.
+        # The event is impossible now.
         pass
     await rig.settle()
     verdicts.check(rig.everything.scst)
 
 
 async def _arrive(rig: Rig, piece: bytes) -> bytes:
-    """Let bytes arrive; returns what is sent for them, when nothing goes on any more."""
+    """Let bytes arrive; return the bytes sent for them when nothing runs any more."""
     connection = rig.connection
-    # Threads do nothing that can be seen before all has been taken in.
+    # Threads have no visible effect before all bytes are processed.
     with rig.writing_later():
         out = _process(rig)
         while piece and not connection.closing:
@@ -146,7 +146,7 @@ async def _arrive(rig: Rig, piece: bytes) -> bytes:
 
 
 def _process(rig: Rig) -> bytes:
-    """Work off what has arrived; returns what is sent at once."""
+    """Process the bytes; return those sent at once."""
     out = b""
     while True:
         done = rig.connection.process()
@@ -167,7 +167,7 @@ def _sent(connection: Connection) -> bytes:
 
 
 def _receive(connection: Connection, piece: bytes) -> bytes:
-    """Receive as much as there is room for; returns the rest."""
+    """Receive as much as fits; return the rest."""
     count = 0
     for buffer in connection.rx.buffers():
         part = piece[count : count + len(buffer)]

@@ -1,7 +1,7 @@
-"""What happens to the target of the fuzz target ``fast`` between two pieces of the stream.
+"""Events at the target of the fuzz target ``fast`` between two pieces of the stream.
 
-All that decides whether a READ or WRITE may pass changes here: by another initiator, by the tree,
-or by what becomes of the medium and of the session itself.
+They change all that decides whether a READ or WRITE may pass: by another initiator, by the tree, by
+the medium and by the session itself.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Rig:
     """The target, the initiator's connection, and another initiator."""
 
     def __init__(self, everything: Whole, script: Script) -> None:
-        """The disk, the target and its LUN are there."""
+        """Takes an existing disk, target and LUN."""
         self.everything = everything
         self.script = script
         device = everything.scst.devices["disk"]
@@ -87,14 +87,14 @@ class Rig:
         self.script.start_again(cmd_sn)
 
     def end_dropped(self) -> None:
-        """Where the target has closed the connection: log in again."""
+        """Log in again if the target has closed the connection."""
         if self.nexus.wire.reason:
             self.keep_counters()
             self.nexus.connection_ended(self.nexus.wire)
             self.log_in()
 
     def keep_counters(self) -> None:
-        """Note what the session that ends has counted."""
+        """Record the counters of the session that ends."""
         counters = self.nexus.core.counters
         self.counters += [
             (c.cmds, c.io_bytes, c.unaligned)
@@ -102,12 +102,12 @@ class Rig:
         ]
 
     async def settle(self) -> None:
-        """Wait until nothing goes on but what is held up in the store, or behind that."""
+        """Wait until nothing runs except what is held up in the store, or behind that."""
         drained = trio.Event()
         completions = self.everything.scst.env.completions
         while self._is_busy():
             await trio.sleep(0.0001)
-        # What ended before the thread got stuck has been told by then.
+        # Work that ended before the thread got stuck has been reported by then.
         completions.post(lambda value, error: drained.set(), None, None)
         await drained.wait()
 
@@ -120,7 +120,7 @@ class Rig:
             for cmd in tgt_dev.commands
         )
 
-    # What events are made of
+    # Parts of events
 
     async def write(self, path: str, text: str) -> None:
         """Write to the tree."""
@@ -160,7 +160,7 @@ class Rig:
 
     @contextmanager
     def writing_later(self) -> Iterator[None]:
-        """What threads write is not seen inside."""
+        """Inside, writes of threads are not visible."""
         stores = self.store, self._second_store
         for store in stores:
             store.pause("write")
@@ -171,7 +171,7 @@ class Rig:
                 store.resume("write")
 
     def hold_up(self, lun: int) -> None:
-        """Let flushes take their time, and the initiator ask for one."""
+        """Hold up flushes, and let the initiator send one."""
         self.store.pause("flush")
         self._second_store.pause("flush")
         self.script.flush = lun
@@ -182,13 +182,13 @@ class Rig:
         self._second_store.resume("flush")
 
     def watch(self) -> None:
-        """Somebody wants to hear of writes."""
+        """Watch writes."""
         watcher: Callable[[Claim], None] = lambda claim: None  # noqa: E731
         self._watchers.append(watcher)
         self.device.tasks.watchers.add(watcher)
 
     def unwatch(self) -> None:
-        """Nobody wants to hear of writes."""
+        """Stop watching writes."""
         for watcher in self._watchers:
             self.device.tasks.watchers.remove(watcher)
         self._watchers.clear()

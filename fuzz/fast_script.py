@@ -1,7 +1,7 @@
-"""What the initiator of the fuzz target ``fast`` sends, as its input has it.
+"""The PDUs of the initiator in the fuzz target ``fast``, made from its input.
 
-Mostly READ and WRITE, with one thing odd about them now and then; other commands and task
-management between them; and the data that WRITEs are asked for.
+They are mostly READ and WRITE, sometimes with one oddity, with other commands and task management
+between them, and the data that R2Ts request.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CDBS: Final = (
     (0xA8, 12, (2, 4), (6, 4)),
     (0x88, 16, (2, 8), (10, 4)),
 )
-#: First bytes from which on it is another command, and from which on task management.
+#: Thresholds of a first byte: another command, task management.
 _OTHER: Final = 216
 _FUNCTION: Final = 248
 
@@ -77,7 +77,7 @@ _FUNCTIONS: Final = (1, 2, 3, 4, 5, 6, 7, 9)
 
 
 class Script:
-    """An initiator that does the same each time as long as it gets the same answers."""
+    """An initiator that is deterministic as long as it gets the same answers."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -104,12 +104,12 @@ class Script:
         self._wanted: list[Pdu] = []
 
     def start_again(self, cmd_sn: int) -> None:
-        """There is a new connection, on which this CmdSN is due."""
+        """Take a new connection, on which this CmdSN is due."""
         self.cmd_sn = cmd_sn
         self._wanted.clear()
 
     def hear(self, sent: bytes) -> None:
-        """Take in what the target has sent."""
+        """Process the target's bytes."""
         parameters, at = self.parameters, 0
         while at < len(sent):
             pdu = Pdu(sent[at : at + 48])
@@ -121,7 +121,7 @@ class Script:
                 self._wanted.append(pdu)
 
     def next(self) -> bytes:
-        """What is sent next."""
+        """The next bytes to send."""
         source = self.source
         if self._wanted and source.byte() < 200:
             return self._data_out(self._wanted.pop(0))
@@ -153,7 +153,7 @@ class Script:
             cdb[source.choose((1, size - 1, source.byte() % 16))] ^= 1 << source.byte() % 8
         length = blocks * block
         direction = WRITE if writes else READ
-        # Of most WRITEs as much comes at once as may come; the rest will be asked for.
+        # Most WRITEs send as much unsolicited data as allowed; R2Ts request the rest.
         most = self.parameters.first_burst_length if self.parameters.immediate_data else 0
         most = min(length, most, self.parameters.max_recv_data_segment_length)
         at_once = source.number(length) if odd == "data" else most
@@ -204,7 +204,7 @@ class Script:
         )
 
     def _data_out(self, wanted: Pdu) -> bytes:
-        """The burst that an R2T asks for, or nearly that."""
+        """The burst that an R2T requests, or nearly that."""
         source = self.source
         offset, left, out = wanted["buffer_offset"], wanted["desired_length"], b""
         odd = source.byte()

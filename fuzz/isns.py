@@ -8,7 +8,7 @@ from scstfs.iscsi.errors import ProtocolError
 
 
 def run(data: bytes) -> None:
-    """Let ``data`` arrive in pieces; what is understood is understood again."""
+    """Let ``data`` arrive in pieces; decoded messages are encoded and decoded again."""
     source = Source(data)
     decoder = isns.Decoder()
     try:

@@ -44,7 +44,7 @@ _STEPS: Final = 64
 
 
 def run(data: bytes) -> None:
-    """Log in as ``data`` says."""
+    """Log in according to ``data``."""
     source = Source(data)
     host = _host(source)
     now = 0.0

@@ -1,4 +1,4 @@
-"""Where files take no time: nothing that is fuzzed asks whether they survive."""
+"""A directory in memory, where files are fast: fuzzing needs no durability."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inputs like others: what the tests try besides the corpus, where no atheris chooses."""
+"""Mutations of inputs: for the tests, besides the corpus, without atheris."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST_CHANGES: Final = 6
 
 
 def mutations(inputs: Sequence[bytes], random: Random) -> Iterator[bytes]:
-    """Without end: one of *inputs*, changed in one to six places."""
+    """Yield for ever: one of *inputs*, changed in one to six places."""
     while True:
         data = bytearray(random.choice(inputs))
         for _ in range(random.randint(1, _MOST_CHANGES)):
@@ -51,7 +51,7 @@ def _repeat(data: bytearray, _: Sequence[bytes], random: Random) -> None:
 
 
 def _splice(data: bytearray, inputs: Sequence[bytes], random: Random) -> None:
-    """Go on like another input."""
+    """Continue with the end of another input."""
     other = random.choice(inputs)
     data[random.randint(0, len(data)) :] = other[random.randint(0, len(other)) :]
 

@@ -1,4 +1,4 @@
-"""A fuzzer's input, read as numbers and bytes; when it ends there are zeros."""
+"""A fuzzer's input, read as numbers and bytes; zeros follow its end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Source:
 
     @property
     def more(self) -> bool:
-        """Not everything has been taken."""
+        """Return whether some input is left."""
         return self._at < len(self._data)
 
     def byte(self) -> int:
@@ -28,11 +28,11 @@ class Source:
         return self._data[self._at - 1]
 
     def flag(self) -> bool:
-        """One way or the other."""
+        """True or False."""
         return bool(self.byte() & 1)
 
     def number(self, most: int) -> int:
-        """A number from 0 to ``most``, from as many bytes as that takes."""
+        """A number from 0 to ``most``, from as many bytes as necessary."""
         value = 0
         for _ in range((most.bit_length() + 7) // 8):
             value = value << 8 | self.byte()
@@ -45,11 +45,11 @@ class Source:
         return taken
 
     def choose(self, choices: Sequence[T]) -> T:
-        """One of several."""
+        """One of several choices."""
         return choices[self.byte() % len(choices)]
 
     def odd(self, usual: int, bits: int = 32) -> int:
-        """``usual`` most of the time; else something near it, or anything."""
+        """Mostly ``usual``, else a value near it, or any value."""
         kind = self.byte()
         if kind < 192:
             return usual

@@ -11,6 +11,6 @@ TARGETS: Final = ("engine", "fast", "isns", "login", "text", "tree")
 
 
 def load(target: str) -> Callable[[bytes], None]:
-    """The function of a target; its module is imported now, for what is instrumented now."""
+    """The function of a target; its module is imported now, to be instrumented."""
     run: Callable[[bytes], None] = import_module(f"fuzz.{target}").run
     return run

@@ -1,4 +1,4 @@
-"""Key=value text: what is decoded, what is negotiated about it, and what is answered."""
+"""Key=value text: decoding, negotiation, and answers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run(data: bytes) -> None:
 
 
 def _piece(source: Source) -> bytes:
-    """Text that is none, or text with keys that we know."""
+    """Invalid text, or text with known keys."""
     if source.flag():
         return source.take(source.byte())
     key = source.choose(list(KEYS))

@@ -19,7 +19,7 @@ from tests.support.whole import Whole, whole
 
 _STEPS: Final = 40
 
-#: What most scripts would need before anything else can happen: path and text of each write.
+#: Initial objects that most scripts need: path and text of each write.
 _PREPARED: Final = (
     ("handlers/vdisk_nullio/mgmt", "add_device a size_mb=1"),
     ("handlers/vcdrom/mgmt", "add_device c"),
@@ -49,8 +49,8 @@ _BETWEEN: Final = (b" ", b" ", b"=", b"; ", b"\t", b"\n", b"\0", b"")
 
 
 def run(data: bytes) -> None:
-    """Write what ``data`` says: an errno or success each time, and a text that can be read."""
-    # Waiting takes no time; what is done in threads (opening files) is short.
+    """Execute the writes in ``data``: each gives an errno or success; texts stay readable."""
+    # Waiting takes no time; work in threads (opening files) is short.
     clock = trio.testing.MockClock(autojump_threshold=0.05)
     with tempfile.TemporaryDirectory(prefix="scstfs-fuzz.", dir=DIRECTORY) as directory:
         trio.run(_script, Source(data), Path(directory), clock=clock)
@@ -86,7 +86,7 @@ async def _step(everything: Whole, source: Source) -> None:
 
 
 def _attribute(everything: Whole, source: Source) -> Node | None:
-    """Go down from the root; None where that ends at a link or in an empty directory."""
+    """Walk down from the root; None if that ends at a link or in an empty directory."""
     node: Node | None = everything.tree.root
     while node is not None and node.kind is NodeKind.DIRECTORY:
         names = node.listdir()
@@ -95,7 +95,7 @@ def _attribute(everything: Whole, source: Source) -> Node | None:
 
 
 def _text(source: Source) -> bytes:
-    """A command of known words, with anything between."""
+    """A command of known words, with any bytes between."""
     if source.byte() > 220:
         return source.take(source.byte())
     text = b""

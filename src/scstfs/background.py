@@ -1,6 +1,6 @@
-"""Going to the background, as daemons do that are started by scripts.
+"""Going to the background, as daemons do when a script starts them.
 
-Whoever started the program waits until the service is up, and gets its exit status if it fails.
+The starting process waits until the service is up, and exits with its status if it fails.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ _STDERR: Final = 2
 
 
 class Background:
-    """The process in the background; its standard streams are still those of who waits."""
+    """The process in the background; it still has the standard streams of the waiting process."""
 
     def __init__(self, told: int) -> None:
-        """`told` is the descriptor of a pipe that who waits reads from."""
+        """`told` is the write end of a pipe that the waiting process reads."""
         self._told = told
 
     def ready(self) -> None:
-        """Let who waits go on, and leave the terminal to it."""
+        """Release the waiting process, and leave the terminal to it."""
         null = os.open(os.devnull, os.O_RDWR)
         for fd in range(_STDERR + 1):
             os.dup2(null, fd)
@@ -32,10 +32,10 @@ class Background:
 
 
 def detach() -> Background:
-    """Go on in a new process, in a session of its own and in the root directory.
+    """Continue in a new process, in its own session and in the root directory.
 
-    The calling process never returns: it exits when the new one is `ready`, or with the exit status
-    of that. No other thread may run.
+    The calling process never returns: it exits when the new one is `ready`, or with the new one's
+    exit status. No other thread may run.
     """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

@@ -1,4 +1,4 @@
-"""The command line: `scstfs mount`, `scstfs umount`, `scstfs why`, and what `admin` adds.
+"""The command line: what `admin` adds, and `scstfs mount`, `umount`, `why` and `sandbox`.
 
 The daemon is imported when it is started: the other commands must not wait for that.
 """
@@ -19,6 +19,7 @@ from scstfs import __version__, background, system
 from scstfs import log as logs
 from scstfs.admin import subcommands as admin
 from scstfs.admin.mistakes import Mistake, MistakeKind
+from scstfs.admin.printable import printable
 from scstfs.errors import ExitStatus, UsageError, reason
 from scstfs.options import Config, Resume
 from scstfs.portals import ListenPortal
@@ -27,11 +28,12 @@ from scstfs.sysfs.refusals import XATTR
 log: Final = logging.getLogger(__name__)
 
 _PROGRAM: Final = "scstfs"
-_DEFAULTS: Final = Config()
+_DEFAULTS: Final = Config.of_user()
 _STATUS: Final[Mapping[MistakeKind, ExitStatus]] = {
     MistakeKind.USAGE: ExitStatus.USAGE,
     MistakeKind.CONFIG: ExitStatus.CONFIG,
     MistakeKind.NO_TREE: ExitStatus.NO_TREE,
+    MistakeKind.PERMISSION: ExitStatus.NOT_PERMITTED,
     MistakeKind.ATTENTION: ExitStatus.ATTENTION,
 }
 
@@ -42,7 +44,7 @@ def exit_status_help() -> str:
 
 
 class _OneLineParser(argparse.ArgumentParser):
-    """Tells a wrong command line in one line, like every other mistake."""
+    """Reports a wrong command line in one line, like every other mistake."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(ExitStatus.USAGE, f"{message} (see '{self.prog} --help')")
@@ -57,14 +59,16 @@ def _portal(text: str) -> ListenPortal:
 
 
 def _path(text: str) -> str:
-    """Refuse what would mean the working directory, such as a variable that is not set."""
+    """Refuse an empty path, for example from an unset variable, which would mean the working
+    directory.
+    """
     if not text:
         raise argparse.ArgumentTypeError("must not be empty")
     return os.path.abspath(text)
 
 
 def _config(text: str) -> str:
-    """A path that may have a - in front of it."""
+    """A path with an optional - in front."""
     dash = "-" if text.startswith("-") else ""
     return dash + _path(text.removeprefix("-"))
 
@@ -104,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
             metavar="DIR",
             type=_path,
             default=_DEFAULTS.mountpoint,
-            help="where the tree is mounted (default: %(default)s)",
+            help="directory to mount the tree on (default: %(default)s)",
         )
         command.add_argument(
             "--log-level",
@@ -117,7 +121,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         type=_path,
         default=_DEFAULTS.state_dir,
-        help="persistent reservations and mode pages are kept here (default: %(default)s)",
+        help="directory of persistent reservations and mode pages (default: %(default)s)",
     )
     mount.add_argument(
         "--portal",
@@ -132,20 +136,20 @@ def parser() -> argparse.ArgumentParser:
     mount.add_argument(
         "--background",
         action="store_true",
-        help="go on in the background when everything is up, and log to the journal or to syslog",
+        help="continue in the background when all is up, and log to the journal or to syslog",
     )
     mount.add_argument(
         "--pid-file",
         metavar="FILE",
         type=_optional_path,
         default=_DEFAULTS.pid_file,
-        help="keep the daemon's process number here; '' for nowhere (default: %(default)s)",
+        help="file for the daemon's process id; '' for none (default: %(default)s)",
     )
     mount.add_argument(
         "--config",
         metavar="FILE",
         type=_config,
-        help="apply this configuration before initiators are served; with a - in front of its "
+        help="apply this configuration before serving initiators; with a - in front of its "
         "name the file may be missing",
     )
     mount.add_argument(
@@ -153,21 +157,59 @@ def parser() -> argparse.ArgumentParser:
         choices=tuple(Resume),
         type=Resume,
         default=_DEFAULTS.resume,
-        help="go on with what ran before: after a crash (auto), also after a clean end (always), "
-        "or never; FILE is not looked at then (default: %(default)s)",
+        help="resume the last running configuration: after a crash (auto), also after a clean end "
+        "(always), or never; FILE is then ignored (default: %(default)s)",
     )
     why = commands.add_parser(
         "why",
-        help="tell why a command was refused",
-        description="Tell why the last refused command that was written to a file of the tree, for "
+        help="show why a command was refused",
+        description="Show why the last refused command that was written to a file of the tree, for "
         "instance to a mgmt file, was refused.",
     )
     why.add_argument("file", metavar="FILE", type=_path)
+    _add_sandbox(commands)
     mount.set_defaults(run=_mount)
     umount.set_defaults(run=_umount, background=False)
     why.set_defaults(client=_why)
     admin.add_commands(commands)
     return top
+
+
+def _add_sandbox(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
+    sandbox = commands.add_parser(
+        "sandbox",
+        help="run a command, or a shell, that has a running target for itself",
+        description=textwrap.fill(
+            "Run COMMAND, or a shell, for which /sys/kernel/scst_tgt is a running target. Needs no "
+            "privileges and changes nothing on the machine: everything but what COMMAND writes to "
+            "files of the machine is gone when it ends. $SCSTFS_PORTAL is the address and port "
+            "for initiators, $SCSTFS_LOG the log."
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sandbox.add_argument(
+        "--keep",
+        metavar="DIR",
+        type=_optional_path,
+        help="keep what runs and its state here, and go on with it the next time",
+    )
+    sandbox.add_argument(
+        "--log-level",
+        choices=tuple(logs.LEVELS),
+        default="info",
+        help="least important messages in the log (default: %(default)s)",
+    )
+    sandbox.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
+    sandbox.set_defaults(client=_sandbox)
+
+
+def _sandbox(arguments: argparse.Namespace) -> int:
+    from scstfs import sandbox
+
+    words = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
+    return sandbox.run(
+        sandbox.Sandbox(command=words, keep=arguments.keep, log_level=arguments.log_level)
+    )
 
 
 def _mount(
@@ -226,6 +268,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser().parse_args(argv)
     except UsageError as error:
         return _complain(error)
+    except OSError as error:  # of printing the help
+        return _cannot_print(error)
     if "client" in arguments:
         return _client(arguments)
     waiting = background.detach() if arguments.background else None
@@ -244,25 +288,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     return ExitStatus.OK
 
 
-def _client(arguments: argparse.Namespace) -> ExitStatus:
-    """Run a command that only looks at the tree or writes to it."""
+def _client(arguments: argparse.Namespace) -> int:
+    """Run a command that is not the daemon."""
+    status: int | None = None
     try:
-        arguments.client(arguments)
+        status = arguments.client(arguments)
         sys.stdout.flush()
     except UsageError as error:
         return _complain(error)
     except Mistake as mistake:
         for message in mistake.messages:
-            print(f"{_PROGRAM}: {message}", file=sys.stderr)
+            print(f"{_PROGRAM}: {printable(message)}", file=sys.stderr)
         return _STATUS[mistake.kind]
-    except BrokenPipeError:  # whoever read the output has seen enough
-        system.discard_standard_output()
+    except OSError as error:
+        return _cannot_print(error)
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
-    return ExitStatus.OK
+    return ExitStatus.OK if status is None else status
+
+
+def _cannot_print(error: OSError) -> ExitStatus:
+    system.discard_standard_output()
+    if isinstance(error, BrokenPipeError):  # the reader of the output has closed it
+        return ExitStatus.OK
+    what = error.filename or "standard output"
+    return _complain(UsageError(ExitStatus.BUG, f"cannot go on: {what}: {reason(error)}"))
 
 
 def _complain(error: UsageError) -> ExitStatus:
     for line in error.message.splitlines():
-        print(f"{_PROGRAM}: {line}", file=sys.stderr)
+        print(f"{_PROGRAM}: {printable(line)}", file=sys.stderr)
     return error.status

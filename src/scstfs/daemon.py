@@ -1,15 +1,16 @@
-"""The daemon: what it is made of, in which order it comes up, and how it always comes down.
+"""The daemon: its parts, the order of its start, and its orderly end.
 
-`serve` acquires one thing after the other on one exit stack, each with its own undo: the state
+`serve` acquires its resources in order on one exit stack, each with its own undo: the state
 directory, the portals, the pid file, the target itself (`build_service`), the mount. Ordinary
-mistakes show before anything is mounted. SIGTERM, SIGINT and SIGHUP close the sessions and
-unmount, within `STOP_SECONDS` whatever is going on; a second signal does not wait for sessions.
+mistakes show before anything is mounted. SIGTERM, SIGINT and SIGHUP close the sessions and unmount,
+always within `STOP_SECONDS`; after a second signal it does not wait for sessions.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence, Set
@@ -31,7 +32,7 @@ log: Final = logging.getLogger(__name__)
 STOP_SECONDS: Final = 4.5
 """After a stop signal the tree is unmounted and the process gone within this time."""
 
-# Of these, so many may pass with initiators that do not let go of their sessions.
+# The part of these in which initiators may log out.
 _CLOSE_SECONDS: Final = 3.0
 
 
@@ -40,7 +41,7 @@ class Service(Protocol):
 
     @property
     def operations(self) -> pyfuse3.Operations:
-        """What answers the kernel's FUSE requests."""
+        """Answers the kernel's FUSE requests."""
 
     @property
     def mount_options(self) -> Set[str]:
@@ -53,7 +54,7 @@ class Service(Protocol):
         """Accept connections and serve them, until cancelled."""
 
     async def close(self) -> None:
-        """Close all sessions in good order. Is cancelled when it takes too long."""
+        """Close all sessions in an orderly way; cancelled if it takes too long."""
 
     def suspend_logins(self) -> None:
         """Refuse new logins (SIGUSR1)."""
@@ -71,7 +72,7 @@ def run(config: Config, announce: Announce, build: Build | None = None) -> None:
     """Serve until a signal, then return.
 
     Args:
-        config: what to serve where.
+        config: the options of the command line.
         announce: called with one line when everything is up.
         build: makes the target; leaving its context releases what the target holds.
 
@@ -97,14 +98,14 @@ async def serve(config: Config, watch: SignalWatch, announce: Announce, build: B
     """Bring everything up, serve until told to stop, and take everything down again.
 
     Args:
-        config: what to serve where.
+        config: the options of the command line.
         watch: an entered watch; its `last_resort` is set to unmount.
         announce: called with one line when everything is up.
         build: makes the target.
     """
     watch.connect()
     async with contextlib.AsyncExitStack() as stack:
-        system.check_privileges()
+        system.check_privileges(config.mountpoint)
         mountpoint.check(config.mountpoint)
         system.take_name()
         system.raise_file_limit()
@@ -138,6 +139,8 @@ async def serve(config: Config, watch: SignalWatch, announce: Announce, build: B
 def _mount(path: str, service: Service) -> None:
     """Mount the service's tree on the directory `path`, by libfuse."""
     options = {*service.mount_options, f"subtype={mountpoint.FUSE_SUBTYPE}"}
+    if os.geteuid() != 0:
+        options.discard("allow_other")  # fusermount3(1) refuses it, unless fuse.conf says otherwise
     with system.captured_stderr() as printed:
         try:
             pyfuse3.init(service.operations, path, options)
@@ -161,7 +164,7 @@ async def _vital(
 
 
 async def _answer_kernel(service: Service, mount: MountPoint, watch: SignalWatch) -> None:
-    """Answer FUSE requests; an umount(8) by somebody else is a request to stop."""
+    """Answer FUSE requests; an umount(8) by another program is a request to stop."""
     await service.answer_kernel()
     if not watch.stop.is_set():
         log.warning("%s was unmounted: stopping", mount.path)

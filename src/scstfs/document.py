@@ -1,7 +1,7 @@
 """docs/tree.md, made of the tables of the tree: ``python -m scstfs.document``.
 
-What several drivers or handlers have in common is told once, with the names of those that have it
-where they are not all.
+Entries that several drivers or handlers share are listed once, with the names of those that have
+them if not all do.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from scstfs.sysfs.entry import Entry
 _INTRODUCTION: Final = """\
 # The tree
 
-This page is made of the tables that the tree itself is made of (`make docs`). Words in capitals
-stand for names, `N` for a number or nothing.
+`make docs` makes this page from the tables that define the tree. Words in capitals stand for names,
+`N` for a number or nothing.
 
-- Behind a file's name stand its mode and the first release of SCST that has it.
+- After a file's name come its mode and the first release of SCST that has it.
 - *Key*: when the value is followed by the line `[key]`, which marks what a saved configuration
-  needs. Never, where nothing is said.
+  needs. Without *Key*, never.
 - *Parameter*: the value can also be given to the `mgmt` command that makes the object.
-- *Queued*: whether the command succeeded is also told by `last_sysfs_mgmt_res`.
-- Names in parentheses are the drivers or handlers that have the entry, where not all have it.
+- *Queued*: `last_sysfs_mgmt_res` also shows the result of the command.
+- Names in parentheses are the drivers or handlers that have the entry, if not all have it.
 
-All files take one command or value per write(2), which is cut at the first NUL. A write that is
-refused changes nothing unless something else is said here. What is refused with EINVAL because
-it is no number is refused with ERANGE when it is a number of more than 64 bits.
+All files take one command or value per write(2), which is cut at the first NUL. A refused write
+changes nothing unless stated otherwise here. Where text that is not a number gets EINVAL, a number
+of more than 64 bits gets ERANGE.
 """
 
 _WIDTH: Final = 100
 
-#: Directories whose children are different implementations of one thing, and what stands for them.
+#: Directories whose children are different implementations of one thing, and their placeholder.
 _IMPLEMENTATIONS: Final = {"targets/": "DRIVER"}
 
 _PROSE: Final = (
@@ -50,7 +50,7 @@ _PROSE: Final = (
 
 @dataclass(slots=True)
 class _Item:
-    """What is told of one entry, or of several of which the same is to be told."""
+    """The description of one entry, or of several with the same description."""
 
     text: str
     names: dict[str, None] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class _Section:
         item.owners[owner] = None
 
     def grouped(self) -> list[_Item]:
-        """The items, those with one text as one."""
+        """The items, with equal texts merged."""
         groups: dict[tuple[str, tuple[str, ...]], _Item] = {}
         for versions in self.items.values():
             for item in versions.values():
@@ -81,14 +81,14 @@ class _Section:
 
 
 class _TableWalk:
-    """Goes through the tables once and keeps what they say by directory."""
+    """Walks the tables once and collects their rows by directory."""
 
     def __init__(self) -> None:
         self.sections: dict[str, _Section] = {}
         self._places: dict[int, str] = {}
 
     def visit(self, dirtype: DirType[Any], path: str, owner: str = "") -> None:
-        """Take in a directory and all below it."""
+        """Collect a directory and all below it."""
         self._places[id(dirtype)] = path
         section = self.sections.setdefault(path, _Section())
         section.owners[owner] = None
@@ -119,7 +119,7 @@ class _TableWalk:
                 section.add(f"{entry.label}/", self._below(entry, place, owner), owner)
 
     def _below(self, entry: Sub[Any, Any] | Each[Any, Any], place: str, owner: str) -> str:
-        """Visit a subdirectory, once; returns what is to be told of it here."""
+        """Visit a subdirectory, once; return its description for this place."""
         path = f"{place}/"
         known = self._places.get(id(entry.dirtype), path)
         if known != path:

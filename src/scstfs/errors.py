@@ -1,8 +1,8 @@
-"""What a user can do wrong before anything is served, and the exit status each mistake gets.
+"""Mistakes of a user before anything is served, and the exit status of each.
 
-`UsageError` is the whole vocabulary of the command line, the mount point and the daemon's start:
-whoever finds an ordinary mistake raises it, `scstfs.cli` prints its one line and exits with its
-status. Everything else that leaves `main` is a bug of ours and keeps its traceback.
+`UsageError` is the one exception of the command line, the mount point and the daemon's start for
+ordinary mistakes: `scstfs.cli` prints its one line and exits with its status. Any other exception
+that leaves `main` is a bug of ours and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import enum
 
 
 class ExitStatus(enum.IntEnum):
-    """Exit statuses of the program. `meaning` is what the help text and the README say of each."""
+    """Exit statuses of the program. `meaning` is the text in the help and the README."""
 
     meaning: str
 
     def __new__(cls, value: int, meaning: str) -> ExitStatus:
-        """Make a status that carries its own explanation."""
+        """Make a status with its explanation."""
         status = int.__new__(cls, value)
         status._value_ = value
         status.meaning = meaning
@@ -35,20 +35,20 @@ class ExitStatus(enum.IntEnum):
     PID_FILE = 10, "the pid file cannot be written, or belongs to a running daemon"
     CONFIG = 11, "a configuration is wrong or was refused; nothing was changed"
     NO_TREE = 12, "no SCST runs where it was looked for"
-    RESUME = 13, "what ran before cannot be resumed, for instance because a disk is missing"
-    ATTENTION = 14, "`status --check` found something that needs attention"
-    INTERRUPTED = 130, "interrupted; what was begun is undone"
+    RESUME = 13, "the last configuration cannot be resumed, e.g. because a disk is missing"
+    ATTENTION = 14, "`status --check` found problems"
+    INTERRUPTED = 130, "interrupted; partial changes are undone"
 
 
 class UsageError(Exception):
-    """An ordinary mistake, told in one line."""
+    """An ordinary mistake, reported in one line."""
 
     def __init__(self, status: ExitStatus, message: str) -> None:
         """Describe the mistake.
 
         Args:
-            status: what the process exits with.
-            message: one line, no final full stop; says what was asked for and why it is refused.
+            status: the exit status of the process.
+            message: one line, no final full stop; says what was requested and why it is refused.
         """
         super().__init__(message)
         self.status = status
@@ -56,5 +56,5 @@ class UsageError(Exception):
 
 
 def reason(error: OSError) -> str:
-    """Return why the system refused, without Python's `[Errno N]` and path decoration."""
+    """Return the system's reason, without Python's `[Errno N]` and path."""
     return error.strerror or str(error)

@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         "--config",
         metavar="FILE",
         type=Path,
-        help="not read; you are told if it has anything",
+        help="not read; a warning is printed if it is not empty",
     )
     top.add_argument(
         "-f", "--foreground", action="store_true", help="stay in the foreground and log to stderr"
@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def translate(arguments: argparse.Namespace) -> Iterator[str]:
-    """Yield the arguments of `scstfs` that do the same."""
+    """Yield the equivalent arguments of `scstfs`."""
     yield "mount"
     if not arguments.foreground:
         yield "--background"
@@ -80,7 +80,7 @@ def translate(arguments: argparse.Namespace) -> Iterator[str]:
 
 
 def has_content(config: Path) -> bool:
-    """Tell whether a configuration file of SCST's daemon says anything. Raises OSError."""
+    """Tell whether a configuration file of SCST's daemon has any settings. Raises OSError."""
     lines = config.read_text(errors="replace").splitlines()
     return any(line.strip() and not line.lstrip().startswith("#") for line in lines)
 

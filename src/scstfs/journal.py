@@ -1,7 +1,7 @@
 """The system's log: systemd's journal in its native protocol, or any syslog daemon (RFC 3164).
 
-Both take datagrams on a socket in the file system. An entry of the journal is a set of fields, by
-which it can be looked for: ``journalctl SCST_DEVICE=disk1``.
+Both take datagrams on a socket in the file system. An entry of the journal is a set of fields that
+can be searched: ``journalctl SCST_DEVICE=disk1``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def syslog_lines(priority: int, tag: str, lines: Iterable[str]) -> list[bytes]:
 
 
 class LogSocket:
-    """A connection to one of the two, whoever restarts meanwhile."""
+    """A connection to one of the two, which survives their restart."""
 
     def __init__(self, path: str) -> None:
         """Connect to the socket at `path`. Raises OSError."""
@@ -49,7 +49,7 @@ class LogSocket:
         self._socket = self._connect()
 
     def send(self, message: bytes) -> None:
-        """Send a message; blocks while the other end does not take it. Raises OSError."""
+        """Send a message; blocks until the other end takes it. Raises OSError."""
         try:
             self._send(message)
         except ConnectionError:
@@ -58,7 +58,7 @@ class LogSocket:
             self._send(message)
 
     def close(self) -> None:
-        """Send nothing any more."""
+        """Close the connection."""
         self._socket.close()
 
     def _connect(self) -> socket.socket:
@@ -79,7 +79,7 @@ class LogSocket:
             self._send_as_file(message)
 
     def _send_as_file(self, message: bytes) -> None:
-        """Send what is too long for a datagram as a sealed file in memory."""
+        """Send a message that is too long for a datagram as a sealed file in memory."""
         fd = os.memfd_create("journal-entry", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.write(fd, message)

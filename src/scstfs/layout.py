@@ -1,4 +1,4 @@
-"""The whole tree: what drivers and handlers bring, put together. A new one is a line here."""
+"""The whole tree, with the parts of all drivers and handlers. A new one is a line here."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """Sessions for programs in this process: SCSI commands without a transport.
 
 A session belongs to a target of scst_local and has the LUNs that the target's configuration gives
-to its name; its commands take the same path as those that come over iSCSI::
+to its name. Its commands take the same path as those over iSCSI::
 
     session = local.open_session(target, "my-initiator")
     result = await session.execute(0, bytes.fromhex("12000000ff00"))
 
-Everything here runs in the event loop of the target it belongs to.
+Everything here runs in the event loop of its target.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class _LocalCommand(Command):
         self.ended.set()
 
     def cancel_transfer(self) -> None:
-        """There is no transfer: the data is here."""
+        """Does nothing: there is no transfer."""
 
 
 class LocalSession:
@@ -103,8 +103,8 @@ class LocalSession:
     ) -> Result:
         """Send a command and wait for its answer.
 
-        ``lun`` is a number or the eight bytes of a LUN field; ``data_in`` is how many bytes are
-        expected, None for as many as the CDB asks for.  Being cancelled aborts the command.
+        ``lun`` is a number or the eight bytes of a LUN field; ``data_in`` is the expected number of
+        bytes, None for the number in the CDB. Cancellation aborts the command.
 
         Raises NotAnsweredError.
         """
@@ -175,7 +175,7 @@ class LocalSession:
     # Everything else
 
     def take_events(self) -> list[Event]:
-        """Asynchronous events that have come since this was last called."""
+        """Asynchronous events since the last call."""
         events = list(self._transport.events)
         self._transport.events.clear()
         return events
@@ -228,7 +228,7 @@ class LocalSession:
 
 
 def open_session(target: LocalTarget, name: str) -> LocalSession:
-    """The open session of this initiator, which is made if there is none."""
+    """The open session of this initiator; it is opened if there is none."""
     session = target.find_session(name) or target.open_session(name)
     assert isinstance(session.transport, LocalTransport)
     return LocalSession(session, session.transport)

@@ -1,14 +1,13 @@
-"""Logging: one tree of loggers, `scstfs.*`, written by a thread of its own.
+"""Logging: one tree of loggers, `scstfs.*`, written by its own thread.
 
 Every module logs to `logging.getLogger(__name__)`; only the command line calls `setup`. A line is
 `TIME LEVEL logger: text` on a terminal or in a file. When stderr is the journal, entries go to the
-journal's socket, with fields for the target, the device and the initiator that they are about;
-where there is no such socket, lines have the priority prefixes of sd-daemon(3). What runs in the
-background logs to the journal, or else to syslog.
+journal's socket, with fields for the target, the device and the initiator concerned; if there is no
+such socket, lines have the priority prefixes of sd-daemon(3). A process in the background logs to
+the journal, or else to syslog.
 
-stderr may be a pipe nobody reads or a terminal stopped with Ctrl-S. A target that stops answering
-its initiators because of that would be absurd, so messages pass through a bounded queue, and what
-does not fit is counted and dropped.
+stderr may be a pipe that is not read, or a terminal stopped with Ctrl-S. That must not stop the
+target, so messages pass through a bounded queue; messages that do not fit are counted and dropped.
 """
 
 from __future__ import annotations
@@ -52,21 +51,21 @@ _QUEUE_LINES: Final = 4096
 _FLUSH_SECONDS: Final = 0.5
 
 
-# What a message is about
+# Subjects of messages
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A name in a message, and what fields the journal has for it.
+    """A name in a message, with its fields for the journal.
 
-    Other objects that messages are about have `log_fields`, too.
+    Other subjects of messages have `log_fields`, too.
     """
 
     text: str
     log_fields: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Return what the message says."""
+        """Return the text in the message."""
         return self.text
 
 
@@ -93,7 +92,7 @@ def _fields_of(record: logging.LogRecord) -> dict[str, str]:
     return found
 
 
-# How it is written
+# Encoding
 
 
 def priority(record: logging.LogRecord) -> int:
@@ -144,10 +143,10 @@ class Sink(Protocol):
     """Where messages go."""
 
     def send(self, message: bytes) -> None:
-        """Send a message; may block. Raises OSError where nobody is left to tell."""
+        """Send a message; may block. Raises OSError if the reader is gone."""
 
     def close(self) -> None:
-        """Send nothing any more."""
+        """Close it."""
 
 
 class FileSink:
@@ -164,7 +163,7 @@ class FileSink:
         while message:
             try:
                 message = message[os.write(self._fd, message) :]
-            except BlockingIOError:  # somebody who has it as well does not want to wait
+            except BlockingIOError:  # another process has set it to non-blocking
                 self._writable.poll()
 
     def close(self) -> None:
@@ -232,7 +231,7 @@ class BackgroundHandler(logging.Handler):
         while (message := self._queue.get()) is not None:
             try:
                 self._sink.send(message)
-            except OSError:  # closed, or its reader is gone: nobody is left to tell
+            except OSError:  # closed, or its reader is gone
                 continue
 
 

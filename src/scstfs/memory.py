@@ -1,7 +1,7 @@
 """Giving memory back to the system after many objects have gone.
 
-Python and the C library keep what was freed for reuse, and a single object that is left in the
-wrong place keeps a megabyte of it.
+Python and the C library keep freed memory for reuse, and a single remaining object can keep a
+megabyte.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import gc
 from collections.abc import Callable
 from typing import Final
 
-#: So many must have gone before it is worth the time (milliseconds).
+#: Least number of objects that must have gone; a trim takes milliseconds.
 MANY: Final = 64
 
 # Only glibc has it.
@@ -19,9 +19,9 @@ _malloc_trim: Final = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 def trim() -> None:
-    """Give back what can be given back in a few milliseconds, however many objects there are."""
-    # A full collection empties Python's free lists. With all objects out of its sight it has
-    # nothing else to do; a real one would take as long as there are objects.
+    """Give back what can be given back in a few milliseconds, for any number of objects."""
+    # A full collection empties Python's free lists. With all objects frozen it does nothing else;
+    # otherwise its time would grow with the number of objects.
     gc.freeze()
     try:
         gc.collect()
@@ -32,7 +32,7 @@ def trim() -> None:
 
 
 class Trimmer:
-    """Decides when to trim: after many have gone, as soon as no more go."""
+    """Decides when to trim: after many objects have gone, as soon as no more go."""
 
     def __init__(self, trim: Callable[[], None] = trim) -> None:
         self._trim = trim
@@ -40,7 +40,7 @@ class Trimmer:
         self._seen = 0
 
     def gone(self) -> None:
-        """Something has gone that took some memory."""
+        """Count an object that has gone."""
         self._gone += 1
 
     def tick(self) -> None:

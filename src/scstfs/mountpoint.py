@@ -1,16 +1,15 @@
 """The directory the tree is mounted on: made, mounted, unmounted and repaired.
 
-An ordinary directory is just used. But /sys/kernel/scst_tgt belongs to sysfs, where only the
-kernel makes directories, so without SCST's modules it does not exist, and programs insist on that
-very path. Then an *overlay* is put over /sys/kernel:
+An ordinary directory is used as it is. But /sys/kernel/scst_tgt belongs to sysfs, where only the
+kernel makes directories. So it does not exist without SCST's modules, but programs need this path.
+In this case an *overlay* is put over /sys/kernel:
 
-1. a small tmpfs, mounted out of the way, gets every entry of /sys/kernel bind-mounted into it,
-   with all that is mounted there, and an empty directory `scst_tgt`;
+1. a small tmpfs, mounted out of the way, gets every entry of /sys/kernel bind-mounted into it, with
+   all that is mounted there, and an empty directory `scst_tgt`;
 2. the tmpfs is mounted over /sys/kernel, in one step, read-only.
 
-All other entries stay what they were: the same files, readable and writable. At the end the
-overlay is detached and the mount table is what it was before; what others mounted below it
-meanwhile is kept.
+All other entries stay the same files, readable and writable. At the end the overlay is detached and
+the mount table is as before; mounts that other programs made below it meanwhile are kept.
 
 A daemon that was killed leaves a FUSE mount that answers ENOTCONN, and the overlay. Both are
 recognized by their names in the mount table and removed by the next `attach`, or by `clean`.
@@ -27,6 +26,7 @@ import fcntl
 import logging
 import os
 import stat
+import subprocess
 import tempfile
 import threading
 import time
@@ -40,7 +40,9 @@ from scstfs.mounts import Mount, MountFlag
 log: Final = logging.getLogger(__name__)
 
 FUSE_SUBTYPE: Final = "scstfs"
-"""The FUSE mount option `subtype`; /proc/mounts then shows `fuse.scstfs`, how ours are known."""
+"""The FUSE mount option `subtype`; /proc/mounts then shows `fuse.scstfs`, which identifies our
+mounts.
+"""
 
 _FUSE_TYPE: Final = f"fuse.{FUSE_SUBTYPE}"
 _REAL_SCST: Final = "/sys/module/scst"
@@ -50,9 +52,9 @@ _SYSFS_MAGIC: Final = 0x62656572
 _LOCK_PATIENCE: Final = 10.0
 _LOCK_PATIENCE_AT_END: Final = 1.0
 _LOCK_POLL: Final = 0.02
-# How long a FUSE mount may take to answer before it counts as served by somebody.
+# How long a FUSE mount may take to answer before it counts as served.
 _ANSWER_PATIENCE: Final = 2.0
-# What statvfs(3) answers for a FUSE mount whose daemon is gone.
+# The error of statvfs(3) for a FUSE mount whose daemon is gone.
 _DEAD: Final = frozenset({errno.ENOTCONN, errno.ECONNABORTED})
 
 
@@ -67,10 +69,10 @@ class MountPoint:
         self._once = threading.Lock()
 
     def detach(self) -> None:
-        """Unmount the tree, also under processes that sit in it, and take the overlay away.
+        """Unmount the tree, even if processes use it, and remove the overlay.
 
-        May be called from any thread, and again: only the first call does anything. Never raises:
-        what could not be undone is logged, and the next `attach` repairs it.
+        May be called from any thread, and more than once: only the first call has an effect. Never
+        raises: failures are logged, and the next `attach` repairs them.
         """
         if not self._once.acquire(blocking=False):
             return
@@ -83,9 +85,9 @@ class MountPoint:
             try:
                 seen = mounts.mount_at(self.path)
                 if seen is None or seen.id != self._mount_id:
-                    log.warning("%s was unmounted or covered by somebody else", self.path)
+                    log.warning("%s was unmounted or covered by another program", self.path)
                 else:
-                    mounts.detach(self.path)
+                    _unmount(self.path)
                 if self._overlay:
                     _remove_overlay(parent)
             except (OSError, UsageError) as error:
@@ -93,7 +95,7 @@ class MountPoint:
 
 
 def attach(path: str, mount_filesystem: Callable[[str], None]) -> MountPoint:
-    """Make `path` usable as a mount point, repairing what is in the way, and mount on it.
+    """Make `path` usable as a mount point, with repairs where necessary, and mount on it.
 
     Args:
         path: where to mount.
@@ -113,7 +115,7 @@ def attach(path: str, mount_filesystem: Callable[[str], None]) -> MountPoint:
                 raise RuntimeError(f"nothing of type {_FUSE_TYPE} was mounted on {path}")
         except BaseException:
             if (mount := mounts.mount_at(path)) is not None and mount.fstype == _FUSE_TYPE:
-                mounts.detach(path)
+                _unmount(path)
             if overlay:
                 _remove_overlay(os.path.dirname(path))
             raise
@@ -121,7 +123,7 @@ def attach(path: str, mount_filesystem: Callable[[str], None]) -> MountPoint:
 
 
 def check(path: str) -> None:
-    """Refuse what `attach` would refuse for somebody else's sake, without touching anything.
+    """Make the checks of `attach` that protect other users of the path, without touching anything.
 
     Raises:
         UsageError: another scstfs serves `path`, SCST's kernel module is loaded, or it is the root
@@ -131,7 +133,7 @@ def check(path: str) -> None:
         raise UsageError(ExitStatus.REAL_SCST, "the SCST kernel module is loaded: use that instead")
     path = _canonical(path)
     if path == "/":
-        raise UsageError(ExitStatus.MOUNTPOINT, "what is mounted on / would not be seen")
+        raise UsageError(ExitStatus.MOUNTPOINT, "a mount on / would not be visible")
     with _as_usage_errors(path):
         mount = _mount_at(path)
         if mount is not None:
@@ -156,7 +158,7 @@ def clean(path: str) -> bool:
 
 @contextlib.contextmanager
 def _prepared(path: str) -> Iterator[tuple[str, bool]]:
-    """Give a free directory to mount on, and whether an overlay holds it, under lock."""
+    """Yield a free directory to mount on, and whether an overlay has it, under lock."""
     path = _canonical(path)
     parent = os.path.dirname(path)
     with _as_usage_errors(path):
@@ -173,7 +175,7 @@ def _prepared(path: str) -> Iterator[tuple[str, bool]]:
 
 
 def _canonical(path: str) -> str:
-    """Return `path` absolute and without symbolic links, never asking what is mounted on it."""
+    """Return `path` absolute and without symbolic links, without accessing a mount on it."""
     parent, name = os.path.split(os.path.abspath(path))
     path = os.path.join(os.path.realpath(parent), name)
     try:
@@ -210,8 +212,8 @@ def _as_usage_errors(path: str) -> Iterator[None]:
 def _locked(directory: str, patience: float = _LOCK_PATIENCE) -> Iterator[None]:
     """Hold the lock of what is seen at `directory` now.
 
-    The overlay's root is locked before it becomes visible, so who opened /sys/kernel before or
-    after waits either way, and then looks again.
+    The overlay's root is locked before it becomes visible, so processes that opened /sys/kernel
+    before or after that wait, and then check again.
     """
     deadline = time.monotonic() + patience
     while True:
@@ -223,7 +225,7 @@ def _locked(directory: str, patience: float = _LOCK_PATIENCE) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _lock(directory: str, deadline: float) -> Iterator[os.stat_result]:
-    """flock(2) a directory; the lock ends with this process, however that ends."""
+    """flock(2) a directory; the lock ends with this process in any case."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         while True:
@@ -247,7 +249,7 @@ def _clear(path: str) -> bool:
     """Remove what a killed daemon left; say whether anything was removed.
 
     Raises:
-        UsageError: what is there is alive, or not ours.
+        UsageError: the mount is alive, or not ours.
     """
     parent = os.path.dirname(path)
     changed = False
@@ -257,7 +259,7 @@ def _clear(path: str) -> bool:
             raise UsageError(ExitStatus.MOUNTPOINT, message)
         _refuse_served(mount)
         log.info("removing the mount a killed daemon left at %s", path)
-        mounts.detach(path)
+        _unmount(path)
         changed = True
     if _own_overlay(parent):
         log.info("removing the overlay a killed daemon left at %s", parent)
@@ -272,7 +274,7 @@ def _clear(path: str) -> bool:
 
 
 def _mount_at(path: str) -> Mount | None:
-    """`mounts.mount_at`, None also where there is nothing at all."""
+    """`mounts.mount_at`, None also if the path does not exist."""
     try:
         return mounts.mount_at(path)
     except FileNotFoundError:
@@ -287,13 +289,13 @@ def _refuse_served(mount: Mount) -> None:
 
 
 def _answers(path: str) -> bool:
-    """Say whether the FUSE mount at `path` has a daemon, be it one that does not answer."""
+    """Tell whether the FUSE mount at `path` has a daemon, even one that does not answer."""
     dead = threading.Event()
     answered = threading.Event()
 
     def ask() -> None:
         try:
-            # Not stat(2), which the kernel may answer itself with what it keeps of the directory.
+            # Not stat(2), which the kernel may answer from its cache.
             os.statvfs(path)
         except OSError as error:
             if error.errno in _DEAD:
@@ -303,6 +305,22 @@ def _answers(path: str) -> bool:
     threading.Thread(target=ask, name="probe", daemon=True).start()
     answered.wait(_ANSWER_PATIENCE)
     return not dead.is_set()
+
+
+def _unmount(path: str) -> None:
+    """Take a FUSE mount away, also where only fusermount3(1) may do that for us.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    if os.geteuid() == 0:
+        mounts.detach(path)
+        return
+    done = subprocess.run(
+        ["fusermount3", "-u", "-z", path], check=False, capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise PermissionError(errno.EPERM, done.stderr.strip(), path)
 
 
 # --- The overlay ------------------------------------------------------------------------------
@@ -333,19 +351,19 @@ def mirror(source: str, target: str) -> None:
 
 
 def _overlay_name(parent: str) -> str:
-    """The `source` that tells our tmpfs in the mount table, and over what it belongs."""
+    """The `source` of our tmpfs in the mount table, with the directory that it covers."""
     return f"scstfs:{parent}"
 
 
 def _own_overlay(parent: str) -> Mount | None:
-    """Return our overlay where it is what one sees at `parent`."""
+    """Return our overlay if it is visible at `parent`."""
     mount = mounts.mount_at(parent)
     ours = mount and mount.fstype == "tmpfs" and mount.source == _overlay_name(parent)
     return mount if ours else None
 
 
 def _refuse_overlay(path: str) -> None:
-    """Raise UsageError where the missing `path` is for the user to make."""
+    """Raise UsageError if the user must make the missing `path`."""
     if os.path.lexists(path):
         raise UsageError(ExitStatus.MOUNTPOINT, f"{path} is not a directory")
     if not _is_sysfs(os.path.dirname(path)):
@@ -373,8 +391,8 @@ def _overlaid(path: str) -> Iterator[None]:
             stack.enter_context(_lock(workshop, time.monotonic()))
             mounts.make_private(workshop)
             mirror(parent, workshop)
-            # The copies came as peers of the originals. As long as they are, what is mounted on
-            # or unmounted from one of them is mounted on or unmounted from the original as well.
+            # The copies are peers of the originals. As long as that is so, every mount or umount on
+            # one of them happens on the original, too.
             mounts.make_private(workshop)
             os.mkdir(os.path.join(workshop, name))
             read_only = flags | MountFlag.REMOUNT | MountFlag.BIND | MountFlag.RDONLY
@@ -386,14 +404,14 @@ def _overlaid(path: str) -> Iterator[None]:
 
 
 def _remove_workshop(path: str) -> None:
-    """Remove the place where an overlay was put together."""
-    with contextlib.suppress(OSError):  # not mounted: its making failed before that
+    """Remove the place where an overlay was built."""
+    with contextlib.suppress(OSError):  # not mounted: an earlier step failed
         mounts.detach(path)
     os.rmdir(path)
 
 
 def _remove_overlay(parent: str) -> None:
-    """Detach the overlay over `parent`, keeping what others mounted below it.
+    """Detach the overlay over `parent`, keeping mounts of other programs below it.
 
     Raises:
         UsageError: a live scstfs is mounted below it.
@@ -401,7 +419,7 @@ def _remove_overlay(parent: str) -> None:
     """
     overlay = _own_overlay(parent)
     if overlay is None:
-        log.warning("the overlay at %s was unmounted or covered by somebody else", parent)
+        log.warning("the overlay at %s was unmounted or covered by another program", parent)
         return
     table = mounts.table()
     for mount in mounts.subtree(table, overlay.id):
@@ -424,7 +442,7 @@ def _foreign(table: mounts.Table, overlay: Mount) -> Iterator[Mount]:
     hidden = table.get(overlay.parent)
     if hidden is None:  # outside of a chroot: nothing can be compared
         return
-    # What `mirror` was shown: the entries of the directory, and what was mounted on them.
+    # The input of `mirror`: the entries of the directory, and the mounts on them.
     directory = os.path.join(hidden.root, os.path.relpath(overlay.path, hidden.path))
     of_overlay = {mount.id for mount in mounts.subtree(table, overlay.id)}
     originals = {

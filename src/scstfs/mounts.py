@@ -1,8 +1,7 @@
 """The kernel's mount table and the system calls that change it.
 
-/proc/self/mountinfo (proc(5)) as records, and mount(2), umount2(2), open_tree(2),
-mount_setattr(2) and move_mount(2) through the C library. No policy lives here: that is
-`scstfs.mountpoint`.
+/proc/self/mountinfo (proc(5)) as records, and mount(2), umount2(2), open_tree(2), mount_setattr(2)
+and move_mount(2) through the C library. The policy is in `scstfs.mountpoint`.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class Mount:
     id: int
     parent: int  # id of the mount this one is mounted on
     device: str  # MAJOR:MINOR of the file system
-    root: str  # what of the file system is mounted
+    root: str  # the mounted part of the file system
     path: str  # where
     fstype: str  # with its subtype, e.g. fuse.scstfs
     source: str
@@ -99,16 +98,16 @@ def subtree(mounts: Table, top: int) -> Iterator[Mount]:
 
 
 def mount_at(path: str) -> Mount | None:
-    """Return the mount whose root is what one sees at `path`, None if `path` is no mount's root.
+    """Return the mount whose root is visible at `path`, None if `path` is not the root of a mount.
 
-    Of several mounted over each other it is the topmost. Asks no file system anything, so it
-    neither fails nor hangs on a FUSE mount whose daemon is dead or stuck.
+    Of several mounted over each other it is the topmost. It accesses no file system, so it neither
+    fails nor hangs on a FUSE mount whose daemon is dead or stuck.
 
     Args:
         path: absolute, without symbolic links.
 
     Raises:
-        OSError: nothing can be seen there.
+        OSError: the path does not exist.
     """
     fd = os.open(path, os.O_PATH | os.O_NOFOLLOW)
     try:
@@ -154,13 +153,13 @@ def make_private(path: str) -> None:
 def detach(path: str) -> None:
     """Take the topmost mount at `path`, and all below it, out of the name space at once.
 
-    Who still uses it may go on doing so (umount2 with MNT_DETACH). Follows no symbolic link.
+    Processes that use it may continue (umount2 with MNT_DETACH). Follows no symbolic link.
     """
     _check(_LIBC.umount2(os.fsencode(path), _MNT_DETACH | _UMOUNT_NOFOLLOW), path)
 
 
 def _syscall(number: int, path: str, *arguments: int | bytes) -> int:
-    """Make a system call the C library may not have a function for; errors name `path`."""
+    """Make a system call that may lack a function in the C library; errors name `path`."""
     words = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
     return _check(int(_LIBC.syscall(ctypes.c_long(number), *words)), path)
 
@@ -181,6 +180,6 @@ def clone(path: str) -> int:
 
 
 def attach(fd: int, path: str) -> None:
-    """Mount the copy that `clone` returned at `path`. The descriptor stays the caller's."""
+    """Mount the copy that `clone` returned at `path`. The caller still owns the descriptor."""
     target = os.fsencode(path)
     _syscall(_SYS_MOVE_MOUNT, path, fd, b"", _AT_FDCWD, target, _MOVE_MOUNT_F_EMPTY_PATH)

@@ -1,8 +1,8 @@
 """Tells the service manager about our state: the sd_notify(3) protocol without a library.
 
 One datagram of `NAME=VALUE` lines goes to the socket named by $NOTIFY_SOCKET, a path or, after a
-leading `@`, an abstract name. Without the variable nothing is sent. Notification is a courtesy:
-no failure of it may disturb the service, so failures are logged at DEBUG and forgotten.
+leading `@`, an abstract name. Without the variable nothing is sent. A failed notification must not
+disturb the service, so failures are only logged at DEBUG.
 """
 
 from __future__ import annotations

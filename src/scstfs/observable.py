@@ -1,7 +1,7 @@
-"""Objects that announce their changes, so that copies of what they showed can be called back.
+"""Objects that announce their changes, so that copies of their state can be invalidated.
 
-An observer is called synchronously, right after the change and in the middle of whatever makes it.
-It must neither raise nor look at anything but its argument: it takes notes, and acts later.
+An observer is called synchronously, right after the change and within the code that makes it. It
+must neither raise nor use anything except its argument: it records the change, and acts later.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 Observer: TypeAlias = Callable[[Any], None]
-"""Gets the key whose value came, went or is another one; None where keys mean nothing."""
+"""Gets the key whose value was added, removed or replaced; None if there are no keys."""
 
 
 class Observable:
@@ -36,7 +36,7 @@ class Observable:
 
 
 class ObservableDict(dict[K, V], Observable):
-    """A dict that tells which keys come, go, or stand for another object. Reading costs nothing."""
+    """A dict that announces added, removed and replaced keys. Reading costs nothing extra."""
 
     def __setitem__(self, key: K, value: V) -> None:
         """Set an item; the same object again is no change."""
@@ -46,7 +46,7 @@ class ObservableDict(dict[K, V], Observable):
             self.changed(key)
 
     def __delitem__(self, key: K) -> None:
-        """Take an item away. KeyError where there is none."""
+        """Remove an item. KeyError if there is none."""
         super().__delitem__(key)
         self.changed(key)
 
@@ -71,7 +71,7 @@ class ObservableDict(dict[K, V], Observable):
         return self[key]
 
     def clear(self) -> None:
-        """Take all items away."""
+        """Remove all items."""
         keys = list(self)
         super().clear()
         for key in keys:

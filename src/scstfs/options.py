@@ -1,8 +1,9 @@
-"""What `scstfs mount` is told on its command line, and what it does without."""
+"""The command-line options of `scstfs mount`, and their defaults."""
 
 from __future__ import annotations
 
 import enum
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,24 +11,32 @@ from scstfs.portals import ListenPortal
 
 
 class Resume(enum.StrEnum):
-    """Whether to go on with what ran before, instead of loading a file."""
+    """Whether to resume the last running configuration instead of loading a file."""
 
     AUTO = "auto"
-    """After an end that was not a clean one."""
+    """After an unclean end."""
     NEVER = "never"
     ALWAYS = "always"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What the command line says."""
+    """The options of the command line."""
 
     mountpoint: str = "/sys/kernel/scst_tgt"
     state_dir: Path = Path("/var/lib/scst")
     portals: tuple[ListenPortal, ...] = ()
-    """Where to listen; nothing stands for all addresses."""
+    """Where to listen; empty for all addresses."""
     pid_file: Path | None = Path("/run/iscsi-scstd.pid")
-    """That of SCST's iSCSI daemon, for scripts that signal it; None for no file."""
+    """The default is that of SCST's iSCSI daemon, for scripts that signal it; None for no file."""
     config: str | None = None
-    """The configuration to begin with; a leading - says that the file may be missing."""
+    """The initial configuration; with a leading - the file may be missing."""
     resume: Resume = Resume.AUTO
+
+    @classmethod
+    def of_user(cls) -> Config:
+        """What root does without options, or an ordinary user, whose state is below their home."""
+        if os.geteuid() == 0:
+            return cls()
+        home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+        return cls(state_dir=Path(home, "scstfs"), pid_file=None)

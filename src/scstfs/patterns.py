@@ -16,8 +16,8 @@ def match(pattern: str, name: str) -> bool:
     """Tell whether `name` matches `pattern`.
 
     `*` stands for any run of bytes, also an empty one, `?` for exactly one byte; ASCII letters
-    match in either case. The first `!` that the comparison reaches, wherever it stands, inverts
-    the result of matching the rest of the pattern against the rest of the name; a later `!` is an
+    match in either case. The first `!` that the comparison reaches, at any position, inverts the
+    result of matching the rest of the pattern against the rest of the name; a later `!` is an
     ordinary character. An empty name matches the empty pattern and runs of `*` only.
     """
     return _match(_fold(pattern), _fold(name), may_invert=True)
@@ -28,8 +28,8 @@ def _fold(text: str) -> bytes:
 
 
 def _match(pattern: bytes, name: bytes, *, may_invert: bool) -> bool:
-    at = 0  # where in the pattern we are
-    begin = 0  # where in the name we are
+    at = 0  # position in the pattern
+    begin = 0  # position in the name
     retry_at = -1  # after the last `*` seen, and
     retry_begin = 0  # the next place in the name to try what follows it
     while begin < len(name):

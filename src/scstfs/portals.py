@@ -19,7 +19,7 @@ from scstfs.errors import ExitStatus, UsageError, reason
 DEFAULT_PORT: Final = 3260  # RFC 7143 13.1
 
 _BACKLOG: Final = 1024
-# A system without the address family; then the other one has to do.
+# A system without the address family uses the other one.
 _NO_FAMILY: Final = frozenset(
     {errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EADDRNOTAVAIL, errno.EPFNOSUPPORT}
 )
@@ -40,7 +40,7 @@ class ListenPortal:
         """Return the portal that `text` names.
 
         Raises:
-            UsageError: it names none.
+            UsageError: it does not name one.
         """
         match = _SYNTAX.fullmatch(text)
         if match is None:
@@ -57,7 +57,7 @@ class ListenPortal:
 
 
 ANY_HOST: Final = "*"
-"""The host of a portal on all addresses there are."""
+"""The host that stands for all addresses."""
 _EVERYWHERE: Final = ("0.0.0.0", "::")
 
 
@@ -67,7 +67,7 @@ def _bad(text: str, why: str) -> UsageError:
 
 @contextlib.contextmanager
 def listening(portals: Sequence[ListenPortal]) -> Iterator[list[socket.socket]]:
-    """Listen on `portals`, on all addresses if there are none; give non-blocking sockets.
+    """Listen on `portals`, on all addresses if there are none; yield non-blocking sockets.
 
     All addresses are those of the families that the system has.
 
@@ -86,7 +86,7 @@ def listening(portals: Sequence[ListenPortal]) -> Iterator[list[socket.socket]]:
                     continue
                 message = f"cannot listen on {portal}: {reason(error)}"
                 raise UsageError(ExitStatus.PORTAL, message) from error
-            except UnicodeError as error:  # Python's, where there can be no such name
+            except UnicodeError as error:  # Python's error for an impossible name
                 message = f"cannot listen on {portal}: bad host name"
                 raise UsageError(ExitStatus.PORTAL, message) from error
         if not sockets:
@@ -124,6 +124,6 @@ def _listen(portal: ListenPortal) -> list[socket.socket]:
 
 
 def name(sock: socket.socket) -> str:
-    """Return the portal a listening socket is, as users write it."""
+    """Return the portal of a listening socket, as users write it."""
     host, port, *_ = sock.getsockname()
     return str(ListenPortal(host, port))

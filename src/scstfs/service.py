@@ -53,7 +53,7 @@ class TargetService:
     mount_options: Final = MOUNT_OPTIONS
 
     def __init__(self, scst: Scst) -> None:
-        """Register every handler and driver there is with ``scst``."""
+        """Register all handlers and drivers with ``scst``."""
         self.scst = scst
         furnish(scst)
         self.iscsi = IscsiDriver(scst)
@@ -77,15 +77,15 @@ class TargetService:
             await self.server.run(listeners)
 
     async def close(self) -> None:
-        """Close all sessions in good order."""
+        """Close all sessions in an orderly way."""
         await self.server.close()
 
     def suspend_logins(self) -> None:
-        """Let nobody log in any more (SIGUSR1)."""
+        """Suspend logins (SIGUSR1)."""
         self.server.suspend_logins()
 
     def resume_logins(self) -> None:
-        """Let initiators log in again (SIGUSR2)."""
+        """Resume logins (SIGUSR2)."""
         self.server.resume_logins()
 
 
@@ -96,7 +96,9 @@ def _unusable(state_dir: Path, error: OSError) -> UsageError:
 
 
 async def _configure(service: TargetService, config: Config) -> Keeper:
-    """Bring the tree to what ran before, or to a file, and keep it from then on."""
+    """Apply the last running configuration, or a file, to the tree, and record changes from then
+    on.
+    """
     bare = look(service.tree)
     running = RunningFile(config.state_dir)
     resumes = config.resume is Resume.ALWAYS or (
@@ -122,7 +124,7 @@ async def _configure(service: TargetService, config: Config) -> Keeper:
 async def target_service(config: Config) -> AsyncIterator[TargetService]:
     """A service that is configured, and whose state is kept below ``config.state_dir``.
 
-    Raises UsageError where that cannot be used, or the configuration cannot be loaded.
+    Raises UsageError if the directory cannot be used, or the configuration cannot be loaded.
     """
     state = StateDirectory(config.state_dir)
     try:

@@ -2,10 +2,10 @@
 
 The event loop of a storage target may be stuck, in a read from a dead disk for instance, and a
 signal handler of Python runs only when the main thread gets to it. So signals are blocked
-everywhere and taken by a thread with sigwait(3). It passes them on to the event loop, and when
-asked to stop it watches the clock: is the process not gone in time, it calls the last resort and
-ends the process itself. A task that fails may be followed by others that hang, so who sees it fail
-tells the thread with `failed`.
+everywhere and taken by a thread with sigwait(3). It passes them on to the event loop, and after a
+stop signal it watches the clock: if the process has not ended in time, it calls the last resort and
+ends the process. After a failed task others may hang, so the code that sees the failure tells the
+thread with `failed`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log: Final = logging.getLogger(__name__)
 STOP: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 USER: Final = frozenset({signal.SIGUSR1, signal.SIGUSR2})
 
-# Seconds that are left for an orderly end after the second signal.
+# Seconds for an orderly end after the second signal.
 _HURRY: Final = 1.0
 
 
@@ -36,8 +36,7 @@ class SignalWatch:
     """Catches signals while its context is entered, by the main thread, outside of trio.
 
     Attributes:
-        stop: set by the first SIGTERM, SIGINT or SIGHUP. SIGHUP is left alone where it was
-            ignored (nohup).
+        stop: set by the first SIGTERM, SIGINT or SIGHUP. SIGHUP stays ignored if it was (nohup).
         at_once: set by the second.
         last_resort: called in the thread when the process outlives `patience`; then the process
             exits, without any further clean-up.
@@ -63,7 +62,7 @@ class SignalWatch:
         self._watched = self._stop_signals | USER
 
     def connect(self) -> None:
-        """Pass signals on to the calling trio run; those that came before are passed on now."""
+        """Pass signals on to the calling trio run; earlier ones are passed on now."""
         with self._lock:
             self._token = trio.lowlevel.current_trio_token()
             early, self._early = self._early, []
@@ -75,7 +74,7 @@ class SignalWatch:
         self._user[signum] = call
 
     def failed(self, error: BaseException) -> None:
-        """Watch the clock from now on, because of `error`, which is on its way out of the loop."""
+        """Watch the clock from now on, because of `error`, which is leaving the loop."""
         self._error = error
         self._wake(signal.SIGTERM)
 
@@ -105,7 +104,7 @@ class SignalWatch:
             if self._wait_for_stop():
                 self._wait_for_end()
         finally:
-            # __exit__ sends a signal to this thread, which must exist to get it.
+            # __exit__ sends a signal to this thread, which must exist to receive it.
             self._may_exit.wait()
 
     def _wait_for_stop(self) -> bool:
@@ -120,7 +119,7 @@ class SignalWatch:
             self._in_loop(self._user.get(signum, lambda: None))
 
     def _wait_for_end(self) -> None:
-        """Return at the end of the context; if that does not come, end the process."""
+        """Return at the end of the context; if that takes too long, end the process."""
         self._in_loop(self.stop.set)
         deadline = time.monotonic() + self._patience
         while (left := deadline - time.monotonic()) > 0:

@@ -1,8 +1,9 @@
-"""What the daemon needs of the machine it runs on, checked or claimed before anything is served."""
+"""The daemon's requirements of its machine, checked or claimed before anything is served."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import resource
@@ -25,15 +26,15 @@ _STDERR: Final = 2
 
 
 def open_standard_streams() -> None:
-    """Open /dev/null as those of stdin, stdout and stderr that were closed by our caller.
+    """Open /dev/null for each of stdin, stdout and stderr that our caller closed.
 
-    What is opened later, files of devices among them, would else get their numbers and with that
-    whatever C code prints.
+    Otherwise a file opened later, even one of a device, would get their numbers, and C code would
+    print into it.
     """
     while (fd := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
         pass
     os.close(fd)
-    # Python has none for what it finds closed.
+    # Python has no object for a closed one.
     if sys.stdout is None:
         sys.stdout = os.fdopen(_STDOUT, "w", closefd=False)
     if sys.stderr is None:
@@ -41,20 +42,42 @@ def open_standard_streams() -> None:
 
 
 def discard_standard_output() -> None:
-    """Let nothing more go to standard output, not even what is still buffered at the end."""
+    """Discard further standard output, including what is still buffered at the end."""
     fd = os.open(os.devnull, os.O_WRONLY)
     os.dup2(fd, _STDOUT)
     os.close(fd)
 
 
-def check_privileges() -> None:
-    """Refuse to go on where mounting cannot work.
+def check_privileges(mountpoint: str) -> None:
+    """Check that mounting can work.
 
     Raises:
-        UsageError: not root, or FUSE cannot be used.
+        UsageError: not root, and this is no directory of the user's own; or FUSE cannot be used.
     """
-    if os.geteuid() != 0:
-        raise UsageError(ExitStatus.NOT_PERMITTED, "must be run by root")
+    if os.geteuid() != 0 and not _is_own(mountpoint):
+        message = (
+            f"must be run by root to mount on {mountpoint}; others can mount on a directory of "
+            "theirs (--mountpoint), or use `scstfs sandbox`"
+        )
+        raise UsageError(ExitStatus.NOT_PERMITTED, message)
+    check_fuse()
+
+
+def _is_own(mountpoint: str) -> bool:
+    """Whether an ordinary user may mount there, which fusermount3(1) decides in the end."""
+    try:
+        os.stat(mountpoint)
+    except OSError as error:
+        return error.errno == errno.ENOTCONN  # what a killed daemon left
+    return os.access(mountpoint, os.W_OK)
+
+
+def check_fuse() -> None:
+    """Refuse to go on where nothing can be mounted by FUSE.
+
+    Raises:
+        UsageError: its device is missing or may not be opened.
+    """
     try:
         os.close(os.open(_FUSE_DEVICE, os.O_RDWR))
     except OSError as error:
@@ -63,13 +86,13 @@ def check_privileges() -> None:
 
 
 def take_name() -> None:
-    """Be found as SCST's iSCSI daemon by pidof(1), pgrep(1), ps(1) and killall(1).
+    """Make pidof(1), pgrep(1), ps(1) and killall(1) find us as SCST's iSCSI daemon.
 
-    Some of them look at the command line, others at the name of the thread that is the process's,
-    which must be the calling one.
+    Some of them use the command line, others the name of the main thread, which must be the calling
+    one.
     """
     program, *arguments = sys.argv
-    # Some end it by the path that they started it by (pkill -f).
+    # Some scripts end it by the path that they started (pkill -f).
     is_named = os.path.basename(program) == PROCESS_NAME
     words = (program, *arguments) if is_named else (PROCESS_NAME, "scstfs", *arguments)
     setproctitle.setproctitle(" ".join(words))
@@ -77,20 +100,20 @@ def take_name() -> None:
 
 
 def raise_file_limit() -> None:
-    """Allow as many descriptors as the system does: each session and device takes some."""
+    """Raise the limit of descriptors as far as allowed: each session and device needs some."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @contextlib.contextmanager
 def state_directory(path: Path) -> Iterator[None]:
-    """Own the state directory, which is made where it is missing.
+    """Own the state directory, which is made if it is missing.
 
     Two daemons that write the same reservations would lose some. The lock is on the directory
     itself and ends with the process.
 
     Raises:
-        UsageError: it cannot be made or written, or another scstfs has it.
+        UsageError: it cannot be made or written, or another scstfs uses it.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -110,7 +133,7 @@ def state_directory(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def pid_file(path: Path) -> Iterator[None]:
-    """Keep this process's number in the file at `path`, which is removed at the end.
+    """Keep this process's id in the file at `path`, which is removed at the end.
 
     The file is locked as long as its owner lives, so a number left by a killed daemon is simply
     replaced.
@@ -123,7 +146,7 @@ def pid_file(path: Path) -> Iterator[None]:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             stack.callback(os.close, fd)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(fd, 0)  # nothing but a file lets that be done
+            os.ftruncate(fd, 0)  # fails for anything other than a file
             stack.callback(path.unlink, missing_ok=True)
             os.write(fd, f"{os.getpid()}\n".encode())
         except BlockingIOError:
@@ -137,7 +160,7 @@ def pid_file(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def captured_stderr() -> Iterator[list[str]]:
-    """Collect what C code prints on stderr in here; the list is filled at the end."""
+    """Collect what C code prints on stderr in this context; the list is filled at the end."""
     lines: list[str] = []
     with contextlib.ExitStack() as stack:
         capture = os.memfd_create("stderr")

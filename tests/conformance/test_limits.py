@@ -109,7 +109,7 @@ def test_a_bug_in_one_connection_is_the_end_of_that_one_only(
             assert [nexus.initiator for nexus in live.sessions()] == [bystander.name]
 
 
-@pytest.mark.logs("login of somebody took too long")
+@pytest.mark.logs("login of an unknown initiator took too long")
 def test_a_login_has_to_end_in_time(live: LiveTarget, monkeypatch: pytest.MonkeyPatch) -> None:
     defaults = Login.__init__.__kwdefaults__
     assert defaults is not None

@@ -134,12 +134,18 @@ def test_all_mistakes_are_told_and_nothing_is_served(tmp_path: Path, config: Pat
     assert status == ExitStatus.CONFIG
     said = [line.removeprefix(f"scstfs: {config}:") for line in lines]
     assert said == [
-        f"4:1: error: {tmp_path}/nodisk: No such file or directory",
-        "5:1: error: DEVICE has no attribute unsn; did you mean usn?",
-        "11:1: error: there is no device dusk; did you mean disk?",
-        "15:1: error: the secret of IncomingUser joe has less than 12 bytes",
+        f"4:9: error: {tmp_path}/nodisk: No such file or directory",
+        "5:9: error: DEVICE has no attribute unsn; did you mean usn?",
+        "11:9: error: there is no device dusk; did you mean disk?",
+        "15:9: error: the secret of IncomingUser joe has less than 12 bytes",
     ]
     assert not (tmp_path / "state" / "running").exists()
+
+
+def test_a_file_without_end_is_told(tmp_path: Path) -> None:
+    status, lines = mistakes(tmp_path, "--config", "/dev/zero")
+    assert status == ExitStatus.CONFIG
+    assert lines == ["scstfs: /dev/zero: too large for a configuration"]
 
 
 def test_what_the_target_refuses_is_told_by_line(tmp_path: Path, config: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from scstfs.admin import conf, tree
+from scstfs.admin import conf, storing, tree
+from scstfs.admin.check import check
 from scstfs.admin.files import Files
 from scstfs.errors import ExitStatus
 from tests.support.admin import Admin, administered, essence
@@ -41,6 +43,17 @@ TARGET_DRIVER iscsi {{
     }}
 }}
 """
+
+AS_NOBODY = """
+import os, sys
+from scstfs import cli
+from scstfs.admin import config_commands
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+sys.exit(cli.main(sys.argv[1:]))
+"""
+"""The program, once it is read from wherever it is, run by an ordinary user."""
 
 
 @pytest.fixture(scope="module")
@@ -182,9 +195,9 @@ def test_a_refusal_names_the_line_and_leaves_nothing(admin: Admin, file: Path) -
 def test_mistakes_are_found_before_anything_is_done(admin: Admin, file: Path) -> None:
     file.write_text(TEXT.replace("LUN 0 disk", "LUN 1 disc").replace("size", "sice"))
     expected = [
-        f"{file}:10:1: warning: target {TARGET} has no LUN 0, which initiators ask for the others",
-        f"scstfs: {file}:4:1: error: DEVICE has no attribute sice; did you mean size?",
-        f"scstfs: {file}:10:1: error: there is no device disc; did you mean disk?",
+        f"{file}:10:9: warning: target {TARGET} has no LUN 0, which initiators ask for the others",
+        f"scstfs: {file}:4:9: error: DEVICE has no attribute sice; did you mean size?",
+        f"scstfs: {file}:10:9: error: there is no device disc; did you mean disk?",
     ]
     for command in "check", "diff", "apply":
         done = admin.config(command, str(file))
@@ -196,10 +209,12 @@ def test_mistakes_are_found_before_anything_is_done(admin: Admin, file: Path) ->
 
 
 def test_without_a_target_only_the_file_can_be_checked(file: Path, tmp_path: Path) -> None:
-    def config(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def config(
+        command: str, *arguments: str, where: str = "none"
+    ) -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, "-m", "scstfs", "config", command, *arguments]
         return subprocess.run(
-            [*argv, "--mountpoint", str(tmp_path / "none")],
+            [*argv, "--mountpoint", str(tmp_path / where)],
             env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
             capture_output=True,
             text=True,
@@ -209,13 +224,74 @@ def test_without_a_target_only_the_file_can_be_checked(file: Path, tmp_path: Pat
 
     checked = config("check", str(file))
     assert (checked.returncode, checked.stdout) == (0, f"{file}: no errors\n")
-    assert checked.stderr.startswith("no SCST runs at ")
+    assert checked.stderr.startswith("no SCST is running at ")
     for arguments in ["show"], ["diff", str(file)], ["apply", str(file)], ["save", str(file)]:
         done = config(*arguments)
         assert (done.returncode, done.stdout) == (ExitStatus.NO_TREE, "")
         assert done.stderr.startswith("scstfs: no SCST is running at ")
         assert len(done.stderr.splitlines()) == 1
+        elsewhere = config(*arguments, where=".")
+        assert elsewhere.returncode == ExitStatus.NO_TREE
+        assert elsewhere.stderr.endswith(": it is another directory\n")
     assert file.read_text() == TEXT
+
+
+def test_only_root_sees_secrets_and_others_are_told_so(admin: Admin, tmp_path: Path) -> None:
+    file = tmp_path / "scst.conf"
+    file.write_text(TEXT)
+    assert admin.config("apply", str(file)).returncode == 0
+
+    def nobody(*arguments: str) -> subprocess.CompletedProcess[str]:
+        running = admin.served.running
+        enter = ["sh", "-c", 'cd "$0" && exec "$@"', str(running.mountpoint)]
+        argv = [sys.executable, "-c", AS_NOBODY, "config", *arguments, "--mountpoint", "."]
+        return subprocess.run(
+            running.argv_inside(*enter, *argv),
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
+            input=TEXT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    for command in ["show"], ["diff", "-"], ["apply", "-"], ["save", "/x.conf"]:
+        done = nobody(*command)
+        assert (done.returncode, done.stdout) == (ExitStatus.NOT_PERMITTED, "")
+        assert re.fullmatch(
+            r"scstfs: cannot read \./targets/.*/IncomingUser: Permission denied\n", done.stderr
+        )
+    checked = nobody("check", "-")
+    assert (checked.returncode, checked.stdout) == (0, "-: no errors\n")
+    assert "only what the file itself tells is checked" in checked.stderr
+
+
+def test_changes_of_others_do_not_end_a_look(admin: Admin, tmp_path: Path) -> None:
+    """Whatever a device, its target and its groups are made and removed beside it."""
+    script = """
+    while [ ! -e "$0" ]; do
+        echo "add_device r" >handlers/vdisk_nullio/mgmt
+        echo "add_target iqn.r" >targets/iscsi/mgmt
+        echo "create g" >targets/iscsi/iqn.r/ini_groups/mgmt
+        echo "add r 0" >targets/iscsi/iqn.r/ini_groups/g/luns/mgmt
+        echo "add r 0" >targets/iscsi/iqn.r/luns/mgmt
+        echo "del_target iqn.r" >targets/iscsi/mgmt
+        echo "del_device r" >handlers/vdisk_nullio/mgmt
+    done
+    """
+    end, saved = tmp_path / "end", str(tmp_path / "saved.conf")
+    with subprocess.Popen(["sh", "-c", script, str(end)], cwd=admin.root) as shell:
+        try:
+            for _ in range(10):
+                for command in ["show"], ["save", saved], ["diff", saved]:
+                    done = admin.config(*command)
+                    assert (done.returncode, done.stderr) == (0, ""), (command, done)
+                admin.files.forget()
+                text = conf.render(storing.present(admin.files))
+                assert not [f for f in check(conf.parse(text)) if f.is_error], text
+        finally:
+            end.touch()
+    assert shell.returncode == 0
 
 
 def test_saving_keeps_what_a_person_wrote(admin: Admin, file: Path) -> None:

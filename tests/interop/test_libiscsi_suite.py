@@ -83,7 +83,7 @@ SHARING: Final = (
 )
 """Suites with several initiators or paths, of which nothing may fail or be skipped anywhere."""
 
-_EXPECTED: Final = "login of somebody took too long|refused: CHAP: "
+_EXPECTED: Final = "login of an unknown initiator took too long|refused: CHAP: "
 """What the daemon warns of when a test waits for ever with a new connection, or logs in badly."""
 
 

@@ -60,7 +60,7 @@ def test_the_examples_of_scstfs(served: Storage, tmp_path: Path) -> None:
     assert luns(served) == ["0", "mgmt"]
     run(served, save, tmp_path)
     assert "filename" in (tmp_path / "scst.conf").read_text()
-    assert "nothing needs attention" in run(served, watch, tmp_path)
+    assert "no problems" in run(served, watch, tmp_path)
     assert "--interval 10 " in top
     assert run(served, top.replace("--interval 10", "--interval 0.2 --once"), tmp_path) == "[]\n"
 
@@ -83,4 +83,4 @@ def test_the_example_of_a_configuration(served: Storage, tmp_path: Path) -> None
     run(served, "scstfs config apply /etc/scst.conf", tmp_path)
     at = "targets/iscsi/iqn.2005-03.org.example:disks"
     assert served.read(f"{at}/ini_groups/readers/luns/0/read_only") == "1"
-    assert "nothing needs attention" in run(served, "scstfs status problems", tmp_path)
+    assert "no problems" in run(served, "scstfs status problems", tmp_path)

@@ -256,7 +256,7 @@ def test_what_is_idle_is_not_read_again_and_again(daemon: Served) -> None:
     script = """
 import sys
 from scstfs.admin.top.kept import Kept
-from scstfs.admin.top.session_watch import Watch
+from scstfs.admin.top.session_watch import SessionWatch
 
 class Counting(Kept):
     reads = []
@@ -265,7 +265,7 @@ class Counting(Kept):
         return super().read(directory, name)
 
 kept = Counting(sys.argv[1], 1000)
-watch = Watch(kept)
+watch = SessionWatch(kept)
 for _look in range(3):
     Counting.reads = []
     watch.look()

@@ -1,4 +1,4 @@
-"""The management programs beside a daemon: run from the test process, on the daemon's mount."""
+"""The management programs for a daemon, run by the test process on the daemon's mount."""
 
 from __future__ import annotations
 
@@ -66,22 +66,22 @@ class Admin:
         return self._run(*argv, answer=answer, environment=environment)
 
     def look(self) -> Item:
-        """What runs now."""
+        """The running configuration."""
         self.files.forget()
         return tree.walk(self.files)
 
 
 @contextmanager
 def administered(directory: Path, **options: Any) -> Iterator[Admin]:
-    """A daemon, and the programs beside it."""
+    """A daemon, and the programs for it."""
     with storage(directory, **options) as served:
         yield Admin(served)
 
 
 def essence(configuration: Item) -> dict[str, tuple[str, str, dict[str, list[str]]]]:
-    """What a configuration says, in a form that compares a file with what runs.
+    """A configuration in a form in which a file can be compared with the running one.
 
-    Without what SCST adds by itself: measured sizes, identifiers of targets that are enabled
+    It is without SCST's own additions: measured sizes, identifiers of targets that are enabled
     without one, and marks that a LUN has from its device.
     """
     known = devices(configuration)

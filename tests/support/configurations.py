@@ -1,4 +1,4 @@
-"""Random configurations that the tree can have, as text of scst.conf."""
+"""Random valid configurations, as text of scst.conf."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class _Maker:
         device.settings["filename"] = Setting([str(path)])
         self.set(device, _MADE_DISK, 0.2)
         self.set(device, _DISK, 0.2)
-        # What does not go together is refused.
+        # Contradictory settings are refused.
         for one, other in (
             ("nv_cache", "write_through"),
             ("read_only", "nv_cache"),

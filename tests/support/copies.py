@@ -158,7 +158,7 @@ async def fetch_token(initiator: Initiator, list_id: int = 1, lun: int = 0) -> b
 
 
 def content(system: System, name: str = "destination") -> bytes:
-    """What is in the file of a disk."""
+    """The contents of a disk's file."""
     return (system.directory / name).read_bytes()
 
 

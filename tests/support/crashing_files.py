@@ -1,8 +1,8 @@
 """A disk in memory that can lose power between any two system calls.
 
-It stands in for the module ``os`` where files are written. What was not synchronised may or may
-not have reached the disk when power fails: of a file's writes any of them, the last of them in
-part; of a directory's changes those up to any of them (a journal keeps them in order).
+It replaces the module ``os`` in code that writes files. After a power failure, changes that were
+not synchronised may or may not be on the disk: any of a file's writes, the last one in part; of a
+directory's changes those up to any of them (a journal keeps them in order).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 @dataclass
 class _Inode:
-    """A file: what is durable, and what has been done to it since."""
+    """A file: its durable contents, and the changes since."""
 
     durable: bytes = b""
     content: bytearray = field(default_factory=bytearray)
@@ -62,7 +62,7 @@ class PowerFailure(BaseException):
 
 
 class CrashingFiles:
-    """One directory of files; everything that is not here is the real ``os``."""
+    """One directory of files; all other names are those of the real ``os``."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -81,16 +81,16 @@ class CrashingFiles:
     def __getattr__(self, name: str) -> object:
         return getattr(os, name)
 
-    # What goes wrong
+    # Faults
 
     def fail_at(self, number: int, error: int) -> None:
         """Let the call after *number* - 1 more calls fail."""
         self.failing, self._error = len(self.calls) + number, error
 
     def fills_up_at(self, number: int) -> None:
-        """Let nothing be written from the call after *number* - 1 more calls on (ENOSPC).
+        """Fail all writes from the call after *number* - 1 more calls on (ENOSPC).
 
-        What needs no room still works: names can be changed and removed.
+        Calls that need no space still work: names can be changed and removed.
         """
         self._full_from = len(self.calls) + number
 
@@ -99,7 +99,7 @@ class CrashingFiles:
         self._full_from = None
 
     def lose_power(self, chance: random.Random) -> None:
-        """Go on with what has reached the disk."""
+        """Restart with the state that has reached the disk."""
         names = dict(self._durable_names)
         for change in self._pending[: chance.randint(0, len(self._pending))]:
             change(names)
@@ -149,7 +149,7 @@ class CrashingFiles:
         inode = self._open[fd]
         assert inode is not None
         data = bytes(inode.content)
-        # Whoever reads does so to the end.
+        # All readers read to the end.
         self._open[fd] = _Inode()
         return data[:size]
 

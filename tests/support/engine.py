@@ -5,10 +5,9 @@
     engine.host.finish(1, data=bytes(512))
     assert engine.out()[0]["status"] == 0
 
-What comes out is decoded by the tests' own codec.  ``engine.check_accounts()`` is the invariant of
-everything that happens to a connection: no memory is given back twice or never, and every command
-was ended exactly once by its host and answered exactly once on the wire, unless the connection
-ended or the command was aborted.
+The tests' own codec decodes the output. ``engine.check_accounts()`` checks the invariant of a
+connection: all memory is given back exactly once, and every command was ended exactly once by its
+host and answered exactly once on the wire, unless the connection ended or the command was aborted.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from tests.support.iscsi_wire import FINAL, NO_TAG, READ, WRITE, Pdu
 
 GOOD, CHECK_CONDITION, BUSY = 0, 2, 8
 STALE = 0xA5
-"""What fresh memory is filled with, so that data nobody sent can be told from data."""
+"""Fresh memory has this value, which distinguishes it from data that was sent."""
 
 
 class Memory:
@@ -54,7 +53,7 @@ class Memory:
         def give_back() -> None:
             self.returned[number] += 1
             self.in_use -= size
-            # Whoever still uses it will notice.
+            # Code that still uses it will notice.
             buffer[:] = bytes([STALE ^ 0xFF]) * size
 
         return memoryview(buffer), give_back
@@ -82,7 +81,7 @@ class Negotiation:
 
 
 class EngineHost:
-    """Keeps what it is told; tests decide when and how commands end."""
+    """Records its calls; tests decide when and how commands end."""
 
     def __init__(self) -> None:
         self.connection: Connection | None = None
@@ -114,7 +113,7 @@ class EngineHost:
     # The host of the connection
 
     def fast(self, connection: Connection) -> None:
-        """Offer commands with nothing unusual about them to ``on_fast`` until it declines one."""
+        """Offer ordinary commands to ``on_fast`` until it declines one."""
         window = connection.window
         while not (connection.rx.header_digest or connection.rx.data_digest):
             buffer, view, start, end = connection.rx.window()
@@ -174,12 +173,12 @@ class EngineHost:
     def logout(self) -> None:
         self.logouts += 1
 
-    # What tests do
+    # For tests
 
     def end(
         self, task: IscsiTask, status: int = GOOD, *, sense: bytes = b"", data: bytes | None = None
     ) -> None:
-        """End a command with an answer; data comes from memory that has to come back."""
+        """End a command with an answer; data comes from memory that must be given back."""
         self.ended[task] += 1
         release, view = None, None
         if data is not None:
@@ -209,7 +208,7 @@ class EngineHost:
         return [task for task in self.begun if not self.ended[task]]
 
     def abort_all(self) -> None:
-        """What every host does when the connection is gone."""
+        """End all tasks, as every host does when the connection is gone."""
         for task in self.open_tasks:
             self.end_silently(task)
 
@@ -256,7 +255,7 @@ class Engine:
             discovery=discovery,
         )
         self.sent: list[Pdu] = []
-        """Everything that came out, in order."""
+        """All PDUs sent, in order."""
         self._raw = bytearray()
         self.dropped = False
 
@@ -273,7 +272,7 @@ class Engine:
         return head + body
 
     def feed(self, *pdus: Pdu, cuts: Iterable[int] | None = None) -> None:
-        """Let PDUs arrive; raises ProtocolError where the connection has to be dropped."""
+        """Let PDUs arrive; raises ProtocolError if the connection must be dropped."""
         self.feed_bytes(b"".join(map(self.encode, pdus)), cuts)
 
     def feed_bytes(self, data: bytes, cuts: Iterable[int] | None = None) -> None:
@@ -298,7 +297,7 @@ class Engine:
             self.process()
 
     def process(self) -> None:
-        """Work off what has arrived, sending whenever much is waiting."""
+        """Process the arrived bytes, sending whenever much is waiting."""
         while not self.connection.process():
             before = self.tx.pending, self.connection.replies.reading
             self.send()
@@ -323,7 +322,7 @@ class Engine:
         self.tx.sent(len(data))
 
     def out(self) -> list[Pdu]:
-        """Send everything and return the PDUs that have come out since last time."""
+        """Send all and return the PDUs since the last call."""
         self.send()
         pdus = []
         while self._raw:
@@ -334,7 +333,7 @@ class Engine:
         return pdus
 
     def one(self) -> Pdu:
-        """The only PDU that has come out since last time."""
+        """The only PDU since the last call."""
         (pdu,) = self.out()
         return pdu
 
@@ -357,13 +356,13 @@ class Engine:
     # The end
 
     def drop(self) -> None:
-        """The connection ends, and the host ends what it has."""
+        """The connection ends, and the host ends its tasks."""
         self.dropped = True
         self.connection.drop()
         self.host.abort_all()
 
     def check_accounts(self) -> None:
-        """End everything and check the invariant in the module's text."""
+        """End everything and check the invariant in the module's docstring."""
         host = self.host
         if not self.dropped:
             self.out()

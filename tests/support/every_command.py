@@ -1,4 +1,4 @@
-"""Every command that a device serves, in each of the forms that the standards tell apart."""
+"""Every command that a device serves, in each form that the standards distinguish."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from scstfs.core.device import Device
 from scstfs.scsi.opcodes import CommandRow
 
-#: The table of commands has rows that are there to refuse a command in SCST's way.
+#: Rows of the table of commands that only refuse a command as SCST does.
 REFUSALS = {"invalid_opcode", "invalid_service_action", "internal_target_failure"}
 
 
@@ -24,7 +24,7 @@ def commands(device: Device) -> Iterator[tuple[str, bytes]]:
 
 
 def forms(row: CommandRow) -> Iterator[tuple[str, bytes]]:
-    """The forms of a command that do not all mean the same to others."""
+    """The forms of a command with different effects on other nexuses."""
     action = row.service_action or 0
     cdb = bytearray((row.code, action)).ljust(max(row.cdb_length, 6), b"\0")
     if row.name == "START STOP UNIT":

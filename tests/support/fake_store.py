@@ -1,4 +1,4 @@
-"""A backing store in memory that can fail, take its time, and tell what was asked of it."""
+"""A backing store in memory that can fail and wait, and that records its calls."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class FakeStore:
         self.errors: dict[str, OSError] = {}
         self.closed = False
         self._held: dict[str, threading.Event] = {}
-        #: Kernel ids of the threads that wait, and in which method.
+        #: Kernel ids of the waiting threads, by method.
         self.held_up: dict[int, str] = {}
-        #: Called in the worker thread when it comes to a method, before it may go on.
+        #: Called in the worker thread when it enters a method, before it may continue.
         self.arrived: Callable[[str], None] = lambda name: None
 
     def pause(self, name: str) -> None:
@@ -40,7 +40,7 @@ class FakeStore:
         self._held.setdefault(name, threading.Event())
 
     def resume(self, name: str) -> None:
-        """Let them go on, if there are any."""
+        """Let waiting threads continue."""
         held = self._held.pop(name, None)
         if held is not None:
             for thread in [thread for thread, where in self.held_up.items() if where == name]:

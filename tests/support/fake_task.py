@@ -1,4 +1,4 @@
-"""Commands that are nothing but what a task set looks at, and devices that run them."""
+"""Commands with only the parts that a task set uses, and devices that run them."""
 
 from __future__ import annotations
 

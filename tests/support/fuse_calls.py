@@ -45,7 +45,7 @@ def open_file(operations: Operations, path: str, flags: int = os.O_RDONLY) -> in
 
 
 class Reader:
-    """Takes entries as the kernel does: so many at a time."""
+    """Takes entries as the kernel does: a number at a time."""
 
     def __init__(self, room: int) -> None:
         self.room = room
@@ -62,7 +62,7 @@ class Reader:
 
 
 def read_some(operations: Operations, handle: int, reader: Reader, room: int) -> int:
-    """The next entries; returns how many came."""
+    """Take the next entries; return their number."""
     directory = operations._directories[handle]
     if reader.next_id == 0:
         directory.listing = operations._list(directory.inode)

@@ -1,8 +1,8 @@
 """A deliberately naive iSCSI initiator for conformance tests: synchronous, over a plain socket.
 
-Everything can be sent: any header field with any value, text cut anywhere, wrong digests, data in
-any order, nothing at all. Every PDU is recorded both ways (`record`), and what a target does
-against RFC 7143 while a test looks elsewhere is collected in `complaints`.
+It can send anything: any header field with any value, text cut anywhere, wrong digests, data in any
+order, or nothing. Every PDU in both directions is recorded (`record`), and violations of RFC 7143
+that a test does not check itself are collected in `complaints`.
 
     with Initiator.connect("127.0.0.1", 3260) as initiator:
         initiator.login("iqn.2005-03.org.example:disk")
@@ -37,13 +37,13 @@ def lun_bytes(lun: int | bytes) -> bytes:
 
 @dataclass
 class Task:
-    """A SCSI command and what came back for it."""
+    """A SCSI command and its responses."""
 
     itt: int
     command: Pdu
     data_out: bytes = b""
     unsolicited: int = 0
-    """Bytes that go out in Data-Out PDUs before the target asks."""
+    """Bytes that are sent unsolicited in Data-Out PDUs."""
     data_in: dict[int, bytes] = field(default_factory=dict)
     """Data by buffer offset."""
     data_pdus: list[Pdu] = field(default_factory=list)
@@ -87,7 +87,7 @@ class Task:
 
 
 class Initiator(LoginClient):
-    """One session with one connection; see the module's text."""
+    """One session with one connection; see the module's docstring."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Initiator(LoginClient):
         self.answer_pings = True
         self.answer_r2ts = True
         self.data_out_size: int | None = None
-        """Bytes in a Data-Out; None for as many as the target takes."""
+        """Bytes in a Data-Out; None for the target's limit."""
         self.reorder: Callable[[list[Pdu]], list[Pdu]] = list
         """Puts the Data-Out PDUs of one sequence in order."""
         self._itt = 0
@@ -130,10 +130,10 @@ class Initiator(LoginClient):
         self._itt += 1
         return self._itt
 
-    # Full feature phase: what comes in.
+    # Full feature phase: receiving.
 
     def pump(self) -> Pdu:
-        """Receive one PDU and put it where it belongs."""
+        """Receive one PDU and assign it to its task."""
         pdu = self.receive()
         self.note_numbers(pdu)
         if pdu.opcode in (wire.DATA_IN, wire.R2T, wire.SCSI_RESPONSE):
@@ -188,7 +188,7 @@ class Initiator(LoginClient):
             self.answers.setdefault(refused["itt"], pdu)
 
     def drain(self, seconds: float = 0.1) -> list[Pdu]:
-        """Take what comes within some time without anything asked for."""
+        """Receive unsolicited PDUs for some time."""
         before = self.sock.gettimeout()
         self.sock.settimeout(seconds)
         pdus = []
@@ -223,8 +223,8 @@ class Initiator(LoginClient):
             lun: number, or the eight bytes.
             expect: bytes of data to read.
             data_out: data to write.
-            immediate_data: how much of it goes with the command; None for what was agreed on.
-            unsolicited: how much of it follows in Data-Out PDUs; None for what was agreed on.
+            immediate_data: how much of it is sent with the command; None for the negotiated amount.
+            unsolicited: how much of it follows in Data-Out PDUs; None for the negotiated amount.
             attribute: SIMPLE, ORDERED and so on.
             immediate: deliver at once; CmdSN does not advance.
             ahs: additional header segments.
@@ -258,7 +258,9 @@ class Initiator(LoginClient):
         return task
 
     def issue(self, cdb: str | bytes, **options: Any) -> Task:
-        """Send a SCSI command as `prepare` builds it, with its unsolicited data, and go on."""
+        """Send a SCSI command as `prepare` builds it, with its unsolicited data, and return at
+        once.
+        """
         task = self.prepare(cdb, **options)
         self.send(task.command)
         if task.unsolicited:
@@ -341,7 +343,7 @@ class Initiator(LoginClient):
         task: Task | None = None,
         **fields: int | bytes,
     ) -> int:
-        """Send a task management request about `task`; return the response code."""
+        """Send a task management request for `task`; return the response code."""
         values: dict[str, int | bytes] = {
             "flags": FINAL | function,
             "lun": lun_bytes(lun),
@@ -385,7 +387,7 @@ class Initiator(LoginClient):
                 return wire.parse_pairs(answer)
 
     def send_targets(self, what: str = "All") -> dict[str, list[str]]:
-        """Ask for targets; return the addresses of each."""
+        """Send SendTargets; return the addresses of each target."""
         found: dict[str, list[str]] = {}
         addresses: list[str] = []
         for key, value in self.text([("SendTargets", what)]):

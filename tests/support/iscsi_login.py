@@ -67,7 +67,7 @@ class LoginError(Exception):
 
 @dataclass
 class Chap:
-    """How to authenticate; with `target_secret` the target has to, too."""
+    """How to authenticate; with `target_secret` the target must authenticate, too."""
 
     user: str
     secret: bytes
@@ -97,7 +97,7 @@ def chap_hash(algorithm: str, identifier: int, secret: bytes, challenge: bytes) 
 class LoginClient(Wire):
     """A connection up to the end of login.
 
-    Public attributes are the state that goes into the next PDU; tests change them at will.
+    Public attributes are the state for the next PDU; tests change them freely.
     """
 
     def __init__(
@@ -121,11 +121,11 @@ class LoginClient(Wire):
         self.offers: dict[str, str] = {}
         """The operational keys we sent."""
         self.keys: dict[str, str] = {}
-        """What the target answered and declared during login."""
+        """The target's answers and declarations during login."""
         self._stat_sn_known = False
 
     def parameter(self, key: str) -> str:
-        """Return what a key was agreed on, or its default."""
+        """Return the negotiated value of a key, or its default."""
         value = self.keys.get(key, _DEFAULTS.get(key, ""))
         return _DEFAULTS.get(key, "") if value in ("Reject", "Irrelevant") else value
 
@@ -248,7 +248,7 @@ class LoginClient(Wire):
         keys: Iterable[tuple[str, str]] = (),
         cut: int | None = None,
     ) -> Pairs:
-        """Log in from end to end; return what the target answered to the operational keys.
+        """Log in completely; return the target's answers to the operational keys.
 
         Args:
             target: its name, or None for a discovery session.

@@ -1,4 +1,4 @@
-"""A socket with iSCSI PDUs on it, and the record of all that crossed it. For tests."""
+"""A socket for iSCSI PDUs that records all of them. For tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.iscsi_wire import Pdu, crc32c
 
 
 class Stream(Protocol):
-    """What we need of a socket, so that a test can put something else in its place."""
+    """The part of a socket that is used here, so that a test can replace it."""
 
     def sendall(self, data: bytes, /) -> None: ...
 
@@ -34,7 +34,7 @@ class ClosedError(Exception):
 
 @dataclass
 class Record:
-    """A PDU as it crossed the wire; `raw` has the digests, too."""
+    """A PDU as sent or received; `raw` has the digests, too."""
 
     sent: bool
     pdu: Pdu
@@ -42,7 +42,7 @@ class Record:
 
 
 class Wire:
-    """A socket with PDUs on it, and the record of them."""
+    """A socket for PDUs, and the record of them."""
 
     def __init__(self, sock: Stream, timeout: float = 5.0) -> None:
         self.sock = sock
@@ -74,11 +74,11 @@ class Wire:
         self.send_bytes(raw)
 
     def receive(self) -> Pdu:
-        """Return the next PDU, whatever it is.
+        """Return the next PDU of any kind.
 
         Raises:
-            ClosedError: there will be none.
-            TimeoutError: there is none.
+            ClosedError: the target closed the connection.
+            TimeoutError: none came in time.
         """
         header = self._read(48)
         ahs = self._read(header[4] * 4)
@@ -139,7 +139,7 @@ class Wire:
         self.sock.close()
 
     def wait_closed(self) -> list[Pdu]:
-        """Read until the target closes; return what came before that."""
+        """Read until the target closes; return the PDUs before that."""
         pdus = []
         with contextlib.suppress(ClosedError):
             while True:

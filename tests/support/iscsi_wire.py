@@ -1,4 +1,4 @@
-"""iSCSI PDUs for tests: a codec of its own, so that the product's is not tested against itself.
+"""iSCSI PDUs for tests: a separate codec, so that the product's is not tested against itself.
 
 Deliberately simple and permissive: a header is 48 bytes with names for some of them, and every
 field takes any value. Layouts are (offset, length) as in the figures of RFC 7143 clause 11.
@@ -242,7 +242,7 @@ _CRC: Final = _crc_table()
 
 
 def crc32c(data: bytes) -> bytes:
-    """The digest of RFC 7143 13.1 in the byte order in which it travels."""
+    """The digest of RFC 7143 13.1 in its byte order on the wire."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc = crc >> 8 ^ _CRC[(crc ^ byte) & 0xFF]

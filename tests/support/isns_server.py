@@ -1,4 +1,4 @@
-"""A small iSNS server for tests, with a codec of its own (RFC 4171).
+"""A small iSNS server for tests, with its own codec (RFC 4171).
 
     with IsnsServer() as server:
         server.initiators["iqn.t"] = {"iqn.i"}
@@ -6,7 +6,7 @@
         server.wait_for(lambda: "iqn.t" in server.nodes)
         server.notify("iqn.t")                 # a state change notification
 
-It believes everybody, and keeps every request in ``requests``.
+It accepts all clients, and keeps every request in ``requests``.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Portal:
 
 
 class IsnsServer:
-    """See the module's text. Attributes may be set at any time."""
+    """See the module's docstring. Attributes may be set at any time."""
 
     def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
         self._host = host
@@ -162,7 +162,7 @@ class IsnsServer:
         thread.start()
 
     def stop(self) -> None:
-        """Go away: nobody can connect any more."""
+        """Stop listening."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -184,7 +184,7 @@ class IsnsServer:
             return len(self._connections)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Wait until something that a request changes is so."""
+        """Wait until a condition that requests change holds."""
         with self._changed:
             assert self._changed.wait_for(condition, WAIT_SECONDS), self.requests
 
@@ -298,7 +298,7 @@ class IsnsServer:
         self.nodes[request.texts(NAME)[-1]].wants_scn = False
         return 0, []
 
-    # What a server does by itself
+    # Unsolicited messages of a server
 
     def _send(self, port: int, message: Message) -> Message:
         with socket.create_connection((self._host, port), WAIT_SECONDS) as sock:

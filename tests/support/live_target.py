@@ -1,12 +1,12 @@
-"""A live iSCSI target for tests: everything but the mount, in a thread, on loopback sockets.
+"""A live iSCSI target for tests: all except the mount, in a thread, on loopback sockets.
 
     with LiveTarget(tmp_path) as live:
         live.add_target("iqn.t", luns=2)
         with live.initiator() as initiator:
             initiator.login("iqn.t")
 
-Tests are initiators: plain, blocking code.  What has to happen in the target's event loop is given
-to ``call``; the tree is written to with ``write``, as a shell would.
+Tests are initiators: plain, blocking code. ``call`` runs a function in the target's event loop;
+``write`` writes to the tree, as a shell does.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ DISK_SIZE = 4 << 20
 
 
 class LiveTarget:
-    """See the module's text."""
+    """See the module's docstring."""
 
     def __init__(self, directory: Path, hosts: tuple[str, ...] = ("127.0.0.1",)) -> None:
-        """Files and state go below ``directory``; listens on one free port of all ``hosts``."""
+        """Files and state are below ``directory``; it listens on one free port of all ``hosts``."""
         self.directory = directory
         self.hosts = hosts
         self.service: TargetService
@@ -72,7 +72,7 @@ class LiveTarget:
         self.stop()
 
     def stop(self) -> None:
-        """Close all sessions and end; raises what the target failed with."""
+        """Close all sessions and end; raises the target's exception."""
         if self._thread.is_alive():
             self.call(lambda: self._stop.set())
             self._thread.join(20)
@@ -119,7 +119,7 @@ class LiveTarget:
         """Run an async function in the target's event loop."""
         return trio.from_thread.run(function, *arguments, trio_token=self._token)
 
-    # What is in it
+    # Its objects
 
     @property
     def server(self) -> Server:
@@ -189,7 +189,7 @@ class LiveTarget:
         return Initiator(self.connect(host), name=name, isid=isid, timeout=timeout)
 
     def log_in(self, target: str | None = TARGET, *, number: int = 1, **options: Any) -> Initiator:
-        """An initiator in full-feature phase whose unit attentions have been taken."""
+        """An initiator in full-feature phase without pending unit attentions."""
         initiator = self.initiator(name=f"{NAME}{number}", isid=ISID[:5] + bytes([number & 0xFF]))
         initiator.login(target, **options)
         if target is not None:

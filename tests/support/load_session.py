@@ -1,9 +1,9 @@
-"""An initiator that keeps many commands under way and knows what may have become of each.
+"""An initiator that keeps many commands under way and knows the possible effects of each.
 
 It owns some blocks of each logical unit, writes and reads them with commands that do not overlap,
-and says (`LoadSession.faults`) whatever contradicts this: a command that gets a status gets one; a
-block holds what the last write that ended GOOD put there, or one that was aborted or whose
-connection was closed since; a write that was refused or given up has no effect later.
+and collects in `LoadSession.faults` all that contradicts these rules: a command gets at most one
+status; a block has the data of the last write that ended GOOD, or of one that was aborted or whose
+connection was closed since; a write that was refused or given up has no later effect.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _HEAD = struct.Struct(">BBHQ")
 
 
 def stamp(session: int, lun: int, lba: int, number: int) -> bytes:
-    """What a session's write ``number`` puts into a block."""
+    """The contents of a block after a session's write ``number``."""
     return _HEAD.pack(session, lun, lba, number).ljust(64, b".") * (BLOCK // 64)
 
 
 def read_stamp(block: bytes) -> tuple[int, int, int, int] | None:
-    """Session, LUN, LBA and number; None for a block nobody wrote."""
+    """Session, LUN, LBA and number; None for a block that was never written."""
     if not any(block):
         return None
     fields = _HEAD.unpack_from(block)
@@ -58,14 +58,14 @@ class Transfer:
 
 @dataclass(eq=False)
 class LoadSession:
-    """Runs in a thread of its own from `start` to `stop`; logs in again when it is thrown out."""
+    """Runs in its own thread from `start` to `stop`; logs in again when its session ends."""
 
     portal: tuple[str, int]
     target: str
     session: int
     luns: tuple[int, ...]
     strict: frozenset[int]
-    """LUNs behind which there is only ever one logical unit."""
+    """LUNs whose logical unit never changes."""
     seed: str
     seen: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
@@ -85,7 +85,7 @@ class LoadSession:
         self._thread.start()
 
     def stop(self, seconds: float) -> None:
-        """Have it finish what is under way and log out."""
+        """Let it finish its commands and log out."""
         self._stop.set()
         self._thread.join(seconds)
         if self._thread.is_alive():
@@ -136,7 +136,7 @@ class LoadSession:
             if self._flying:
                 self._land(initiator)
             else:
-                # Tells how far the window reaches, too.
+                # It also carries the window.
                 initiator.ping()
         deadline = time.monotonic() + 20
         while self._flying:
@@ -149,7 +149,7 @@ class LoadSession:
 
     def _fly(self, initiator: Initiator) -> bool:
         if (initiator.max_cmd_sn - initiator.cmd_sn) & 0xFFFFFFFF >= 0x80000000:
-            # What is outside the window would be ignored (RFC 7143 4.2.2.1).
+            # Commands outside the window would be ignored (RFC 7143 4.2.2.1).
             return False
         chance = self._chance
         lun, blocks = chance.choice(self.luns), chance.randint(1, _MOST_BLOCKS)
@@ -187,7 +187,7 @@ class LoadSession:
     def _done(self) -> list[Transfer]:
         return [transfer for transfer in self._flying.values() if transfer.task.done]
 
-    # What became of commands
+    # Results of commands
 
     def _end(self, transfer: Transfer, how: str) -> None:
         del self._flying[transfer.task.itt]
@@ -198,7 +198,7 @@ class LoadSession:
         return self.possible.setdefault((lun, lba), {0})
 
     def _give_up(self, transfer: Transfer, how: str) -> None:
-        """Nobody says what became of it."""
+        """A command whose result is unknown."""
         self._end(transfer, how)
         if transfer.number:
             for n in range(transfer.blocks):
@@ -230,7 +230,7 @@ class LoadSession:
             self.check_block(transfer.lun, transfer.lba + n, block)
 
     def check_block(self, lun: int, lba: int, block: bytes) -> None:
-        """Note what is wrong with the contents of a block."""
+        """Record an error in the contents of a block."""
         found = read_stamp(block)
         if found is not None and found[:3] != (self.session, lun, lba):
             self.faults.append(f"session {self.session} LUN {lun} LBA {lba} has {found}")
@@ -245,7 +245,7 @@ class LoadSession:
     # Task management
 
     def _manage(self, initiator: Initiator) -> None:
-        """Perform a function; what it aborts is not answered any more."""
+        """Perform a function; commands that it aborts are not answered any more."""
         lun, kind = self._chance.choice(self.luns), self._chance.random()
         victims = [t for t in self._flying.values() if t.lun == lun]
         if kind < 0.6 and victims:

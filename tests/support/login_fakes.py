@@ -1,4 +1,4 @@
-"""A target side for login tests, and a stream that is answered by a login machine."""
+"""A target side for login tests, and a stream that a login machine answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FakeTarget:
 
 @dataclass
 class FakeHost:
-    """Everything a login can ask, as plain attributes; `opened` has what it accepted."""
+    """All that a login uses, as plain attributes; `opened` has the accepted logins."""
 
     target: FakeTarget = field(default_factory=FakeTarget)
     discovery_credentials: Credentials = field(default_factory=Credentials)
@@ -70,7 +70,7 @@ class FakeHost:
 
 
 def not_random(length: int) -> bytes:
-    """Return bytes that a test can know."""
+    """Return bytes that a test can predict."""
     return bytes(range(1, length + 1))
 
 
@@ -143,7 +143,7 @@ def client(host: FakeHost | None = None) -> tuple[LoginClient, LoginStream]:
 
 
 def with_users(users: Credentials = JOE) -> FakeHost:
-    """A host where normal and discovery sessions have to authenticate."""
+    """A host that requires authentication for normal and discovery sessions."""
     return FakeHost(FakeTarget(credentials=users), discovery_credentials=users)
 
 

@@ -1,8 +1,8 @@
 """The machine of the recordings: its files, its block devices, its two CPUs.
 
-`on_recorded_machine` runs a function in a child process whose root directory is the host's but for
-``/back``, ``/var/lib/scst`` and the block devices ``/dev/loop0`` and ``/dev/loop1``. Nothing of the
-host's changes but that two free loop devices are in use for a while.
+`on_recorded_machine` runs a function in a child process whose root directory is the host's except
+for ``/back``, ``/var/lib/scst`` and the block devices ``/dev/loop0`` and ``/dev/loop1``. On the
+host, only two free loop devices are in use meanwhile.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def need_machine() -> None:
 
 
 def on_recorded_machine(function: Callable[[], None]) -> None:
-    """Run *function* there, in a child process; fail as it fails."""
+    """Run *function* there, in a child process; fail if it fails."""
 
     def body() -> None:
         with tempfile.TemporaryDirectory(prefix="scstfs-machine-") as directory:
@@ -60,7 +60,7 @@ def _enter(directory: Path, function: Callable[[], None]) -> None:
     _build_root(root, {"back": back})
     (root / "var/lib").mkdir(exist_ok=True)
     _bind_library(root, state, directory)
-    # The descriptors keep the devices, which go when they are closed.
+    # The descriptors keep the devices, which are released when they are closed.
     held = [_attach_loop(directory / name, root / "dev" / name) for name in ("loop0", "loop1")]
     here = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
     os.chroot(root)
@@ -81,7 +81,7 @@ def _make_file(path: Path, size: int) -> None:
 
 
 def _build_root(root: Path, own: dict[str, Path]) -> None:
-    """Show the host's root directory below *root*, with directories of our own added."""
+    """Mount the host's root directory below *root*, with our directories added."""
     mount("tmpfs", str(root), "tmpfs", MountFlag(0))
     for entry in os.scandir("/"):
         place = root / entry.name
@@ -97,7 +97,7 @@ def _build_root(root: Path, own: dict[str, Path]) -> None:
 
 
 def _bind_library(root: Path, state: Path, directory: Path) -> None:
-    """Put *state* in the place of /var/lib/scst, which the host may lack."""
+    """Mount *state* as /var/lib/scst, which the host may lack."""
     library = directory / "lib"
     (library / "scst").mkdir(parents=True)
     mount(str(library), str(root / "var/lib"), "", MountFlag.BIND)
@@ -105,7 +105,7 @@ def _bind_library(root: Path, state: Path, directory: Path) -> None:
 
 
 def _attach_loop(file: Path, place: Path) -> int:
-    """Make a free loop device of *file* and show it at *place*; returns its descriptor."""
+    """Attach *file* to a free loop device and mount that at *place*; return its descriptor."""
     control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
     backing = os.open(file, os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -115,7 +115,7 @@ def _attach_loop(file: Path, place: Path) -> int:
             try:
                 fcntl.ioctl(device, _LOOP_SET_FD, backing)
             except OSError:
-                # Somebody else was faster.
+                # Another process was faster.
                 os.close(device)
                 continue
             break
@@ -130,6 +130,6 @@ def _attach_loop(file: Path, place: Path) -> int:
 
 
 def _unmount(root: Path) -> None:
-    """Let go of everything, so that the temporary directory can be removed."""
+    """Release everything, so that the temporary directory can be removed."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.umount2(os.fsencode(root), 2)

@@ -1,10 +1,10 @@
 """A management utility that knows the rules of SCST's tree and no driver, handler or attribute.
 
-SCST's SysfsRules, part III, has the algorithms: what to save of a tree, and how to make a tree what
-was saved. All names of attributes are read from the tree. Two things follow SCST 3.10 where it is
-not as that text has it. The help of ``mgmt`` says what can be given when an object is made:
-``filename`` can be written, and must be given; ``size`` cannot, and need not. And the LUNs of a
-target without ``mgmt``, the copy manager's, are left to its driver, which makes them itself.
+SCST's SysfsRules, part III, has the algorithms for saving a tree, and for restoring it. All names
+of attributes are read from the tree. In two points it follows SCST 3.10 where that differs from the
+text. The help of ``mgmt`` lists the parameters for making an object: ``filename`` can be written,
+and must be given; ``size`` cannot, and need not. And the LUNs of a target without ``mgmt``, the
+copy manager's, are left to its driver, which makes them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Attribute:
 
 
 Attributes: TypeAlias = "dict[str, list[Attribute]]"
-"""By name without the digits that tell instances of one attribute apart."""
+"""By name, without the digits that distinguish instances of one attribute."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Configuration:
     drivers: dict[str, Driver] = field(default_factory=dict)
 
 
-# What is there
+# Saving
 
 
 def _value_of(text: str) -> tuple[str, bool]:
@@ -86,10 +86,10 @@ def _value_of(text: str) -> tuple[str, bool]:
 
 
 def read_all(directory: Path) -> Iterator[tuple[str, str, bool]]:
-    """Name, text and whether it can be written of all files of a directory that can be read."""
+    """Name, text and writability of all readable files of a directory."""
     with os.scandir(directory) as entries:
         names = sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
-    # Relative to the directory: the kernel remembers nothing of the way to it.
+    # Relative to the directory, which saves the look-up of its path.
     place = os.open(directory, os.O_RDONLY)
     for name in names:
         try:
@@ -159,7 +159,7 @@ def _handler(root: Path, directory: Path) -> Handler:
 
 
 def save(root: Path) -> Configuration:
-    """What the tree at *root* is configured to be."""
+    """The configuration of the tree at *root*."""
     handlers = (path for path in _directories(root / "handlers") if (path / "mgmt").exists())
     return Configuration(
         _attributes(root),
@@ -168,7 +168,7 @@ def save(root: Path) -> Configuration:
     )
 
 
-# Making it so
+# Restoring
 
 
 def write(path: Path, text: str) -> None:
@@ -217,8 +217,7 @@ class _Owner:
         _configure(path, wanted, optional, self.mgmt, f"{self.kind}_attribute {path.name}")
 
     def replace(self, present: Mapping[str, Path], wanted: Mapping[str, Attributes]) -> None:
-        """Delete devices or targets that are not wanted, or not like this, and make those that
-        are not there."""
+        """Delete devices or targets that are unwanted or different, and make missing ones."""
         optional = available(self.mgmt, f"{self.kind} attributes")
         for name, path in present.items():
             if name not in wanted or _must_be_made_again(path, wanted[name], optional):
@@ -234,7 +233,7 @@ _OWNERS: Final = {"device": "device driver", "target": "target driver"}
 
 
 def _must_be_made_again(path: Path, wanted: Attributes, optional: Collection[str]) -> bool:
-    """Whether a read-only attribute is to be another one, or any one is to have its default."""
+    """Whether a read-only attribute must change, or any must get its default."""
     present = _attributes(path)
     return any(
         present.get(name) != wanted.get(name) and not (name in wanted and wanted[name][0].writable)
@@ -300,7 +299,7 @@ def _configure_groups(directory: Path, wanted: Mapping[str, Group]) -> None:
 
 
 def _switch(path: Path, wanted: str | None, value: str) -> None:
-    """Enable or disable what is to be so and is not."""
+    """Enable or disable targets and drivers as wanted."""
     if wanted == value != _enabled(path):
         write(path / "enabled", value)
 
@@ -315,7 +314,7 @@ def _apply_target(driver: _Owner, path: Path, wanted: Target) -> None:
 
 
 def apply(root: Path, wanted: Configuration) -> None:
-    """Make the tree at *root* what *wanted* says, whether it is empty or not; raises OSError."""
+    """Change the tree at *root*, empty or not, to *wanted*; raises OSError."""
     _configure(root, wanted.attributes, (), root, "")
     for name, handler in wanted.handlers.items():
         owner = _Owner(root / "handlers" / name, "device")

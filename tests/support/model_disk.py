@@ -1,7 +1,7 @@
-"""A disk as simple as can be, and the commands that the real one is compared with.
+"""A model disk, as simple as possible, and the commands for comparing the real one.
 
-Every operation builds its CDB and data by hand and says what it must do to the model: an
-``Expected`` that the real device's answer has to match.
+Every operation builds its CDB and data by hand, and applies its effect to the model. It returns the
+``Expected`` answer of the real device.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ GOOD = Expected()
 
 
 def cdb(codes: dict[int, int], size: int, lba: int, blocks: int, flags: int = 0) -> bytes:
-    """READ, WRITE and their like."""
+    """READ, WRITE and similar commands."""
     code = codes[size]
     if size == 6:
         return bytes((code,)) + be(lba, 3) + bytes((blocks & 0xFF, 0))
@@ -58,7 +58,7 @@ def cdb(codes: dict[int, int], size: int, lba: int, blocks: int, flags: int = 0)
 
 @dataclass
 class ModelToken:
-    """Blocks that a token stands for."""
+    """Blocks that a token represents."""
 
     disk: ModelDisk
     extents: Sequence[tuple[int, int]]
@@ -88,7 +88,7 @@ class ModelDisk:
         self.content[lba * BLOCK : lba * BLOCK + len(data)] = data
 
     def touch(self, lba: int, blocks: int) -> None:
-        """Blocks are written, or would have been: tokens that stand for them end."""
+        """Blocks are written, or would have been: tokens for them end."""
         for token in self.tokens:
             if any(first < lba + blocks and lba < first + n for first, n in token.extents):
                 token.valid = False

@@ -1,4 +1,4 @@
-"""What initiators are told, as a reader of SAM-5 5.14 and SCST's rules would write it down.
+"""Unit attentions of initiators, modelled directly from SAM-5 5.14 and SCST's rules.
 
 Initiator ports log in through target ports, each of which shows logical units under numbers.
 Every nexus has a queue of unit attentions per logical unit number.
@@ -37,7 +37,7 @@ class Full(NamedTuple):
 
 @dataclass
 class Answer:
-    """What a command has to end with: sense, or None for GOOD; ``conflict`` wins over it."""
+    """The expected end of a command: sense, or None for GOOD; ``conflict`` takes precedence."""
 
     sense: Triple | None = None
     conflict: bool = False
@@ -66,7 +66,7 @@ class Lun:
 
 
 class ModelNexuses:
-    """Everybody and everything."""
+    """All ports, nexuses and logical units."""
 
     def __init__(self, units: int, ports: int, *, takes_events: bool) -> None:
         """``takes_events``: asynchronous events reach the initiators."""
@@ -79,12 +79,12 @@ class ModelNexuses:
     # Sessions and LUNs
 
     def log_in(self, nexus: Nexus) -> None:
-        """A new session: it has lost nothing, and knows nothing."""
+        """A new session, without unit attentions except for the power on."""
         self.nexuses[nexus] = {lun: Lun(unit) for lun, unit in self.maps[nexus.port].items()}
         self.events[nexus] = []
 
     def log_out(self, nexus: Nexus) -> None:
-        """Its registrations stay, what it reserved with RESERVE does not."""
+        """Its registrations stay, its reservation by RESERVE does not."""
         for lun in self.nexuses.pop(nexus).values():
             self._forget(nexus, lun)
 
@@ -133,7 +133,7 @@ class ModelNexuses:
                 if lun.unit is unit:
                     yield nexus, lun
 
-    # Being told
+    # Unit attentions
 
     def _luns_changed(self, port: int) -> None:
         for nexus, luns in self._at(port):
@@ -162,7 +162,7 @@ class ModelNexuses:
     # Resets
 
     def reset_unit(self, unit: Unit) -> None:
-        """LOGICAL UNIT RESET: everybody is told."""
+        """LOGICAL UNIT RESET: all nexuses get a unit attention."""
         unit.reservations.reserved_by = None
         for _nexus, lun in self._of(unit):
             lun.add(POWER_ON)
@@ -177,7 +177,7 @@ class ModelNexuses:
     def _execute(
         self, nexus: Nexus, number: int, allowed: str, action: Callable[[Lun], object]
     ) -> Answer:
-        """A command that others may send ``allowed`` (see ModelReservations.check)."""
+        """A command that other nexuses may send ``allowed`` (see ModelReservations.check)."""
         lun = self.nexuses[nexus].get(number)
         if lun is None:
             return Answer(NO_SUCH_LUN)
@@ -215,7 +215,7 @@ class ModelNexuses:
         return self._execute(nexus, number, "", action)
 
     def mode_select(self, nexus: Nexus, number: int) -> Answer:
-        """With parameters that nothing depends on."""
+        """With parameters that affect nothing else."""
 
         def action(lun: Lun) -> bytes:
             for _other, told in self._of(lun.unit):

@@ -1,8 +1,8 @@
-"""Reservations of one logical unit as a reader of the standards would write them down.
+"""Reservations of one logical unit, modelled directly from the standards.
 
 A nexus is anything hashable: an initiator port and a target port.  Persistent reservations are
-SPC-4 5.13 and 6.15, RESERVE and RELEASE SPC-2 5.5 and 7.21, and where both meet SPC-4 5.13.3.
-``SCST`` marks what SCST 3.10 does otherwise than they say.
+SPC-4 5.13 and 6.15, RESERVE and RELEASE SPC-2 5.5 and 7.21, and their combination SPC-4 5.13.3.
+``SCST`` marks where SCST 3.10 differs from them.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Request(NamedTuple):
     key: int = 0
     new: int = 0
     aptpl: bool = False
-    #: What ALL_TG_PT is about: the nexuses of the sender's initiator port.
+    #: For ALL_TG_PT: the nexuses of the sender's initiator port.
     all_ports: tuple[Nexus, ...] = ()
-    #: What is registered, in order: nexuses that SPEC_I_PT lists, and the sender's own.
+    #: Nexuses to register, in order: those that SPEC_I_PT lists, and the sender's own.
     more: tuple[tuple[Nexus, bool], ...] = ()
     spec_i_pt: bool = False
     #: Of REGISTER AND MOVE.
@@ -64,17 +64,17 @@ class Request(NamedTuple):
 
 @dataclass
 class ModelReservations:
-    """What a logical unit knows about reservations."""
+    """The reservations of a logical unit."""
 
     #: In order of registration.
     keys: dict[Nexus, int] = field(default_factory=dict)
     kind: int | None = None
-    #: None where there is no reservation, or where all registrants hold it.
+    #: None if there is no reservation, or if all registrants hold it.
     holder: Nexus | None = None
     generation: int = 0
     aptpl: bool = False
     reserved_by: Nexus | None = None
-    #: Unit attentions that the last command brings about, in order.
+    #: Unit attentions from the last command, in order.
     told: list[tuple[Nexus, Triple]] = field(default_factory=list)
 
     def holds(self, nexus: Nexus) -> bool:
@@ -84,13 +84,13 @@ class ModelReservations:
         return self.kind in ALL_REGISTRANTS or nexus == self.holder
 
     def has_rights(self, nexus: Nexus) -> bool:
-        """It may do everything (table 65's last row, so to speak)."""
+        """It may do everything (like the last row of table 65)."""
         if self.kind in (None, WE, EA):
             return self.kind is None or self.holds(nexus)
         return nexus in self.keys
 
     def check(self, nexus: Nexus, allowed: str) -> None:
-        """Refuse a command that others may send ``allowed``: under "R"ESERVE, "W"E, "E"A."""
+        """Refuse a command that other nexuses may send ``allowed``: under "R"ESERVE, "W"E, "E"A."""
         if self.reserved_by not in (None, nexus) and "R" not in allowed:
             raise Refusal
         letter = "W" if self.kind in WRITE_EXCLUSIVE else "E"
@@ -110,7 +110,7 @@ class ModelReservations:
             self.reserved_by = None
 
     def _is_compatible(self, nexus: Nexus) -> bool:
-        """GOOD without effect (CRH); a conflict for others while anybody is registered."""
+        """GOOD without effect (CRH); a conflict for others while there is a registrant."""
         if not self.keys:
             return False
         if self.kind is None or not self.has_rights(nexus):
@@ -120,9 +120,9 @@ class ModelReservations:
     # PERSISTENT RESERVE
 
     def check_persistent(self) -> None:
-        """Nothing about persistent reservations while there is one of RESERVE.
+        """Refuse persistent reservations while there is a reservation by RESERVE.
 
-        SCST: not even for who has it.
+        SCST: also for its holder.
         """
         if self.reserved_by is not None:
             raise Refusal
@@ -135,7 +135,7 @@ class ModelReservations:
         if action not in (REGISTER, IGNORE):
             if nexus not in self.keys:
                 raise Refusal
-            # SCST: RELEASE of nothing is GOOD whatever the key.
+            # SCST: RELEASE without a reservation is GOOD for any key.
             if request.key != self.keys[nexus] and not (action == RELEASE and self.kind is None):
                 raise Refusal
         elif action == REGISTER:
@@ -227,7 +227,7 @@ class ModelReservations:
         single = self.holder is not None
         self._throw_out(nexus, victims, request)
         if single and nexus in victims:
-            # SCST: the sender's own registration goes, too.
+            # SCST: the sender's own registration is removed, too.
             self._remove(nexus)
 
     def _throw_out(self, nexus: Nexus, victims: list[Nexus], request: Request) -> None:
@@ -260,7 +260,7 @@ class ModelReservations:
     # Loss of power
 
     def restarted(self) -> ModelReservations:
-        """What there is after the device went and came back (SPC-4 5.13.5)."""
+        """The state after the device was closed and opened again (SPC-4 5.13.5)."""
         if not self.aptpl or not self.keys:
             return ModelReservations()
         return ModelReservations(dict(self.keys), self.kind, self.holder, 0, True)

@@ -1,9 +1,10 @@
-"""A daemon with its own mount, for tests: started in a private mount namespace, gone afterwards.
+"""A daemon with its own mount, for tests: started in a private mount namespace, and stopped
+afterwards.
 
-`Mounted` runs any program that mounts a file system on a directory and prints a line when that is
-done; `mounted_tree` runs `tests.support.fuse_child` for a tree of the tests' own. The test process
-stays outside the namespace and reaches the files through ``/proc/PID/root`` (`Mounted.path`);
-shell commands run inside it (`Mounted.sh`). Nothing of the host's mount table changes.
+`Mounted` runs any program that mounts a file system on a directory and then prints a line;
+`mounted_tree` runs `tests.support.fuse_child` for the tests' own trees. The test process stays
+outside the namespace and reaches the files through ``/proc/PID/root`` (`Mounted.path`); shell
+commands run inside it (`Mounted.sh`). Nothing of the host's mount table changes.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class Mounted:
     Attributes:
         pid: of the daemon (unshare(1) executes it in its own place).
         mountpoint: as the daemon and `sh` see it.
-        path: the same directory as the test process can open it, while the daemon lives.
-        lines: what the daemon has printed so far, on standard output and standard error.
+        path: the same directory as the test process can open it, while the daemon runs.
+        lines: the output of the daemon so far, on standard output and standard error.
     """
 
     def __init__(self, argv: Sequence[str], mountpoint: Path, ready: str, seconds: float = 30):
@@ -88,7 +89,7 @@ class Mounted:
     def stop(self, seconds: float = 10) -> int:
         """SIGTERM, then SIGKILL after *seconds*; the exit status. `lines` is complete afterwards.
 
-        The namespace and with it the mount goes with the daemon and the last process in it.
+        The namespace, and with it the mount, ends with the daemon and the last process in it.
         """
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
@@ -136,7 +137,7 @@ class Mounted:
         return (self.path / name).read_bytes().decode("utf-8", "backslashreplace")
 
     def write(self, name: str, data: bytes | str) -> int:
-        """One write(2) to *name* as a shell's redirection does it; returns what write returned."""
+        """One write(2) to *name*, as by a shell's redirection; returns the result of write."""
         descriptor = os.open(self.path / name, os.O_WRONLY | os.O_TRUNC)
         try:
             return os.write(descriptor, data.encode() if isinstance(data, str) else data)

@@ -1,7 +1,7 @@
-"""Runs a function in a child process with a mount namespace of its own.
+"""Runs a function in a child process with its own mount namespace.
 
-Mount tables can be changed there at will: nothing reaches the host's. A fork of the test process
-is much cheaper than a new interpreter.
+The mount table can be changed freely there, without effect on the host's. A fork of the test
+process is much cheaper than a new interpreter.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def unshare(propagation: MountFlag = MountFlag.PRIVATE) -> None:
 def fork(function: Callable[[], None]) -> Callable[[], str]:
     """Run *function* in a child process; returns a function that waits for its end.
 
-    That returns the traceback with which it ended, "" if it just returned.
+    The returned function returns the traceback of the child, "" if it succeeded.
     """
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            # A test that is ended by its time-out must not leave processes behind.
+            # A test that ends by its time-out must not leave processes behind.
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             os.close(reader)
             try:
@@ -58,7 +58,7 @@ def fork(function: Callable[[], None]) -> Callable[[], str]:
 
 
 def in_namespace(function: Callable[[], None]) -> None:
-    """Run *function* in a child process in a private mount namespace; fail as it fails."""
+    """Run *function* in a child process in a private mount namespace; fail if it fails."""
 
     def body() -> None:
         unshare()

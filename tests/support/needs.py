@@ -1,7 +1,7 @@
-"""Tests that need something of the machine: skipped without it, but failed where CI is set.
+"""Requirements of tests on the machine: a test without them is skipped, or failed if CI is set.
 
-A laptop may lack root or a tool; continuous integration may not, or a test nobody runs would look
-like one that passes.
+A laptop may lack root or a tool. Continuous integration must not, or tests that never run would
+look like tests that pass.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from tests.support.mounted import why_no_mount
 
 
 def lacking(reason: str) -> NoReturn:
-    """Skip the test, or fail it where nothing may be skipped."""
+    """Skip the test, or fail it if CI is set."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
 
 
 def need_mounts() -> None:
-    """The test mounts file systems in a name space of its own."""
+    """The test mounts file systems in its own name space."""
     if reason := why_no_mount():
         lacking(reason)
 

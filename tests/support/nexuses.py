@@ -1,4 +1,4 @@
-"""I_T nexuses that are registered with keys, and what they are told (SPC-4 5.13)."""
+"""I_T nexuses that are registered with keys, and their unit attentions (SPC-4 5.13)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Nexuses:
         self.all: list[Initiator] = []
 
     async def add(self, *keys: int) -> Sequence[Initiator]:
-        """More of them; key 0 for one that is not registered."""
+        """Add initiators; key 0 for one that is not registered."""
         for key in keys:
             one = self.system.initiator(f"i{len(self.all)}")
             self.all.append(one)
@@ -52,12 +52,12 @@ class Nexuses:
 
     @property
     def attentions(self) -> list[list[tuple[int, int, int]]]:
-        """What each of them will be told."""
+        """The pending unit attentions of each."""
         return [pending(initiator) for initiator in self.all]
 
 
 def pending(initiator: Initiator) -> list[tuple[int, int, int]]:
-    """The unit attentions that it will be told."""
+    """Its pending unit attentions."""
     return [ua.sense.triple for ua in initiator.session.tgt_devs[0].unit_attentions]
 
 

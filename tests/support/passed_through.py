@@ -40,7 +40,7 @@ async def export(everything: Whole, lun: str = "add 1:0:0:0 0") -> None:
 
 
 async def opened(everything: Whole, name: str = "me") -> LocalSession:
-    """A session that has been told of its beginning."""
+    """A session without pending unit attentions."""
     session = open_session(everything.local.targets["t"], name)
     assert triple(await session.execute(0, TEST_UNIT_READY)) == (6, 0x29, 0)
     return session

@@ -1,6 +1,6 @@
-"""The tree of the kernel's SCST as it was recorded, as a directory of ordinary files.
+"""A recorded tree of the kernel's SCST, as a directory of ordinary files.
 
-For programs that only look: writing to it changes a file and nothing else.
+It is for programs that only read: a write changes only the file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tests.support import recordings
 
 
 def recorded_tree(name: str, dumps: int, directory: Path) -> Path:
-    """Make the tree as it was at the *dumps*-th dump of a recording; returns its root."""
+    """Make the tree of the *dumps*-th dump of a recording; return its root."""
     entries: dict[str, dict[str, Any]] = {}
     changes = [record for record in recordings.load(name) if record.get("op") == "dump"]
     for record in changes[:dumps]:

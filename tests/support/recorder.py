@@ -1,4 +1,4 @@
-"""What is read of the product's objects meanwhile, and whether it is declared (``core.gated``)."""
+"""A recorder of reads of the product's objects that are not declared (``core.gated``)."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def _classes() -> list[type]:
 
 @cache
 def _finals(cls: type) -> dict[str, str]:
-    """The attributes that the class itself says are Final, and how: mypy sees to it that they stay.
+    """The attributes that the class declares as Final; mypy keeps them from changing.
 
-    A Mapping is not changed by way of the attribute either.
+    A Mapping is not changed through the attribute either.
     """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
@@ -58,16 +58,16 @@ def _finals(cls: type) -> dict[str, str]:
 
 
 class Recorder:
-    """Notes reads of what is neither Gated nor Final, as CLASS.ATTRIBUTE."""
+    """Records reads of attributes that are neither Gated nor Final, as CLASS.ATTRIBUTE."""
 
     def __init__(self) -> None:
         self.undeclared: set[str] = set()
-        #: All that was read of objects, declared or not.
+        #: All reads of objects, declared or not.
         self.read: set[str] = set()
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Note what is read inside."""
+        """Record reads inside the context."""
         with ExitStack() as stack:
             for cls in _classes():
                 stack.enter_context(

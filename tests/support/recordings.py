@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 Record: TypeAlias = dict[str, Any]
 
 DIRECTORY: Final = Path(__file__).parents[1] / "data" / "oracle"
-"""Where the recordings are, each with its scenario."""
+"""The directory of the recordings and their scenarios."""
 
 _MASKED = [
     re.compile(pattern)
@@ -28,27 +28,27 @@ _MASKED = [
         r"/sid$",
     )
 ]
-"""Entries whose text depends on the machine or on timing; they must be there all the same."""
+"""Entries whose text depends on the machine or on timing; they must exist all the same."""
 
 SCST_USER = "^handlers/scst_user"
-"""Needs a kernel character device, so there is none."""
+"""Needs a kernel character device, so it does not exist."""
 
 SCSI_DEVICES = r"^devices/\d+:\d+:\d+:\d+(/|$)"
-"""SCSI devices of the machine: another one has others."""
+"""SCSI devices of the machine, which vary."""
 
 
 _LBPME, _LBPRZ = 0x80, 0x40
 
 
 def _reads_zero(capacity: bytes) -> bytes:
-    """Data of READ CAPACITY(16): what is thin here is in a file, which reads as zeros."""
+    """Data of READ CAPACITY(16): thin devices here are in files, which read as zeros."""
     if len(capacity) < 15 or not capacity[14] & _LBPME:
         return capacity
     return capacity[:14] + bytes((capacity[14] | _LBPRZ,)) + capacity[15:]
 
 
 CORRECTIONS: Final[Mapping[str, Callable[[bytes], bytes]]] = {"9e10": _reads_zero}
-"""How CDBs begin to which initiators got other data from SCST than they should have."""
+"""Beginnings of CDBs to which SCST returned wrong data."""
 
 
 def load(name: str) -> list[Record]:
@@ -64,7 +64,7 @@ def scenario(name: str) -> list[str]:
 def differences(
     expected: Sequence[Record], actual: Sequence[Record], skip: Sequence[str] = ()
 ) -> list[str]:
-    """What is not as expected, but for paths that match one of the patterns in *skip*.
+    """The differences, except for paths that match one of the patterns in *skip*.
 
     A difference between the trees counts once, where it first shows.
     """
@@ -79,7 +79,7 @@ def differences(
 
 
 class _Comparison:
-    """Both trees as they are after the dumps so far."""
+    """Both trees after the dumps so far."""
 
     def __init__(self, skips: Callable[[str], bool]) -> None:
         self._skips = skips
@@ -87,7 +87,7 @@ class _Comparison:
         self._seen: set[str] = set()
 
     def records(self, wanted: Record, got: Record) -> Iterator[str]:
-        """What differs in one record."""
+        """The differences in one record."""
         if wanted.get("op") == "dump":
             yield from self._dumps(wanted, got)
         elif wanted.get("op") == "io":
@@ -113,7 +113,7 @@ class _Comparison:
                 yield text
 
     def _entry(self, path: str) -> str:
-        """How the trees differ in one entry; empty if they do not."""
+        """The difference of the trees in one entry; empty if there is none."""
         wanted, got = (tree.get(path) for tree in self._trees)
         if self._skips(path):
             return ""

@@ -27,7 +27,7 @@ _INITIATOR_LINES: Final = frozenset("IECTAX")
 
 
 class Files(Protocol):
-    """A tree that a scenario is replayed against."""
+    """A tree for replaying a scenario."""
 
     def read(self, path: str) -> Record:
         """Open and read a file."""
@@ -43,7 +43,7 @@ class Files(Protocol):
 
 
 class Initiators(Protocol):
-    """Who does the lines of initiators."""
+    """Executes the lines of initiators."""
 
     def perform(self, kind: str, argument: str) -> Record:
         """The outcome of one line."""
@@ -153,13 +153,13 @@ class TreeFiles:
         return listing(self._tree, path)
 
     async def snapshot(self) -> dict[str, Record]:
-        """See Files; what goes on in the background is waited for."""
+        """See Files; waits for background work."""
         await trio.testing.wait_all_tasks_blocked()
         return snapshot(self._tree)
 
 
 async def run_shell(command: str) -> Record:
-    """Run a command, but take no naps."""
+    """Run a command, except for sleeps."""
     if command.startswith("sleep "):
         return {"rc": 0, "out": "", "err": ""}
     done = await trio.run_process(
@@ -179,7 +179,7 @@ class Replay:
         *,
         every_dump: bool = True,
     ) -> None:
-        """Without *every_dump* only the last one of a scenario is made: they take long."""
+        """Without *every_dump* only the last dump of a scenario is made: they take long."""
         self._files = TreeFiles(files) if isinstance(files, Tree) else files
         self._shell = shell
         self._initiators = initiators

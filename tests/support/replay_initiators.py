@@ -1,10 +1,10 @@
-"""The initiators of scenarios: the lines ``I E C T A X``, done over iSCSI.
+"""The initiators of scenarios: the lines ``I E C T A X``, over iSCSI.
 
-``I NAME=INITIATOR TARGET`` logs in and calls the session NAME, ``E`` does that where there is no
-such session; ``C NAME LUN CDB [in BYTES | out HEX]`` sends a command, ``T NAME FUNCTION LUN`` a
-task management function; ``A NAME`` gives the asynchronous messages that came and whether the
-target has closed the connection; ``X NAME`` logs out. Every session has one connection and one
-command under way, as those had that were recorded.
+``I NAME=INITIATOR TARGET`` logs in and calls the session NAME, ``E`` does so if there is no such
+session; ``C NAME LUN CDB [in BYTES | out HEX]`` sends a command, ``T NAME FUNCTION LUN`` a task
+management function; ``A NAME`` gives the asynchronous messages that came and whether the target has
+closed the connection; ``X NAME`` logs out. Every session has one connection and one command under
+way, as in the recordings.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Sessions:
     """The sessions of one scenario, by name."""
 
     def __init__(self, host: str, port: int) -> None:
-        """They are with the targets at this portal."""
+        """They are connected to this portal."""
         self._portal = host, port
         self._sessions: dict[str, Initiator] = {}
 
@@ -95,7 +95,7 @@ class Sessions:
     def _events(self, name: str, session: Initiator, _words: list[str]) -> Record:
         events: list[Record] = []
         try:
-            # What the target has sent so far comes before the answer.
+            # PDUs that the target has sent so far come before the answer.
             session.ping()
         except ClosedError:
             events.append({"closed": True})

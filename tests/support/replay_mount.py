@@ -1,4 +1,4 @@
-"""Replays a scenario on the real mount of a real daemon, with initiators over loopback."""
+"""Replays a scenario on the mount of a real daemon, with initiators over loopback."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ _DAEMON: Final = (
 
 
 def daemon() -> Mounted:
-    """A daemon on a free port of loopback, to be started on a recorded machine."""
+    """A daemon on a free port of loopback, for a recorded machine."""
     return Mounted(_DAEMON, MOUNT_POINT, ready=": ready: ")
 
 
 def portal(running: Mounted) -> tuple[str, int]:
-    """Where a daemon listens."""
+    """The portal of a daemon."""
     match = re.search(r" on (127\.0\.0\.1):(\d+)", running.log)
     assert match is not None, running.log
     return match[1], int(match[2])
 
 
 def replay_on_mount(name: str, *, every_dump: bool = True) -> list[str]:
-    """What a daemon answers otherwise than the recording *name*; and that it logs errors.
+    """The differences between a daemon and the recording *name*, and its logged errors.
 
     For *every_dump* see `Replay`.
     """
@@ -96,7 +96,7 @@ class MountedFiles:
             return {"errno": _name(error)}
 
     async def snapshot(self) -> dict[str, Record]:
-        """See Files; relative to directories that are open, which saves looking up the way."""
+        """See Files; relative to open directories, which saves look-ups of paths."""
         entries: dict[str, Record] = {}
         for directory, directories, files, descriptor in os.fwalk(self._root):
             for name in directories + files:
@@ -122,7 +122,7 @@ def _content(descriptor: int) -> Record:
         while True:
             part = os.read(descriptor, PAGE_SIZE)
             text += part
-            # What is shorter than a page is all there is.
+            # A text shorter than a page is complete.
             if len(part) < PAGE_SIZE:
                 return {"text": text.decode("utf-8", "backslashreplace")}
     except OSError as error:

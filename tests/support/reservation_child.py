@@ -1,8 +1,8 @@
-"""A light target in a process of its own that can be killed at any instant.
+"""A light target in a separate process that can be killed at any instant.
 
-``start`` forks one from multiprocessing's fork server, in which everything is imported already.
-The child runs a core with one disk and sessions that are the same each time, and is driven over a
-pipe: a request is a tuple, the answer to it what the initiator gets.
+``start`` forks it from multiprocessing's fork server, which has imported everything. The child runs
+a core with one disk and sessions that are the same each time, and is driven over a pipe: a request
+is a tuple, its answer is the initiator's.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Command(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What came of it; ``status`` is None if nothing did."""
+    """Its result; ``status`` is None if there is none."""
 
     status: int | None
     triple: tuple[int, int, int] | None
@@ -52,7 +52,7 @@ class Answer(NamedTuple):
 
 
 class _FaultyOs:
-    """Stands in for ``os`` in ``scstfs.persist.durable_files``."""
+    """Replaces ``os`` in ``scstfs.persist.durable_files``."""
 
     def __init__(self) -> None:
         self.calls = self.killed_at = self.full_at = 0
@@ -90,7 +90,7 @@ def _needs_room(name: str, *arguments: object) -> bool:
 
 
 def _run(connection: Connection, directory: Path, initiators: int) -> None:
-    # What is logged is that the disk is full.
+    # It logs that the disk is full.
     logging.disable(logging.CRITICAL)
     trio.run(_serve, connection, directory, initiators)
 
@@ -133,7 +133,7 @@ class Child:
         self.process = process
         self._connection = connection
         refusal = connection.recv()
-        #: Why there is no disk; empty if there is one.
+        #: The reason why there is no disk; empty if there is one.
         self.refusal: str = refusal
 
     def send(self, command: Command) -> None:
@@ -141,7 +141,7 @@ class Child:
         self._connection.send(command)
 
     def answer(self) -> Answer | None:
-        """What came of it; None if the process was killed before there was anything."""
+        """The result; None if the process was killed before there was one."""
         try:
             answer = self._connection.recv()
         except (EOFError, ConnectionResetError):
@@ -155,7 +155,7 @@ class Child:
         return self.answer()
 
     def kill(self) -> None:
-        """SIGKILL, if it lives, and wait for its end; again, that does nothing."""
+        """SIGKILL it if it runs, and wait for its end; a second call does nothing."""
         if self._connection.closed:
             return
         self.process.kill()

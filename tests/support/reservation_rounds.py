@@ -1,4 +1,6 @@
-"""Random PERSISTENT RESERVE OUT commands of two initiators, and what a crash may leave of them."""
+"""Random PERSISTENT RESERVE OUT commands of two initiators, and their possible results after a
+crash.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ from tests.support.reservations import (
 )
 
 INITIATORS = 2
-#: What an initiator gets whose change cannot be saved.
+#: The answer if a change cannot be saved.
 NOT_SAVED = (4, 0x44, 0)
 
 _ACTIONS = (
@@ -33,7 +35,7 @@ _ACTIONS = (
 
 
 class Seen(NamedTuple):
-    """What PERSISTENT RESERVE IN shows: READ KEYS, READ RESERVATION, READ FULL STATUS."""
+    """The data of PERSISTENT RESERVE IN: READ KEYS, READ RESERVATION, READ FULL STATUS."""
 
     keys: tuple[int, list[int]]
     reservation: tuple[int, int] | None
@@ -42,7 +44,7 @@ class Seen(NamedTuple):
 
     @classmethod
     def decode(cls, keys: bytes, reservation: bytes, full_status: bytes) -> Seen:
-        """Of the data of the three."""
+        """From the data of all three."""
         return cls(
             reservations.read_keys(keys),
             reservations.read_reservation(reservation),
@@ -51,7 +53,7 @@ class Seen(NamedTuple):
 
     @classmethod
     def of(cls, model: ModelReservations) -> Seen:
-        """What a model shows."""
+        """From a model."""
         kind, holder = model.kind, model.holder
         return cls(
             (model.generation, list(model.keys.values())),
@@ -61,7 +63,7 @@ class Seen(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A command, what there is after it, and how it is answered."""
+    """A command, the state after it, and its answer."""
 
     initiator: int
     cdb: bytes
@@ -72,7 +74,7 @@ class Step(NamedTuple):
 
 
 def step(chance: random.Random, model: ModelReservations) -> Step:
-    """The next command of one of the initiators, which mostly makes sense."""
+    """The next command of one of the initiators, mostly a sensible one."""
     initiator = chance.randrange(INITIATORS)
     own = model.keys.get(initiator, 0)
     request = Request(

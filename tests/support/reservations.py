@@ -30,7 +30,7 @@ def pr_out(
         key: the reservation key.
         new: the service action reservation key.
         flags: byte 20.
-        length: of the parameter list, None for what it is.
+        length: of the parameter list, None for the correct one.
         ports: TransportIDs of SPEC_I_PT.
     """
     data = struct.pack(">QQ4xB3x", key, new, flags)

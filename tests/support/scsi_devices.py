@@ -1,4 +1,4 @@
-"""SCSI devices of a machine that is not there."""
+"""Simulated SCSI devices of a machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass
 class Machine:
-    """/sys as far as SCSI devices are concerned."""
+    """The part of /sys for SCSI devices."""
 
     root: Path
 

@@ -1,8 +1,8 @@
-"""A SCSI device that is not there: what `scstfs.sgutils.sg_pt.execute` meets behind a node.
+"""A simulated SCSI device behind a node, for `scstfs.sgutils.sg_pt.execute`.
 
-It behaves like one with a single initiator: unit attentions are reported once, by any command
-but INQUIRY, REPORT LUNS and REQUEST SENSE, which has them as data; a RESERVE is remembered; data
-has the length that the CDB asks for.
+It behaves like one with a single initiator: unit attentions are reported once, by any command but
+INQUIRY, REPORT LUNS and REQUEST SENSE, which has them as data; a RESERVE is remembered; data has
+the length in the CDB.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ class FakeUnit:
     kind: int = 0
     block: int = BLOCK
     blocks: int = 2048
-    #: How much one command may carry (bytes), as the node tells.
+    #: Most data of one command (bytes), as the node reports.
     limit: int = 0
     control_page: bytes = bytes.fromhex("0a0a 0010 0000 0000 0000 0000")
     mode_block: int = 0
     seen: list[Seen] = field(default_factory=list)
     #: Reported first of all.
     unit_attentions: list[Sense] = field(default_factory=list)
-    #: What the next commands with an operation code come to, in place of their effect.
+    #: Results of the next commands with an operation code, instead of their effect.
     scripted: dict[int, list[Answer | Exception]] = field(default_factory=dict)
-    #: What happens besides, when a command with an operation code has ended.
+    #: Called when a command with an operation code has ended.
     after: dict[int, Callable[[bytes, bytes], None]] = field(default_factory=dict)
     #: Operation codes that wait until ``released``.
     held: set[int] = field(default_factory=set)
@@ -91,7 +91,7 @@ class FakeUnit:
         data_in: bytearray | memoryview | None = None,
         timeout: int = 60,
     ) -> PassThroughResult:
-        """In the place of `scstfs.sgutils.sg_pt.execute`."""
+        """Replaces `scstfs.sgutils.sg_pt.execute`."""
         os.fstat(fd)
         self.seen.append(Seen(bytes(cdb), bytes(data_out), timeout))
         self.arrived.release()
@@ -113,7 +113,7 @@ class FakeUnit:
         return [seen for seen in self.seen if seen.cdb[0] == code]
 
     def script(self, code: int, *answers: Answer | Exception) -> None:
-        """Say what the next commands with an operation code come to."""
+        """Set the results of the next commands with an operation code."""
         self.scripted.setdefault(code, []).extend(answers)
 
     # As a device

@@ -1,4 +1,4 @@
-"""`scstfs mount` with a target, and what it costs: for tests that look at the whole process.
+"""`scstfs mount` with a target, and its resources: for tests of the whole process.
 
 The tree is mounted in a private namespace (`tests.support.mounted`), the portal is a free port of
 loopback. Initiators are those of `tests.support.initiator`.
@@ -41,7 +41,7 @@ class Served(Mounted):
     """A running daemon, its tree and its portal."""
 
     def __init__(self, directory: Path) -> None:
-        """Everything it writes goes below *directory*."""
+        """All of its files are below *directory*."""
         mountpoint = directory / "scst_tgt"
         mountpoint.mkdir()
         argv = [sys.executable, "-m", "scstfs", "mount", "--mountpoint", str(mountpoint)]
@@ -67,7 +67,7 @@ class Served(Mounted):
         self.write("targets/iscsi/enabled", "1\n")
 
     def log_in(self, number: int = 1, *, timeout: float = 20.0, **options: Any) -> Initiator:
-        """A new initiator port in full-feature phase, its unit attention taken."""
+        """A new initiator port in full-feature phase, without a pending unit attention."""
         initiator = Initiator.connect(HOST, self.port, isid=isid_of(number), timeout=timeout)
         try:
             initiator.login(TARGET, **options)
@@ -77,7 +77,7 @@ class Served(Mounted):
             raise
         return initiator
 
-    # What it costs
+    # Its resources
 
     @property
     def descriptors(self) -> int:
@@ -97,14 +97,14 @@ class Served(Mounted):
 
     @property
     def peak_memory(self) -> int:
-        """The most of it since `reset_peak` (bytes)."""
+        """The peak of resident memory since `reset_peak` (bytes)."""
         return self._status("VmHWM")
 
     def reset_peak(self) -> None:
         Path(f"/proc/{self.pid}/clear_refs").write_text(_RESET_PEAK)
 
     def settled_descriptors(self, expected: int | None = None) -> int:
-        """`descriptors` once all sessions have ended, and as many as expected are left."""
+        """`descriptors` when all sessions have ended and the expected number is left."""
         deadline = time.monotonic() + SETTLE_SECONDS
         steady, seen = 0, -1
         # A session is gone before its socket is.
@@ -121,7 +121,7 @@ class Served(Mounted):
 
 @contextmanager
 def served(directory: Path) -> Iterator[Served]:
-    """A daemon without a target that has to end in good order and without a traceback."""
+    """A daemon without a target that must end cleanly and without a traceback."""
     need_mounts()
     with Served(directory) as daemon:
         yield daemon

@@ -1,4 +1,4 @@
-"""sg_persist and sg_turs of sg3_utils on sessions in this process: what they send and print."""
+"""sg_persist and sg_turs of sg3_utils for sessions in this process: their commands and output."""
 
 from __future__ import annotations
 

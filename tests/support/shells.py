@@ -1,7 +1,7 @@
-"""Real shells that complete what is typed: bash and zsh at a terminal, fish by `complete -C`.
+"""Completion in real shells: bash and zsh at a terminal, fish by `complete -C`.
 
-What a shell offers is had by a key that inserts all of it into the line, which is then given to
-printf instead of being run.
+To get a shell's completions, a key inserts all of them into the line, which is then passed to
+printf.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Shell(Protocol):
     """A shell that completes."""
 
     def offers(self, line: str) -> list[str]:
-        """What it offers for the last word of *line*."""
+        """Its completions for the last word of *line*."""
         ...
 
 
@@ -99,7 +99,7 @@ class _Interactive:
             while data := os.read(self._terminal, 65536):
                 self._screen.append(data)
         except OSError:
-            pass  # that is how a terminal says that nobody has it open any more
+            pass  # a terminal reports so that no process has it open any more
 
 
 @contextmanager
@@ -122,7 +122,7 @@ def _interactive(argv: Sequence[str], setup: str, directory: Path) -> Iterator[S
 
 
 class _Fish:
-    """Fish, which completes when it is asked to."""
+    """Fish, which completes on request."""
 
     def __init__(self, inside: Sequence[str]) -> None:
         self._inside = inside
@@ -140,7 +140,7 @@ class _Fish:
 def shell(name: str, inside: Sequence[str], directory: Path) -> Iterator[Shell]:
     """The shell *name* with the project's completions, run by the command *inside*.
 
-    Skips the test where the shell is missing.
+    Skips the test if the shell is missing.
     """
     need_programs(name)
     if name == "fish":

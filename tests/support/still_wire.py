@@ -26,7 +26,7 @@ ISID: Final = b"\x80\0\0\0\0\0"
 
 @dataclass(eq=False)
 class StillWire:
-    """A connection without a socket; nothing is sent until it is asked for."""
+    """A connection without a socket; nothing is sent until requested."""
 
     flusher: Flusher
     tx: Transmitter = field(default_factory=Transmitter)
@@ -36,10 +36,10 @@ class StillWire:
     reason: str = ""
 
     def flush(self) -> None:
-        """There is nowhere to send to."""
+        """Does nothing: there is no socket."""
 
     def close(self, why: str) -> None:
-        """The connection is to end."""
+        """Record that the connection should end."""
         self.reason = self.reason or why
 
 
@@ -84,7 +84,7 @@ def sent(wire: Wire) -> list[Pdu]:
 
 
 class Port:
-    """An initiator port and the logins by which it comes to a target."""
+    """An initiator port and its logins to a target."""
 
     def __init__(
         self, server: Server, target: IscsiTarget, parameters: SessionParameters, depth: int
@@ -104,7 +104,7 @@ class Port:
         replaced: Nexus | None = None,
         gone: Callable[[Nexus], None] | None = None,
     ) -> tuple[Nexus, Connection]:
-        """Begin a session, in place of another one if one is ``replaced``."""
+        """Begin a session, reinstating ``replaced`` if given."""
         login, wire = self._login(cmd_sn), still_wire(self.server)
         nexus = Nexus(self.server.access, login, 1, wire, gone or self.server.sessions.forget)
         if replaced is not None:

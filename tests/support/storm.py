@@ -1,7 +1,8 @@
-"""A target under load while connections break, sessions are taken over and targets come and go.
+"""A target under load while connections break, sessions are reinstated and targets are added and
+removed.
 
-`python -m tests.support.storm` does what takes a few minutes, and prints what came of it; a test
-does a part of it.
+`python -m tests.support.storm` runs for a few minutes and prints the result; a test runs a part of
+it.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from tests.support.verified_load import BLOCK, LOST, REGION_BLOCKS, SECTORS, Cli
 
 SESSIONS = 8
 DISK_SIZE = (SESSIONS + 1) * REGION_BLOCKS * BLOCK
-"""Behind the regions of the clients there is one that broken connections may write to."""
+"""Behind the regions of the clients is one that broken connections may write to."""
 PATIENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of it."""
+    """The amount of load."""
 
     broken: int = 1000
     reinstatements: int = 100
@@ -46,7 +47,7 @@ class Plan:
 
 @dataclass
 class Report:
-    """What came of it; memory in bytes."""
+    """The result; memory in bytes."""
 
     seconds: float = 0.0
     operations: int = 0
@@ -73,9 +74,9 @@ class Storm:
         ]
 
     def run(self) -> Report:
-        """Do it all; raises what a client found wrong."""
+        """Run all; raises a client's findings."""
         interval = sys.getswitchinterval()
-        # Threads that are busy must not keep those waiting that break connections.
+        # Busy threads must not delay those that break connections.
         sys.setswitchinterval(0.0005)
         try:
             return self._run()
@@ -84,7 +85,7 @@ class Storm:
 
     def _run(self) -> Report:
         report, daemon = self.report, self._daemon
-        # First without a storm: what is allocated once is allocated then.
+        # First without a storm, for one-time allocations.
         self._load(lambda: time.sleep(self._plan.warm_up_seconds))
         report.descriptors_before = daemon.settled_descriptors()
         report.memory_before = daemon.memory
@@ -99,7 +100,7 @@ class Storm:
         return report
 
     def _load(self, meanwhile: Callable[[], None]) -> None:
-        """Have all clients at work while something happens, and verify at the end."""
+        """Run all clients during an event, and verify at the end."""
         stop = threading.Event()
         with ThreadPoolExecutor(SESSIONS) as pool:
             work = [pool.submit(client.run, stop) for client in self._clients]
@@ -118,7 +119,7 @@ class Storm:
             for future in work:
                 future.result()
 
-    # What happens meanwhile
+    # Events
 
     def _break(self, dice: random.Random) -> None:
         """Open connections, break them at any byte, and open them again."""
@@ -140,7 +141,7 @@ class Storm:
                 initiator.reset()
 
     def _reinstate(self, dice: random.Random) -> None:
-        """Log in as one of the clients, which ends its session; the client does the same to us."""
+        """Log in as one of the clients, which ends its session; the client then ends ours."""
         for _ in range(self._plan.reinstatements):
             self._log_in_and_leave(dice.randrange(SESSIONS))
             self.report.reinstatements += 1
@@ -160,7 +161,7 @@ class Storm:
             try:
                 return self._daemon.log_in(number).close()
             except LOST:
-                # The target is disabled, or somebody has taken the session over.
+                # The target is disabled, or another login has reinstated the session.
                 assert time.monotonic() < deadline
                 time.sleep(0.005)
 
@@ -183,7 +184,7 @@ def script_of(initiator: Initiator) -> bytes:
 
 
 def carry_out(directory: Path, plan: Plan) -> Report:
-    """Carry a plan out with a daemon of its own, whose files go below a directory."""
+    """Run a plan with a new daemon, whose files are below a directory."""
     with served(directory) as daemon:
         daemon.add_target(size=DISK_SIZE)
         return Storm(daemon, plan).run()

@@ -5,8 +5,8 @@
         alice = system.initiator("iqn.a")
         result = await alice.execute(b"\\x00" * 6)
 
-Commands go through the same pipeline as those of real drivers; what an initiator is told by
-asynchronous events is collected in ``Initiator.events``.
+Commands take the same path as those of real drivers; ``Initiator.events`` collects asynchronous
+events.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ DISK_SIZE = 1 << 20
 
 @dataclass(frozen=True)
 class Result:
-    """What an initiator gets; ``status`` is None when it gets no answer at all."""
+    """An answer to an initiator; ``status`` is None if there is no answer."""
 
     status: Status | None
     sense: bytes = b""
@@ -107,7 +107,7 @@ class TestCommand(Command):
         return Result(self.status, self.sense, bytes(self.data_in))
 
     async def wait(self) -> Result:
-        """The answer, when it is there."""
+        """The answer, once there is one."""
         await self.answered.wait()
         assert self.replies == 1
         return self.result
@@ -158,7 +158,7 @@ class Initiator:
     def close(self) -> None:
         pass
 
-    # What an initiator does.
+    # Actions of an initiator.
 
     def prepare(
         self,
@@ -169,7 +169,7 @@ class Initiator:
         lun: int | bytes = 0,
         attribute: TaskAttribute = TaskAttribute.SIMPLE,
     ) -> TestCommand:
-        """Send a command but none of its ``data_out`` bytes of data."""
+        """Send a command without its ``data_out`` bytes of data."""
         direction, length = Direction.NONE, 0
         if data_out:
             direction, length = Direction.OUT, data_out
@@ -214,7 +214,7 @@ class Initiator:
         return Result(result.status, result.sense, result.data[: data_in or 0])
 
     def clear_unit_attentions(self) -> None:
-        """Forget what the next commands would report first."""
+        """Drop pending unit attentions."""
         for tgt_dev in self.session.tgt_devs.values():
             while tgt_dev.unit_attentions:
                 tgt_dev.take_unit_attention()
@@ -227,7 +227,7 @@ class Initiator:
 
 
 class System:
-    """The core and one target; everything else is made by the tests."""
+    """The core and one target; tests make everything else."""
 
     def __init__(self, scst: Scst, directory: Path, copies: Copies) -> None:
         self.scst = scst
@@ -270,8 +270,7 @@ class System:
     ) -> Initiator:
         """Log in; pending unit attentions (the one of every new nexus) are cleared if ``clear``.
 
-        ``port`` is that of the initiator: 0 for one that nobody has had yet, None for a transport
-        that has no ports.
+        ``port`` is that of the initiator: 0 for a new one, None for a transport without ports.
         """
         self._ports += 1
         if port == 0:

@@ -1,4 +1,4 @@
-"""A program at a terminal of a size of its own."""
+"""A program at a terminal of a given size."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Terminal:
     """A program whose standard streams are a terminal.
 
     Attributes:
-        text: what it has printed so far.
+        text: its output so far.
     """
 
     def __init__(
@@ -60,17 +60,17 @@ class Terminal:
 
     @property
     def present_settings(self) -> list[object]:
-        """How the terminal is set now, as termios has it."""
+        """The present settings of the terminal, from termios."""
         return termios.tcgetattr(self._other)
 
     @property
     def plain(self) -> str:
-        """What it has printed, without colours and positions."""
+        """Its output, without colours and positions."""
         return _plain(self.text)
 
     @property
     def pages(self) -> list[str]:
-        """What it has printed from the upper left corner on, each time."""
+        """Its output after each move to the upper left corner."""
         return [_plain(page) for page in self.text.split(_HOME)[1:]]
 
     def type(self, keys: str) -> None:
@@ -78,7 +78,7 @@ class Terminal:
         os.write(self._fd, keys.encode())
 
     def wait_for(self, pattern: str, seconds: float = 30.0) -> re.Match[str]:
-        """Wait until that is there in what was printed since the last time."""
+        """Wait until a text appears in the output since the last time."""
         start = len(self.text)
         deadline = time.monotonic() + seconds
         while True:

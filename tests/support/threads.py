@@ -1,4 +1,4 @@
-"""A worker pool whose work is done when the test says so."""
+"""A worker pool that works when the test tells it to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scstfs.core.threads import Completions, WorkerPool
 
 
 class ManualPool(WorkerPool):
-    """Keeps what is submitted; ``step`` does the oldest of it, here and now."""
+    """Keeps submitted work; ``step`` does the oldest at once."""
 
     def __init__(self) -> None:
         super().__init__("manual", 0, Completions(lambda call: call()))
@@ -32,6 +32,6 @@ class ManualPool(WorkerPool):
             done(value, None)
 
     def drain(self) -> None:
-        """Do all work, and what comes of it."""
+        """Do all work, including work that follows from it."""
         while self.queued:
             self.step()

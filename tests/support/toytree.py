@@ -1,7 +1,7 @@
 """A small tree with one of everything, for tests of the mechanism.
 
 devices/ with disks that mgmt adds and deletes, links both ways, numbered secrets, attributes that
-block, fail, crash, or take any write. Nothing in it is SCST's but the look.
+block, fail, crash, or take any write. Only its form is SCST's.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Device:
 
 @dataclass(slots=True, eq=False)
 class Gate:
-    """Holds writers back until it is opened."""
+    """Blocks writers until it is opened."""
 
     waiting: int = 0
     event: trio.Event = field(default_factory=trio.Event)
@@ -84,12 +84,12 @@ class Toy:
         self.devices.update((f"d{n:05}", Device(f"d{n:05}")) for n in range(count))
 
     def render(self) -> str:
-        """A text that differs each time it is asked for."""
+        """A text that differs at each read."""
         self.renders += 1
         return "".join(f"{self.renders:6} {line}\n" for line in range(200))
 
     def take(self, data: bytes) -> None:
-        """Remember a write."""
+        """Record a write."""
         self.writes.append(data)
 
 
@@ -103,7 +103,7 @@ async def wait_at(gate: Gate, _value: bytes) -> None:
 
 
 def open_gate(gate: Gate, _value: bytes) -> None:
-    """Let all who wait go."""
+    """Release all waiting writers."""
     gate.event.set()
     gate.event = trio.Event()
 
@@ -119,7 +119,7 @@ def crash_store(_obj: object, _value: bytes) -> None:
 
 
 def set_threads(device: Device, value: int) -> None:
-    """A store that refuses what parses well."""
+    """A store that refuses valid values."""
     if value > 100:
         raise SysfsError(errno.ENOMEM, "Too many threads")
     device.threads = value

@@ -1,8 +1,8 @@
-"""The guard of the quick way: what was decided about a nexus is what would be decided now.
+"""The guard of the quick way: each stored decision equals the one that would be made now.
 
 Whether READ and WRITE of a nexus may pass the gates is decided in advance, for an epoch.  A change
-that begins no epoch lets commands pass that must not, or keeps them on the slow way for ever; no
-answer shows the latter.
+that begins no epoch would let commands pass wrongly, or keep them on the general way for ever,
+which no answer shows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from scstfs.core.scst import Scst
 
 
 def check(scst: Scst) -> None:
-    """Decide again for every nexus, and compare; then have all decided that is not."""
+    """Decide again for every nexus, and compare; then make missing decisions."""
     for session in scst.sessions():
         for tgt_dev in session.all_tgt_devs():
             if tgt_dev._epoch is EPOCH.now:

@@ -1,9 +1,9 @@
 """An initiator that keeps many commands under way and knows what every block must hold.
 
-Each client has a region of its own, cut into slots; a slot has one command at a time. Every block
-that is written names its client, its place and its version, so that a stale, torn or misplaced
-block is found wherever it comes from. What a lost connection leaves open, whether a write was done,
-is remembered as two possible versions until a read has decided it.
+Each client has its own region, divided into slots; a slot has one command at a time. Every block
+that is written names its client, its place and its version, so stale, torn and misplaced blocks are
+detected. If a lost connection leaves it open whether a write was done, two versions are possible
+until a read decides.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SECTORS = BLOCK // 512
 _MARK = struct.Struct(">IIQ")
 _GOOD, _CHECK_CONDITION, _BUSY, _TASK_SET_FULL = 0, 2, 8, 0x28
 _UNIT_ATTENTION = 6
-#: What ends a connection, or a login; all of it is answered by another one.
+#: Errors that end a connection or a login; the client then logs in again.
 LOST = (ClosedError, LoginError, OSError)
 
 
@@ -37,7 +37,7 @@ def block_of(client: int, block: int, version: int) -> bytes:
 
 
 class MismatchError(AssertionError):
-    """A block does not hold what was written to it."""
+    """A block does not have the data written to it."""
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Client:
     def __init__(
         self, number: int, log_in: Callable[[], Initiator], seed: int, pause_seconds: float
     ) -> None:
-        """*pause_seconds* is for how long it leaves its answers alone before it takes the next."""
+        """*pause_seconds* is how long it waits before it takes the next answer."""
         self.number = number
         self._pause_seconds = pause_seconds
         self.operations = self.reconnects = 0
@@ -70,14 +70,14 @@ class Client:
         self._under_way: dict[int, Operation] = {}
 
     def run(self, stop: threading.Event) -> None:
-        """Read and write until told to stop, whatever becomes of the connection, then verify."""
+        """Read and write until stopped, also over broken connections, then verify."""
         while not stop.is_set():
             self._with_session(lambda initiator: self._work(initiator, stop))
         while not self._with_session(self._verify):
             pass
 
     def _with_session(self, work: Callable[[Initiator], None]) -> bool:
-        """Do it over a new connection; whether it was done to its end."""
+        """Run over a new connection; return whether it came to its end."""
         try:
             initiator = self._log_in()
         except LOST:
@@ -98,7 +98,7 @@ class Client:
             return True
 
     def _forget_outcomes(self) -> None:
-        """Nobody knows which of the writes under way were done."""
+        """It is unknown which of the writes under way were done."""
         for operation in self._under_way.values():
             if operation.version:
                 for block in range(operation.first, operation.first + operation.count):
@@ -134,7 +134,7 @@ class Client:
             block_of(self.number, self._first + block, self._version)
             for block in range(first, first + count)
         )
-        # Known before it is sent: sending may fail in the middle.
+        # Recorded before it is sent: sending may fail in the middle.
         operation = Operation(initiator.prepare(cdb, data_out=data), first, count, self._version)
         self._under_way[first // SLOT_BLOCKS] = operation
         initiator.send(operation.task.command)

@@ -1,4 +1,4 @@
-"""Waiting for what another process or thread brings about."""
+"""Waiting for another process or thread."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Look until *condition* holds; fail when it does not in time."""
+    """Poll until *condition* holds; fail if it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "in vain"

@@ -1,4 +1,4 @@
-"""A whole scstfs in this process but for sockets: core, handlers, drivers, tree."""
+"""A whole scstfs in this process, except for sockets: core, handlers, drivers, tree."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FIRST_HOST = 2
 
 
 class NoIsns(NotLive):
-    """Nobody serves initiators, and no iSNS server listens anywhere."""
+    """A `Live` without a server for initiators, and without iSNS servers."""
 
     async def isns_changed(
         self, driver: IscsiDriver, host: str | None, access_control: bool
@@ -57,9 +57,9 @@ class Whole:
         assert await self.tree.resolve(path).write(data) == len(data)
 
     async def check_rows(self, directory: str, rows: Iterable[tuple[str, str, str]]) -> None:
-        """Write to attributes of *directory*; each row is a name, a text and what comes of it.
+        """Write to attributes of *directory*; each row is a name, a text and the result.
 
-        That is the text that can be read then, or the errno of a refusal, which changes nothing.
+        The result is the text that is then read, or the errno of a refusal, which changes nothing.
         """
         for name, text, outcome in rows:
             path = f"{directory}/{name}".removeprefix("/")
@@ -98,14 +98,14 @@ class Whole:
 
     @property
     def result(self) -> str:
-        """What the last queued command left."""
+        """The result of the last queued command."""
         return self.read("last_sysfs_mgmt_res").strip()
 
     @asynccontextmanager
     async def background(
         self, function: Callable[..., Awaitable[object]], *arguments: object
     ) -> AsyncIterator[None]:
-        """Have *function* called, and go on as soon as it waits; leaving waits for its end."""
+        """Call *function*, and continue when it waits; leaving the context waits for its end."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(function, *arguments)
             await trio.testing.wait_all_tasks_blocked()

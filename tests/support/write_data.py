@@ -1,4 +1,4 @@
-"""Write data as a test's initiator sends it, and what the target says about it."""
+"""Write data of a test's initiator, and the target's answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BASE = SessionParameters(
     max_outstanding_r2t=1,
 )
 
-# Sense data of what is wrong with the data that came (RFC 7143 11.4.7.2).
+# Sense data for faults in received data (RFC 7143 11.4.7.2).
 CRC = (0x0B, 0x47, 0x05)
 AMOUNT = (0x0B, 0x0C, 0x0D)
 UNEXPECTED = (0x0B, 0x0C, 0x0C)
@@ -33,7 +33,7 @@ def sense_of(pdu: Pdu) -> tuple[int, int, int]:
 
 
 def r2ts(engine: Engine) -> list[Pdu]:
-    """What has been sent, which must be R2Ts only."""
+    """The PDUs sent, which must be only R2Ts."""
     pdus = engine.out()
     assert all(pdu.opcode == wire.R2T for pdu in pdus), pdus
     return pdus

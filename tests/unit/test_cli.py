@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -163,3 +164,47 @@ def test_help_and_readme_list_all_exit_statuses(capfd: pytest.CaptureFixture[str
     readme = README.read_text()
     for status in ExitStatus:
         assert f"| {status.value} | {status.meaning} |" in readme
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["config", "--help"], ["config", "check", os.devnull], ["why", os.devnull]],
+)
+def test_output_that_cannot_be_written_is_told_in_one_line(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "scstfs", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == ExitStatus.BUG
+    last = done.stderr.splitlines()[-1]
+    assert last == "scstfs: cannot go on: standard output: No space left on device"
+    assert "Traceback" not in done.stderr
+
+
+def test_input_without_end_is_told() -> None:
+    with open("/dev/zero") as zeros:
+        done = subprocess.run(
+            [sys.executable, "-m", "scstfs", "config", "check", "-"],
+            stdin=zeros,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == ExitStatus.CONFIG
+    assert done.stderr == "scstfs: -: too large for a configuration\n"
+
+
+def test_messages_do_not_reach_the_terminal_as_commands(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "scst.conf"
+    file.write_text("HANDLER a\x1b[31mb c {\n}\nx\x07 y z\n")
+    nowhere = str(tmp_path / "none\x1b")
+    assert cli.main(["config", "check", str(file), "--mountpoint", nowhere]) == ExitStatus.CONFIG
+    out, err = capfd.readouterr()
+    assert "\\x1b" in err
+    assert (out + err).replace("\n", "").isprintable()

@@ -369,7 +369,7 @@ REFUSED = {
     "file": ("file", ExitStatus.MOUNTPOINT, "is not a directory"),
     "below a file": ("file/x", ExitStatus.MOUNTPOINT, "Not a directory"),
     "broken link": ("broken", ExitStatus.MOUNTPOINT, "does not exist"),
-    "root directory": ("/", ExitStatus.MOUNTPOINT, "would not be seen"),
+    "root directory": ("/", ExitStatus.MOUNTPOINT, "would not be visible"),
 }
 
 

@@ -103,18 +103,22 @@ def test_a_pid_file_is_not_written_through_a_link(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
-def test_only_root_may_mount(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("directory", ["/sys/kernel/scst_tgt", "/nonesuch"])
+def test_others_than_root_mount_on_what_is_theirs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, directory: str
+) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(UsageError, match="must be run by root") as refused:
-        system.check_privileges()
+        system.check_privileges(directory)
     assert refused.value.status == ExitStatus.NOT_PERMITTED
+    system.check_privileges(str(tmp_path))
 
 
 def test_a_missing_fuse_device_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(system, "_FUSE_DEVICE", str(tmp_path / "fuse"))
     with pytest.raises(UsageError, match="No such file or directory") as refused:
-        system.check_privileges()
+        system.check_privileges("/")
     assert refused.value.status == ExitStatus.NO_FUSE
 
 

@@ -8,7 +8,7 @@ function __scstadmin_given
     and string unescape -- $words[(math $at + 1)]
 end
 
-# The last word was an option whose value may be left out.
+# Whether the last word was an option with an optional value.
 function __scstadmin_after
     set -l last (commandline -opc)[-1]
     test "$last" = -$argv[1] -o "$last" = --$argv[1]
@@ -31,13 +31,13 @@ function __scstadmin_settable
     find $argv[1] -maxdepth 1 -type f -perm -u=w ! -name mgmt -printf '%f\n' 2>/dev/null
 end
 
-# What a mgmt file says that there is: parameters, or attributes that can be added.
+# What the usage text of a mgmt file lists: parameters, or attributes that can be added.
 function __scstadmin_announced
     string match -r "^The following $argv[2] available: .*" <$argv[1] 2>/dev/null |
         string replace -r '^[^:]*: ' '' | string replace -r '\.$' '' | string split ', '
 end
 
-# The names that -attributes takes beside the other options.
+# The names that -attributes accepts together with the other options.
 function __scstadmin_attribute_names
     set -l tree $argv[1]
     set -l driver (__scstadmin_given driver)
@@ -88,7 +88,7 @@ function __scstadmin_attributes
     end
 end
 
-# The names of all things of a kind, as far as other options do not say which.
+# The names of all objects of a kind, narrowed by other options.
 function __scstadmin_names
     set -l tree /sys/kernel/scst_tgt
     set -q SCSTFS_TREE; and set tree $SCSTFS_TREE

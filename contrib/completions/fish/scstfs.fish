@@ -1,9 +1,10 @@
 # fish completion for scstfs(8)
 
-set -l commands mount umount why config status top
+set -l commands mount umount sandbox why config status top
 set -l kinds show check diff apply save edit
 set -l none "not __fish_seen_subcommand_from $commands"
-set -l for_daemon '__fish_seen_subcommand_from mount umount'
+set -l for_sandbox '__fish_seen_subcommand_from sandbox'
+set -l with_log '__fish_seen_subcommand_from mount umount sandbox'
 set -l for_mount '__fish_seen_subcommand_from mount'
 set -l for_config '__fish_seen_subcommand_from config'
 set -l no_kind "$for_config; and not __fish_seen_subcommand_from $kinds"
@@ -12,63 +13,68 @@ set -l for_top '__fish_seen_subcommand_from top'
 set -l sections problems targets sessions devices groups
 
 complete -c scstfs -f
-complete -c scstfs -s h -l help -d 'show how to use it'
+complete -c scstfs -s h -l help -d 'show the usage'
 complete -c scstfs -n $none -l version -d 'show the version'
 complete -c scstfs -n $none -a mount -d 'mount the tree and serve initiators'
 complete -c scstfs -n $none -a umount -d 'clean up after a daemon that was killed'
-complete -c scstfs -n $none -a why -d 'tell why a command was refused'
-complete -c scstfs -n $none -a status -d 'show what runs, and what of it needs attention'
-complete -c scstfs -n $none -a top -d 'show what sessions, LUNs and devices do'
+complete -c scstfs -n $none -a sandbox -d 'run a command that has its own target'
+complete -c scstfs -n $none -a why -d 'show why a command was refused'
+complete -c scstfs -n $none -a status -d 'show what runs, and problems'
+complete -c scstfs -n $none -a top -d 'show the activity of sessions, LUNs and devices'
 
 complete -c scstfs -n $none -a config -d 'show, check, compare, apply and save configurations'
 
 set -l about_a_tree "__fish_seen_subcommand_from mount umount status top $kinds"
 complete -c scstfs -n $about_a_tree -l mountpoint -x \
-    -a '(__fish_complete_directories)' -d 'where the tree is'
-complete -c scstfs -n $for_daemon -l log-level -x -a 'debug info warning error' \
+    -a '(__fish_complete_directories)' -d 'path of the tree'
+complete -c scstfs -n $with_log -l log-level -x -a 'debug info warning error' \
     -d 'least important messages to log'
 
 complete -c scstfs -n $for_mount -l state-dir -x -a '(__fish_complete_directories)' \
-    -d 'where reservations and mode pages are kept'
+    -d 'directory of reservations and mode pages'
 complete -c scstfs -n $for_mount -l portal -x -d 'where to listen, HOST:PORT'
-complete -c scstfs -n $for_mount -l background -d 'go on in the background when all is up'
-complete -c scstfs -n $for_mount -l pid-file -r -F -d 'where the process number is kept'
+complete -c scstfs -n $for_mount -l background -d 'continue in the background when all is up'
+complete -c scstfs -n $for_mount -l pid-file -r -F -d 'file for the process id'
 
 complete -c scstfs -n $for_mount -l config -r -F \
-    -d 'configuration to apply before initiators are served'
+    -d 'configuration to apply before serving initiators'
 complete -c scstfs -n $for_mount -l resume -x -a 'auto never always' \
-    -d 'whether to go on with what ran before'
+    -d 'whether to resume the last configuration'
 
-complete -c scstfs -n $no_kind -a show -d 'print what runs'
+complete -c scstfs -n $for_sandbox -l keep -x -a '(__fish_complete_directories)' \
+    -d 'directory that keeps the state'
+complete -c scstfs -n $for_sandbox -a '(__fish_complete_subcommand --fcs-skip=2)'
+
+complete -c scstfs -n $no_kind -a show -d 'print the running configuration'
 complete -c scstfs -n $no_kind -a check -d 'find mistakes in a file'
 complete -c scstfs -n $no_kind -a diff -d 'print what a file would change'
-complete -c scstfs -n $no_kind -a apply -d 'make what runs what a file says'
-complete -c scstfs -n $no_kind -a save -d 'put what runs into a file'
-complete -c scstfs -n $no_kind -a edit -d 'change what runs, or a file, with an editor'
+complete -c scstfs -n $no_kind -a apply -d 'apply a file'
+complete -c scstfs -n $no_kind -a save -d 'save the running configuration'
+complete -c scstfs -n $no_kind -a edit -d 'edit the running configuration, or a file'
 complete -c scstfs -n '__fish_seen_subcommand_from why' -F
 complete -c scstfs -n "$for_config; and __fish_seen_subcommand_from check diff apply save edit" -F
 complete -c scstfs -n "$for_config; and __fish_seen_subcommand_from show" -l json -d 'as JSON'
 complete -c scstfs -n "$for_config; and __fish_seen_subcommand_from show" -l all \
-    -d 'also attributes that need not be saved'
+    -d 'include attributes that need not be saved'
 complete -c scstfs -n "$for_config; and __fish_seen_subcommand_from diff" -l json -d 'as JSON'
 complete -c scstfs -n "$for_config; and __fish_seen_subcommand_from diff" -l commands \
     -d 'as shell commands'
 complete -c scstfs -n "$for_config; and __fish_seen_subcommand_from apply" -l dry-run \
     -d 'only print what would change'
 complete -c scstfs -n "$for_config; and __fish_seen_subcommand_from apply" -l quiet \
-    -d 'print nothing but errors'
+    -d 'print only errors'
 complete -c scstfs -n "$for_config; and __fish_seen_subcommand_from show diff apply" \
     -l show-secrets -d 'print secrets, too'
 
 complete -c scstfs -n "$for_status; and not __fish_seen_subcommand_from $sections" -a "$sections"
 complete -c scstfs -n $for_status -l json -d 'as JSON'
 complete -c scstfs -n $for_status -l all -d 'show all sessions, also on a terminal'
-complete -c scstfs -n $for_status -l check -d 'exit with a status of its own if something is wrong'
+complete -c scstfs -n $for_status -l check -d 'exit with status 14 if there are problems'
 
-complete -c scstfs -n $for_top -l by -x -a 'sessions luns devices targets' -d 'what a line is about'
+complete -c scstfs -n $for_top -l by -x -a 'sessions luns devices targets' -d 'the objects, one on each line'
 complete -c scstfs -n $for_top -l order -x -a 'commands bytes depth latency' \
-    -d 'of what those with most come first'
+    -d 'the column to sort by, largest first'
 complete -c scstfs -n $for_top -l interval -x -d 'over which rates are averaged (seconds)'
 complete -c scstfs -n $for_top -l once -d 'stop after one interval'
-complete -c scstfs -n $for_top -l all -d 'show what is idle, too'
+complete -c scstfs -n $for_top -l all -d 'show idle rows, too'
 complete -c scstfs -n $for_top -l json -d 'print a line of JSON for each interval, for programs'

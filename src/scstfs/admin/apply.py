@@ -1,8 +1,8 @@
 """Executes a plan: all of it, or nothing.
 
-Each step that was done goes into a journal with what undoes it. When a step is refused the journal
-is undone in reverse. Some refusals only say that something must be out of the way first: then the
-plan is made again with what was learned (`plan.Options`).
+Each step done goes into a journal together with its undo actions. When a step is refused, the
+journal is undone in reverse. Some refusals only mean that something else must be removed first:
+then the plan is made again with that knowledge (`plan.Options`).
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from scstfs.admin.steps import Action, CloseSessions, Plan, Reset, Step, StepPha
 FORCE_CLOSE: Final = "force_close"
 
 CLOSE_SECONDS: Final = 30.0
-"""How long sessions may take to end that were told to."""
+"""Seconds that sessions may take to end."""
 
 _POLL_SECONDS: Final = 0.02
 _MOST_ATTEMPTS: Final = 30
 
 _IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.EBUSY, errno.EBADSLT, errno.ENOSPC})
-"""Refusals that may be because of something that is going to be removed."""
+"""Refusals that may be due to something that will be removed."""
 
 ReportProgress = Callable[[int, int, Step], None]
-"""Called before each step: how many were done, how many there are, the step."""
+"""Called before each step with the number of steps done, the number of all steps, and the step."""
 
 
 class StepRefused(Exception):  # noqa: N818 - a decision of the tree
@@ -52,12 +52,12 @@ class StepRefused(Exception):  # noqa: N818 - a decision of the tree
 
 
 class Failed(Exception):  # noqa: N818 - it tells about the configuration
-    """The configuration could not be applied, and the tree is what it was.
+    """The configuration could not be applied, and the tree is as it was.
 
     Attributes:
-        line: of the file, 0 when it is none of its lines.
+        line: of the file, 0 for none.
         message: what was refused and why.
-        left: what could not be undone; empty but for very bad luck.
+        left: what could not be undone; normally empty.
     """
 
     def __init__(self, line: int, message: str, left: list[str]) -> None:
@@ -68,23 +68,23 @@ class Failed(Exception):  # noqa: N818 - it tells about the configuration
 
 
 class NotReset(OSError):  # noqa: N818 - it tells about the attribute
-    """No value takes the mark of a key attribute away."""
+    """No value removes the mark of a key attribute."""
 
     def __init__(self) -> None:
         super().__init__(errno.EINVAL, "its default is not known")
 
 
 class StepRunner:
-    """Does steps, and undoes them."""
+    """Executes steps, and undoes them."""
 
     def __init__(self, files: Files, progress: ReportProgress | None = None) -> None:
         self.files = files
         self._progress = progress or (lambda *_: None)
 
     def run(self, steps: list[Step]) -> None:
-        """Do all steps. Raises StepRefused, when one is refused and all before it were undone.
+        """Do all steps. Raises StepRefused if one is refused, after undoing those before it.
 
-        The exception's notes are what could not be undone.
+        The exception's notes say what could not be undone.
         """
         done: list[Step] = []
         for number, step in enumerate(steps):
@@ -93,7 +93,7 @@ class StepRunner:
                 self.perform(step.action)
             except OSError as error:
                 if not isinstance(step.action, Write):
-                    done.append(step)  # it may have been done in part
+                    done.append(step)  # it may be partly done
                 refused = StepRefused(step, error)
                 for left in self.undo(done):
                     refused.add_note(left)
@@ -104,7 +104,7 @@ class StepRunner:
             done.append(step)
 
     def undo(self, done: list[Step]) -> list[str]:
-        """Undo steps, the last one first; returns what that was refused."""
+        """Undo steps, the last one first; return messages about failures."""
         left = []
         for step in reversed(done):
             for action in step.undo:
@@ -141,9 +141,10 @@ class StepRunner:
         finally:
             try:
                 self.files.write(remove.path, remove.data)
-            except OSError:  # nothing of this may stay
+            except OSError:  # none of this may stay
                 self.files.write(remove.path, remove.data)
-        # What is marked in a new object is so always, and there is nothing to take away.
+        # An attribute that is marked in a new object is always marked, so there is no mark to
+        # remove.
         if not default.key and not self._takes_mark_away(reset.path, default.value):
             raise problem
 
@@ -168,12 +169,12 @@ class StepRunner:
                 try:
                     self.files.write(f"{where}/{session}/{FORCE_CLOSE}", "1\n")
                 except OSError:
-                    continue  # it has none, or has just ended
+                    continue  # there is none, or it has just ended
             time.sleep(_POLL_SECONDS)
 
 
 def learn(refused: StepRefused, options: Options, steps: list[Step]) -> Options | None:
-    """What to do otherwise because of a refusal; None when there is nothing."""
+    """The options for another plan after a refusal; None if there are none."""
     step, number = refused.step, refused.error.errno
     item = step.item
     changes = step.verb in (Verb.SET, Verb.RESET) and step.phase in (
@@ -199,11 +200,11 @@ def learn(refused: StepRefused, options: Options, steps: list[Step]) -> Options 
 def apply(
     current: Item, wanted: Item, files: Files, progress: ReportProgress | None = None
 ) -> Plan:
-    """Make the tree what is wanted, or leave it as it is.
+    """Apply a configuration to the tree, or leave the tree as it is.
 
     Args:
-        current: the tree as it is.
-        wanted: as it shall be.
+        current: the present configuration of the tree.
+        wanted: the new one.
         files: the tree.
         progress: called before each step.
 
@@ -225,28 +226,27 @@ def apply(
             options = learned
         else:
             return made
-    raise Failed(0, "every way to do it was refused", [])
+    raise Failed(0, "all ways to apply it were refused", [])
 
 
 def _restore(executor: StepRunner, before: Item) -> list[str]:
-    """What undoing leaves other than it was: marks of attributes that have their value back.
+    """Restore marks of attributes, which undoing leaves although the values are restored.
 
-    A device that nobody uses is made anew for that; otherwise the mark stays, and does no harm.
+    An unused device is made again for that; otherwise the mark stays, which is harmless.
     """
-    executor.files.forget()
-    now = tree.walk(executor.files)
+    now = tree.settled(executor.files)
     steps = plan(now, before).steps
     if not steps or any(_disturbs(executor.files, step) for step in steps):
         return []
     try:
         executor.run(steps)
     except StepRefused as refused:
-        return [f"{refused} (to have all as it was)"]
+        return [f"{refused} (while restoring the old state)"]
     return []
 
 
 def _disturbs(files: Files, step: Step) -> bool:
-    """A step that initiators would notice."""
+    """Return whether initiators would notice a step."""
     if step.verb is not Verb.REMOVE:
         return False
     if step.item.kind is not DEVICE:

@@ -1,7 +1,7 @@
-"""The attributes of one object of the tree, by the rules that SCST's own program follows.
+"""The attributes of one object of the tree, by the rules of SCST's own program.
 
-Which entries of a directory are attributes, which of them can be set, and which instances belong
-together, is decided here for all kinds of objects.
+It decides for all kinds of objects which entries of a directory are attributes, which can be set,
+and which instances belong together.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ TRACE_LEVEL: Final = "trace_level"
 
 SESSION_NAME: Final = "session_name"
 """Parameter of drivers whose sessions are made by management commands: the configuration of such a
-target holds the names of its sessions."""
+target has the names of its sessions.
+"""
 
 _NUMBERED: Final = re.compile(r"([^\d]+)(\d+)")
 _PARAMETERS: Final = "The following parameters available:"
@@ -37,13 +38,13 @@ class Attribute:
 
     Attributes:
         static: cannot be set.
-        value: the text of one that need not be saved; None when it cannot be read.
+        value: the text of one that need not be saved; None if it cannot be read.
         keys: the text of each instance that must be saved, by its number.
         files: the file of each instance, likewise.
         private: only its owner may read it.
-        choices: the words that trace_level takes; None for all other attributes.
-        structure: how wide SCST's program takes a value to be that it does not print, because it
-            is no text.
+        choices: the words that trace_level accepts; None for all other attributes.
+        structure: the length that SCST's program gives a value that is not text, which it does not
+            print.
     """
 
     static: bool = False
@@ -56,7 +57,7 @@ class Attribute:
 
     @property
     def is_key(self) -> bool:
-        """A saved configuration must have it."""
+        """Whether a saved configuration must have it."""
         return bool(self.keys)
 
     @property
@@ -75,8 +76,8 @@ class _Rules:
     """Which entries of a directory are attributes.
 
     Attributes:
-        no_attributes: files that are none.
-        settable: can be set though their mode says otherwise.
+        no_attributes: files that are not attributes.
+        settable: can be set in spite of their mode.
         links: links whose last component is a value.
         empty_directories: directories and links to them count as attributes without a value.
     """
@@ -117,8 +118,8 @@ def read(
 ) -> Attributes:
     """The attributes of the object of *kind* at *directory*.
 
-    *wanted* is asked, with the name of a file and whether it can be set, before that is read.
-    Raises OSError when the directory or one of them cannot be read.
+    *wanted* is called before a file is read, with its name and whether it can be set. Raises
+    OSError if the directory or one of them cannot be read.
     """
     rules = _RULES[kind]
     found: Attributes = {}
@@ -130,11 +131,23 @@ def read(
             static = not files.is_writable(path) and name not in rules.settable
             if wanted is None or wanted(name, static):
                 _read_file(files, kind, found, path, name, static)
-        elif name in rules.links:
-            found[name] = Attribute(static=True, value=files.link(path).rpartition("/")[2])
-        elif rules.empty_directories:
-            found[name] = Attribute(static=not files.is_writable(path), value="")
+        else:
+            try:
+                other = _read_other(files, rules, path, name)
+            except FileNotFoundError:
+                continue  # it has gone meanwhile: a link to a device, or a group
+            if other is not None:
+                found[name] = other
     return found
+
+
+def _read_other(files: Reader, rules: _Rules, path: str, name: str) -> Attribute | None:
+    """What counts as an attribute though it is a link or a directory."""
+    if name in rules.links:
+        return Attribute(static=True, value=files.link(path).rpartition("/")[2])
+    if rules.empty_directories:
+        return Attribute(static=not files.is_writable(path), value="")
+    return None
 
 
 def _read_file(
@@ -188,7 +201,7 @@ def _named(files: Reader, mgmt: str, announcement: str) -> list[str]:
 
 
 def parameters(files: Reader, mgmt: str) -> list[str]:
-    """Parameters of the command that makes something. Raises OSError."""
+    """Parameters of the command that makes an object. Raises OSError."""
     return _named(files, mgmt, _PARAMETERS)
 
 
@@ -213,9 +226,9 @@ def device_attributes(files: Reader, mgmt: str) -> list[str]:
 
 
 def saved(parameter_names: Collection[str] = ()) -> Callable[[str, bool], bool]:
-    """For `read`: only what a saved configuration may need.
+    """For `read`: only attributes that a saved configuration may need.
 
-    That is what can be set, or given to the command that makes the object again.
+    These can be set, or given to the command that makes the object.
     """
 
     def wanted(name: str, static: bool) -> bool:

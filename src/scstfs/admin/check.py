@@ -1,4 +1,4 @@
-"""What can be found wrong with a configuration before anything is tried."""
+"""Mistakes in a configuration that can be found before it is applied."""
 
 from __future__ import annotations
 
@@ -9,9 +9,17 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from scstfs.admin import vocabulary
+from scstfs.admin import conf, vocabulary
 from scstfs.admin.conf import Parsed
-from scstfs.admin.configuration import Item, devices, luns
+from scstfs.admin.configuration import (
+    NOWHERE,
+    Item,
+    Place,
+    Setting,
+    devices,
+    lun_number,
+    luns,
+)
 from scstfs.admin.creation import NOT_SET
 from scstfs.admin.kinds import (
     DEVICE,
@@ -32,19 +40,19 @@ SHORTEST_SECRET: Final = 12
 """Bytes of a CHAP secret (RFC 7143 9.2.1; SCST refuses shorter ones)."""
 
 FILE_ATTRIBUTES: Final = ("filename",)
-"""Attributes that name a file that must be there."""
+"""Attributes that name a file that must exist."""
 
 _UNIQUE: Final = ("usn", "t10_dev_id", "naa_id", "eui64_id")
 """Identifiers by which initiators tell devices apart."""
 
 
 class Finding(NamedTuple):
-    """Something that is wrong, or that is likely not meant.
+    """A mistake, or a setting that is probably unintended.
 
     Attributes:
-        line, column: where, counted from 1; 0 for the file as a whole.
+        line, column: its position, counted from 1; 0 for the file as a whole.
         is_error: it cannot be applied.
-        message: what is wrong.
+        message: the mistake.
     """
 
     line: int
@@ -53,28 +61,34 @@ class Finding(NamedTuple):
     message: str
 
     def __str__(self) -> str:
-        """``LINE:COLUMN: error: what is wrong``."""
+        """``LINE:COLUMN: error: MESSAGE``."""
         where = f"{self.line}:{self.column}: " if self.line else ""
         return f"{where}{'error' if self.is_error else 'warning'}: {self.message}"
+
+    def at(self, file: str) -> str:
+        """The same with the name of the file."""
+        return f"{file}:{self}" if self.line else f"{file}: {self}"
 
 
 def check(parsed: Parsed, current: Item | None = None) -> list[Finding]:
     """All findings, by line.
 
-    With *current*, which is from the tree, also names are checked that only the tree knows.
+    With *current*, which is from the tree, names that only the tree knows are checked, too.
     """
     found = [Finding(p.line, p.column, True, p.message) for p in parsed.problems]
     checker = _Checker(parsed.configuration, current)
     found += checker.findings()
+    if not found and not any(i.settings or i.kind.mgmt for i in parsed.configuration.walk()):
+        found.append(_warning(NOWHERE, "nothing is configured in it"))
     return sorted(dict.fromkeys(found), key=lambda finding: (finding.line, finding.column))
 
 
-def _error(line: int, message: str) -> Finding:
-    return Finding(line, 1, True, message)
+def _error(place: Place, message: str) -> Finding:
+    return Finding(*place, True, message)
 
 
-def _warning(line: int, message: str) -> Finding:
-    return Finding(line, 1, False, message)
+def _warning(place: Place, message: str) -> Finding:
+    return Finding(*place, False, message)
 
 
 def _near(name: str, known: Collection[str]) -> str:
@@ -107,12 +121,12 @@ class _Checker:
             known = self.current.of(kind)
             for name, item in self.wanted.of(kind).items():
                 if name not in known:
-                    yield _error(item.line, f"there is no {kind.name} {name}{_near(name, known)}")
+                    yield _error(item.place, f"there is no {kind.name} {name}{_near(name, known)}")
 
     def _known(self, item: Item) -> tuple[frozenset[str], bool]:
-        """Attributes that an item can have, and whether these are all.
+        """Attributes that an item can have, and whether the list is complete.
 
-        They are the same for all of its kind at the same place.
+        They are the same for all items of its kind at the same place.
         """
         place = (item.kind, "" if item.parent is None else item.parent.path)
         known = self._names_of.get(place)
@@ -131,14 +145,14 @@ class _Checker:
         return frozenset(names), bool(live) or item.kind is LUN
 
     def _present(self, item: Item) -> Item | None:
-        """The same thing in the tree."""
+        """The corresponding item in the tree."""
         if item.parent is None:
             return self.current
         parent = self._present(item.parent)
         return None if parent is None else parent.item(item.kind, item.name)
 
     def _likenesses(self, item: Item, parent: Item | None) -> list[Item]:
-        """The same thing in the tree, and others of its kind at the same place."""
+        """The corresponding item in the tree, and others of its kind at the same place."""
         if item.parent is None:
             return [] if self.current is None else [self.current]
         found = [] if parent is None else list(parent.of(item.kind).values())
@@ -153,18 +167,24 @@ class _Checker:
         known, is_all = self._known(item)
         for name, setting in settings.items():
             where = item.kind.keyword or "SCST"
-            if self.current is not None and name not in known:
+            if len(name.split()) != 1:
+                yield _error(
+                    setting.place,
+                    f"{where} has no attribute {conf.shown(name)}; "
+                    "quotes belong around the value only",
+                )
+            elif self.current is not None and name not in known:
                 hint = _near(name, known)
                 if is_all or hint:
-                    yield _error(setting.line, f"{where} has no attribute {name}{hint}")
+                    yield _error(setting.place, f"{where} has no attribute {name}{hint}")
             if len(setting.values) > 1 and name not in self._dynamic(item):
                 yield _error(
-                    setting.line, f"{name} has several values: {', '.join(setting.values)}"
+                    setting.place, f"{name} has several values: {', '.join(setting.values)}"
                 )
             if name in FILE_ATTRIBUTES and not self._may_be_missing(item):
-                yield from self._file(setting.line, setting.values)
+                yield from self._file(setting)
             if name in self._dynamic(item):
-                yield from self._secrets(setting.line, name, setting.values)
+                yield from self._secrets(name, setting)
 
     def _dynamic(self, item: Item) -> Collection[str]:
         parent = None if item.parent is None else self._present(item.parent)
@@ -177,28 +197,33 @@ class _Checker:
         active = item.settings.get("active")
         return active is not None and active.values == ["0"]
 
-    def _file(self, line: int, values: list[str]) -> Iterator[Finding]:
-        for path in filter(None, values):
+    def _file(self, setting: Setting) -> Iterator[Finding]:
+        for path in filter(None, setting.values):
+            place = setting.place_of(path)
             try:
                 mode = os.stat(path).st_mode
             except OSError as error:
-                yield _error(line, f"{path}: {error.strerror}")
+                yield _error(place, f"{path}: {error.strerror}")
+            except ValueError:  # no name can have a NUL
+                yield _error(place, f"{path} is no name of a file")
             else:
                 if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
-                    yield _error(line, f"{path} is neither a file nor a block device")
+                    yield _error(place, f"{path} is neither a file nor a block device")
 
-    def _secrets(self, line: int, name: str, values: list[str]) -> Iterator[Finding]:
+    def _secrets(self, name: str, setting: Setting) -> Iterator[Finding]:
         seen = set()
-        for value in values:
+        for value in setting.values:
             user, blank, secret = value.partition(" ")
             if not blank:
                 continue
-            if len(secret.encode(errors="surrogateescape")) < SHORTEST_SECRET:
-                yield _error(
-                    line, f"the secret of {name} {user} has less than {SHORTEST_SECRET} bytes"
-                )
+            place, whose = setting.place_of(value), f"{name} {user}"
+            if len(secret.split()) > 1:
+                # All but the first of its words would be lost.
+                yield _error(place, f"the secret of {whose} has blanks")
+            elif len(secret.encode(errors="surrogateescape")) < SHORTEST_SECRET:
+                yield _error(place, f"the secret of {whose} has less than {SHORTEST_SECRET} bytes")
             if user in seen:
-                yield _error(line, f"{name} {user} has two secrets")
+                yield _error(place, f"{whose} has two secrets")
             seen.add(user)
 
     # --- devices and LUNs ------------------------------------------------------------------------
@@ -208,9 +233,11 @@ class _Checker:
         for handler in self.wanted.of(HANDLER).values():
             for name, device in handler.of(DEVICE).items():
                 if "/" in name:
-                    yield _error(device.line, f"the name of device {name} must have no slash")
+                    yield _error(device.place, f"the name of device {name} must have no slash")
                 if name in seen:
-                    yield _error(device.line, f"DEVICE {name} is in line {seen[name].line} already")
+                    yield _error(
+                        device.place, f"DEVICE {name} is in line {seen[name].line} already"
+                    )
                 seen[name] = device
         for attribute in _UNIQUE:
             yield from _duplicates(attribute, seen.values(), "device")
@@ -218,10 +245,12 @@ class _Checker:
     def _luns(self) -> Iterator[Finding]:
         known = devices(self.wanted)
         for lun in luns(self.wanted):
-            if not lun.name.isdecimal():
-                yield _error(lun.line, f"{lun.name} is no LUN")
+            if lun_number(lun.name) is None:
+                yield _error(lun.place, f"{lun.name} is no LUN")
             if lun.device and lun.device not in known:
-                yield _error(lun.line, f"there is no device {lun.device}{_near(lun.device, known)}")
+                yield _error(
+                    lun.place, f"there is no device {lun.device}{_near(lun.device, known)}"
+                )
 
     # --- targets ---------------------------------------------------------------------------------
 
@@ -237,17 +266,17 @@ class _Checker:
                 for name, initiator in group.of(INITIATOR).items():
                     if name in groups:
                         yield _error(
-                            initiator.line,
+                            initiator.place,
                             f"initiator {name} is in group {groups[name].name} already",
                         )
                     groups[name] = group
-            # Nobody finds what is in a driver that is off.
+            # Initiators cannot reach the targets of a disabled driver.
             if (
                 target in enabled
                 and ENABLED not in driver.settings
                 and self._can_be_enabled(driver)
             ):
-                yield _warning(target.line, f"{target.name} is enabled but its driver is not")
+                yield _warning(target.place, f"{target.name} is enabled but its driver is not")
 
     def _can_be_enabled(self, driver: Item) -> bool:
         present = self._present(driver)
@@ -257,10 +286,10 @@ class _Checker:
         present = self._present(holder)
         if present is not None and present.kind is TARGET and present.is_internal:
             return
-        numbers = {lun for lun in holder.of(LUN) if lun.isdecimal()}
-        if numbers and not any(int(number) == 0 for number in numbers):
-            line = next(iter(holder.of(LUN).values())).line
-            yield _warning(line, f"{what} has no LUN 0, which initiators ask for the others")
+        numbers = {lun_number(name) for name in holder.of(LUN)} - {None}
+        if numbers and 0 not in numbers:
+            place = next(iter(holder.of(LUN).values())).place
+            yield _warning(place, f"{what} has no LUN 0, which initiators ask for the others")
 
     # --- device groups ---------------------------------------------------------------------------
 
@@ -270,10 +299,10 @@ class _Checker:
         for group in self.wanted.of(DEVICE_GROUP).values():
             for name, device in group.of(GROUP_DEVICE).items():
                 if name not in known:
-                    yield _error(device.line, f"there is no device {name}{_near(name, known)}")
+                    yield _error(device.place, f"there is no device {name}{_near(name, known)}")
                 if name in members:
                     other = members[name]
-                    yield _error(device.line, f"device {name} is in group {other.name} already")
+                    yield _error(device.place, f"device {name} is in group {other.name} already")
                 members[name] = group
             yield from _duplicates(
                 "group_id", group.of(TARGET_GROUP).values(), f"target group of {group.name}"
@@ -293,5 +322,5 @@ def _duplicates(attribute: str, items: Collection[Item], what: str) -> Iterator[
             owners[value].append(item)
     for value, several in owners.items():
         for item in several[1:]:
-            line = item.settings[attribute].line
-            yield _error(line, f"{attribute} {value} is that of {what} {several[0].name} already")
+            place = item.settings[attribute].place
+            yield _error(place, f"{attribute} {value} is that of {what} {several[0].name} already")

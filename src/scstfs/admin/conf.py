@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from scstfs.admin import syntax
-from scstfs.admin.configuration import Item, Setting, empty
+from scstfs.admin.configuration import Item, Place, Setting, empty, lun_number
 from scstfs.admin.kinds import (
     ALUA,
     DEVICE,
@@ -33,11 +33,11 @@ _FORMER: Final = re.compile(r"^\[(?:HANDLER|GROUP|ASSIGNMENT)\s.*\]", re.MULTILI
 
 
 class Parsed(NamedTuple):
-    """What a file says.
+    """The contents of a file.
 
     Attributes:
-        configuration: as scstadmin takes it: of two things of one name it is the later one.
-        problems: what is wrong with the text.
+        configuration: as scstadmin reads it: of two things of one name, the later one.
+        problems: mistakes in the text.
     """
 
     configuration: Item
@@ -77,7 +77,7 @@ class _Reader:
         known = parent.item(kind, name)
         if known is not None:
             self._complain(statement, f"{' '.join(words[:2])} is in line {known.line} already")
-        item = parent.add(kind, name, statement.line)
+        item = parent.add(kind, name, _place(statement))
         self.read(item, statement.block or ())
 
     def _lun(self, parent: Item, statement: Statement) -> None:
@@ -90,7 +90,7 @@ class _Reader:
         known = parent.item(LUN, number)
         if known is not None:
             self._complain(statement, f"LUN {number} is in line {known.line} already")
-        lun = parent.add(LUN, number, statement.line)
+        lun = parent.add(LUN, number, _place(statement))
         lun.device = device
         if known is not None and known.device != device:
             lun.rivals = [*known.rivals, known.device]
@@ -99,21 +99,35 @@ class _Reader:
     def _setting(self, item: Item, statement: Statement) -> None:
         name, *values = statement.words
         if len(values) > 1:
-            self._complain(statement, f"quote the value of {name}, which has blanks")
+            self._complain(statement, f"quote the value of {shown(name)}, which has blanks")
         elif statement.block is not None:
             self._complain(
-                statement, f"{item.kind.keyword or 'the file'} has no {name} with a block"
+                statement, f"{item.kind.keyword or 'the file'} has no {shown(name)} with a block"
             )
         setting = item.settings.get(name)
         if setting is None or not values:
-            setting = item.settings[name] = Setting([], statement.line)
-        if values and values[0] not in setting.values:
+            setting = item.settings[name] = Setting([], _place(statement))
+        if values and values[0] not in setting.places:
             setting.values.append(values[0])
+            setting.places[values[0]] = _place(statement)
         setting.nested = len(values) > 1 or bool(statement.block)
 
 
+def _place(statement: Statement) -> Place:
+    return Place(statement.line, statement.column)
+
+
+def shown(name: str) -> str:
+    """The name of an attribute as messages show it.
+
+    Quotes around name and value make one word of both, and the value may be a secret.
+    """
+    first, *more = name.split(None, 1) or [name]
+    return f"{first} ..." if more else first
+
+
 def from_document(document: Document) -> Parsed:
-    """Make a configuration of statements."""
+    """Make a configuration from statements."""
     reader = _Reader()
     root = empty()
     reader.read(root, document.statements)
@@ -121,7 +135,7 @@ def from_document(document: Document) -> Parsed:
 
 
 def parse(text: str) -> Parsed:
-    """Make a configuration of a text."""
+    """Make a configuration from a text."""
     former = _FORMER.search(text)
     if former is not None:
         problem = SyntaxProblem(text.count("\n", 0, former.start()) + 1, 1, FORMER)
@@ -132,16 +146,16 @@ def parse(text: str) -> Parsed:
 # --- writing -----------------------------------------------------------------------------------
 
 _UNSORTED: Final = frozenset({GROUP_DEVICE})
-"""These come in the order of the tree from scstadmin, too."""
+"""scstadmin also writes these in the order of the tree."""
 
 
 class _ConfWriter:
     """Writes as scstadmin does, blank lines and all.
 
     Attributes:
-        complete: also what scstadmin loses: device groups that hold nothing, and names and values
-            that it cannot read back. Keeps the order of the configuration.
-        no_keys: also attributes that need not be saved.
+        complete: also writes what scstadmin loses: empty device groups, and names and values that
+            it cannot read back. Keeps the order of the configuration.
+        no_keys: also writes attributes that need not be saved.
     """
 
     def __init__(self, complete: bool, no_keys: bool) -> None:
@@ -172,7 +186,7 @@ class _ConfWriter:
         return "".join(f"{indent}{name} {self._value(value)}\n" for name, value in others)
 
     def leaf(self, item: Item, indent: str) -> str:
-        """The inside of what holds attributes only."""
+        """The contents of a block with attributes only."""
         others = self.others(item, indent)
         return self.settings(item, indent) + (f"{indent}{NO_KEYS}\n{others}" if others else "")
 
@@ -266,8 +280,8 @@ class _ConfWriter:
 
 
 def _number(name: str) -> int:
-    """What LUNs are sorted by."""
-    return int(name) if name.isdecimal() else 0
+    """The sort key of LUNs."""
+    return lun_number(name) or 0
 
 
 def _ends_once(text: str) -> str:
@@ -281,7 +295,7 @@ def _one_line_less(text: str) -> str:
 
 
 def render_item(item: Item) -> str:
-    """The text of one item, as it stands in a file."""
+    """The text of one item in a file."""
     writer = _ConfWriter(complete=True, no_keys=False)
     renders: Mapping[Kind, Callable[[Item], str]] = {
         HANDLER: writer.handler,
@@ -301,13 +315,13 @@ def render_item(item: Item) -> str:
 
 
 def in_group(lun: Item) -> bool:
-    """A LUN of a group, not of a target."""
+    """Whether it is a LUN of a group, not of a target."""
     return lun.parent is not None and lun.parent.kind is GROUP
 
 
 def render(configuration: Item, *, complete: bool = True, no_keys: bool = False) -> str:
     """The text of a configuration.
 
-    Not *complete* it is what scstadmin writes, byte for byte, but for its first line.
+    Without *complete* it is byte for byte what scstadmin writes, except for its first line.
     """
     return _ConfWriter(complete, no_keys).root(configuration)

@@ -1,4 +1,4 @@
-"""What the subcommands of `scstfs config` do."""
+"""The subcommands of `scstfs config`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Final
 
-from scstfs.admin import conf, data, describe, storing, tree
+from scstfs.admin import conf, data, describe, storing
 from scstfs.admin.apply import Failed, ReportProgress
 from scstfs.admin.apply import apply as apply_all
 from scstfs.admin.check import check as find_mistakes
 from scstfs.admin.conf import Parsed
 from scstfs.admin.configuration import Item, without_internal
 from scstfs.admin.files import Files
-from scstfs.admin.mistakes import Mistake, MistakeKind, at, no_tree
+from scstfs.admin.mistakes import Mistake, MistakeKind, at
 from scstfs.admin.plan import Impossible, plan
+from scstfs.admin.printable import printable
 from scstfs.admin.steps import Plan, Step
 
 _STANDARD_INPUT: Final = "-"
@@ -32,16 +33,13 @@ def _print(text: str) -> None:
 
 
 def _warn(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{printable(text)}\n")
 
 
 def show(arguments: Namespace) -> None:
-    """Print what runs."""
+    """Print the running configuration."""
     files = Files(arguments.mountpoint)
-    try:
-        found = without_internal(tree.walk(files, every_attribute=arguments.all))
-    except OSError as error:
-        raise no_tree(files.root, error) from None
+    found = without_internal(storing.present(files, every_attribute=arguments.all))
     shown = found if arguments.show_secrets else data.without_secrets(found)
     if arguments.json:
         _print(json.dumps(data.as_data(shown), indent=2, ensure_ascii=False) + "\n")
@@ -51,7 +49,7 @@ def show(arguments: Namespace) -> None:
 
 def _read(name: str) -> Parsed:
     if name == _STANDARD_INPUT:
-        return conf.parse(sys.stdin.read())
+        return conf.parse(storing.read_text(sys.stdin.fileno(), name))
     return storing.read(name)
 
 
@@ -59,11 +57,10 @@ def _checked(name: str, parsed: Parsed, current: Item | None) -> None:
     """Print warnings; raise Mistake with all errors."""
     errors = []
     for finding in find_mistakes(parsed, current):
-        text = f"{name}:{finding}" if finding.line else f"{name}: {finding}"
         if finding.is_error:
-            errors.append(text)
+            errors.append(finding.at(name))
         else:
-            _warn(text)
+            _warn(finding.at(name))
     if errors:
         raise Mistake(MistakeKind.CONFIG, *errors)
 
@@ -72,21 +69,18 @@ def check(arguments: Namespace) -> None:
     """Find mistakes in a file."""
     parsed = _read(arguments.file)
     try:
-        current: Item | None = tree.walk(Files(arguments.mountpoint))
-    except OSError:
-        _warn(f"no SCST runs at {arguments.mountpoint}: only what the file itself tells is checked")
+        current: Item | None = storing.present(Files(arguments.mountpoint))
+    except Mistake as mistake:
+        _warn(f"{mistake}: only the file itself is checked")
         current = None
     _checked(arguments.file, parsed, current)
     _print(f"{arguments.file}: no errors\n")
 
 
 def _planned(arguments: Namespace, files: Files) -> tuple[Item, Item, Plan]:
-    """What runs, what shall be, and the way."""
+    """The running configuration, the new one, and the plan between them."""
     parsed = _read(arguments.file)
-    try:
-        current = tree.walk(files)
-    except OSError as error:
-        raise no_tree(files.root, error) from None
+    current = storing.present(files)
     _checked(arguments.file, parsed, current)
     try:
         made = plan(current, parsed.configuration)
@@ -97,7 +91,7 @@ def _planned(arguments: Namespace, files: Files) -> tuple[Item, Item, Plan]:
 
 def _tell(made: Plan, arguments: Namespace) -> None:
     for step in made.steps:
-        _print(describe.line(step, show_secrets=arguments.show_secrets) + "\n")
+        _print(printable(describe.line(step, show_secrets=arguments.show_secrets)) + "\n")
     if not made.steps:
         _print("nothing to do\n")
 
@@ -121,7 +115,7 @@ def diff(arguments: Namespace) -> None:
 
 
 def apply(arguments: Namespace) -> None:
-    """Make what runs what a file says."""
+    """Apply a file."""
     files = Files(arguments.mountpoint)
     current, wanted, made = _planned(arguments, files)
     if arguments.dry_run:
@@ -143,14 +137,14 @@ def _apply(name: str, current: Item, wanted: Item, files: Files) -> Plan:
     except Failed as error:
         words = [at(name, error.line, error.message)]
         if error.left:
-            words += ["not all of it could be undone:", *error.left]
+            words += ["not all changes could be undone:", *error.left]
         else:
             words.append("nothing was changed")
         raise Mistake(MistakeKind.CONFIG, *words) from None
 
 
 class _progress:  # noqa: N801 - used like a function
-    """A bar on a terminal while something takes long."""
+    """A progress bar on a terminal."""
 
     def __init__(self) -> None:
         self._bar: Callable[[int, int], None] | None = None
@@ -174,10 +168,10 @@ class _progress:  # noqa: N801 - used like a function
 
 
 def save(arguments: Namespace) -> None:
-    """Put what runs into a file."""
-    found = storing.present(Files(arguments.mountpoint))
+    """Save the running configuration to a file."""
+    found = without_internal(storing.present(Files(arguments.mountpoint)))
     if arguments.file == _STANDARD_INPUT:
-        raise Mistake(MistakeKind.USAGE, "to standard output goes what 'scstfs config show' prints")
+        raise Mistake(MistakeKind.USAGE, "use 'scstfs config show' to print to standard output")
     if not storing.save(arguments.file, found):
         _warn(f"{arguments.file}: comments could not be kept")
 
@@ -186,15 +180,16 @@ def edit(arguments: Namespace) -> None:
     """Change a configuration with an editor, and apply it."""
     files = Files(arguments.mountpoint)
     name = arguments.file
-    old = conf.render(storing.present(files)).lstrip("\n")
-    if name is not None and os.path.exists(name):
-        old = storing.read_text(name)
+    old = conf.render(without_internal(storing.present(files))).lstrip("\n")
+    before = None if name is None else storing.present_file(name)
+    if name is not None and before is not None:
+        old = storing.read_text(name, name)
     with tempfile.TemporaryDirectory(prefix="scstfs-") as directory:
         copy = os.path.join(directory, os.path.basename(name or "scst.conf"))
         storing.write_text(copy, old)
         while True:
             _run_editor(copy)
-            new = storing.read_text(copy)
+            new = storing.read_text(copy, copy)
             if new == old:
                 _print("no changes\n")
                 return
@@ -205,23 +200,18 @@ def edit(arguments: Namespace) -> None:
                 for message in mistake.messages:
                     _warn(message)
                 if not _asks("edit again"):
-                    raise Mistake(MistakeKind.CONFIG, "what was edited is given up") from None
+                    raise Mistake(MistakeKind.CONFIG, "the edited text is discarded") from None
     if name is not None:
-        storing.write_text(os.path.realpath(name), new, _mode_of(name))
-
-
-def _mode_of(name: str) -> int:
-    return os.stat(name).st_mode & 0o777 if os.path.exists(name) else 0o600
+        storing.write_text(os.path.realpath(name), new, before)
 
 
 def _apply_edited(name: str, text: str, files: Files) -> None:
     parsed = conf.parse(text)
-    files.forget()
-    current = tree.walk(files)
+    current = storing.present(files)
     _checked(name, parsed, current)
     done = _apply(name, current, parsed.configuration, files)
     for step in done.steps:
-        _print(describe.line(step) + "\n")
+        _print(printable(describe.line(step)) + "\n")
 
 
 def _run_editor(path: str) -> None:

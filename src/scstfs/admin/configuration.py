@@ -1,13 +1,14 @@
-"""A configuration: items of the kinds that there are, with their settings.
+"""A configuration: items with their settings.
 
-It comes from a file (`conf.from_document`) or from the tree (`tree.walk`). What came from a file
-knows its lines; what came from the tree knows its attributes as they are, saved or not.
+It comes from a file (`conf.from_document`) or from the tree (`tree.walk`). Items from a file have
+their lines; items from the tree have all their attributes, saved or not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 from scstfs.admin.attributes import Attribute, Attributes
 from scstfs.admin.kinds import (
@@ -22,42 +23,60 @@ from scstfs.admin.kinds import (
     Kind,
 )
 
+_MOST_DIGITS: Final = 20
+
+
+class Place(NamedTuple):
+    """A place in a file: line and column, both counted from 1; line 0 is none of its lines."""
+
+    line: int = 0
+    column: int = 1
+
+
+NOWHERE: Final = Place()
+
 
 @dataclass(slots=True)
 class Setting:
-    """What a configuration says of an attribute.
+    """The setting of an attribute in a configuration.
 
     Attributes:
         values: one, or those of several instances.
-        line: in the file, 0 when it is from elsewhere.
-        nested: behind the one value stands more: a further word or a block, which no attribute has.
+        place: in the file, of the last value, which counts.
+        places: in the file, of each value, if there are several.
+        nested: a further word or a block follows the value, which no attribute has.
     """
 
     values: list[str]
-    line: int = 0
+    place: Place = NOWHERE
+    places: dict[str, Place] = field(default_factory=dict)
     nested: bool = False
+
+    def place_of(self, value: str) -> Place:
+        """Where a value stands in the file."""
+        return self.places.get(value, self.place)
 
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """Something that is configured.
+    """A configured object.
 
     Attributes:
         kind: what it is.
-        name: in the tree; "" for what has none.
-        parent: what it stands in.
-        settings: attributes that a saved configuration holds.
-        items: what stands in it, by kind and name, in order.
-        line: of the statement that it is from, 0 when it is from elsewhere.
-        device: that a LUN is assigned to.
-        rivals: devices that the same LUN is also assigned to, which cannot be.
+        name: in the tree; "" for none.
+        parent: the item that contains it.
+        settings: attributes that a saved configuration has.
+        items: the items in it, by kind and name, in order.
+        place: of its statement.
+        device: the device of a LUN.
+        rivals: other devices that the same LUN is also assigned to, a mistake.
         live: all attributes that were read from the tree.
-        parameters: what the command that makes it takes; only when it is from the tree.
+        parameters: those of the command that makes it; only from the tree.
         dynamic: attributes that commands add and delete, likewise.
         makes, gives: the same of its targets or devices.
-        hardware: a target that is there without a command (SysfsRules III, "How to distinguish
-            hardware and virtual targets"), or a driver that has no other ones; only when it is
-            from the tree.
+        hardware: a target that exists without a command (SysfsRules III, "How to distinguish
+            hardware and virtual targets"), or a driver that has only such targets; only from the
+            tree.
     """
 
     kind: Kind
@@ -65,7 +84,7 @@ class Item:
     parent: Item | None = None
     settings: dict[str, Setting] = field(default_factory=dict)
     items: dict[Kind, dict[str, Item]] = field(default_factory=dict)
-    line: int = 0
+    place: Place = NOWHERE
     device: str = ""
     rivals: list[str] = field(default_factory=list)
     live: Attributes = field(default_factory=dict)
@@ -80,8 +99,13 @@ class Item:
         return f"<{self.kind.name} {self.path}>"
 
     @property
+    def line(self) -> int:
+        """The line of its statement."""
+        return self.place.line
+
+    @property
     def path(self) -> str:
-        """Where it is in the tree."""
+        """Its path in the tree."""
         parent = "" if self.parent is None else self.parent.path
         return self.kind.path.format(parent=parent, name=self.name)
 
@@ -89,9 +113,9 @@ class Item:
         """Its items of a kind."""
         return self.items.get(kind, {})
 
-    def add(self, kind: Kind, name: str, line: int = 0) -> Item:
-        """Add an empty item, in place of another one of the same name."""
-        item = Item(kind, name, self, line=line)
+    def add(self, kind: Kind, name: str, place: Place = NOWHERE) -> Item:
+        """Add an empty item, replacing one of the same name."""
+        item = Item(kind, name, self, place=place)
         self.items.setdefault(kind, {})[name] = item
         return item
 
@@ -107,21 +131,21 @@ class Item:
                 yield from item.walk()
 
     def command(self, template: str) -> str:
-        """A management command about it."""
+        """A management command for it."""
         return template.format(name=self.name, device=self.device)
 
     @property
     def mgmt(self) -> str:
-        """The file that takes commands about it."""
+        """The file that takes commands for it."""
         return self.kind.mgmt.format(parent="" if self.parent is None else self.parent.path)
 
     @property
     def is_internal(self) -> bool:
-        """A target that cannot even be enabled: its driver looks after its LUNs itself."""
+        """Whether it is a target that cannot be enabled: its driver manages its LUNs itself."""
         return self.hardware and ENABLED not in self.live
 
     def take_live(self, attributes: Attributes) -> None:
-        """Take attributes of the tree, and of them what is to be saved as settings."""
+        """Take attributes of the tree; those that must be saved become settings."""
         self.live = attributes
         for name, attribute in attributes.items():
             if attribute.choices is not None:
@@ -153,12 +177,12 @@ def _is_worth_telling(name: str, attribute: Attribute, parameters: tuple[str, ..
 
 
 def empty() -> Item:
-    """A configuration that holds nothing."""
+    """An empty configuration."""
     return Item(ROOT)
 
 
 def without_internal(configuration: Item) -> Item:
-    """Take out what drivers look after themselves (`Item.is_internal`); returns the same item."""
+    """Remove what drivers manage themselves (`Item.is_internal`); returns the same item."""
     for driver in configuration.of(DRIVER).values():
         targets = driver.of(TARGET)
         for name, target in list(targets.items()):
@@ -181,3 +205,9 @@ def devices(configuration: Item) -> dict[str, Item]:
 def luns(configuration: Item) -> Iterator[Item]:
     """The LUNs of all targets and groups."""
     return (item for item in configuration.walk() if item.kind is LUN)
+
+
+def lun_number(name: str) -> int | None:
+    """The number that the name of a LUN says; None where it says none."""
+    is_number = name.isascii() and name.isdecimal() and len(name) <= _MOST_DIGITS
+    return int(name) if is_number else None

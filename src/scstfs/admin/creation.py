@@ -1,4 +1,4 @@
-"""How things are made and taken away: commands, and the steps for one with all that is in it."""
+"""Creation and removal of items: commands, and the steps for an item with all that is in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from scstfs.admin.attributes import SESSION_NAME
-from scstfs.admin.configuration import Item, Setting
+from scstfs.admin.configuration import Item, Setting, lun_number
 from scstfs.admin.kinds import (
     DEVICE,
     ENABLED,
@@ -22,15 +22,15 @@ from scstfs.admin.kinds import (
 from scstfs.admin.steps import Action, CloseSessions, Step, StepPhase, Verb, Write
 
 CLUSTER_MODE: Final = "cluster_mode"
-"""Parameter that fixes others, so that it comes behind them."""
+"""Parameter that fixes the values of others, so it comes after them."""
 
 _ENDS_PARAMETER: Final = re.compile(r"[;\s]")
 
 NOT_SET: Final = frozenset({ENABLED, HARDWARE, HW_TARGET})
-"""Settings that are no attributes to be written when a thing is made."""
+"""Settings that are not attributes to write when an item is made."""
 
 IDENTIFIERS: Final[Mapping[Kind, str]] = {TARGET_GROUP: "group_id", GROUP_TARGET: "rel_tgt_id"}
-"""Attributes that are 0 until they are set, and cannot be set to that."""
+"""Attributes that are 0 until they are set, and cannot be set to 0."""
 
 
 def in_file(item: Item, name: str) -> str:
@@ -39,21 +39,21 @@ def in_file(item: Item, name: str) -> str:
 
 
 def line_of(value: str) -> str:
-    """A value as it is written to an attribute."""
+    """The text to write to an attribute for a value."""
     return f"{value}\n"
 
 
 def is_secret(item: Item, name: str, value: str, dynamic: Iterable[str]) -> bool:
-    """Whether a value must not be shown: that of a private file, or a name with something behind.
+    """Whether a value must not be shown: that of a private file, or a name followed by a secret.
 
-    The second is for attributes that are added by commands, the files of which are not there yet.
+    The second is for attributes that are added by commands, whose files do not exist yet.
     """
     live = item.live.get(name)
     return (live is not None and live.private) or (name in dynamic and " " in value.strip())
 
 
 def has_no_identifier(item: Item) -> bool:
-    """What an item shall have as its identifier is only what it has when it is made."""
+    """Whether the item's identifier setting equals the identifier that it gets when made."""
     setting = item.settings.get(IDENTIFIERS.get(item.kind, ""))
     return setting is not None and all(_is_zero(value) for value in setting.values)
 
@@ -66,12 +66,12 @@ def _is_zero(value: str) -> bool:
 
 
 def remove_command(item: Item) -> Write:
-    """Take a thing away."""
+    """Remove an item."""
     return Write(item.mgmt, item.command(item.kind.remove) + "\n")
 
 
 def add_lun(lun: Item, verb: str = "add") -> Write:
-    """Assign a device to a LUN: ``add``, or ``replace`` for one that has another device."""
+    """Assign a device to a LUN: ``add``, or ``replace`` if it has another device."""
     return Write(lun.mgmt, _command(lun, f"{verb} {lun.device} {lun.name}", _pairs(lun, None)))
 
 
@@ -85,13 +85,13 @@ def dynamic_command(item: Item, verb: str, attribute: str, value: str) -> Write:
 
 
 def _pairs(item: Item, makes: Iterable[str] | None) -> list[tuple[str, str, int]]:
-    """Parameters for the command that makes a thing, with their lines; None: all settings."""
+    """Parameters for the command that makes an item, with their lines; None: all settings."""
     pairs = [
-        (name, value, setting.line)
+        (name, value, setting.place_of(value).line)
         for name, setting in item.settings.items()
         if name not in NOT_SET and (makes is None or name in makes)
         for value in setting.values or [""]
-        if not _ENDS_PARAMETER.search(value)  # such a value has to be written later
+        if not _ENDS_PARAMETER.search(value)  # such a value must be written later
     ]
     return sorted(pairs, key=lambda pair: pair[0] == CLUSTER_MODE)
 
@@ -108,15 +108,15 @@ def create(
     *,
     without: Callable[[Item], bool] | None = None,
 ) -> list[Step]:
-    """The steps that make a thing and all that is in it, but for enabling it.
+    """The steps that make an item and all that is in it, except for enabling it.
 
     Args:
-        item: the thing.
-        owner: what it stands in, from the tree: it knows which parameters there are.
+        item: the item.
+        owner: the item that contains it, from the tree: it knows the parameters.
         phase: of all steps.
-        without: tells what in it is left out.
+        without: tells which items in it to leave out.
 
-    To undo the first step undoes them all.
+    Undoing the first step undoes them all.
     """
     return list(_create(item, owner, phase, without or (lambda _: False)))
 
@@ -164,10 +164,10 @@ def _create(
 
 
 def _made_with(item: Item, owner: Item | None) -> frozenset[str]:
-    """Settings that are given to the command that makes a thing.
+    """Settings that are given to the command that makes an item.
 
-    For a device these are all parameters. For a target only those that cannot be set later, or of
-    which nobody knows: when one is refused that is set it is clear which one it was.
+    For a device these are all parameters. For a target they are only those that cannot be set
+    later, or that are unknown: if a setting is refused later, it is clear which one.
     """
     if owner is None or item.kind not in (DEVICE, TARGET):
         return frozenset()
@@ -204,7 +204,7 @@ def _set(
             Verb.SET,
             item,
             action,
-            line=setting.line,
+            line=setting.place_of(value).line,
             attribute=name,
             new=value,
             secret=is_secret(item, name, value, dynamic),
@@ -220,4 +220,4 @@ def _in_order(item: Item, kind: Kind) -> list[Item]:
 
 def number_of(name: str) -> tuple[int, str]:
     """What LUNs are sorted by."""
-    return (int(name) if name.isdecimal() else 0, name)
+    return (lun_number(name) or 0, name)

@@ -39,13 +39,13 @@ _KEYS: Final = {
     GROUP_TARGET: "targets",
 }
 _LISTED: Final = frozenset({INITIATOR, GROUP_DEVICE})
-"""Kinds that have nothing but a name."""
+"""Kinds that have only a name."""
 _ALWAYS_THERE: Final = frozenset({HANDLER, DRIVER, ALUA})
-"""Kinds that nobody makes: there is nothing to say of them when there is nothing in them."""
+"""Kinds without commands to make them; they are left out if empty."""
 
 
 def as_data(item: Item) -> dict[str, Any]:
-    """What an item holds. Values are strings, or lists for instances of one attribute."""
+    """The contents of an item. Values are strings, or lists for instances of one attribute."""
     found: dict[str, Any] = {}
     if item.kind is LUN:
         found["device"] = item.device

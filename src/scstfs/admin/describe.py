@@ -1,4 +1,4 @@
-"""Steps in words, as shell commands, and as data; what was refused, in words."""
+"""Steps in words, as shell commands and as data; refusals in words."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _name(step: Step) -> str:
 
 
 def describe(step: Step, *, show_secrets: bool = False) -> str:
-    """A step in a line."""
+    """A step in one line."""
     item, name = step.item, _name(step)
     old, new = (_shown(step, value, show_secrets) for value in (step.old, step.new))
     if step.verb is Verb.CLOSE:
@@ -68,12 +68,12 @@ def _parameters(step: Step, show_secrets: bool) -> list[tuple[str, str]]:
 
 
 def line(step: Step, *, show_secrets: bool = False) -> str:
-    """A step in a line of a difference."""
+    """A step as a line of a diff."""
     return f"{_SIGNS[step.verb]} {describe(step, show_secrets=show_secrets)}"
 
 
 def commands(step: Step, root: str = SCST_TGT, *, show_secrets: bool = False) -> list[str]:
-    """The shell commands that do a step; where there is none, what has to be done by hand."""
+    """The shell commands for a step; if there are none, what to do by hand."""
     action = step.action
     if isinstance(action, CloseSessions):
         return [f"for s in {root}/{action.target}/sessions/*/force_close; do echo 1 >$s; done"]
@@ -88,7 +88,7 @@ def commands(step: Step, root: str = SCST_TGT, *, show_secrets: bool = False) ->
 
 
 def data(step: Step, *, show_secrets: bool = False) -> dict[str, Any]:
-    """A step as JSON has it."""
+    """A step as data for JSON."""
     found: dict[str, Any] = {
         "verb": step.verb.value,
         "kind": step.item.kind.name,
@@ -112,16 +112,16 @@ _REASONS: Final[Mapping[int, str]] = {
 
 
 def because(error: OSError) -> str:
-    """Why something was refused: what the errno means, and what the tree says (its notes)."""
+    """The reason of a refusal: the text of the errno, and the reason from the tree (its notes)."""
     why = _REASONS.get(error.errno or 0, error.strerror or str(error))
     return why + "".join(f" ({note})" for note in getattr(error, "__notes__", []))
 
 
 def refusal(step: Step, error: OSError) -> tuple[int, str]:
-    """The line that was refused, and why.
+    """The refused line, and the reason.
 
-    Where a thing was refused that has a file as its parameter and the errno is about a file, it is
-    the line of that parameter.
+    If an item with a file as parameter was refused, and the errno concerns a file, it is the line
+    of that parameter.
     """
     text = f"cannot {describe(step)}: {because(error)}"
     if step.verb is Verb.ADD and error.errno not in (errno.EEXIST, errno.EINVAL):

@@ -1,4 +1,4 @@
-"""The attributes of one thing, as they are and as they shall be."""
+"""Comparison of the present and the wanted attributes of one item."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ RELATIVE_ID: Final = "rel_tgt_id"
 """Given by SCST to a target that is enabled without one (SysfsRules I)."""
 
 MEASURED: Final = frozenset({"size"})
-"""Marked in any case, since devices find it out; unless it was given when they were made."""
+"""Always marked, because devices determine it; unless it was given when they were made."""
 
 _GROUP_DEFAULTS: Final = frozenset({"preferred"})
-"""What has a default in target groups; all else there is marked whatever it is."""
+"""Attributes of target groups with a default; all others there are always marked."""
 
 _ROOT_DEFAULTS: Final[Mapping[str, Callable[[], str]]] = {
     "threads": lambda: str(os.cpu_count() or 1),
@@ -51,14 +51,14 @@ _DEVICE_DEFAULTS: Final[Mapping[str, tuple[str, ...]]] = {
     "threads_num": ("8", "1", "0"),
     "threads_pool_type": ("per_initiator",),
 }
-"""What attributes that SCST itself gives to devices may be when nobody sets them."""
+"""Possible defaults of attributes that SCST itself gives to devices."""
 
 _LITTLE: Final = 2
-"""So many other things of a kind must agree on a default that may be each one's own."""
+"""Other items of a kind that must agree on a default that may be specific to each."""
 
 
 def same(one: str, other: str) -> bool:
-    """Two texts say the same: they are equal, the same number, or a list of the same words."""
+    """Return whether two texts are equal, the same number, or a list of the same words."""
     if one == other:
         return True
     if "," in one and sorted(one.split(",")) == sorted(other.split(",")):
@@ -70,9 +70,9 @@ def same(one: str, other: str) -> bool:
 
 
 class Differences:
-    """Compares things that are in the tree with what they shall be.
+    """Compares items in the tree with the wanted ones.
 
-    *plan* gets notes of what stays as it is.
+    *plan* gets notes of attributes that stay as they are.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -81,7 +81,9 @@ class Differences:
     # --- what can only be changed by making the thing again --------------------------------------
 
     def needs_replacement(self, current: Item, wanted: Item) -> bool:
-        """A parameter differs that cannot be set, or an attribute that cannot be reset."""
+        """Return whether a parameter that cannot be set, or an attribute that cannot be reset,
+        differs.
+        """
         for name in current.parameters:
             live, setting = current.live.get(name), wanted.settings.get(name)
             if name in current.dynamic or (live is not None and live.files and not live.static):
@@ -99,7 +101,7 @@ class Differences:
         )
 
     def _is_made_so(self, name: str, live: Attribute, setting: Setting | None) -> bool:
-        """A parameter that is not to be set has the value that is wanted, or need not have it."""
+        """Return whether a parameter that cannot be set is as wanted, or need not be."""
         if setting is None:
             return not live.is_key
         wanted = setting.values or [""]
@@ -108,10 +110,10 @@ class Differences:
         return same(wanted[0], (live.values or [""])[0])
 
     def is_made_differently(self, lun: Item, wanted: Item, plain: Item | None) -> bool:
-        """A LUN has other parameters than wanted.
+        """Return whether a LUN has other parameters than wanted.
 
-        What it has from its device does not count: that is what *plain* has, too, which is a LUN
-        of the same device without parameters, or the device.
+        Values that it gets from its device do not count: *plain*, a LUN of the same device without
+        parameters or the device itself, has them, too.
         """
         for name in lun.parameters:
             live, setting = lun.live.get(name), wanted.settings.get(name)
@@ -125,7 +127,7 @@ class Differences:
     # --- what can be changed ---------------------------------------------------------------------
 
     def steps(self, current: Item, wanted: Item, phase: StepPhase) -> Iterator[Step]:
-        """Set what differs, reset what is not wanted any more."""
+        """Set attributes that differ, reset those that are not wanted any more."""
         for name, setting in wanted.settings.items():
             if name in NOT_SET:
                 continue
@@ -136,7 +138,7 @@ class Differences:
             elif live is None or not live.static:
                 yield from self._set(current, name, live, setting, phase)
             elif name not in current.parameters and not self._is_made_so(name, live, setting):
-                # It will be refused, in a way that tells.
+                # It will be refused, with a clear reason.
                 yield from self._set(current, name, live, setting, phase)
         for name, live in self._left(current, wanted):
             if name in current.dynamic:
@@ -146,7 +148,7 @@ class Differences:
                 yield from self._reset(current, name, live, phase)
 
     def _left(self, current: Item, wanted: Item) -> list[tuple[str, Attribute]]:
-        """Attributes that are set and shall not be any more."""
+        """Attributes that are set and not wanted any more."""
         return [
             (name, live)
             for name, live in current.live.items()
@@ -157,7 +159,7 @@ class Differences:
         ]
 
     def _is_automatic(self, current: Item, name: str, wanted: Item) -> bool:
-        """SCST has set it itself, or it follows from what is wanted."""
+        """Return whether SCST sets it itself, or it follows from other settings."""
         if name == RELATIVE_ID and current.kind is TARGET:
             setting = wanted.settings.get(ENABLED)
             return setting is not None and setting.values != ["0"]
@@ -181,7 +183,7 @@ class Differences:
             return
         path = in_file(item, name)
         if item.kind is DEVICE and live is not None and not live.is_key:
-            # Some stay marked when they have their old value back. So it goes last.
+            # Some stay marked after they get their old value back, so it comes last.
             phase = StepPhase.MARKS
         yield Step(
             phase,
@@ -189,7 +191,7 @@ class Differences:
             item,
             Write(path, line_of(value)),
             () if present is None else (Write(path, line_of(present)),),
-            setting.line,
+            setting.place_of(value).line,
             attribute=name,
             old=present or "",
             new=value,
@@ -220,7 +222,7 @@ class Differences:
         )
 
     def _candidates(self, item: Item, name: str, live: Attribute) -> tuple[str, ...]:
-        """What the default of an attribute may be."""
+        """Possible defaults of an attribute."""
         found: list[str] = []
         siblings = [] if item.parent is None else item.parent.of(item.kind).values()
         defaults = [
@@ -250,10 +252,10 @@ class Differences:
     def _instances(
         self, item: Item, name: str, present: list[str], setting: Setting, phase: StepPhase
     ) -> Iterator[Step]:
-        """Make the instances of an attribute those that are wanted.
+        """Change the instances of an attribute to the wanted ones.
 
-        One that has the same first word is changed in place, and as many of the others as there
-        are for, so that there is no moment without any.
+        An instance with the same first word is changed in place, and so are others as far as there
+        are counterparts, so that at least one always exists.
         """
         missing = [value for value in setting.values if value not in present]
         extra = [value for value in present if value not in setting.values]
@@ -279,7 +281,7 @@ class Differences:
                     dynamic_command(item, "del", name, value),
                     dynamic_command(item, "add", name, old),
                 ),
-                setting.line,
+                setting.place_of(value).line,
                 attribute=name,
                 old=old,
                 new=value,
@@ -294,7 +296,7 @@ class Differences:
                     item,
                     dynamic_command(item, verb, name, value),
                     (dynamic_command(item, other, name, value),),
-                    setting.line,
+                    setting.place_of(value).line if is_new else 0,
                     attribute=name,
                     old="" if is_new else value,
                     new=value if is_new else "",
@@ -318,7 +320,7 @@ SCRATCH: Final = "scstfs-default"
 
 
 def _scratch(item: Item) -> tuple[Write, str, Write] | None:
-    """How to make another thing of the kind, only to see what its attributes say."""
+    """How to make a scratch item of the kind, to read its attributes' defaults."""
     if item.kind not in (TARGET, GROUP, TARGET_GROUP) or item.hardware:
         return None
     other = Item(item.kind, f"{item.name}-{SCRATCH}", item.parent)

@@ -1,4 +1,4 @@
-"""Text for people: on a terminal as wide as that and in colour, elsewhere plain and unwrapped."""
+"""Text for users: coloured and fitted to a terminal, elsewhere plain and unwrapped."""
 
 from __future__ import annotations
 
@@ -9,19 +9,9 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 _WIDE: Final = 10_000
-"""Columns where nothing must be wrapped."""
+"""Width at which nothing is wrapped."""
 
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-
-
-def printable(text: str) -> str:
-    """The text without anything that a terminal would obey: initiators choose their names."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )
 
 
 def size(count: int) -> str:
@@ -41,7 +31,7 @@ def several(count: int, one: str, many: str = "") -> str:
 
 
 def table(*headings: tuple[str, Literal["left", "right"]]) -> Table:
-    """An empty table without lines; cells that are too long go on in the next line."""
+    """An empty table without lines; cells that are too long continue in the next line."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading, justify in headings:
         made.add_column(heading, justify=justify, overflow="fold")
@@ -49,14 +39,14 @@ def table(*headings: tuple[str, Literal["left", "right"]]) -> Table:
 
 
 def tolerant(file: TextIO) -> TextIO:
-    """The file, which writes what its encoding does not have as an escape sequence."""
+    """The file, changed to write characters that its encoding lacks as escape sequences."""
     if isinstance(file, io.TextIOWrapper):
         file.reconfigure(errors="backslashreplace")
     return file
 
 
 def show(file: TextIO, *parts: RenderableType) -> None:
-    """Print. Raises OSError, BrokenPipeError above all."""
+    """Print. Raises OSError, mainly BrokenPipeError."""
     if file.isatty():
         Console(file=file, highlight=False, markup=False).print(*parts, sep="\n")
         return

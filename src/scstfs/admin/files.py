@@ -1,8 +1,8 @@
-"""The tree as files: every system call of the management programs, each as rarely as possible.
+"""The tree as files: the system calls of the management programs, as few as possible.
 
 A directory is read once and an attribute is read once, until something is written to it or
-`Files.forget` is called. scstfs tells all there is in a directory at once: then one system call
-does for a directory, its attributes and its links, as long as nothing is written.
+`Files.forget` is called. scstfs returns all entries of a directory at once: one system call is then
+enough for a directory, its attributes and its links, as long as nothing is written.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ SCST_TGT: Final = "/sys/kernel/scst_tgt"
 RESULT: Final = "last_sysfs_mgmt_res"
 
 WHY: Final = "user.scst.last_error"
-"""The extended attribute of a file that says why the last write to it was refused, in scstfs."""
+"""The extended attribute of a file, in scstfs, with the reason of its last refused write."""
 
 ENTRIES: Final = "user.scst.entries"
-"""The extended attribute of a directory, in scstfs, that has all there is in it: of each entry its
-name, its type and mode in octal, and its text, separated by NULs. Where the text is not told there
-is a question mark behind the mode."""
+"""The extended attribute of a directory, in scstfs, with all its entries: for each its name, its
+type and mode in octal, and its text, separated by NULs. A question mark behind the mode means that
+the text is left out.
+"""
 
 _MOST: Final = 1 << 16
-"""Bytes that an extended attribute can have (xattr(7))."""
+"""Most bytes of an extended attribute (xattr(7))."""
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 WAIT_SECONDS: Final = 300
-"""How long a command may take that the kernel goes on with after write(2) has returned EAGAIN."""
+"""Seconds for a command that the kernel continues after write(2) has returned EAGAIN."""
 
 _PAGE: Final = 4096
 _POLL_SECONDS: Final = 0.05
@@ -48,7 +49,7 @@ class Text(NamedTuple):
     Attributes:
         raw: all of it.
         value: the first line.
-        key: the second line says that a saved configuration must have it.
+        key: the second line marks that a saved configuration must have it.
     """
 
     raw: str
@@ -57,13 +58,13 @@ class Text(NamedTuple):
 
     @classmethod
     def of(cls, raw: str) -> Text:
-        """Take it apart."""
+        """Parse the text."""
         value, _, rest = raw.partition("\n")
         return cls(raw, value, KEY_MARK in rest.partition("\n")[0])
 
 
 class Reader(Protocol):
-    """What the walk over a tree needs to see of it; see `Files`."""
+    """What a walk over the tree needs; see `Files`."""
 
     def entries(self, directory: str) -> Mapping[str, int]:
         """The names in a directory with their file types."""
@@ -72,30 +73,30 @@ class Reader(Protocol):
         """The names that are directories."""
 
     def is_writable(self, name: str) -> bool:
-        """Its owner may write to it."""
+        """Return whether its owner may write to it."""
 
     def is_readable(self, name: str) -> bool:
-        """Its owner may read it."""
+        """Return whether its owner may read it."""
 
     def is_private(self, name: str) -> bool:
-        """Only its owner may read it."""
+        """Return whether only its owner may read it."""
 
     def text(self, name: str) -> Text:
-        """What an attribute holds."""
+        """The text of an attribute."""
 
     def link(self, name: str) -> str:
         """The text of a symbolic link."""
 
 
 class _Directory:
-    """What is known of a directory, and the known directories below it."""
+    """The cached contents of a directory, and the known directories below it."""
 
     __slots__ = ("below", "entries", "links", "modes", "texts", "told", "writes")
 
     def __init__(self) -> None:
         self.entries: dict[str, int] | None = None
         self.told: dict[str, str] = {}
-        """Texts and links that were told with the entries, and count only until `writes` grows."""
+        """Texts and links that came with the entries; they are valid until `writes` grows."""
         self.writes = 0
         self.texts: dict[str, Text] = {}
         self.links: dict[str, str] = {}
@@ -115,7 +116,7 @@ class Files:
         self._sleep = sleep
         self._known = _Directory()
         self._room: ctypes.Array[ctypes.c_char] | None = ctypes.create_string_buffer(_MOST)
-        """For all there is in a directory; None where the tree does not tell that."""
+        """A buffer for the extended attribute of a directory; None if the tree does not have it."""
         self._writes = 0
 
     def path(self, name: str) -> str:
@@ -137,9 +138,9 @@ class Files:
         return place.entries
 
     def _told(self, directory: str, place: _Directory) -> dict[str, int] | None:
-        """All there is in a directory, where one system call does that; None where it does not.
+        """All entries of a directory by one system call; None if that is not possible.
 
-        Not through os.getxattr, which makes two of any that does not return very little.
+        It does not use os.getxattr, which makes two system calls unless the value is very short.
         """
         room = self._room
         if room is None:
@@ -191,19 +192,19 @@ class Files:
         return mode
 
     def is_writable(self, name: str) -> bool:
-        """Its owner may write to it, by the mode; root is not asked."""
+        """Return whether its owner may write to it, by the mode."""
         return bool(self.mode(name) & stat.S_IWUSR)
 
     def is_readable(self, name: str) -> bool:
-        """Its owner may read it, by the mode."""
+        """Return whether its owner may read it, by the mode."""
         return bool(self.mode(name) & stat.S_IRUSR)
 
     def is_private(self, name: str) -> bool:
-        """Only its owner may read it, by the mode: it holds a secret."""
+        """Return whether only its owner may read it, by the mode: it has a secret."""
         return not self.mode(name) & (stat.S_IRGRP | stat.S_IROTH)
 
     def read(self, name: str) -> str:
-        """All that an attribute holds, read now."""
+        """The whole text of an attribute, read now."""
         fd = os.open(self.path(name), os.O_RDONLY)
         try:
             return self._patiently(lambda: os.read(fd, _PAGE)).decode("utf-8", "surrogateescape")
@@ -211,7 +212,7 @@ class Files:
             os.close(fd)
 
     def text(self, name: str) -> Text:
-        """What an attribute holds."""
+        """The text of an attribute."""
         directory, _, file = name.rpartition("/")
         place = self._place(directory)
         known = place.texts.get(file)
@@ -232,16 +233,16 @@ class Files:
         return known
 
     def exists(self, name: str) -> bool:
-        """There is something called *name*, now."""
+        """Return whether *name* exists now."""
         return os.path.lexists(self.path(name))
 
     # --- writing -----------------------------------------------------------------------------
 
     def write(self, name: str, data: str) -> int:
-        """One write(2), which is one command; returns how many bytes were taken.
+        """Execute a command by one write(2); return how many bytes were taken.
 
-        Waits for a command that the kernel goes on with after EAGAIN, and raises what became of it.
-        Where the tree tells why it refused, that is a note of the exception.
+        After EAGAIN it waits for the command that the kernel continues, and raises its error. If
+        the tree has the reason of a refusal, it becomes a note of the exception.
         """
         raw = data.encode("utf-8", "surrogateescape")
         fd = os.open(self.path(name), os.O_WRONLY)
@@ -272,7 +273,7 @@ class Files:
             error.add_note(why)
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        """Call until it is not EAGAIN; raises OSError EAGAIN when that takes too long."""
+        """Call until the result is not EAGAIN; raises OSError EAGAIN if that takes too long."""
         deadline = time.monotonic() + WAIT_SECONDS
         while True:
             try:
@@ -295,7 +296,7 @@ class Files:
         return place
 
     def forget(self, directory: str = "") -> None:
-        """Look again next time at a directory and all below it; at everything by default."""
+        """Forget a directory and all below it, by default everything, and read it again."""
         if not directory:
             self._known = _Directory()
             return

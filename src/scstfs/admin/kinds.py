@@ -1,10 +1,10 @@
-"""What there is in a configuration: one row for each kind of thing.
+"""The kinds of items in a configuration: one row each.
 
-A row says how the thing is called in scst.conf, where it is in the tree, and which commands make
-it and take it away, all of it from SysfsRules. Reading and writing files, walking the tree, and
-planning changes work on these rows; no driver, handler or device is known by name.
+A row has the item's keyword in scst.conf, its place in the tree, and the commands that make and
+remove it, all from SysfsRules. Reading and writing files, walking the tree, and planning changes
+work on these rows; no driver, handler or device is known by name.
 
-In templates ``{path}`` is the path of the item, ``{parent}`` that of the item that holds it,
+In templates ``{path}`` is the path of the item, ``{parent}`` that of the item that contains it,
 ``{name}`` its own name, and ``{device}`` the device of a LUN.
 """
 
@@ -16,20 +16,20 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kind:
-    """One kind of thing.
+    """One kind of item.
 
     Attributes:
         name: for messages.
         keyword: in scst.conf; empty for the configuration as a whole.
         path: template of its directory (or link, or file) below the root of the tree.
-        listing: template of the directory that lists these things.
-        mgmt: template of the file that takes the commands; empty where there is none, because the
-            thing is there or not without anybody asking for it.
+        listing: template of the directory that lists these items.
+        mgmt: template of the file that takes the commands; empty if there is none, because the item
+            exists without a command.
         add, remove: templates of the commands.
         parameters: `add` takes parameters, which the mgmt file names.
         dynamic: templates of the file and of the command with which attributes are added and
-            deleted; ``{verb}`` is add or del. Empty where there is no such command.
-        children: what it holds.
+            deleted; ``{verb}`` is add or del. Empty if there is no such command.
+        children: the kinds that it contains.
     """
 
     name: str
@@ -160,9 +160,9 @@ ALUA: Final = Kind("ALUA", "ALUA", "device_groups")
 ROOT: Final = Kind("SCST", "", "", children=(HANDLER, DRIVER, ALUA, DEVICE_GROUP))
 
 HW_TARGET: Final = "HW_TARGET"
-"""Word in a target's block that says that the target is hardware, which cannot be made."""
+"""Word in a target's block that marks a hardware target, which cannot be made."""
 
 KEY_MARK: Final = "[key]"
 ENABLED: Final = "enabled"
 HARDWARE: Final = "hw_target"
-"""Attributes that a configuration holds though they are not marked: SysfsRules III 3.3.2, 3.3.6."""
+"""Attributes that a configuration has although they are not marked: SysfsRules III 3.3.2, 3.3.6."""

@@ -1,4 +1,4 @@
-"""A new configuration in the text of an old one, with its comments and its order."""
+"""Writes a new configuration into the text of an old one, keeping its comments and order."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _OWN: Final = frozenset({HW_TARGET, HARDWARE})
 
 
 def merge(old: str, configuration: Item) -> str | None:
-    """The text of *configuration* with all of *old* that is still so.
+    """The text of *configuration* with all lines of *old* that are still valid.
 
-    None where *old* has mistakes, or more than one statement in a line: then there is no telling.
+    None if *old* has mistakes, or more than one statement in a line: then it cannot be merged.
     """
     document = syntax.parse(old)
     if document.problems or not _one_a_line(document.statements):
@@ -88,7 +88,7 @@ class _Merge:
         kept: dict[str, set[str]],
         said: set[tuple[str, str]],
     ) -> list[str]:
-        """The line of an attribute, *said* being what the block has of all attributes."""
+        """The line of an attribute; *said* are the attributes that the block already has."""
         name, value = statement.words[0], _value(statement)
         line = self.lines[statement.line - 1]
         setting = item.settings.get(name)
@@ -129,7 +129,7 @@ class _Merge:
     def new(
         self, item: Item, kept: dict[str, set[str]], children: set[tuple[str, str]], indent: str
     ) -> list[str]:
-        """What the old text does not have."""
+        """The lines that the old text does not have."""
         out: list[str] = []
         for name in sorted(item.settings):
             if name in _OWN or any(other.startswith(f"{name}_") for other in kept):
@@ -167,7 +167,7 @@ def _comment(line: str) -> str:
 
 
 def _says(text: Item, configuration: Item) -> bool:
-    """A text has all that is in a configuration, and nothing else that counts."""
+    """Return whether a text is equivalent to a configuration."""
     for kind in text.kind.children:
         ours, theirs = text.of(kind), configuration.of(kind)
         for name in ours.keys() | theirs.keys():

@@ -1,23 +1,25 @@
-"""What a user of the management commands can do wrong."""
+"""Mistakes of users of the management commands."""
 
 from __future__ import annotations
 
 import enum
+import errno
 from collections.abc import Sequence
 
 
 class MistakeKind(enum.Enum):
-    """What kind of mistake; the program has an exit status for each."""
+    """The kind of a mistake; the program has an exit status for each."""
 
     USAGE = "usage"
     CONFIG = "config"
     NO_TREE = "no tree"
+    PERMISSION = "permission"
     ATTENTION = "attention"
-    """Not the user's: something in what runs."""
+    """Not a mistake of the user, but a problem in the running configuration."""
 
 
 class Mistake(Exception):  # noqa: N818 - of the user, not of the program
-    """An ordinary mistake, or several, each told in one line."""
+    """An ordinary mistake, or several, each reported in one line."""
 
     def __init__(self, kind: MistakeKind, *messages: str) -> None:
         super().__init__("; ".join(messages))
@@ -26,7 +28,10 @@ class Mistake(Exception):  # noqa: N818 - of the user, not of the program
 
 
 def no_tree(root: str, error: OSError) -> Mistake:
-    """There is no tree."""
+    """The mistake that there is no tree, or that only root may read it."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        where = error.filename or root
+        return Mistake(MistakeKind.PERMISSION, f"cannot read {where}: {error.strerror}")
     return Mistake(MistakeKind.NO_TREE, f"no SCST is running at {root}: {error.strerror}")
 
 

@@ -1,12 +1,12 @@
-"""Two configurations to the steps that lead from one to the other; pure.
+"""From two configurations to the steps between them; pure.
 
-What is in both and equal is not touched. What an attribute was set to and is not any more is
-reset, as far as its default can be known (`Reset`); where it cannot, a device is made anew.
+Equal items are not touched. An attribute that was set and is not wanted any more is reset if its
+default can be determined (`Reset`); otherwise a device is made again.
 
 The order is that of SysfsRules III, "Algorithm to apply changes in config file to currently running
-SCST", but that what is not wanted any more goes last: until then everything can be undone without
-anybody noticing. Some changes need something out of the way first; `Options` has what was learned
-from refusals (`apply`).
+SCST", except that removals come last: until then all steps can be undone without effect on
+initiators. Some changes need removals first; `Options` has what was learned from refusals
+(`apply`).
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ from scstfs.admin.steps import CloseSessions, Plan, Step, StepPhase, Verb, Write
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What has to be done in another way than usual.
+    """Deviations from the usual plan.
 
     Attributes:
         replace: paths of devices and targets that must be removed and made again.
         disable: paths of targets that must be disabled while they are changed.
-        removals_first: what is not wanted must be gone before anything new can be made.
+        removals_first: unwanted items must be removed before new ones can be made.
     """
 
     replace: frozenset[str] = frozenset()
@@ -71,7 +71,7 @@ class Impossible(Exception):  # noqa: N818 - it tells about the configuration
 def plan(current: Item, wanted: Item, options: Options | None = None) -> Plan:
     """The steps from *current*, which is from the tree, to *wanted*.
 
-    Raises Impossible when there is something in *wanted* that no command can make.
+    Raises Impossible if *wanted* has an item that no command can make.
     """
     return _Planner(current, wanted, options or Options()).plan()
 
@@ -84,10 +84,11 @@ class _Planner:
         self.result = Plan()
         self.differences = Differences(self.result)
         self.gone: set[str] = set()
-        """Devices that go away before others are made."""
+        """Devices that are removed before others are made."""
         self.gone_targets: dict[str, StepPhase] = {}
-        """Targets that go away for a while or for good, and when groups can have the name again."""
-        # Drivers that have LUNs of all devices by themselves give them no parameters.
+        """Targets that are removed, temporarily or for good, and when groups can reuse their names.
+        """
+        # Drivers that export all devices themselves give their LUNs no parameters.
         own = {lun.device: lun for lun in luns(current) if _internal(lun)}
         self.plain = {**devices(current), **own}
 
@@ -105,7 +106,7 @@ class _Planner:
     # --- attributes ------------------------------------------------------------------------------
 
     def change(self, current: Item, wanted: Item, phase: StepPhase = StepPhase.CHANGE) -> None:
-        """Set, reset, add and remove attributes of what is in both."""
+        """Set, reset, add and remove attributes of an item that is in both."""
         self.add(*self.differences.steps(current, wanted, phase))
 
     def _root(self) -> None:
@@ -145,7 +146,7 @@ class _Planner:
                 self.add(*create(wish, handler, StepPhase.DEVICES))
 
     def _present_parent(self, item: Item) -> Item:
-        """What is in the tree in place of an item's parent."""
+        """The item in the tree that corresponds to an item's parent."""
         parent = item.parent
         assert parent is not None
         found = self.current.item(parent.kind, parent.name)
@@ -160,7 +161,7 @@ class _Planner:
         return self.differences.needs_replacement(device, wish)
 
     def _remove(self, item: Item, phase: StepPhase) -> None:
-        """Remove a thing; to undo that makes it again, but for what other steps take out of it."""
+        """Remove an item; its undo makes it again, without what other steps remove from it."""
 
         def is_taken_out(part: Item) -> bool:
             return (
@@ -175,7 +176,7 @@ class _Planner:
         self.add(Step(phase, Verb.REMOVE, item, remove_command(item), undo, old=item.device))
 
     def _unlink(self) -> None:
-        """Take devices that go out of LUNs and groups, so that this can be undone."""
+        """Remove devices that will be deleted from LUNs and groups, so that this can be undone."""
         for lun in luns(self.current):
             if lun.device in self.gone and not _internal(lun):
                 self._remove(lun, StepPhase.UNLINK)
@@ -232,7 +233,7 @@ class _Planner:
         )
         if target.live.get(ENABLED) is not None and _is_on(target):
             self.add(_enabling(target, StepPhase.DISABLE, "0", "1", 0))
-        if SESSION_NAME not in target.parameters:  # such sessions go with their target
+        if SESSION_NAME not in target.parameters:  # such sessions end with their target
             self.add(Step(phase, Verb.CLOSE, target, CloseSessions(target.path)))
         self._remove(target, phase)
 
@@ -305,7 +306,7 @@ class _Planner:
                 self._remove(group, StepPhase.OLD_GROUPS)
 
     def _initiators(self, current: Item, wanted: Item) -> None:
-        """Initiators that left a group, came to one, or went from one to another."""
+        """Initiators that are removed from a group, added to one, or moved between groups."""
         left = list(_initiators(current, wanted))
         came = list(_initiators(wanted, current))
         for initiator, group in left:
@@ -335,7 +336,7 @@ class _Planner:
 
     def _device_groups(self) -> None:
         for item in self.current.walk():
-            # Else it would go with the target, and nobody could undo that.
+            # Otherwise it would be deleted with the target, and could not be restored.
             if item.kind is GROUP_TARGET and item.name in self.gone_targets:
                 self._remove(item, StepPhase.UNLINK)
         for name, group in self.current.of(DEVICE_GROUP).items():
@@ -389,7 +390,7 @@ class _Planner:
 
 
 def _loses_identifier(current: Item, wanted: Item) -> bool:
-    """The identifier is set, and shall not be."""
+    """Return whether the identifier is set but not wanted."""
     is_set = IDENTIFIERS.get(current.kind) in current.settings and not has_no_identifier(current)
     return is_set and has_no_identifier(wanted)
 
@@ -410,7 +411,7 @@ def _wanted_enabled(item: Item) -> str:
 
 def _line_of_enabled(item: Item) -> int:
     setting = item.settings.get(ENABLED)
-    return item.line if setting is None else setting.line
+    return item.line if setting is None else setting.place.line
 
 
 def _enabling(item: Item, phase: StepPhase, new: str, old: str, line: int) -> Step:

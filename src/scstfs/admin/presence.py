@@ -1,4 +1,4 @@
-"""Whether there is a tree."""
+"""Checks that there is a tree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ALWAYS_THERE: Final = frozenset({"devices", "handlers", "targets"})
 
 
 def require_tree(root: str) -> None:
-    """Raises Mistake where *root* is not the root of a tree."""
+    """Raises Mistake if *root* is not the root of a tree."""
     try:
         names = os.listdir(root)
     except OSError as error:

@@ -11,7 +11,7 @@ Show = Callable[[int, int], None]
 
 
 def bar() -> tuple[Show, Callable[[], None]]:
-    """A function that shows how much of how much is done, and one that takes the bar away."""
+    """A function that shows how much of the total is done, and one that removes the bar."""
     shown = Progress(
         BarColumn(),
         MofNCompleteColumn(),

@@ -1,4 +1,4 @@
-"""What a plan is made of: steps that change the tree, each with what undoes it."""
+"""The steps of a plan: changes of the tree, each with its undo actions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 from scstfs.admin.configuration import Item
 
 HIDDEN: Final = "********"
-"""Shown instead of a secret. As a secret it is too short, so that it is refused."""
+"""Shown instead of a secret. As a secret it is too short, so it would be refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,13 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Give an attribute its default value, which takes the mark of a key attribute away.
+    """Give an attribute its default value, which removes the mark of a key attribute.
 
     Attributes:
         path: of the attribute.
         candidates: values that may be the default, likely ones first.
-        scratch: how to make an object of the same kind, to look what its attribute says, and how
-            to take it away; its directory stands between.
+        scratch: how to make an object of the same kind, to read its attribute, and how to remove
+            it; its directory stands between.
     """
 
     path: str
@@ -47,7 +47,7 @@ Action: TypeAlias = Write | Reset | CloseSessions
 
 
 class StepPhase(enum.IntEnum):
-    """The order of steps: what is likely to be refused first, what hurts last."""
+    """The order of steps: likely refusals first, disruptive steps last."""
 
     ROOT = enum.auto()
     DISABLE = enum.auto()
@@ -73,7 +73,7 @@ class StepPhase(enum.IntEnum):
 
 
 class Verb(enum.Enum):
-    """What a step does to its item."""
+    """The effect of a step on its item."""
 
     ADD = "add"
     REMOVE = "remove"
@@ -89,16 +89,16 @@ class Step:
     """One step.
 
     Attributes:
-        phase: when it is done.
-        verb: what it does.
-        item: what it does that to.
-        action: how.
-        undo: what undoes it, in order.
-        line: of the file that asks for it, 0 when it is because something is not there.
-        attribute: that is set or reset, added to the item or removed from it.
-        old, new: values of the attribute; the device or the group of what is assigned or moved.
+        phase: its place in the order.
+        verb: its effect.
+        item: the item that it changes.
+        action: the change of the tree.
+        undo: the actions that undo it, in order.
+        line: of the file that requires it, 0 if it is for something that is not in the file.
+        attribute: the one that is set or reset, added to the item or removed from it.
+        old, new: values of the attribute; the device of a LUN; the group of an initiator.
         secret: the values must not be shown.
-        parameters: with which the item is made, with their lines.
+        parameters: those that the item is made with, with their lines.
     """
 
     phase: StepPhase
@@ -116,11 +116,12 @@ class Step:
 
 @dataclass(slots=True)
 class Plan:
-    """Steps in order, and what they do not reach.
+    """Steps in order, and notes.
 
     Attributes:
-        steps: what is to be done.
-        notes: attributes that stay as they are though the file does not have them, with the reason.
+        steps: the steps.
+        notes: attributes that stay as they are although the file does not have them, with the
+            reason.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -128,6 +129,6 @@ class Plan:
 
 
 def hide(value: str) -> str:
-    """A value that holds a secret as it may be shown: the first word is a name."""
+    """A value with its secret hidden: the first word is a name."""
     name, blank, secret = value.partition(" ")
     return f"{name} {HIDDEN}" if blank and secret else HIDDEN

@@ -9,68 +9,94 @@ from typing import Final
 
 from scstfs.admin import conf, merge, tree
 from scstfs.admin.conf import Parsed
-from scstfs.admin.configuration import Item, without_internal
+from scstfs.admin.configuration import Item
 from scstfs.admin.files import Files
 from scstfs.admin.mistakes import Mistake, MistakeKind, no_tree
+from scstfs.admin.presence import require_tree
 
 MOST_BYTES: Final = 64 << 20
-"""More than that is no configuration."""
+"""Most bytes of a configuration file."""
 
 _SECRET_MODE: Final = 0o600
 
 
-def read_text(path: str) -> str:
-    """The text of a file. Raises Mistake."""
+def read_text(file: str | int, name: str) -> str:
+    """The text of a file, given by its path or its descriptor. Raises Mistake about *name*."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            text = file.read(MOST_BYTES + 1)
+        with open(file, "rb", closefd=isinstance(file, str)) as opened:
+            data = opened.read(MOST_BYTES + 1)
     except OSError as error:
-        raise Mistake(MistakeKind.CONFIG, f"{path}: {error.strerror}") from None
-    if len(text) > MOST_BYTES:
-        raise Mistake(MistakeKind.CONFIG, f"{path}: too large for a configuration")
-    return text
+        raise Mistake(MistakeKind.CONFIG, f"{name}: {error.strerror}") from None
+    if len(data) > MOST_BYTES:
+        raise Mistake(MistakeKind.CONFIG, f"{name}: too large for a configuration")
+    return data.decode("utf-8", "surrogateescape")
 
 
 def read(path: str) -> Parsed:
-    """The configuration in a file. Raises Mistake when it cannot be read at all."""
-    return conf.parse(read_text(path))
+    """The configuration in a file. Raises Mistake if it cannot be read."""
+    return conf.parse(read_text(path, path))
 
 
-def present(files: Files) -> Item:
-    """The configuration that runs. Raises Mistake."""
+def present(files: Files, *, every_attribute: bool = False) -> Item:
+    """The running configuration. Raises Mistake."""
+    require_tree(files.root)
     try:
-        return without_internal(tree.walk(files))
+        return tree.settled(files, every_attribute=every_attribute)
     except OSError as error:
         raise no_tree(files.root, error) from None
 
 
 def save(path: str, configuration: Item) -> bool:
-    """Put a configuration into a file, atomically; returns whether the old text could be kept.
+    """Save a configuration to a file, atomically; return whether the old text could be kept.
 
-    The mode of a file that is there stays; a new one is only its owner's, since it has secrets.
+    An existing file keeps its mode and owner; only the owner can read a new one, because it has
+    secrets.
     """
     path = os.path.realpath(path)
+    before = present_file(path)
+    if before is None:
+        write_text(path, conf.render(configuration).lstrip("\n"))
+        return True
+    merged = merge.merge(read_text(path, path), configuration)
+    text = merged if merged is not None else conf.render(configuration).lstrip("\n")
+    write_text(path, text, before)
+    return merged is not None
+
+
+def present_file(path: str) -> os.stat_result | None:
+    """The status of a configuration file; None if there is none yet.
+
+    Raises Mistake for what cannot be replaced, such as a device or a pipe.
+    """
     try:
-        mode = stat.S_IMODE(os.stat(path).st_mode)
-        merged = merge.merge(read_text(path), configuration)
+        found = os.stat(path)
     except FileNotFoundError:
-        mode, merged = _SECRET_MODE, conf.render(configuration)
-        is_kept = True
-    else:
-        is_kept = merged is not None
-    write_text(path, merged if merged is not None else conf.render(configuration), mode)
-    return is_kept
+        return None
+    except OSError as error:
+        raise Mistake(MistakeKind.CONFIG, f"{path}: {error.strerror}") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise Mistake(
+            MistakeKind.USAGE,
+            f"{path} is no regular file, and cannot be replaced; see 'scstfs config show'",
+        )
+    return found
 
 
-def write_text(path: str, text: str, mode: int = _SECRET_MODE) -> None:
-    """Make *text* the contents of a file, durably, or leave the old ones. Raises Mistake."""
+def write_text(path: str, text: str, like: os.stat_result | None = None) -> None:
+    """Replace the contents of a file by *text*, durably, or leave them. Raises Mistake.
+
+    The file gets owner and mode of *like*; by default only its owner may read it.
+    """
     new = f"{path}.new"
     try:
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _SECRET_MODE)
         with open(fd, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            if like is not None:
+                with contextlib.suppress(PermissionError):
+                    os.fchown(fd, like.st_uid, like.st_gid)
+            os.fchmod(fd, _SECRET_MODE if like is None else stat.S_IMODE(like.st_mode))
             file.write(text)
             file.flush()
-            os.fchmod(fd, mode)
             os.fsync(fd)
         os.replace(new, path)
         directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)

@@ -1,6 +1,6 @@
 """The command line of `scstfs config`, `scstfs status` and `scstfs top`.
 
-What the subcommands need is imported when one of them runs, so that others start fast.
+The modules of a subcommand are imported when it runs, so that others start fast.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Add = Callable[..., argparse.ArgumentParser]
 
 
 def add_commands(commands: Any) -> None:
-    """Add what this package has to the program's subcommands (of argparse)."""
+    """Add this package's subcommands to the program's (argparse)."""
     config = commands.add_parser(
         "config",
         help="show, check, compare, apply and save configurations",
@@ -38,12 +38,12 @@ def add_commands(commands: Any) -> None:
 
 
 def add_tree(parser: argparse.ArgumentParser) -> None:
-    """The option that says where the tree is."""
+    """The option for the path of the tree."""
     parser.add_argument(
         "--mountpoint",
         metavar="DIR",
         default=SCST_TGT,
-        help="where the tree is (default: %(default)s)",
+        help="path of the tree (default: %(default)s)",
     )
 
 
@@ -72,9 +72,15 @@ def _runs(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def _show(add: Add) -> None:
-    parser = add("show", help="print what runs", description="Print what runs, as scst.conf.")
+    parser = add(
+        "show",
+        help="print what runs",
+        description="Print the running configuration, in the format of scst.conf.",
+    )
     parser.add_argument("--json", action="store_true", help="as JSON")
-    parser.add_argument("--all", action="store_true", help="also attributes that need not be saved")
+    parser.add_argument(
+        "--all", action="store_true", help="include attributes that need not be saved"
+    )
     _secrets(parser)
     add_tree(parser)
     _runs(parser, "show")
@@ -84,7 +90,7 @@ def _check(add: Add) -> None:
     parser = add(
         "check",
         help="find mistakes in a file",
-        description="Find mistakes in a file; where a tree runs, by what there is in it, too.",
+        description="Find mistakes in a file; if a tree is running, compare with it, too.",
     )
     _file(parser)
     add_tree(parser)
@@ -109,12 +115,12 @@ def _diff(add: Add) -> None:
 def _apply(add: Add) -> None:
     parser = add(
         "apply",
-        help="make what runs what a file says",
-        description="Make what runs what a file says: all of it, or nothing.",
+        help="apply a file",
+        description="Change the running configuration to that of a file: all of it, or nothing.",
     )
     _file(parser)
     parser.add_argument("--dry-run", action="store_true", help="only print what would change")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("--quiet", action="store_true", help="print only errors")
     _secrets(parser)
     add_tree(parser)
     _runs(parser, "apply")
@@ -123,9 +129,9 @@ def _apply(add: Add) -> None:
 def _save(add: Add) -> None:
     parser = add(
         "save",
-        help="put what runs into a file",
-        description="Put what runs into a file, atomically. Comments and the order of a file that "
-        "is there are kept where that is possible.",
+        help="save the running configuration",
+        description="Save the running configuration to a file, atomically. Comments and order of "
+        "an existing file are kept if possible.",
     )
     _file(parser)
     add_tree(parser)
@@ -135,9 +141,9 @@ def _save(add: Add) -> None:
 def _edit(add: Add) -> None:
     parser = add(
         "edit",
-        help="change what runs, or a file, with an editor",
+        help="edit the running configuration, or a file",
         description="Open a file in $VISUAL or $EDITOR, check and apply the changes, then save "
-        "them. Without FILE it is what runs that is changed.",
+        "them. Without FILE, edit the running configuration.",
     )
     _file(parser, optional=True)
     add_tree(parser)
@@ -147,9 +153,9 @@ def _edit(add: Add) -> None:
 def _status(add: Add) -> None:
     parser = add(
         "status",
-        help="show what runs, and what of it needs attention",
+        help="show what runs, and problems",
         description="Show what runs: targets with LUNs and groups, sessions with addresses, "
-        "devices with backing files, device groups; and before all that what needs attention.",
+        "devices with backing files, device groups; problems come first.",
     )
     status.add_options(parser)
     add_tree(parser)
@@ -159,9 +165,9 @@ def _status(add: Add) -> None:
 def _top(add: Add) -> None:
     parser = add(
         "top",
-        help="show what sessions, LUNs and devices do, again and again",
+        help="show the activity of sessions, LUNs and devices",
         description="Show rates, queue depths and latencies by session, LUN, device or target. On "
-        "a terminal until q is pressed; elsewhere a list for each interval, until it is stopped.",
+        "a terminal until q is pressed; elsewhere a list for each interval, until stopped.",
     )
     top.add_options(parser)
     add_tree(parser)

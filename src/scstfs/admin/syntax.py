@@ -1,6 +1,6 @@
 r"""The text of scst.conf: words, quotes, comments, blocks.
 
-A statement is a line of words, with a block in braces behind it or without:
+A statement is a line of words, with or without a block in braces behind it:
 
     HANDLER vdisk_fileio {
             DEVICE disk1 {
@@ -9,11 +9,10 @@ A statement is a line of words, with a block in braces behind it or without:
     }
 
 A word ends at a blank, at a brace and at ``#``, which begins a comment. In double quotes it may
-hold all of these, and be empty. A backslash takes the meaning from the character behind it.
+contain all of these, and be empty. A backslash removes the special meaning of the next character.
 
-Whatever text there is gives statements, by the rules of SCST's scstadmin where it is sloppy: words
-beyond the third are left out, and a closing brace too many ends the file. What was wrong is in
-`Document.problems`.
+Any text gives statements, by the lax rules of SCST's scstadmin: words beyond the third are left
+out, and a closing brace too many ends the file. `Document.problems` has the mistakes.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class Statement(NamedTuple):
     Attributes:
         words: one to three.
         line, column: of the first word, both counted from 1.
-        block: the statements in braces; None where there are no braces.
+        block: the statements in braces; None without braces.
         end: line of the last word, or of the closing brace.
     """
 
@@ -60,19 +59,19 @@ class Statement(NamedTuple):
 
 
 class SyntaxProblem(NamedTuple):
-    """Something that is wrong with a text, and where, both counted from 1."""
+    """A mistake in a text, with its line and column, both counted from 1."""
 
     line: int
     column: int
     message: str
 
     def __str__(self) -> str:
-        """``LINE:COLUMN: what is wrong``."""
+        """``LINE:COLUMN: MESSAGE``."""
         return f"{self.line}:{self.column}: {self.message}"
 
 
 class Document(NamedTuple):
-    """What a text holds."""
+    """The contents of a text."""
 
     statements: tuple[Statement, ...]
     problems: tuple[SyntaxProblem, ...]
@@ -101,7 +100,7 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 
 class _OpenBlock:
-    """Statements being collected, and what opened them."""
+    """Statements being collected, and the statement that opened the block."""
 
     def __init__(self, opened: _Token | None, words: list[_Token]) -> None:
         self.opened = opened
@@ -110,7 +109,7 @@ class _OpenBlock:
 
 
 class _StatementParser:
-    """Builds statements from tokens, without recursion: depth is up to the text."""
+    """Builds statements from tokens, without recursion: the text may nest to any depth."""
 
     def __init__(self) -> None:
         self.problems: list[SyntaxProblem] = []
@@ -176,13 +175,13 @@ def parse(text: str) -> Document:
 
 
 def escape(value: str) -> str:
-    """A value as scstadmin writes it: it misreads some with quotes or braces."""
+    """A value as scstadmin writes it; scstadmin misreads some with quotes or braces."""
     escaped = _META.sub(r"\\\1", value)
     return f'"{escaped}"' if " " in escaped else escaped
 
 
 def quote(value: str) -> str:
-    """A value as `parse` reads it: `escape` where that does."""
+    """A value that `parse` reads back; written by `escape` if that is enough."""
     if _PLAIN.fullmatch(value):
         return value
     plain = escape(value)

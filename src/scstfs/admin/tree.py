@@ -6,15 +6,17 @@ No driver, handler or device is known by name. An object that goes away meanwhil
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import errno
 import stat
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from scstfs.admin import attributes
 from scstfs.admin.attributes import SESSION_NAME, Attribute
-from scstfs.admin.configuration import Item, Setting, empty
-from scstfs.admin.files import Reader
+from scstfs.admin.configuration import Item, Setting, devices, empty, luns
+from scstfs.admin.files import Files, Reader
 from scstfs.admin.kinds import (
     ALUA,
     DEVICE,
@@ -34,9 +36,26 @@ from scstfs.admin.kinds import (
 
 _NO_TARGETS: Final = frozenset({"module"})
 
+_GONE: Final = frozenset({errno.ENOENT, errno.ENODEV})
+"""What the tree answers about an object that is not there any more."""
+
+_MOST_LOOKS: Final = 5
+"""A SCSI device that belongs to no handler can have LUNs, too: then looking again is no help."""
+
+
+@contextlib.contextmanager
+def _unless_gone(item: Item) -> Iterator[None]:
+    """Look at an item; take it out of the configuration when it turns out to have gone."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _GONE or item.parent is None:
+            raise
+        item.parent.items[item.kind].pop(item.name, None)
+
 
 class _Reads(enum.Enum):
-    """Which attributes are read."""
+    """The attributes to read."""
 
     NONE = "none"
     SAVED = "those that a saved configuration may need"
@@ -57,7 +76,7 @@ class _TreeWalk:
             item.take_live(attributes.read(self.files, item.kind, item.path, wanted))
 
     def said(self, look: Callable[[Reader, str], list[str]], mgmt: str) -> tuple[str, ...]:
-        """What a mgmt file says of itself; nothing where there is none, or nobody asks."""
+        """The usage text of a mgmt file; empty if there is none, or it is not needed."""
         if self._reads is _Reads.NONE:
             return ()
         directory, _, name = mgmt.rpartition("/")
@@ -69,7 +88,7 @@ class _TreeWalk:
             return ()
 
     def root(self) -> Iterator[Item | None]:
-        """The configuration; before it nothing, again and again, so that others can go on."""
+        """Yield None repeatedly, so that other tasks can run, and finally the configuration."""
         root = empty()
         self.take(root)
         for name in self.files.directories("handlers"):
@@ -78,7 +97,9 @@ class _TreeWalk:
             yield from self.driver(root.add(DRIVER, name))
         self.take(root.add(ALUA, ""))
         for name in self.files.directories("device_groups"):
-            self.device_group(root.add(DEVICE_GROUP, name))
+            group = root.add(DEVICE_GROUP, name)
+            with _unless_gone(group):
+                self.device_group(group)
             yield None
         yield root
 
@@ -90,12 +111,15 @@ class _TreeWalk:
         self.take(handler)
         entries = self.files.entries(handler.path)
         for name in [name for name, kind in entries.items() if kind == stat.S_IFLNK]:
-            link = self.files.link(f"{handler.path}/{name}")
-            if link.endswith(f"/devices/{name}"):
-                device = handler.add(DEVICE, name)
+            device = handler.add(DEVICE, name)
+            with _unless_gone(device):
+                link = self.files.link(f"{handler.path}/{name}")
+                if not link.endswith(f"/devices/{name}"):
+                    del handler.items[DEVICE][name]
+                    continue
                 device.parameters, device.dynamic = handler.makes, handler.gives
                 self.take(device)
-                yield None
+            yield None
 
     def driver(self, driver: Item) -> Iterator[None]:
         mgmt = f"{driver.path}/mgmt"
@@ -109,7 +133,8 @@ class _TreeWalk:
                 target = driver.add(TARGET, name)
                 target.parameters, target.dynamic = driver.makes, driver.gives
                 target.hardware = driver.hardware
-                self.target(target)
+                with _unless_gone(target):
+                    self.target(target)
                 yield None
 
     def target(self, target: Item) -> None:
@@ -121,7 +146,9 @@ class _TreeWalk:
             target.settings[HW_TARGET] = Setting([])
         self.luns(target)
         for name in self.files.directories(f"{target.path}/ini_groups"):
-            self.group(target.add(GROUP, name))
+            group = target.add(GROUP, name)
+            with _unless_gone(group):
+                self.group(group)
 
     def group(self, group: Item) -> None:
         self.take(group)
@@ -136,7 +163,8 @@ class _TreeWalk:
             lun = item.add(LUN, number)
             lun.device = device
             lun.parameters = parameters
-            self.take(lun)
+            with _unless_gone(lun):
+                self.take(lun)
 
     def device_group(self, group: Item) -> None:
         self.take(group)
@@ -144,25 +172,50 @@ class _TreeWalk:
             group.add(GROUP_DEVICE, name)
         for name in self.files.directories(f"{group.path}/target_groups"):
             target_group = group.add(TARGET_GROUP, name)
-            self.take(target_group)
-            for target_name, kind in self.files.entries(target_group.path).items():
-                if kind == stat.S_IFREG:
-                    continue
-                target = target_group.add(GROUP_TARGET, target_name)
-                if kind == stat.S_IFDIR:
+            with _unless_gone(target_group):
+                self.target_group(target_group)
+
+    def target_group(self, target_group: Item) -> None:
+        self.take(target_group)
+        for name, kind in self.files.entries(target_group.path).items():
+            if kind == stat.S_IFREG:
+                continue
+            target = target_group.add(GROUP_TARGET, name)
+            if kind == stat.S_IFDIR:
+                with _unless_gone(target):
                     self.take(target)
 
 
 def walk(files: Reader, *, every_attribute: bool = False) -> Item:
-    """The present configuration; with *every_attribute* also what need not be saved.
+    """The present configuration; with *every_attribute* including attributes that need not be
+    saved.
 
-    Raises OSError when there is no tree.
+    Raises OSError if there is no tree.
     """
     return _end(_TreeWalk(files, _Reads.ALL if every_attribute else _Reads.SAVED).root())
 
 
+def settled(files: Files, *, every_attribute: bool = False) -> Item:
+    """The same, looked at now and again when others were seen to change it meanwhile.
+
+    Raises OSError when there is no tree.
+    """
+    for left in reversed(range(_MOST_LOOKS)):
+        files.forget()
+        try:
+            found = walk(files, every_attribute=every_attribute)
+        except OSError as error:
+            if error.errno not in _GONE or not left:
+                raise
+            continue
+        known = devices(found)
+        if all(lun.device in known for lun in luns(found)):
+            break
+    return found
+
+
 def gradually(files: Reader) -> Iterator[Item | None]:
-    """The same walk in small pieces: gives None after each, and the configuration at the end."""
+    """The same walk in small pieces: yields None after each, and the configuration at the end."""
     return _TreeWalk(files, _Reads.SAVED).root()
 
 
@@ -171,7 +224,7 @@ def _end(walk: Iterator[Item | None]) -> Item:
 
 
 def structure(files: Reader) -> Item:
-    """What there is, without attributes. Raises OSError when there is no tree."""
+    """All items, without attributes. Raises OSError if there is no tree."""
     return _end(_TreeWalk(files, _Reads.NONE).root())
 
 
@@ -185,19 +238,23 @@ def lun_devices(files: Reader, listing: str) -> dict[str, str]:
     devices = {}
     for number in files.directories(listing):
         path = f"{listing}/{number}"
-        for name, kind in files.entries(path).items():
-            if kind == stat.S_IFLNK:
+        try:
+            links = [name for name, kind in files.entries(path).items() if kind == stat.S_IFLNK]
+            for name in links:
                 devices[number] = files.link(f"{path}/{name}").rpartition("/")[2]
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
     return devices
 
 
 def links_and_directories(files: Reader, listing: str) -> list[str]:
-    """The names of what is no file. Raises OSError."""
+    """The names of entries that are not files. Raises OSError."""
     return [name for name, kind in files.entries(listing).items() if kind != stat.S_IFREG]
 
 
 def take_sessions(files: Reader, target: Item) -> None:
-    """Where sessions are made by commands, their names are part of the configuration."""
+    """If sessions are made by commands, their names are part of the configuration."""
     if SESSION_NAME in target.parameters:
         names = list(files.entries(f"{target.path}/sessions"))
         if names:

@@ -1,7 +1,7 @@
 """Names of attributes that SCST documents, to recognise misspelt ones.
 
-They only serve to find mistakes in files where the tree has no example of such a thing: what there
-is to be set the tree says itself.
+They are used only to find mistakes in files if the tree has no example of such an item; otherwise
+the tree has the names.
 """
 
 from __future__ import annotations

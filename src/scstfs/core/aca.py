@@ -1,10 +1,10 @@
-"""Auto contingent allegiance (SAM-5 5.9): the initiator sorts things out, everybody else waits.
+"""Auto contingent allegiance (SAM-5 5.9): one initiator recovers, all others wait.
 
-A CHECK CONDITION of a command with the NACA bit establishes the condition.  Until the nexus that
-got it (the *faulted* one) clears it, commands that are in the task set already neither start nor
-complete; of new ones only the faulted nexus's with the ACA task attribute are taken, one at a
-time, and other nexuses' PREEMPT AND ABORT.  TST says whose commands these are: the device's (TST=0)
-or those of the faulted nexus alone (TST=1).
+A CHECK CONDITION for a command with the NACA bit establishes the condition.  Until the nexus that
+got it (the *faulted* one) clears it, commands already in the task set neither start nor complete.
+New commands are accepted only from the faulted nexus with the ACA task attribute, one at a time;
+other nexuses may send PREEMPT AND ABORT. TST selects the commands that this applies to: all of the
+device's (TST=0) or only those of the faulted nexus (TST=1).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PERSISTENT_RESERVE_OUT: Final = 0x5F
 
 
 class AcaCommand(Protocol):
-    """What is looked at of a command."""
+    """The part of a command that this module uses."""
 
     attribute: TaskAttribute
     cdb: bytes
@@ -34,7 +34,7 @@ class AcaCommand(Protocol):
 
     @property
     def naca(self) -> bool:
-        """CHECK CONDITION is to establish the condition (SAM-5 5.2)."""
+        """The NACA bit: CHECK CONDITION establishes the condition (SAM-5 5.2)."""
 
 
 C = TypeVar("C", bound=AcaCommand)
@@ -49,15 +49,16 @@ class Aca(Generic[C]):
     def __init__(self) -> None:
         #: The command with the ACA attribute that is under way.
         self.command: C | None = None
-        #: What may not complete, and what may not start, with how each goes on.
+        #: Commands that may not complete, then those that may not start, each with the call that
+        #: continues it.
         self._answered: dict[C, Callable[[], None]] = {}
         self._deferred: dict[C, Callable[[], None]] = {}
 
     def admit(self, cmd: C, *, only_task_management: bool) -> None:
-        """Let a command that arrives into the task set, or raise what it ends with.
+        """Admit an arriving command to the task set, or raise the status that it ends with.
 
-        ``only_task_management``: none is let in by its attribute (TMF_ONLY, SPC-4 7.5.8).
-        Nothing else of the CDB but the NACA bit is looked at before.
+        ``only_task_management``: no command is admitted for its attribute (TMF_ONLY, SPC-4 7.5.8).
+        Of the CDB, only the NACA bit is checked before.
         """
         wants = cmd.attribute is TaskAttribute.ACA
         if self.faulted is None:
@@ -73,7 +74,7 @@ class Aca(Generic[C]):
             raise TaskStatus(Status.ACA_ACTIVE if cmd.naca else Status.BUSY)
 
     def stops(self, cmd: C) -> bool:
-        """``cmd`` has to wait for the end of the condition."""
+        """Return whether ``cmd`` must wait for the end of the condition."""
         if self.faulted is None or cmd is self.command:
             return False
         return not _preempts_and_aborts(cmd)
@@ -87,7 +88,7 @@ class Aca(Generic[C]):
         self._answered[cmd] = go_on
 
     def forget(self, cmd: C) -> None:
-        """``cmd`` is aborted or sent back: it does not wait any longer."""
+        """Forget ``cmd``, which was aborted or sent back."""
         self._answered.pop(cmd, None)
         self._deferred.pop(cmd, None)
 
@@ -95,7 +96,7 @@ class Aca(Generic[C]):
         """``cmd`` ends with CHECK CONDITION (SAM-5 5.9.2)."""
         if self.faulted is not None:
             if cmd is not self.command and not _preempts_and_aborts(cmd):
-                # One that was not let in.
+                # It was not admitted.
                 return
             if not cmd.naca:
                 self.clear()
@@ -104,16 +105,16 @@ class Aca(Generic[C]):
             self.faulted = cmd.tgt_dev
 
     def ended(self, cmd: C) -> None:
-        """``cmd`` is over: if it had the ACA attribute, the next one may come."""
+        """``cmd`` is over: if it had the ACA attribute, the next one may enter."""
         if cmd is self.command:
             self.command = None
 
     def clear(self) -> None:
-        """End the condition, if there is one, and let everybody go on."""
+        """End the condition, if there is one, and continue all commands that wait for it."""
         faulted, self.faulted, self.command = self.faulted, None, None
         if faulted is None:
             return
-        # Each may establish the condition again, and is kept again then.
+        # Each may establish the condition again; it then waits again.
         waiting = (*self._answered.values(), *self._deferred.values())
         self._answered, self._deferred = {}, {}
         for go_on in waiting:

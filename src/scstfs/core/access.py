@@ -1,11 +1,11 @@
-"""LUN masking: which session sees which device, and what it is told when that changes.
+"""LUN masking: which session sees which device, and the unit attentions when that changes.
 
-The functions here change LUN sets and bring the sessions that use them in line.  They are
-synchronous: between two commands of an initiator the set is either the old or the new one.
+The functions here change LUN sets and update the sessions that use them. They are synchronous: an
+initiator sees either the old or the new set, never a mixture.
 
-When a nexus disappears, what it has under way at the device is finished, and ``when_retired`` tells
-when that is over.  What has not started yet, because its data or its turn has not come, will not
-start: it is sent back with BUSY, so that the initiator asks again and finds what is there now.
+When a nexus disappears, commands that the device already executes finish; ``when_retired`` reports
+when. Commands that have not started, because they wait for data or for their turn, end with BUSY:
+the initiator retries them and finds the new LUN set.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 def connect(session: Session, acg_dev: AcgDev) -> TgtDev | None:
     """Make the tgt_dev of ``session`` for a LUN; its first unit attention is a power on.
 
-    None where the device has persistent reservations and the session's transport cannot take
-    part in them: such a session does not see the device.
+    None if the device has persistent reservations and the session's transport cannot take part in
+    them. Such a session does not see the device.
     """
     device = acg_dev.device
     if session.transport_id is None and device.pr.registrants:
@@ -57,7 +57,7 @@ def connect(session: Session, acg_dev: AcgDev) -> TgtDev | None:
 
 
 def disconnect(tgt_dev: TgtDev) -> None:
-    """Take a nexus away from its session; what it reserved is free again."""
+    """Remove a nexus from its session and release its reservations."""
     device, session = tgt_dev.device, tgt_dev.session
     session.detach(tgt_dev)
     device.tgt_devs.remove(tgt_dev)
@@ -78,7 +78,9 @@ def _forget(tgt_dev: TgtDev) -> None:
 
 
 def _send_back(tgt_dev: TgtDev) -> None:
-    """End the commands of a nexus that wait for their turn; those that wait for data follow."""
+    """End the commands of a nexus that wait for their turn; those that wait for data end when it
+    has arrived.
+    """
     with tgt_dev.device.tasks.frozen():
         for cmd in list(tgt_dev.commands):
             if cmd.phase in (Phase.BLOCKED, Phase.DEFERRED):
@@ -88,7 +90,7 @@ def _send_back(tgt_dev: TgtDev) -> None:
 
 
 def when_retired(tgt_devs: Iterable[TgtDev], call: Callable[[], None]) -> None:
-    """Call ``call`` once nothing is done for any of these nexuses any more, maybe at once."""
+    """Call ``call`` when no command of these nexuses is executed any more; that may be at once."""
     busy = [
         cmd
         for tgt_dev in tgt_devs
@@ -106,8 +108,9 @@ def add_lun(
 ) -> list[TgtDev]:
     """Add a LUN to a group and to the sessions that use it; returns their new nexuses.
 
-    The target has a say in it (``check_lun``, ``lun_added``), unless the LUN is its own idea:
-    ``ask`` is False then.  Raises AlreadyExists for a LUN that is there; Refused by the target.
+    The target is asked and told (``check_lun``, ``lun_added``) unless ``ask`` is False, for LUNs
+    that the target adds itself. Raises AlreadyExists if the LUN exists, Refused if the target
+    refuses it.
     """
     if lun in acg.luns:
         raise AlreadyExists(f"virt_lun {lun} already exists in {acg.name}")
@@ -132,7 +135,7 @@ def _add_lun(acg: Acg, device: Device, lun: int, *, read_only: bool) -> list[Tgt
 
 
 def remove_lun(acg_dev: AcgDev) -> list[TgtDev]:
-    """Take a LUN out of its group; returns the nexuses that ended with it."""
+    """Remove a LUN from its group; return the nexuses that ended."""
     gone = [tgt_dev for tgt_dev in acg_dev.device.tgt_devs if tgt_dev.acg_dev is acg_dev]
     for tgt_dev in gone:
         disconnect(tgt_dev)
@@ -143,10 +146,10 @@ def remove_lun(acg_dev: AcgDev) -> list[TgtDev]:
 
 
 def replace_lun(acg: Acg, device: Device, lun: int, *, read_only: bool, tell: bool) -> list[TgtDev]:
-    """Put ``device`` behind a LUN; returns the nexuses that ended.
+    """Map a LUN to ``device``; return the nexuses that ended.
 
-    Where the LUN exists its sessions are told that INQUIRY data changed (if ``tell``), where it
-    does not it is added.  Raises what the target's ``check_lun`` raises.
+    If the LUN exists and ``tell`` is set, its sessions are told that INQUIRY data changed; if it
+    does not exist, it is added. Raises what the target's ``check_lun`` raises.
     """
     old = acg.luns.get(lun)
     if old is None:
@@ -168,7 +171,7 @@ def report_luns_changed(acg: Acg) -> None:
 
 
 def remove_device(device: Device) -> list[TgtDev]:
-    """Take a device out of every LUN set; returns the nexuses that ended."""
+    """Remove a device from every LUN set; return the nexuses that ended."""
     gone: list[TgtDev] = []
     for acg_dev in list(device.exports.values()):
         gone += remove_lun(acg_dev)
@@ -188,7 +191,7 @@ def enter(session: Session) -> None:
 
 
 def leave(session: Session) -> None:
-    """Take everything from a session that ends and has no command left."""
+    """Remove all nexuses of an ending session that has no command left."""
     for tgt_dev in list(session.tgt_devs.values()):
         disconnect(tgt_dev)
     session.acg.sessions.pop(session, None)

@@ -1,7 +1,7 @@
 """Asymmetric logical unit access: device groups and target groups (SPC-4 5.15).
 
-A device group says through which target groups its devices can be reached; a target group has a
-state, and its targets are local ones or merely names of targets on another node.
+A device group lists the target groups through which its devices are reached. A target group has an
+access state; its targets are local targets or the names of targets on another node.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class GroupTarget:
-    """A target's place in a target group; ``target`` is None for one of another node."""
+    """A target in a target group; ``target`` is None for one on another node."""
 
     def __init__(self, name: str, target: Target | None) -> None:
         self.name = name
@@ -51,7 +51,7 @@ class TargetGroup:
         self.name = name
         self.group_id = 0
         self.preferred = False
-        #: Before any change, too, it is as in SCST, which has no other.
+        #: The initial value is SCST's; there is no other.
         self.status_code = StatusCode.IMPLICIT
         self.targets: Final[GatedDict[str, GroupTarget]] = GatedDict()
 
@@ -62,11 +62,11 @@ class TargetGroup:
                 del self.targets[name]
 
     def has_target(self, target: Target) -> bool:
-        """``target`` itself, not merely its name, is in the group."""
+        """Return whether the local ``target``, not merely its name, is in the group."""
         return any(entry.target is target for entry in self.targets.values())
 
     def tgt_devs(self) -> list[TgtDev]:
-        """The nexuses that go through this group's local targets to the group's devices."""
+        """The nexuses between this group's local targets and the group's devices."""
         return [
             tgt_dev
             for device in self.device_group.devices
@@ -75,7 +75,7 @@ class TargetGroup:
         ]
 
     def _concerned(self) -> list[Device]:
-        """The devices whose handlers follow the state: those that are reached through here."""
+        """The devices reached through this group, whose handlers follow the state."""
         devices = list(self.device_group.devices)
         if all(entry.target is not None for entry in self.targets.values()):
             return devices
@@ -98,9 +98,9 @@ class TargetGroup:
         followed()
 
     def set_state(self, state: AccessState, asked_by: TgtDev | None = None) -> None:
-        """Enter ``state``; initiators are told, except of a transition that only begins.
+        """Enter ``state`` and tell initiators, except of a transition that has only begun.
 
-        Nor is the nexus told that ``asked_by`` SET TARGET PORT GROUPS (SPC-4 5.15.2.6).
+        The nexus ``asked_by``, which sent SET TARGET PORT GROUPS, is not told (SPC-4 5.15.2.6).
         """
         if state is self.state:
             return
@@ -115,7 +115,7 @@ class TargetGroup:
                 tgt_dev.session.report(tgt_dev, sense.ALUA_STATE_CHANGED)
 
     def set_preferred(self, preferred: bool) -> None:
-        """Set the PREF bit and tell the initiators when it changed."""
+        """Set the PREF bit; tell initiators if it changed."""
         if preferred == self.preferred:
             return
         self.preferred = preferred
@@ -134,7 +134,7 @@ class TargetGroup:
 
 
 class Registry(Protocol):
-    """Where a group finds what it may consist of."""
+    """Where a group looks up devices and targets."""
 
     @property
     def devices(self) -> Mapping[str, Device]:
@@ -162,18 +162,18 @@ class DeviceGroup:
         self.target_groups: Final[GatedDict[str, TargetGroup]] = GatedDict()
 
     def add(self, device: Device) -> None:
-        """Take a device in, which must be in no group."""
+        """Add a device, which must not be in a group."""
         assert device.group is None
         device.group = self
         self.devices[device] = None
 
     def remove(self, device: Device) -> None:
-        """Let a device of the group go."""
+        """Remove a device from the group."""
         del self.devices[device]
         device.group = None
 
     def dissolve(self) -> None:
-        """The group is gone, and its devices are in none."""
+        """Delete the group; its devices are then in no group."""
         for device in list(self.devices):
             self.remove(device)
 
@@ -187,7 +187,7 @@ class DeviceGroup:
         return next((g for g in self.target_groups.values() if g.has_target(target)), None)
 
     def find_entry(self, name: str) -> tuple[TargetGroup, GroupTarget] | None:
-        """Where a target of this name stands in any of the target groups."""
+        """The first entry for a target of this name in any of the target groups."""
         for group in self.target_groups.values():
             entry = group.targets.get(name)
             if entry is not None:

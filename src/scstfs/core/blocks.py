@@ -14,9 +14,9 @@ class SourceError(Exception):
 
 
 class Blocks(Protocol):
-    """Where a copy reads or writes; offsets and lengths in bytes, all methods may block.
+    """The source or destination of a copy. Offsets and lengths are in bytes; all methods may block.
 
-    Worker threads call the methods, while the copy holds claims on what they touch.
+    Worker threads call the methods while the copy holds claims on the ranges.
     """
 
     def copy_from(self, source: Blocks, source_offset: int, offset: int, length: int) -> None:
@@ -27,10 +27,10 @@ class Blocks(Protocol):
         """
 
     def shares_medium(self, other: Blocks) -> bool:
-        """Both are the same bytes, be it behind two devices; does not block."""
+        """Return whether both are on one medium, even if behind two devices; does not block."""
 
     def zero(self, offset: int, length: int) -> None:
         """Make a range read as zeros; raises OSError."""
 
     def flush(self) -> None:
-        """Make durable what was written, if the device promises that; raises OSError."""
+        """Make writes durable if the device promises that; raises OSError."""

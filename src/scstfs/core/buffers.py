@@ -81,7 +81,7 @@ class BufferPool:
         return sum(map(len, self._free))
 
     def get(self, size: int) -> Buffer:
-        """A buffer of ``size`` bytes; its contents are whatever was there before."""
+        """A buffer of ``size`` bytes; its contents are undefined."""
         if size > MAX_POOLED:
             self.statistics.big += 1
             return Buffer(self, mmap.mmap(-1, size), -1, size)

@@ -41,7 +41,7 @@ class Phase(enum.Enum):
     #: Kept from starting by an ACA condition.
     DEFERRED = "EXEC_CHECK_SN"
     EXECUTING = "EXEC_WAIT"
-    #: Waits for the end of something that goes on without it.
+    #: Waits for the end of something that runs elsewhere.
     HELD = "PRE_XMIT_RESP"
     #: Kept from completing by an ACA condition.
     ANSWERED = "PRE_XMIT_RESP2"
@@ -49,7 +49,7 @@ class Phase(enum.Enum):
 
 
 class Abort(enum.Enum):
-    """What becomes of the answer to an aborted command (SAM-5 5.6)."""
+    """How an aborted command is answered (SAM-5 5.6)."""
 
     SILENT = "no answer is sent"
     TASK_ABORTED = "status TASK ABORTED is sent"
@@ -111,7 +111,7 @@ class Command:
         #: Data-out, set by the driver before ``run``: what the CDB asks for, or what there was.
         self.data: Data = b""
         self.data_in: Data = b""
-        #: None until the command is over, and after that if there is to be no answer.
+        #: None until the command is over, and afterwards if no answer is sent.
         self.status: Status | None = None
         self.sense = b""
         self.phase = Phase.INIT
@@ -119,9 +119,9 @@ class Command:
         self.ended_calls: list[Callable[[], None]] = []
         #: Delayed once already because of the ALUA state transitioning.
         self.retried = False
-        #: Parameter list that had to be understood before anything else.
+        #: The decoded parameter list, of commands that are decoded before they wait for their turn.
         self.descriptors: object = None
-        #: What a command with descriptors touches, maybe of other devices.
+        #: The blocks that a command with descriptors touches, possibly on other devices.
         self.listed_claims: tuple[tuple[TaskSet, Claim], ...] | None = None
         #: When the command arrived; while latencies are measured, when it came into its phase.
         self._entered = time.monotonic()
@@ -130,7 +130,7 @@ class Command:
 
     @property
     def is_over(self) -> bool:
-        """The answer is given; the command can do no more."""
+        """The answer is given; the command has no more effect."""
         return self.phase is Phase.DONE
 
     @property
@@ -140,7 +140,7 @@ class Command:
 
     @property
     def naca(self) -> bool:
-        """CHECK CONDITION is to establish an ACA condition (SAM-5 5.2)."""
+        """The NACA bit: CHECK CONDITION establishes an ACA condition (SAM-5 5.2)."""
         return naca(self.cdb)
 
     @property
@@ -150,7 +150,7 @@ class Command:
         return time.monotonic() - self._entered + in_phases_before / _UNITS
 
     def enter(self, phase: Phase) -> None:
-        """Go on to ``phase``."""
+        """Enter ``phase``."""
         if self.spans is not None:
             now = time.monotonic()
             self.spans.append((self.phase.value, round((now - self._entered) * _UNITS)))
@@ -196,7 +196,7 @@ class Command:
 
     @property
     def head_of_queue(self) -> bool:
-        """Overtakes what waits: by its task attribute, or because its opcode always does."""
+        """It overtakes waiting commands: by its task attribute or by its opcode."""
         return self.attribute is TaskAttribute.HEAD_OF_QUEUE or bool(
             self.flags & Flag.IMPLICIT_HEAD_OF_QUEUE
         )
@@ -215,7 +215,7 @@ class Command:
 
     @property
     def exclusive(self) -> bool:
-        """Nobody else may write its blocks meanwhile."""
+        """No other command may write its blocks meanwhile."""
         if self.listed_claims:
             return any(claim.exclusive for _, claim in self.listed_claims)
         return bool(self.flags & Flag.ATOMIC)
@@ -236,7 +236,7 @@ class Command:
         return ((device.tasks, claim),)
 
     def call_when_ended(self, call: Callable[[], None]) -> None:
-        """Have ``call`` called when the command is over and can do no more harm."""
+        """Call ``call`` when the command is over and can have no more effect."""
         self.ended_calls.append(call)
 
     def allocate(self, size: int) -> memoryview:

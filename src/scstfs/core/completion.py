@@ -1,4 +1,4 @@
-"""The end of a command, by itself or by force."""
+"""How commands end: finished, aborted or sent back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scstfs.sgutils import t10_names
 if TYPE_CHECKING:
     from scstfs.core.session import TgtDev
 
-#: Peripheral device type of a logical unit that is not there.
+#: Peripheral device type of a logical unit that does not exist.
 _UNKNOWN_TYPE: Final = 0x1F
 
 _COUNTER: Final = {
@@ -40,7 +40,7 @@ def finish(
     condition: CheckCondition | None = None,
     data: Data = b"",
 ) -> None:
-    """Decide on the answer and give it, as soon as it may be given."""
+    """Decide on the answer and send it as soon as that is allowed."""
     if cmd.has_answer:
         return
     cmd.status = status
@@ -48,7 +48,7 @@ def finish(
         cmd.sense = condition.sense.encode(bool(cmd.has_device and cmd.device.control.d_sense))
         if cmd.abort is None:
             _trace(cmd, condition.sense)
-    # A tape at the end of a file has data and sense data.
+    # A tape at the end of a file returns both data and sense data.
     cmd.data_in = data if cmd.decoded is None else data[: cmd.decoded.length]
     _answer(cmd)
 
@@ -69,10 +69,10 @@ def _answer(cmd: Command) -> None:
 
 
 def _leave_task_set(cmd: Command) -> bool:
-    """Take the command out of its nexus's commands; False if it may not complete yet."""
+    """Remove the command from its nexus; False if it may not complete yet."""
     tgt_dev = cmd.tgt_dev
     aca = tgt_dev.aca
-    # What was refused before it became a task of the set is answered in any case.
+    # A command refused before it entered the task set is always answered.
     if cmd.abort is None and cmd in tgt_dev.commands and aca.stops(cmd):
         cmd.enter(Phase.ANSWERED)
         aca.keep_answer(cmd, partial(_answer, cmd))
@@ -88,24 +88,24 @@ def _leave_task_set(cmd: Command) -> bool:
 def send_back(cmd: Command) -> None:
     """End a command that has not started with BUSY: its nexus is gone."""
     _stop_waiting(cmd)
-    # It is no task of the set any more, so that an ACA condition does not keep its answer.
+    # It has left the task set, so an ACA condition does not hold its answer back.
     cmd.tgt_dev.commands.pop(cmd, None)
     finish(cmd, Status.BUSY)
 
 
 def abort(cmd: Command, how: Abort) -> None:
-    """Make sure that ``cmd`` does no more; its end may still lie ahead.
+    """Make sure that ``cmd`` has no more effect; it may end later.
 
     ``cmd.call_when_ended`` tells when it has ended.
     """
     if cmd.is_over:
         return
     if cmd.abort is not Abort.SILENT:
-        # Who gives up a command himself hears nothing of it, whoever else wanted its end.
+        # An initiator that aborts its own command gets no response, even if another aborts it too.
         cmd.abort = how
     phase = cmd.phase
     if phase is Phase.EXECUTING:
-        # A worker thread is at it; the answer is dropped when it comes back.
+        # A worker thread executes it; the answer is dropped when the thread is done.
         return
     if phase is Phase.DATA_WAIT:
         cmd.cancel_transfer()
@@ -119,7 +119,7 @@ def abort(cmd: Command, how: Abort) -> None:
 def abort_commands(
     tgt_dev: TgtDev, *, by_other: bool, spare: Command | None = None
 ) -> list[Command]:
-    """Abort the commands of a nexus; returns those that were there.
+    """Abort the commands of a nexus; return them.
 
     ``by_other``: on behalf of another initiator, so that TAS decides about their answers.
     """
@@ -134,13 +134,13 @@ def abort_commands(
 
 
 def tell_of_loss(tgt_dev: TgtDev) -> None:
-    """Commands of the nexus were aborted for another initiator: without TAS that is to be told."""
+    """Queue the unit attention that another initiator aborted commands (without TAS, SAM-5 5.6)."""
     if not tgt_dev.device.control.tas:
         tgt_dev.queue_unit_attention(sense.CLEARED_BY_ANOTHER_INITIATOR)
 
 
 def _stop_waiting(cmd: Command) -> None:
-    """Take a command from wherever it waits for its turn."""
+    """Remove a command from the queue that it waits in."""
     if cmd.phase is Phase.BLOCKED:
         cmd.device.tasks.withdraw(cmd)
     elif cmd.phase in (Phase.DEFERRED, Phase.ANSWERED):
@@ -148,7 +148,7 @@ def _stop_waiting(cmd: Command) -> None:
 
 
 def _trace(cmd: Command, condition: Sense) -> None:
-    """Say in words what an initiator is told (``trace_level``: scsi, minor)."""
+    """Log in words the sense data that an initiator gets (``trace_level``: scsi, minor)."""
     trace = cmd.session.target.driver.env.trace
     if condition == sense.INVALID_OPCODE and cmd.has_device and cmd.decoded is None:
         handler = cmd.device.handler
@@ -184,8 +184,8 @@ def _manage_queue_error(cmd: Command) -> None:
     if qerr == QErr.ABORT_NEXUS or device.separate_task_sets:
         return
     for tgt_dev in list(device.tgt_devs):
-        # SCST tells also those who have lost nothing: two initiators could go on for ever then,
-        # each failing a command of the other's by being told of a failure.
+        # SCST also tells nexuses that lost no command. Two initiators could then fail each other's
+        # commands for ever, each with the unit attention about the other's failure.
         if tgt_dev is not own and abort_commands(tgt_dev, by_other=True):
             tell_of_loss(tgt_dev)
 

@@ -44,7 +44,7 @@ def _unmap(cmd: Command) -> None:
     )
 
 
-#: What has to be understood of a parameter list before the command may wait for its turn.
+#: Parameter lists that are decoded before the command waits for its turn.
 DESCRIPTORS: Final[Mapping[str, Callable[[Command], None]]] = MappingProxyType({"unmap": _unmap})
 
 
@@ -95,7 +95,7 @@ def _hold(device: Device, holder: Session | None) -> None:
 
 
 def _is_compatible(cmd: Command) -> bool:
-    """Persistent reservations make the command a GOOD one without effect, or a conflict."""
+    """Whether persistent reservations make the command GOOD without effect; raises a conflict."""
     reservations = cmd.device.pr
     if not reservations.registrants:
         return False
@@ -122,13 +122,13 @@ def _persistent_reserve_out(cmd: Command) -> Answer:
         return _take_effect(cmd, effects)
 
     def failed(error: BaseException) -> Answer:
-        # What is not on disk must not be promised.
+        # Promise only what is on disk.
         log.error("%s: cannot save persistent reservations: %s", cmd.device, error)
         reservations.rollback(before)
         raise CheckCondition(sense.INTERNAL_TARGET_FAILURE) from error
 
-    # Nothing else starts on the device before this has ended, so that nobody sees in between what
-    # may have to be taken back.
+    # No other command starts on the device before this one has ended, so none sees a state that may
+    # be rolled back.
     return Job(partial(file.save, state), lambda _saved: _take_effect(cmd, effects), failed)
 
 
@@ -141,9 +141,9 @@ def _check_pr_allowed(cmd: Command) -> None:
 
 
 def _take_effect(cmd: Command, effects: Iterable[Effect]) -> Answer:
-    """Do to other nexuses what the command brings about.
+    """Apply the command's effects to other nexuses.
 
-    It is over when the commands that it aborted are.
+    The command ends when those that it aborted have ended.
     """
     victims: list[Command] = []
     for tgt_dev, condition in effects:
@@ -186,10 +186,10 @@ def _set_target_port_groups(cmd: Command) -> Answer:
         if target_group is None:
             raise CheckCondition(sense.SET_TARGET_PORT_GROUPS_FAILED)
         if target_group.state is alua.AccessState.TRANSITIONING:
-            # Whoever began that decides how it ends.
+            # The management command that began the transition decides how it ends.
             raise CheckCondition(sense.ALUA_TRANSITION)
         changes.append((target_group, change.state))
-    # All of them or none.
+    # All changes or none.
     for target_group, state in changes:
         target_group.set_state(state, asked_by=cmd.tgt_dev)
     return Until(changes[0][0].when_reopened) if changes else b""

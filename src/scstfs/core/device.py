@@ -1,8 +1,8 @@
-"""Devices and dev handlers, as far as they are common to all kinds.
+"""Devices and dev handlers: what all kinds have in common.
 
 A handler (``handlers/NAME``) serves devices of one SCSI type; a device (``devices/NAME``) executes
-commands.  What they do with a command is theirs (package ``scstfs.handlers``); who may send one
-and when is the core's.
+commands.  How a command is executed is decided in ``scstfs.handlers``; which nexus may send it, and
+when, is decided in the core.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ MAX_TRANSFER: Final = 64 << 20
 class Job:
     """The part of a command that may block: ``work`` runs in a worker thread.
 
-    It may raise CheckCondition, TaskStatus or OSError, and must not touch the core's objects.
-    What it returns is the data-in, unless ``then`` makes the answer of it, in the event loop.
-    Whatever it raises, or keeps it from being done at all, ends the command, unless ``failed``
-    undoes what was done in advance and answers or raises, in the event loop, too.
-    ``pool`` has the threads, if not the nexus.
+    It may raise CheckCondition, TaskStatus or OSError, and must not touch the core's objects. Its
+    result is the data-in; if ``then`` is given, it turns the result into the answer, in the event
+    loop. An error of ``work``, or one that keeps it from running, ends the command; if ``failed``
+    is given, it undoes what was done in advance and answers or raises, in the event loop, too.
+    ``pool`` has the threads; None takes those of the nexus.
     """
 
     work: Callable[[], object]
@@ -66,7 +66,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """How a command ended somewhere else: status, sense data and data-in as they came."""
+    """How a passed-through command ended: status, sense data and data-in as they came."""
 
     status: Status
     sense: Sense | None = None
@@ -81,15 +81,15 @@ class Until:
 
 
 class Later(enum.Enum):
-    """Who executes the command goes on by himself, and calls ``execute.resume`` in the end."""
+    """The executor finishes later and calls ``execute.resume`` once."""
 
     LATER = "later"
 
 
 LATER: Final = Later.LATER
 
-#: What executing a command gives: its data-in (maybe none), the job that will, what it waits for,
-#: how it ended, or LATER.
+#: The result of executing a command: data-in (may be empty), the job that gives it, a wait, how it
+#: ended, or LATER.
 Answer: TypeAlias = "bytes | bytearray | memoryview | Job | Until | Completion | Later"
 
 
@@ -149,7 +149,7 @@ class Device:
         self.handler: DevHandler | None = None
         self.read_only = False
         self.tgt_devs: list[TgtDev] = []
-        #: Nexuses that were taken away while commands of them were executed.
+        #: Nexuses that were removed while their commands were executed.
         self.former: dict[TgtDev, None] = {}
         #: LUNs under which the device is exported, by the number in ``exportN``, oldest first.
         self.exports: ObservableDict[int, AcgDev] = ObservableDict()
@@ -163,13 +163,13 @@ class Device:
         self.threads: Final = DeviceThreads(name, env, self.tgt_devs)
         self.numa_node_id = -1
         self.cluster_mode = False
-        #: Where persistent reservations are kept, if that was said.
+        #: Configured file of the persistent reservations; None for the default.
         self.pr_file_name: str | None = None
         self.alive = True
 
     @property
     def sysfs_path(self) -> str | None:
-        """Where the link ``scsi_device`` leads; None where the device is none of this machine's."""
+        """Where the link ``scsi_device`` leads; None for devices that are not of this machine."""
         return None
 
     @property
@@ -178,7 +178,7 @@ class Device:
         return 0
 
     def __str__(self) -> str:
-        """What the log calls it."""
+        """Its name in the log."""
         return self.name
 
     @property
@@ -208,7 +208,7 @@ class Device:
         return quick.decode(cmd.tgt_dev.quick, cmd.cdb)
 
     def pass_on(self, cmd: Command, effect: Callable[[], None]) -> Answer:
-        """Whatever else is to be done of a command that the core executes, then ``effect``.
+        """Do the device's part of a command that the core executes, then call ``effect``.
 
         Where the device refuses, ``effect`` is not called.
         """
@@ -219,10 +219,10 @@ class Device:
         """Refuse blocks that do not exist before data is transferred."""
 
     def check_ready(self, cmd: Command) -> None:
-        """Refuse what the state of the medium does not allow; ``execute`` does so by itself."""
+        """Refuse what the state of the medium does not allow; ``execute`` includes this check."""
 
     def check_available(self, cmd: Command) -> None:
-        """Refuse nearly everything while the device is busy with itself (FORMAT UNIT)."""
+        """Refuse nearly everything during a long operation (FORMAT UNIT, SANITIZE)."""
 
     def translate(self, error: OSError, *, writing: bool) -> CheckCondition | TaskStatus:
         """An error of the back end, met while ``writing`` or else reading, as its answer."""
@@ -247,10 +247,10 @@ class Device:
         raise NotImplementedError
 
     def access_state_changed(self, state: AccessState) -> None:
-        """The ALUA state of a target group through which the device is reached is another one."""
+        """The ALUA state of a target group through which the device is reached has changed."""
 
     def when_reopened(self, call: Callable[[], None]) -> None:
-        """Call ``call`` when nothing is being opened any more that `access_state_changed` began."""
+        """Call ``call`` when every opening that `access_state_changed` began is over."""
         call()
 
     @property
@@ -290,9 +290,9 @@ class Device:
         return number
 
     def retire(self) -> None:
-        """The device is being deleted: end what it does by itself."""
+        """The device is being deleted: stop its background work."""
 
     def close(self) -> None:
-        """Give up everything; no nexus is left and no command runs."""
+        """Release all resources; no nexus is left and no command runs."""
         self.alive = False
         self.threads.close()

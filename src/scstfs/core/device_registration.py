@@ -1,4 +1,4 @@
-"""Devices come and go: registration, deletion, and who has to know."""
+"""Registration and deletion of devices, and telling everything that depends on them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @contextmanager
 def reserved_name(scst: Scst, name: str) -> Iterator[None]:
-    """Keep a device name to ourselves while the device is being made."""
+    """Reserve a device name while the device is being made."""
     scst.reserved_names.add(name)
     try:
         yield
@@ -58,7 +58,7 @@ async def register(
 
 
 def appear(scst: Scst, device: Device) -> None:
-    """Put a complete device where everybody can see it."""
+    """Publish a complete device."""
     scst.devices[device.name] = device
     if device.handler is not None:
         scst.devices_of(device.handler)[device.name] = device
@@ -68,7 +68,7 @@ def appear(scst: Scst, device: Device) -> None:
 
 
 def give_to_handler(scst: Scst, device: Device, handler: DevHandler | None) -> None:
-    """Make *handler* the one of a registered device; None takes it away from its handler."""
+    """Give a registered device to *handler*; None takes it from its handler."""
     if device.handler is not None:
         del scst.devices_of(device.handler)[device.name]
     device.handler = handler
@@ -78,7 +78,7 @@ def give_to_handler(scst: Scst, device: Device, handler: DevHandler | None) -> N
 
 
 def unregister(scst: Scst, device: Device) -> list[TgtDev]:
-    """Delete ``device`` from everywhere; returns the nexuses that ended.
+    """Delete ``device``; return the nexuses that ended.
 
     The device is closed when the commands that run have ended.
     """

@@ -1,4 +1,4 @@
-"""Who does a device's blocking work: its ``threads_num`` and ``threads_pool_type``."""
+"""The worker threads of a device: its ``threads_num`` and ``threads_pool_type``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ThreadsPoolType(enum.Enum):
 
 
 class ItlNexus(Protocol):
-    """An I_T_L nexus, as far as its worker threads go."""
+    """An I_T_L nexus: what this module needs to assign worker threads."""
 
     pool: WorkerPool
     thread_index: int
@@ -40,7 +40,7 @@ class DeviceThreads:
         self._env = env
         self._nexuses = nexuses
         self._shared: WorkerPool | None = None
-        #: 0 and less: those that all devices have in common.
+        #: Threads per pool; 0 or less takes the global pool.
         self.number = 0
         self.pool_type = ThreadsPoolType.PER_INITIATOR
 
@@ -62,7 +62,7 @@ class DeviceThreads:
         return self._shared
 
     def configure(self, number: int, pool_type: ThreadsPoolType) -> None:
-        """Give every nexus worker threads anew; the old ones finish what they have."""
+        """Assign worker threads to every nexus again; the old ones finish their work."""
         old = {nexus.pool for nexus in self._nexuses}
         self.number, self.pool_type = number, pool_type
         self._shared = None
@@ -76,7 +76,7 @@ class DeviceThreads:
         return nexus.pool not in (self._env.threads, self._shared)
 
     def release(self, nexus: ItlNexus) -> None:
-        """``nexus`` ends: its own threads end too."""
+        """End the threads of ``nexus``, which has ended."""
         if self.are_own(nexus):
             nexus.pool.close()
 

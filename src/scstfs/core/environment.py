@@ -1,6 +1,6 @@
-"""What the core is handed: the event loop, threads, memory, the state directory, and a log.
+"""What the core gets from outside: event loop, threads, memory, state directory, and log.
 
-Whatever is in the registry (``core.scst``) has the same environment.
+All objects in the registry (``core.scst``) share one environment.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Executor: TypeAlias = Callable[[Any], Any]
 class Environment:
     """The surroundings of one SCST."""
 
-    #: Commands leave the time that they spend in each phase.
+    #: Record the time that commands spend in each phase.
     measure_latency: Gated[bool] = Gated(False)
 
     def __init__(
@@ -64,7 +64,7 @@ class Environment:
         self.buffers = BufferPool("sgv")
         self.activity = Activity()
         self.trace: Final = TraceLog("scst", "", _TRACES)
-        #: Commands that somebody besides the core and the devices executes, and what has to be
-        #: understood of their parameter lists before anything else; by the opcode table's names.
+        #: Executors of commands outside the core and the devices, and decoders of their parameter
+        #: lists; by the opcode table's names.
         self.commands: dict[str, Executor] = {}
         self.descriptors: dict[str, Executor] = {}

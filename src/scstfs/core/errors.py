@@ -1,10 +1,10 @@
-"""What the core refuses to do for management; ``tree.core_errors`` says with which errno."""
+"""Refusals of management commands; ``tree.core_errors`` maps them to errnos."""
 
 from __future__ import annotations
 
 
 class Refused(Exception):  # noqa: N818 - it is no error, but an answer
-    """It does not go together with what there is.
+    """The command does not fit the present configuration.
 
     ``reason`` is for the log, in the wording of SCST's kernel messages.
     """
@@ -15,15 +15,15 @@ class Refused(Exception):  # noqa: N818 - it is no error, but an answer
 
 
 class AlreadyExists(Refused):
-    """There is one of that name or number."""
+    """The name or number is taken."""
 
 
 class StillBusy(Refused):
-    """Commands that have to end before do not end."""
+    """Commands did not end in time."""
 
 
 class SystemRefused(Refused):
-    """The operating system refused something about *what*; ``error`` says how."""
+    """The operating system refused an operation on *what*; ``error`` is its error."""
 
     def __init__(self, what: str, error: OSError) -> None:
         super().__init__(f"{what}: {error}")

@@ -2,9 +2,9 @@
 
 ``prepare`` finds the LUN and understands the CDB before any data is transferred; ``run`` ends a
 WRITE at once if nothing is in its way (``quick``), and has any other command wait for its turn
-(``taskset``, ``aca``); ``start`` takes it through the gates (``gates``)
-to whoever executes it: the core itself for what concerns more than one device's blocks
-(``core_commands``), the copy manager for copies, else the device.
+(``taskset``, ``aca``); ``start`` takes it through the gates (``gates``) to its executor: the core
+for what concerns more than one device's blocks (``core_commands``), the copy manager for copies,
+otherwise the device.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def run(cmd: Command) -> None:
         send_back(cmd)
         return
     if cmd.flags & Flag.DESCRIPTORS and cmd.listed_claims is None:
-        # A faulty parameter list is found out before anything else is looked at.
+        # A faulty parameter list is found before any other check.
         _guarded(cmd, partial(_understand, cmd))
         if cmd.is_over:
             return
@@ -153,8 +153,8 @@ def start(cmd: Command) -> None:
 
 
 def resume(cmd: Command, outcome: Callable[[], Answer]) -> None:
-    """Go on with a command that was answered with LATER: ``outcome`` gives what it came to."""
-    # The order matters: those who waited for this command must find its effects.
+    """Continue a command whose executor returned LATER; ``outcome`` returns its result."""
+    # The order matters: commands that waited for this one must find its effects.
     _conclude(cmd, _guarded(cmd, outcome))
     if cmd.has_answer:
         cmd.device.tasks.finished(cmd)
@@ -182,7 +182,7 @@ def _execute(cmd: Command) -> Answer:
 
 
 def _guarded(cmd: Command, action: Callable[[], T]) -> T | None:
-    """What ``action`` gives; None if it failed, and then the command is over.
+    """Return the result of ``action``; None if it failed, and the command is then over.
 
     A bug costs that command only.
     """

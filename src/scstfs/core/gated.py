@@ -1,13 +1,13 @@
-"""What decides about commands, and how everybody learns that it has changed.
+"""Inputs of gate decisions, and how a change of one invalidates decisions.
 
 Whether READ and WRITE of a nexus may pass the gates is decided in advance (``core.quick``).  All
 that such a decision looks at is declared: it is a ``Gated`` attribute, a ``GatedDict``, or it is
-``Final``.  A change of any of it begins a new *epoch*, and what was decided in an earlier one is
-not valid any more.  Nobody who changes something has to know who has decided what from it.
+``Final``.  A change of any of it begins a new *epoch*, and a decision made in an earlier one is not
+valid any more. Code that changes an input need not know which decisions used it.
 
-There is one epoch for the whole process.  A decision takes microseconds, and gates change rarely
-as commands go; an epoch of each device and nexus would have to be told of changes in what they
-share (target groups, trace levels, LUN sets), which is exactly what used to be forgotten.
+There is one epoch for the whole process.  A decision takes microseconds, and gates change rarely as
+commands go; an epoch of each device and nexus would have to be told of changes in what they share
+(target groups, trace levels, LUN sets), which is easily forgotten.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ V = TypeVar("V")
 class Epoch:
     """The present epoch: an object that stands for nothing else and never comes back.
 
-    A number would do as long as only the event loop changes anything; devices are made ready in
-    threads.
+    A number would do if only the event loop made changes, but devices are prepared in threads.
     """
 
     __slots__ = ("now",)
@@ -35,7 +34,7 @@ class Epoch:
         self.now = object()
 
     def advance(self) -> None:
-        """Something has changed."""
+        """Begin a new epoch: an input has changed."""
         self.now = object()
 
 

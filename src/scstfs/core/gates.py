@@ -26,7 +26,7 @@ _WRITE: Final = RW[0x2A].op
 
 
 def check_queue_depth(tgt_dev: TgtDev) -> None:
-    """Refuse more commands at once than the device takes from one nexus (SAM-5 5.3.1)."""
+    """Refuse a command above the device's limit for one nexus (SAM-5 5.3.1)."""
     if tgt_dev.has_room:
         return
     session = tgt_dev.session
@@ -60,7 +60,7 @@ def check_access_state(cmd: Command) -> None:
 
 
 def check(cmd: Command) -> None:
-    """Refuse what reservations, unit attentions and write protection keep from the device."""
+    """Refuse commands because of reservations, unit attentions and write protection."""
     tgt_dev, flags = cmd.tgt_dev, cmd.flags
     if conflicts(tgt_dev, flags):
         raise TaskStatus(Status.RESERVATION_CONFLICT)
@@ -72,10 +72,10 @@ def check(cmd: Command) -> None:
 
 
 def conflicts(tgt_dev: TgtDev, flags: Flag) -> bool:
-    """Somebody else's reservation keeps the command off (SPC-2 5.5.1, SPC-4 5.13)."""
+    """Another nexus's reservation conflicts with the command (SPC-2 5.5.1, SPC-4 5.13)."""
     device = tgt_dev.device
     if tgt_dev.session.target.forward_dst:
-        # Whoever forwards the command has looked already.
+        # The node that forwards the command has checked already.
         return False
     if device.reserved_by not in (None, tgt_dev.session) and not flags & Flag.RESERVE_OK:
         return True
@@ -88,7 +88,7 @@ def has_attention(tgt_dev: TgtDev, flags: Flag) -> bool:
 
 
 def write_refusal(tgt_dev: TgtDev, flags: Flag) -> Sense | None:
-    """Why the command must not write, in the words SCST uses for each reason."""
+    """Why the command must not write, in SCST's words."""
     if not flags & Flag.WRITES_MEDIUM:
         return None
     if tgt_dev.read_only:
@@ -97,7 +97,7 @@ def write_refusal(tgt_dev: TgtDev, flags: Flag) -> Sense | None:
 
 
 def clear_paths(tgt_dev: TgtDev) -> tuple[bool, bool]:
-    """READ and WRITE of this nexus would pass every gate as things stand."""
+    """Return whether READ and WRITE of this nexus pass every gate now."""
     device, session = tgt_dev.device, tgt_dev.session
     env = device.env
     if (

@@ -53,7 +53,7 @@ class LatencyStatistics:
         self._totals: dict[tuple[str, int], Samples] = {}
 
     def clear(self) -> None:
-        """Forget everything, as a write to any of the files does."""
+        """Reset all, as a write to any of the files does."""
         self._states.clear()
         self._totals.clear()
 

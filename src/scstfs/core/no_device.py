@@ -43,10 +43,10 @@ def answer(cmd: Command) -> bytes:
 
 
 def _tell(cmd: Command) -> None:
-    """Log, in SCST's words, what the initiator does not find.
+    """Log, in SCST's words, that the initiator does not find a LUN.
 
-    Other LUNs are looked for all the time (``trace_level``: minor). LUN 0 is different: initiators
-    ask it what there is, so that a set of LUNs without it may be as good as empty to them.
+    Initiators probe other LUNs all the time (``trace_level``: minor). LUN 0 is different:
+    initiators send REPORT LUNS to it, so a LUN set without it may look empty to them.
     """
     session = cmd.session
     number = scsi_lun.unpack_lun(cmd.lun)

@@ -1,8 +1,8 @@
 """Work that takes many steps, each in a worker thread: copies, formatting, sanitizing.
 
-What is to be done is a generator that runs in the event loop and yields one blocking function
-after the other; it gets back what the function returned, or the exception that it raised.  Between
-two steps the worker threads do other work, and the operation can be stopped.
+An operation is a generator that runs in the event loop and yields one blocking function after
+another; it gets back the function's result or its exception.  Between two steps the worker threads
+do other work, and the operation can be stopped.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Operation:
         self._advance(partial(next, self._steps))
 
     def stop(self) -> None:
-        """Have no further step begin; ``ended`` is called when the present one is over."""
+        """Begin no further step; ``ended`` is called when the present one is over."""
         self._stopped = True
 
     def _advance(self, resume: Callable[[], Callable[[], object]]) -> None:
@@ -48,7 +48,7 @@ class Operation:
         except StopIteration:
             self._ended(None)
         except Exception as error:
-            # Whoever began the operation knows what its errors mean.
+            # The caller knows what the operation's errors mean.
             self._ended(error)
         else:
             self._pool.submit(step, self._done)

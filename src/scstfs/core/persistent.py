@@ -1,7 +1,7 @@
-"""Persistent reservations of one device: who is registered, who holds what (SPC-4 5.13).
+"""Persistent reservations of one device: registrations and the reservation (SPC-4 5.13).
 
-This is the state: it answers who may do what, follows nexuses as they come and go, and knows what
-has to be saved.  The service actions that change it are in ``persistent_out``.
+This is the state: it decides which nexus may send what, follows nexuses as they come and go, and
+knows what must be saved.  The service actions that change it are in ``persistent_out``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ItNexus(Protocol):
-    """An I_T nexus, as far as registrations go."""
+    """An I_T nexus: what registrations need of it."""
 
     registrant: Registrant | None
 
@@ -37,7 +37,7 @@ class ItNexus(Protocol):
 
 
 class Registrant:
-    """An I_T nexus that is registered; ``tgt_dev`` is it while it exists and is logged in."""
+    """A registered I_T nexus; ``tgt_dev`` is its nexus while one is logged in."""
 
     def __init__(self, transport_id: TransportId, rel_tgt_id: int, key: int) -> None:
         self.transport_id = transport_id
@@ -47,11 +47,13 @@ class Registrant:
         self.tgt_dev: ItNexus | None = None
 
     def is_nexus(self, transport_id: TransportId, rel_tgt_id: int) -> bool:
-        """It is this initiator port through this target port."""
+        """Return whether it is this initiator port through this target port."""
         return self.rel_tgt_id == rel_tgt_id and self.transport_id.same_port(transport_id)
 
     def is_of(self, nexus: ItNexus) -> bool:
-        """It is ``nexus``, or was before that came back."""
+        """Return whether it is the registration of ``nexus``, or of an earlier one of the same
+        ports.
+        """
         transport_id = nexus.transport_id
         return transport_id is not None and self.is_nexus(transport_id, nexus.rel_tgt_id)
 
@@ -70,7 +72,7 @@ class Snapshot:
 class PersistentReservations:
     """Registrations and the reservation of one device."""
 
-    #: The single holder; None without a reservation and where all registrants hold it.
+    #: The single holder; None without a reservation, or if all registrants hold it.
     holder: Gated[Registrant | None] = Gated(None)
     reservation: Gated[Reservation | None] = Gated(None)
 
@@ -84,7 +86,7 @@ class PersistentReservations:
         self.generation = 0
         self.file: ReservationsFile | None = None
 
-    # Who may do what
+    # Access
 
     def allows(self, registrant: Registrant | None, flags: Flag) -> bool:
         """A command with ``flags`` does not conflict with the reservation."""
@@ -133,7 +135,7 @@ class PersistentReservations:
         return found
 
     def remove(self, registrant: Registrant) -> None:
-        """End a registration, and with it the reservation if nobody is left to hold it."""
+        """End a registration, and the reservation if no holder is left."""
         was_holder = self.is_holder(registrant)
         self.registrants.remove(registrant)
         if registrant.tgt_dev is not None:
@@ -149,7 +151,7 @@ class PersistentReservations:
         self.holder = None if kind.all_registrants else registrant
 
     def clear_reservation(self) -> None:
-        """Nobody holds a reservation any longer."""
+        """End the reservation."""
         self.reservation = self.holder = None
 
     # Nexuses come and go
@@ -164,7 +166,7 @@ class PersistentReservations:
             found.tgt_dev, tgt_dev.registrant = tgt_dev, found
 
     def unbind(self, tgt_dev: ItNexus) -> None:
-        """A nexus ends; another one of the same two ports takes its registration over."""
+        """A nexus ends; another one of the same two ports inherits its registration."""
         registrant = tgt_dev.registrant
         if registrant is None:
             return
@@ -234,7 +236,7 @@ class PersistentReservations:
     # Saving
 
     def save_state(self) -> SavedReservations:
-        """What the file has to hold."""
+        """The state to be saved."""
         reservation = self.reservation
         return SavedReservations(
             aptpl=self.aptpl,
@@ -253,7 +255,7 @@ class PersistentReservations:
     def load(self, file: ReservationsFile, saved: SavedReservations | None) -> None:
         """Keep the state in ``file`` from now on; take over what it holds, if it holds anything.
 
-        To be called while the device has no nexus.
+        Call it while the device has no nexus.
         """
         self.file = file
         if saved is None:
@@ -273,7 +275,7 @@ class PersistentReservations:
             self.reservation = Reservation(PrType(kind), scope=scope)
 
     def snapshot(self) -> Snapshot:
-        """The state, to be put back by ``rollback``."""
+        """The state, for ``rollback``."""
         return Snapshot(
             tuple((r, r.key, r.tgt_dev) for r in self.registrants),
             self.holder,

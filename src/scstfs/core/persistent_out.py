@@ -1,7 +1,7 @@
 """The service actions of PERSISTENT RESERVE OUT (SPC-4 5.13, 6.16), in SCST's order of checks.
 
-An action changes the state and says what else it brings about; that is carried out only when the
-changed state is durable.  What is wrong with a command is found out before anything is changed.
+An action changes the state and lists its effects on other nexuses, which are applied only when the
+changed state is durable. All errors of a command are found before anything changes.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from scstfs.core.device import Device
     from scstfs.core.target import Target
 
-#: Registrations of one device.  SCST's limit is memory, and that of its file; an initiator must
-#: not be able to use up either with lists of made-up TransportIDs.
+#: Registrations of one device.  SCST is limited by memory and by its file; an initiator must not
+#: exhaust either with lists of made-up TransportIDs.
 MOST_REGISTRANTS: Final = 2048
 
 _REGISTRANTS_ONLY: Final = (
@@ -35,39 +35,39 @@ _REGISTRANTS_ONLY: Final = (
 
 
 class Effect(NamedTuple):
-    """What happens to another nexus: it is told something, or (None) its commands are aborted."""
+    """An effect on another nexus: a unit attention, or (None) its commands are aborted."""
 
     tgt_dev: TgtDev
     condition: Sense | None
 
 
 class PrOutCommand:
-    """One command, from a nexus that may send it."""
+    """One PERSISTENT RESERVE OUT, from a nexus that may send it."""
 
     def __init__(self, state: PersistentReservations, tgt_dev: TgtDev, request: PrOut) -> None:
         self.state = state
         self.tgt_dev = tgt_dev
         self.device = tgt_dev.device
         self.request = request
-        #: In the order in which they have to come.
+        #: In the order in which they are applied.
         self.effects: list[Effect] = []
 
     def tell(self, registrants: Iterable[Registrant], condition: Sense) -> None:
-        """Have those told that are there."""
+        """Queue the unit attention for registrants that are logged in."""
         for registrant in registrants:
             nexus = _nexus_of(registrant)
             if nexus is not None:
                 self.effects.append(Effect(nexus, condition))
 
     def abort(self, registrant: Registrant) -> None:
-        """Have the commands of a nexus aborted, those that its LUN has left behind among them."""
+        """Abort the commands of a nexus, including those of former nexuses of the same ports."""
         nexus = _nexus_of(registrant)
         nexuses = [] if nexus is None else [nexus]
         nexuses += [one for one in self.device.former if registrant.is_of(one)]
         self.effects += [Effect(one, None) for one in nexuses]
 
     def targets(self) -> Iterator[Target]:
-        """Every target that there is."""
+        """All targets."""
         return registry_of(self.tgt_dev.session.target).targets()
 
     def sender(self) -> Registrant:
@@ -83,7 +83,7 @@ class PrOutCommand:
         return held is not None and (held.type, held.scope) == (request.type, request.scope)
 
     def reserve_for(self, registrant: Registrant) -> None:
-        """Make ``registrant`` the holder of what is asked for."""
+        """Make ``registrant`` the holder of the requested reservation."""
         self.state.set_holder(registrant, PrType(self.request.type), self.request.scope)
 
 
@@ -96,7 +96,7 @@ def _nexus_of(registrant: Registrant) -> TgtDev | None:
 def perform(
     state: PersistentReservations, tgt_dev: TgtDev, cdb: bytes, data: bytes
 ) -> list[Effect]:
-    """Execute PERSISTENT RESERVE OUT; returns what else has to happen.
+    """Execute PERSISTENT RESERVE OUT; return its effects on other nexuses.
 
     Raises CheckCondition or TaskStatus, and has changed nothing then.
     """
@@ -143,7 +143,7 @@ def _register_and_ignore(command: PrOutCommand) -> None:
 
 
 def _register_nexuses(command: PrOutCommand) -> None:
-    """Register the sender and whom SPEC_I_PT and ALL_TG_PT add."""
+    """Register the sender, and what SPEC_I_PT and ALL_TG_PT add."""
     state, request, session = command.state, command.request, command.tgt_dev.session
     own = session.transport_id
     assert own is not None
@@ -163,7 +163,7 @@ def _register_nexuses(command: PrOutCommand) -> None:
 
 
 def _expand(device: Device, transport_ids: Iterable[TransportId]) -> Iterable[TransportId]:
-    """An iSCSI name without ISID stands for the sessions that are there."""
+    """An iSCSI name without ISID stands for the present sessions of that initiator."""
     for transport_id in transport_ids:
         if not transport_id.wildcard:
             yield transport_id
@@ -286,14 +286,14 @@ def _preempt(command: PrOutCommand) -> None:
 
 
 def _preempt_registrations(command: PrOutCommand, registrant: Registrant) -> None:
-    """Preempt registrations only: nobody's reservation has the key."""
+    """Preempt registrations only: the reservation has another key."""
     state, key = command.state, command.request.action_key
     if state.holder is not None and not key:
         raise sense.invalid_field_in_parameter_list(8)
     matching = state.with_key(key)
     if not matching:
         raise reservation_conflict()
-    # Under a single holder SCST takes the sender's own registration, too, if it has the key.
+    # With a single holder SCST also removes the sender's own registration if it has the key.
     takes_own = state.holder is not None and registrant in matching
     _throw_out(command, matching)
     if takes_own:
@@ -301,7 +301,7 @@ def _preempt_registrations(command: PrOutCommand, registrant: Registrant) -> Non
 
 
 def _throw_out(command: PrOutCommand, victims: Iterable[Registrant]) -> None:
-    """Abort what ``victims`` have under way, if that is asked for, and end their registrations.
+    """Abort the commands of ``victims`` if requested, and end their registrations.
 
     The sender keeps its own.
     """

@@ -1,8 +1,8 @@
 """The quick way of READ and WRITE: recognised at a glance, their blocks moved past the gates.
 
-``recognise`` knows a READ or WRITE that needs nothing but its blocks, all of which exist.  Whoever
-has a CDB uses it, whatever transport it came by: the loop that works off a batch, WRITEs that wait
-for their data, and the general way, which looks closely at what is not recognised.
+``recognise`` knows a READ or WRITE that needs nothing but its blocks, all of which exist.  All
+callers with a CDB use it, for any transport: the loop that works off a batch, WRITEs that wait for
+their data, and the general way, which decodes fully what is not recognised.
 
 Whether such a command may pass the gates is decided for each nexus in advance, for as long as
 nothing changes of what the decision looks at (``core.gated``): ``TgtDev.quick``.
@@ -39,8 +39,8 @@ def _lend_nothing(_offset: int, _length: int) -> None:
 class Quick(NamedTuple):
     """What holds for READ and WRITE of one nexus until anything else has run.
 
-    ``read`` and ``write`` are None where a gate would look at the command, or the blocks cannot be
-    moved without more ado.  Whoever uses them counts (``core.counters``).
+    ``read`` and ``write`` are None if a gate would look at the command, or the blocks cannot be
+    moved without a worker thread. Callers update the counters (``core.counters``).
     """
 
     #: What the device understands, and of that READ and WRITE.
@@ -57,7 +57,7 @@ class Quick(NamedTuple):
     lend: Callable[[int, int], Loan | None] = _lend_nothing
 
 
-#: Peripheral device type of a logical unit that is not there.
+#: Peripheral device type of a logical unit that does not exist.
 _NO_DEVICE: Final = 0x1F
 _NOTHING: Final = opcode_table(_NO_DEVICE)
 

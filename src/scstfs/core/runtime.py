@@ -17,16 +17,16 @@ class Runtime(Protocol):
     """The event loop, as the core sees it."""
 
     def wake(self, call: Callable[[], None], /) -> None:
-        """Have ``call`` called in the loop soon; may be called from any thread."""
+        """Call ``call`` in the loop soon; may be used from any thread."""
 
     def run_blocking(self, work: Callable[[], T], /) -> Awaitable[T]:
         """Run ``work`` in a thread and wait for it."""
 
     def call_later(self, delay: float, call: Callable[[], None], /) -> None:
-        """Have ``call`` called in ``delay`` seconds; only from within the loop."""
+        """Call ``call`` in ``delay`` seconds; only from within the loop."""
 
     def now(self) -> float:
-        """The time (seconds) of the clock that ``call_later`` goes by."""
+        """The time (seconds) of the clock that ``call_later`` uses."""
 
 
 class TrioRuntime:
@@ -41,7 +41,7 @@ class TrioRuntime:
         try:
             self._token.run_sync_soon(call)
         except trio.RunFinishedError:
-            # The loop is gone, and with it everybody who could want the result.
+            # The loop is gone, and with it all users of the result.
             return
 
     async def run_blocking(self, work: Callable[[], T], /) -> T:

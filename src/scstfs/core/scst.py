@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Watcher(Protocol):
-    """Somebody who has to do something about every device: the copy manager."""
+    """An observer of all devices: the copy manager."""
 
     def device_appeared(self, device: Device) -> None:
         """``device`` was registered."""

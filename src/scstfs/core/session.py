@@ -4,8 +4,8 @@ A session belongs to one access control group at a time and has a tgt_dev for ev
 group.  A tgt_dev keeps what SAM ties to the nexus: pending unit attentions, the persistent
 reservation registration, commands that are under way.
 
-It also has the decision whether READ and WRITE may take the quick way (``core.quick``), made when
-it is first wanted in an epoch (``core.gated``).
+It also caches the decision whether READ and WRITE may take the quick way (``core.quick``), which is
+made when first needed in an epoch (``core.gated``).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class SessionState(enum.Enum):
 
 
 class Transport(Protocol):
-    """What a driver gives the core to reach the other end of a session."""
+    """What a driver gives the core to reach the initiator of a session."""
 
     def report_aen(self, lun: bytes, sense_data: bytes) -> bool:
         """Send an asynchronous event; False when the transport cannot."""
@@ -79,7 +79,7 @@ class PendingFunction:
     #: As SAM-5 7 names it, with underscores: ``LUN_RESET``.
     function: str
     lun: int = 0
-    #: Of the task it is about.
+    #: Initiator task tag of the task that it concerns.
     tag: int = 0
     #: Commands that have to end first.
     waits_for: int = 0
@@ -90,7 +90,7 @@ class TgtDev:
 
     aca: Gated[Aca[Command]] = Gated()
     registrant: Gated[Registrant | None] = Gated(None)
-    #: Taken away from its session: what has not started yet must not start any more.
+    #: Removed from its session: commands that have not started must not start.
     is_gone: Gated[bool] = Gated(False)
 
     def __init__(self, session: Session, acg_dev: AcgDev) -> None:
@@ -106,15 +106,15 @@ class TgtDev:
         self.commands: dict[Command, None] = {}
         #: Worker threads for this nexus's blocking work.
         self.pool: WorkerPool = self.device.env.threads
-        #: How many nexuses of the device were there when the pool was made; -1 for a shared pool.
+        #: The number of the device's nexuses when the pool was made; -1 for a shared pool.
         self.thread_index = -1
-        #: What was decided last, and in which epoch.
+        #: The last decision, and the epoch in which it was made.
         self._quick = CLOSED
         self._epoch: object = None
 
     @property
     def quick(self) -> Quick:
-        """What READ and WRITE may use as things stand: until anything else has run."""
+        """What READ and WRITE may use now, until other code has run."""
         now = EPOCH.now
         if self._epoch is not now:
             self._quick, self._epoch = self.device.decide(self), now
@@ -122,7 +122,9 @@ class TgtDev:
 
     @property
     def available(self) -> Quick:
-        """``quick``, unless one more command would have to wait for its turn, or for room."""
+        """``quick``; nothing if one more command would have to wait for its turn or exceed the
+        limit.
+        """
         quick = self._quick if self._epoch is EPOCH.now else self.quick
         if self._tasks.gated or len(self.commands) >= quick.limit:
             return CLOSED
@@ -151,7 +153,7 @@ class TgtDev:
 
     @property
     def former(self) -> list[TgtDev]:
-        """What stood under the same LUN before, for commands to the same device that still run."""
+        """Former nexuses of the same LUN and device whose commands still run."""
         return [
             former
             for former in self.session.former
@@ -179,7 +181,9 @@ class TgtDev:
 
     @property
     def has_room(self) -> bool:
-        """The device takes one more command of this nexus (``max_tgt_dev_commands``)."""
+        """Return whether the device accepts one more command of this nexus
+        (``max_tgt_dev_commands``).
+        """
         return len(self.commands) < self.device.max_tgt_dev_commands
 
 
@@ -211,20 +215,20 @@ class Session:
         self.counters = SessionCounters()
         self.latency = LatencyStatistics()
         self.tgt_devs: ObservableDict[int, TgtDev] = ObservableDict()
-        #: Nexuses that were taken away while commands of them were executed.
+        #: Nexuses that were removed while their commands were executed.
         self.former: dict[TgtDev, None] = {}
         self._by_field: dict[bytes, TgtDev] = {}
-        #: Commands of this session that exist now, whatever they wait for.
+        #: Commands of this session that exist now, in any phase.
         self.command_count = 0
-        #: Task management functions under way; drivers add them and take them away.
+        #: Task management functions under way; drivers add and remove them.
         self.pending_functions: list[PendingFunction] = []
         self.postponed: list[Command] = []
-        #: Level of the transport protocol that the session agreed on, where INQUIRY has to tell
-        #: it: what is added to the version descriptor of the protocol (RFC 7144 4.2).
+        #: Added to the version descriptor of the transport protocol in INQUIRY data: the protocol
+        #: level that the session negotiated (RFC 7144 4.2).
         self.transport_level = 0
 
     def __str__(self) -> str:
-        """What the log calls it."""
+        """Its name in the log."""
         return f"session {self.name} of {self.target.name}"
 
     @property
@@ -272,7 +276,7 @@ class Session:
         self._by_field.clear()
 
     def detach(self, tgt_dev: TgtDev) -> None:
-        """Take ``tgt_dev`` away from the initiator."""
+        """Hide ``tgt_dev`` from the initiator."""
         if self.tgt_devs.get(tgt_dev.lun) is tgt_dev:
             del self.tgt_devs[tgt_dev.lun]
         self._by_field.clear()
@@ -288,7 +292,9 @@ class Session:
         tgt_dev.queue_unit_attention(condition)
 
     def report_luns_changed(self) -> None:
-        """REPORTED LUNS DATA HAS CHANGED, once for the session (``aen_disabled`` is no matter)."""
+        """Queue REPORTED LUNS DATA HAS CHANGED, once for the session (``aen_disabled`` does not
+        matter).
+        """
         if self.state is not SessionState.READY:
             return
         changed = sense.REPORTED_LUNS_CHANGED
@@ -301,6 +307,6 @@ class Session:
             tgt_dev.queue_unit_attention(changed, session_wide=True)
 
     def luns_were_reported(self) -> None:
-        """REPORT LUNS has told the initiator all there is about its LUNs."""
+        """Drop REPORTED LUNS DATA HAS CHANGED: REPORT LUNS has told the initiator."""
         for tgt_dev in self.tgt_devs.values():
             tgt_dev.unit_attentions.discard(sense.REPORTED_LUNS_CHANGED)

@@ -1,4 +1,4 @@
-"""Sessions begin and end: one way for all drivers.
+"""Opening and closing sessions: one way for all drivers.
 
 session = open_session(target, "iqn.x", transport, transport_id)
 ...
@@ -29,7 +29,7 @@ def open_session(
     """Begin a session of an initiator with ``target``: it has the LUNs that its name selects.
 
     ``transport_id`` is its port's, None where the transport has none.  A session that is not ready
-    yet is told of no changes; its driver says when it is (``Session.state``).
+    is told of no changes; its driver sets ``Session.state`` when it is.
     """
     session = Session(
         target,
@@ -46,7 +46,7 @@ def open_session(
 
 
 def close_session(session: Session, gone: Callable[[], None] = lambda: None) -> None:
-    """End a session, whatever it has under way; one that is ending already goes on with that.
+    """End a session with all that it has under way; does nothing more for one that is ending.
 
     Its commands are aborted; ``gone`` is called when they have ended and nothing is left of it.
     """

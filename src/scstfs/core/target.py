@@ -38,7 +38,7 @@ class BlackHole(enum.IntEnum):
 
 
 class IoGrouping(enum.Enum):
-    """``io_grouping_type`` words; a number > 0 is the fourth possibility."""
+    """``io_grouping_type`` words; a number > 0 is the fourth form."""
 
     AUTO = "auto"
     THIS_GROUP_ONLY = "this_group_only"
@@ -58,7 +58,9 @@ class AcgDev:
 
 
 class Acg:
-    """An access control group: a LUN set and, but for the default one, who may see it."""
+    """An access control group: a LUN set and, except for the default one, the initiators that see
+    it.
+    """
 
     black_hole: Gated[BlackHole] = Gated(BlackHole.NONE)
 
@@ -75,7 +77,7 @@ class Acg:
         self.per_sess_dedicated_tgt_threads = False
 
     def __str__(self) -> str:
-        """What the log calls it."""
+        """Its name in the log."""
         return self.name
 
     @property
@@ -85,7 +87,7 @@ class Acg:
 
     @property
     def is_default(self) -> bool:
-        """The target-oriented LUN set, which is no directory under ``ini_groups``."""
+        """It is the target-oriented LUN set, which has no directory under ``ini_groups``."""
         return self.target.default_acg is self
 
     def matches(self, initiator_name: str) -> bool:
@@ -124,7 +126,7 @@ class TargetDriver(Protocol):
 class Target:
     """A SCSI target port (``targets/DRIVER/NAME``)."""
 
-    #: Whoever forwards commands to this target has looked at reservations already.
+    #: Nodes that forward commands to this target have checked reservations already.
     forward_dst: Gated[bool] = Gated(False)
 
     def __init__(self, driver: TargetDriver, name: str, cpus: int) -> None:
@@ -143,7 +145,7 @@ class Target:
         self.default_acg = Acg(self, name, cpus)
 
     def __str__(self) -> str:
-        """What the log calls it."""
+        """Its name in the log."""
         return self.name
 
     @property
@@ -157,13 +159,13 @@ class Target:
         return True
 
     def check_group(self, name: str) -> None:
-        """Raise Refused for a new access control group that the driver can do nothing with."""
+        """Raise Refused if the driver cannot use a new access control group."""
 
     #: Protection information can be carried.
     carries_protection = False
 
     def check_lun(self, device: Device, *, read_only: bool) -> None:
-        """Raise Refused for a new LUN that the driver can do nothing with."""
+        """Raise Refused if the driver cannot use a new LUN."""
         if device.is_protected and not self.carries_protection:
             raise Refused(f"Target {self.name} doesn't support T10-PI (device {device.name})")
 
@@ -171,7 +173,7 @@ class Target:
         """A LUN was added to one of the target's sets by a management command."""
 
     def cpu_mask_changed(self, acg: Acg) -> None:
-        """The worker threads of one of the target's LUN sets were sent to other CPUs."""
+        """The CPU mask of one of the target's LUN sets has changed."""
 
     def all_acgs(self) -> list[Acg]:
         """The default LUN set and every group."""
@@ -187,7 +189,7 @@ class Target:
     def free_session_name(self, initiator_name: str) -> str:
         """The session directory's name: the initiator's, or with the lowest free ``_N``.
 
-        What no directory can be called, which initiators may choose all the same, is changed.
+        Characters that a directory name cannot have are replaced; initiators may choose any name.
         """
         shown = kobject_name(initiator_name)
         stem = encode(f"_{shown}" if shown in _NAMES_OF_NOTHING else shown)

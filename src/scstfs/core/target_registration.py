@@ -1,4 +1,4 @@
-"""Targets go: who has to know."""
+"""Removal of targets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def unregister(scst: Scst, target: Target) -> None:
-    """Take a target without sessions out of everything but its driver."""
+    """Remove a target without sessions from everything but its driver."""
     for group in scst.device_groups.values():
         for target_group in group.target_groups.values():
             target_group.forget(target)

@@ -1,7 +1,7 @@
 """Task management: aborting commands and resetting devices (SAM-5 7).
 
-Every function takes ``done``, which is called once the affected commands have ended and can do no
-more harm; until then the function must not be answered.
+Every function takes ``done``, which is called when the affected commands have ended and can have no
+more effect; the function must not be answered before.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def clear_task_set(tgt_dev: TgtDev, done: Callable[[], None]) -> None:
 
 
 def clear_aca(tgt_dev: TgtDev, done: Callable[[], None]) -> bool:
-    """CLEAR ACA; False, and ``done`` is not called, where another nexus has the ACA condition."""
+    """CLEAR ACA; returns False without calling ``done`` if another nexus has the ACA condition."""
     aca = tgt_dev.aca
     if aca.faulted not in (None, tgt_dev):
         return False
@@ -94,10 +94,10 @@ def _abort_own(tgt_dev: TgtDev) -> list[Command]:
 
 
 def _freeze(devices: Iterable[Device]) -> Callable[[], None]:
-    """Let no command start until the function is called that this returns.
+    """Start no command until the returned function is called.
 
-    Whoever is told that his commands were aborted may send them again with other data at once: an
-    aborted one that a worker thread still executes must not come after that.
+    An initiator that is told that its commands were aborted may send them again at once with other
+    data: an aborted one that a worker thread still executes must not take effect after that.
     """
     frozen = [device.tasks for device in devices]
     for task_set in frozen:
@@ -116,7 +116,7 @@ def _go_on(thaw: Callable[[], None], done: Callable[[], None]) -> None:
 
 
 def nexus_loss(session: Session, done: Callable[[], None]) -> None:
-    """The session ends: nothing of it may go on."""
+    """The session ends: abort all of its commands."""
     victims: list[Command] = []
     for tgt_dev in session.all_tgt_devs():
         victims += abort_commands(tgt_dev, by_other=False)
@@ -126,7 +126,7 @@ def nexus_loss(session: Session, done: Callable[[], None]) -> None:
 
 
 def when_ended(commands: Iterable[Command], done: Callable[[], None]) -> None:
-    """Call ``done`` when all of these commands have ended, maybe at once."""
+    """Call ``done`` when all of these commands have ended; that may be at once."""
     left = [cmd for cmd in commands if not cmd.is_over]
     if not left:
         done()

@@ -1,20 +1,20 @@
 """Admission of commands to a device: blocking, serialisation and task attributes (SAM-5 8).
 
-Commands that finish at once never meet a queue here.  What waits does so because the device is
-blocked (``block``, ``suspend``), because a command that must be alone runs (serialised commands,
-ORDERED task attribute) or waits for its turn, or because of *claims*: COMPARE AND WRITE and its
-like, and copies, let nobody else write their blocks (nor read what they write) until they are
-done.  The queue is in order of arrival, except that HEAD OF QUEUE commands overtake it; a command
-that waits for somebody's claim stops only those that are after the same blocks.
+Commands that finish at once never enter a queue here. A command waits because the device is blocked
+(``block``, ``suspend``), because a command that must be alone (serialised commands, ORDERED task
+attribute) runs or waits, or because of *claims*: COMPARE AND WRITE, similar commands and copies let
+no other command write their blocks (nor read what they write) until they are done. The queue is in
+order of arrival, except that HEAD OF QUEUE commands overtake it. A command that waits for a claim
+holds up only commands for the same blocks.
 
 A copy has claims on several devices.  It gets all of them at once or none: while it waits it holds
-nothing, and while it holds something it waits for nothing but disks.  What it waits for is either
-running or older than itself, on whatever device, so that the oldest command of all never waits for
-another that waits: there is no deadlock, and nobody is overtaken for ever.
+nothing, and while it holds claims it waits only for disks. What it waits for is either running or
+older than itself, on any device. So the oldest waiting command never waits for another that waits:
+there is no deadlock, and no command is overtaken for ever.
 
 An ORDERED command is taken as a barrier for the whole device, although TST=1 (the default) would
-let it order the commands of its own nexus only: stricter than the standard asks, and one mechanism
-instead of two.
+let it order the commands of its own nexus only: this is stricter than the standard requires, and
+needs one mechanism instead of two.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Claim(NamedTuple):
     exclusive: bool
 
     def excludes(self, other: Claim) -> bool:
-        """The two cannot be granted at the same time."""
+        """Return whether the two cannot be granted at the same time."""
         return (
             max(self.start, other.start) < min(self.end, other.end)
             and (self.exclusive or other.exclusive)
@@ -68,16 +68,16 @@ class TaskAttribute(enum.IntEnum):
 
     @property
     def is_unordered(self) -> bool:
-        """Commands with this attribute may come in any order."""
+        """Commands with this attribute may be executed in any order."""
         return self <= TaskAttribute.SIMPLE
 
 
 class Task(Protocol):
-    """What a task set looks at of a command."""
+    """The part of a command that a task set uses."""
 
     @property
     def head_of_queue(self) -> bool:
-        """Overtakes what waits."""
+        """It overtakes waiting commands."""
 
     @property
     def alone(self) -> bool:
@@ -89,7 +89,7 @@ class Task(Protocol):
 
     @property
     def exclusive(self) -> bool:
-        """Nobody else may write its blocks meanwhile."""
+        """No other command may write its blocks meanwhile."""
 
     def claims(self) -> tuple[tuple[TaskSet, Claim], ...]:
         """The blocks that it touches, each with the task set of their device."""
@@ -132,7 +132,7 @@ class Activity:
             self._tell()
 
     def when_idle(self, call: Callable[[], None]) -> None:
-        """Call ``call`` once no device has a command running, maybe at once."""
+        """Call ``call`` when no device has a command running; that may be at once."""
         left = len(self._listeners)
         if not left:
             call()
@@ -152,7 +152,7 @@ class Activity:
 
 
 class Hold:
-    """Something that goes on at a device without being one of its commands.
+    """An activity at a device that is not one of its commands.
 
     One ``in_background`` has no claims, is not waited for by other commands, and keeps the device
     from being closed; any other counts as a command.
@@ -166,7 +166,7 @@ class Hold:
 
 
 class Watchers:
-    """Who is to hear of every write before it takes effect."""
+    """Observers that are told of every write before it takes effect."""
 
     _calls: Gated[tuple[Callable[[Claim], None], ...]] = Gated(())
 
@@ -174,7 +174,7 @@ class Watchers:
         return bool(self._calls)
 
     def add(self, call: Callable[[Claim], None]) -> None:
-        """Have ``call`` called with every claim to write from now on."""
+        """Call ``call`` with every claim to write from now on."""
         self._calls = (*self._calls, call)
 
     def remove(self, call: Callable[[Claim], None]) -> None:
@@ -193,7 +193,7 @@ class TaskSet:
     def __init__(self, start: Callable[[Any], None], arrivals: Iterator[int] | None = None) -> None:
         """``start`` is called for a command that has waited and may start now.
 
-        ``arrivals`` numbers commands; task sets between which copies go have it in common.
+        ``arrivals`` numbers commands; task sets that share copies share it.
         """
         self.start = start
         self.external_blocks = 0
@@ -237,7 +237,7 @@ class TaskSet:
         """True when ``cmd`` may start now; otherwise it is queued and started later."""
         arrival = next(self._arrivals)
         if cmd.head_of_queue:
-            # As if it had come before everything else.
+            # As if it had arrived first.
             arrival = -arrival
         if self._can_start(arrival, cmd):
             return True
@@ -247,7 +247,7 @@ class TaskSet:
         return False
 
     def started(self, cmd: Task) -> None:
-        """``cmd`` goes on outside the event loop; may be called again."""
+        """``cmd`` continues outside the event loop; may be called again."""
         if cmd in self._running:
             return
         self._running.add(cmd)
@@ -278,13 +278,13 @@ class TaskSet:
         self.pump()
         return True
 
-    # What is no command
+    # Activities that are not commands
 
     def hold(self, claims: Iterable[Claim] = (), *, in_background: bool = False) -> Hold:
         """Begin something that ends with ``release``.
 
-        Whether its claims are free is known from the admission of the command that wanted them;
-        this is to be called before anything else had a chance to run.
+        Its claims are free because the command that needs them was admitted; call this before other
+        code can run.
         """
         hold = Hold(claims, in_background=in_background)
         self._holds.add(hold)
@@ -314,12 +314,12 @@ class TaskSet:
             self.pump()
 
     def unblock_all(self) -> None:
-        """The device is deleted: nobody is left who could unblock it for copies that wait."""
+        """The device is deleted: nothing else can unblock it for copies that wait."""
         self.external_blocks = 0
         self.pump()
 
     def freeze(self) -> None:
-        """Start nothing until ``thaw``: something about the device is being changed."""
+        """Start no command until ``thaw``: the device is being changed."""
         self._frozen += 1
         self._update()
 
@@ -330,7 +330,7 @@ class TaskSet:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Start nothing inside."""
+        """Start no command inside the context."""
         self.freeze()
         try:
             yield
@@ -343,14 +343,14 @@ class TaskSet:
         self.pump()
 
     def when_idle(self, call: Callable[[], None], *, background_too: bool = False) -> None:
-        """Call ``call`` as soon as no command runs outside the event loop, maybe at once.
+        """Call ``call`` as soon as no command runs outside the event loop; that may be at once.
 
-        ``background_too`` waits for what goes on in the background as well.
+        ``background_too`` also waits for activities in the background.
         """
         self._idle_calls.append((background_too, call))
         self._call_idle()
 
-    # Who may start
+    # Starting commands
 
     def pump(self) -> None:
         """Start the waiting commands that may start now: something has ended."""
@@ -371,7 +371,7 @@ class TaskSet:
         self._update()
         if self._idle_calls:
             self._call_idle()
-        # Only what has changed can help those who wait elsewhere; they might wait for each other.
+        # Only a change here can help copies that wait elsewhere; they might wait for each other.
         if self._dependents and (ended or started):
             dependents, self._dependents = self._dependents, {}
             for dependent in dependents:
@@ -397,7 +397,7 @@ class TaskSet:
 
     @property
     def _is_closed(self) -> bool:
-        """Nothing at all may start."""
+        """Return whether no command at all may start."""
         return (
             self._suspended
             or self.external_blocks > 0
@@ -424,7 +424,7 @@ class TaskSet:
         return granted
 
     def _is_free(self, arrival: int, claim: Claim) -> bool:
-        """Nothing that runs here, or waits here for longer, is in the way of ``claim``."""
+        """Return whether ``claim`` conflicts with nothing that runs here or has waited longer."""
         if self._is_closed:
             return False
         for number, cmd in self._waiting:
@@ -438,7 +438,7 @@ class TaskSet:
         )
 
     def _excludes(self, cmd: Task, claim: Claim) -> bool:
-        """``cmd`` wants the same blocks of this device."""
+        """Return whether ``cmd`` needs the same blocks of this device."""
         return any(tasks is self and own.excludes(claim) for tasks, own in cmd.claims())
 
     @property

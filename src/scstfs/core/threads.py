@@ -30,7 +30,7 @@ class Wake(Protocol):
     """Schedules a call in the event loop's thread; callable from any thread."""
 
     def __call__(self, call: Callable[[], None], /) -> None:
-        """Have ``call`` called in the loop soon."""
+        """Call ``call`` in the loop soon."""
 
 
 class Completions:
@@ -49,7 +49,7 @@ class Completions:
         self.after: list[Callable[[], None]] = []
 
     def begin(self) -> None:
-        """A batch of completions begins, of threads or of something else."""
+        """A batch of completions begins, from threads or elsewhere."""
         for call in self.before:
             call()
 
@@ -62,8 +62,8 @@ class Completions:
         """Called in a worker thread: queue ``done(value, error)`` for the loop."""
         self._ready.append((done, value, error))
         if not self._armed:
-            # Benign race: two workers may both see False and wake twice; an early drain finds
-            # nothing to do.  It cannot be missed, because drain() disarms before it looks.
+            # Benign race: two workers may both see False and wake twice; the second drain finds
+            # nothing. No completion is missed, because drain() disarms before it looks.
             self._armed = True
             self._wake(self._drain)
 
@@ -151,7 +151,7 @@ class WorkerPool:
                 _pin(tid, self._cpus)
 
     def close(self) -> None:
-        """Let every thread end after the work already queued."""
+        """End every thread after the work already queued."""
         self.resize(0)
 
     def _spawn(self) -> None:
@@ -176,7 +176,7 @@ class WorkerPool:
                 post(done, None, error)
             else:
                 post(done, value, None)
-            # Nothing of a finished command may live on in an idle thread's frame.
+            # An idle thread's frame must not keep objects of a finished command alive.
             del item, work, done
             value = None
         self._threads.pop(tid, None)

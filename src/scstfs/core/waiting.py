@@ -1,8 +1,8 @@
 """Waiting for running commands, always with a bound.
 
-Management changes what it has to change first and waits afterwards, or holds a device still for
-as long as a change needs it.  Nobody can make it wait for ever: an initiator whose commands do not
-end costs a management command SECONDS at most.
+A management command changes the configuration first and waits afterwards, or holds a device still
+during a change. It never waits for ever: an initiator whose commands do not end delays it by
+SECONDS at most.
 """
 
 from __future__ import annotations

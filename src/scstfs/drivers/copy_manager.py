@@ -1,7 +1,7 @@
 """The copy manager as a target driver: a target, a session, and a LUN of every virtual device.
 
-EXTENDED COPY reaches devices through this session (``scstfs.drivers.copying``); here is what the
-tree shows of it.
+EXTENDED COPY reaches devices through this session (``scstfs.drivers.copying``); this module has
+what the tree shows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 TARGET_NAME: Final = "copy_manager_tgt"
 SESSION_NAME: Final = "copy_manager_sess"
 
-#: Bytes that the copy manager asks of a device's identification.
+#: Allocation length of SCST's INQUIRY to a device (bytes).
 INQUIRY_LENGTH: Final = 4096
 
 
@@ -44,7 +44,8 @@ class CopyManagerTarget(Target):
     def check_lun(self, device: Device, *, read_only: bool) -> None:
         """See Target."""
         super().check_lun(device, read_only=read_only)
-        # Those it makes by itself show that they are read-only, and so does a saved configuration.
+        # The LUNs that the driver makes are shown as read-only, and so a saved configuration has
+        # that.
         if read_only and not device.read_only:
             raise Refused("Copy Manager does not support read only LUNs")
 
@@ -59,18 +60,18 @@ class CopyManagerTarget(Target):
 
 
 class _Transport:
-    """Nobody is at the other end."""
+    """There is no initiator."""
 
     def report_aen(self, lun: bytes, sense_data: bytes) -> bool:
-        """What changes is seen when it matters."""
+        """Does nothing: each copy reads the present state."""
         return True
 
     def close(self) -> None:
-        """The session stays as long as there is the copy manager."""
+        """Does nothing: the session exists as long as the copy manager."""
 
 
 class CopyManager:
-    """The driver; as a watcher (``scstfs.core.scst.Watcher``) it hears of every device."""
+    """The driver; as a watcher (``scstfs.core.scst.Watcher``) it is told of every device."""
 
     name: Final = "copy_manager"
     addr_method: Final = AddressMethod.PERIPHERAL
@@ -81,7 +82,7 @@ class CopyManager:
         """Register with ``scst`` as driver and as watcher."""
         self._scst = scst
         self.trace = TraceLog("copy_manager", "")
-        #: Copies between devices that the initiator cannot reach by itself are allowed.
+        #: Copies between devices that the initiator cannot reach are allowed.
         self.allow_not_connected_copy = False
         self.target = CopyManagerTarget(self, TARGET_NAME, scst.env.cpus)
         self.targets: dict[str, Target] = {TARGET_NAME: self.target}
@@ -118,16 +119,16 @@ class CopyManager:
         _count_inquiry(self.target.session)
 
     def device_changed(self, device: Device) -> None:
-        """Ask again who the device is."""
+        """Count another INQUIRY."""
         for acg_dev in device.exports.values():
             if acg_dev.acg is self._acg:
                 _count_inquiry(self.target.session)
 
     def device_disappears(self, device: Device) -> None:
-        """The LUN goes with the device."""
+        """Remove the LUN of the device."""
 
     def _free_lun(self) -> int | None:
-        """The next number, not used again before all others were; None if all are in use."""
+        """The next number, reused only after all others; None if all are in use."""
         for _ in range(MAX_LUN):
             lun, self._next_lun = self._next_lun, (self._next_lun + 1) % MAX_LUN
             if lun not in self._acg.luns:
@@ -136,5 +137,5 @@ class CopyManager:
 
 
 def _count_inquiry(session: Session) -> None:
-    """Count the INQUIRY with which SCST learns who a device is; here it needs no command."""
+    """Count SCST's INQUIRY for a device's identification; no command is needed here."""
     session.counters.read.count(INQUIRY_LENGTH, 0)

@@ -20,7 +20,7 @@ _CAPABILITIES: Final[Attr[Any, None]] = Attr(
         "dif_supported, hw_dif_type1_supported, hw_dif_type2_supported, hw_dif_type3_supported"
     ),
     since="3.1",
-    reads="what SCST's copy manager could do about protection information",
+    reads="protection information that SCST's copy manager could handle",
 )
 
 SESSION: Final[DirType[Session]] = session_type(
@@ -51,7 +51,7 @@ DRIVER: Final[DirType[CopyManager]] = DirType(
             accepts="0, or another number for 1",
             refuses="EINVAL: anything else",
             key_when="1",
-            effect="holds for the next copy",
+            effect="from the next copy on",
         ),
         _CAPABILITIES,
         Each(
@@ -59,7 +59,7 @@ DRIVER: Final[DirType[CopyManager]] = DirType(
             get=lambda driver, name: driver.targets.get(name),
             dirtype=TARGET,
             label="TARGET",
-            about="copy_manager_tgt: initiator of the copies that EXTENDED COPY asks for, with a "
+            about="copy_manager_tgt: initiator of the copies that EXTENDED COPY requests, with a "
             "LUN for each device",
         ),
     ),

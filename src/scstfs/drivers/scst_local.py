@@ -1,7 +1,7 @@
 """scst_local: targets for programs in this process.
 
-The kernel's driver makes a SCSI host of each session, so that the machine itself can use the
-devices.  There is no such host here; commands come from ``scstfs.local``.
+The kernel's driver makes a SCSI host for each session, so that the machine itself can use the
+devices. Here there is no such host; commands come from ``scstfs.local``.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from scstfs.core.environment import Environment
     from scstfs.core.scst import Scst
 
-#: Asynchronous events that a session keeps for whoever asks for them.
+#: Most asynchronous events that a session keeps until they are fetched.
 MOST_EVENTS: Final = 256
 
 _SCSI_HOSTS: Final = Path("/sys/class/scsi_host")
 
-#: Where the machine has none; what has disks of its own mostly has two for them.
+#: If the machine has no SCSI hosts; a machine with disks usually has two.
 _FIRST_HOST: Final = 2
 
 
@@ -48,14 +48,16 @@ class LocalTransport:
     """The local end of a session."""
 
     def __init__(self, driver: LocalDriver, number: int, host: int) -> None:
-        """``number`` counts all sessions there ever were, ``host`` what would be SCSI hosts."""
+        """``number`` counts all sessions ever made; ``host`` is the number of its would-be SCSI
+        host.
+        """
         self._driver = driver
         self.number = number
         self.host = host
         self.events: deque[Event] = deque(maxlen=MOST_EVENTS)
         #: Set right after the session is made.
         self.session: Session
-        #: As it was written; None for one made of the number.
+        #: As written; None for one derived from the number.
         self.written_id: bytes | None = None
 
     @property
@@ -92,7 +94,7 @@ class LocalTarget(Target):
         self.scsi_transport_version = version or SAS_TRANSPORT
 
     def find_session(self, name: str) -> Session | None:
-        """The oldest open session of the initiator called ``name``; one being closed is none."""
+        """The oldest session of the initiator ``name`` that is not being closed."""
         found = (s for s in self.sessions.values() if s.initiator_name == name and s.is_open)
         return next(found, None)
 
@@ -157,16 +159,16 @@ class LocalDriver:
         return transport
 
     def _free_host(self) -> int:
-        """The lowest number that no session's host has (ida_alloc() in the kernel)."""
+        """The lowest free host number (ida_alloc() in the kernel)."""
         taken = {transport.host for transport in self._transports}
         return next(host for host in itertools.count(self._first_host) if host not in taken)
 
     def ended(self, transport: LocalTransport) -> None:
-        """A session is gone, and its host's number is free."""
+        """A session is gone; its host number is free."""
         self._transports.discard(transport)
 
     def add_target(self, name: str) -> LocalTarget:
-        """Make a target; there must be none of its name."""
+        """Make a target; its name must be free."""
         target = self.targets[name] = LocalTarget(self, name)
         return target
 
@@ -183,7 +185,7 @@ class LocalDriver:
     def execute(self, verb: str, target_name: str, session_name: str) -> None:
         """The verbs of ``mgmt`` about sessions; EINVAL for an unknown target or session.
 
-        Unknown verbs with a known target are no mistake, as in SCST.
+        Unknown verbs with a known target are ignored, as in SCST.
         """
         target = self.targets.get(target_name)
         if target is None:
@@ -212,7 +214,7 @@ _VERBS: Final[Mapping[str, Callable[[LocalTarget, str], None]]] = MappingProxyTy
 
 
 def close_session(session: Session) -> None:
-    """End a session: nothing of it starts any more, what runs is forgotten when it ends."""
+    """End a session: none of its commands starts any more; running ones get no answer."""
     target, transport = session.target, session.transport
     if session.is_open and isinstance(target, LocalTarget):
         log = target.local_driver.trace

@@ -37,7 +37,7 @@ def _set_transport_id(session: Session, data: bytes) -> None:
 
 
 def _host(session: Session) -> str:
-    """Where the SCSI host of the kernel's driver would be, seen from the tree's root."""
+    """Where the SCSI host of the kernel's driver would be, relative to the tree's root."""
     number = _transport(session).host
     name = session.name.replace("/", "!")
     return f"../../devices/scst_local/{name}/host{number}/scsi_host/host{number}"
@@ -65,7 +65,7 @@ SESSION: Final = session_type(
             since="2.0",
             reads="the initiator port's TransportID, as it is",
             accepts="any bytes, a newline too",
-            effect="none on the session that is there: who it is was settled when it was made",
+            effect="none on the present session, whose identity was set when it was made",
         ),
         Link(
             name="host",
@@ -153,7 +153,7 @@ def _add_target(driver: LocalDriver, command: MgmtWrite) -> None:
                 break
             target.open_session(_session_parameter(parameter))
     except SysfsError:
-        # Sessions made meanwhile have used up their numbers, as in SCST.
+        # The numbers of sessions made meanwhile stay used, as in SCST.
         driver.remove_target(name)
         raise
 
@@ -234,7 +234,7 @@ DRIVER: Final[DirType[LocalDriver]] = DirType(
             mode=0o444,
             show=lambda driver: "3.10.0/20110901\nTRACING",
             since="2.0",
-            reads="the version of SCST whose interface this is",
+            reads="the version of SCST that this interface belongs to",
         ),
         trace_level(lambda driver: driver.trace),
         Each(

@@ -1,14 +1,15 @@
-"""Inode numbers: which node each number that the kernel knows stands for, and for how long.
+"""Inode numbers: the node of each number that the kernel knows, and how long it has it.
 
-The kernel counts how often it was told a number (LOOKUP, READDIRPLUS) and gives the counts back
-with FORGET. A number means the same node until then and is never given to another.
+The kernel counts how often it got a number (LOOKUP, READDIRPLUS) and returns the counts with
+FORGET. Until then a number means the same node, and it is never used for another.
 
-What the kernel was told of a directory it keeps until it hears otherwise. So every directory that
-has a number is observed, and whoever made the table is told which of its names changed.
+The kernel keeps what it read of a directory until it is told of a change. So every directory with a
+number is observed, and the table's owner is told which of its names changed.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,16 +29,16 @@ Listing: TypeAlias = list[tuple[bytes, Node]]
 
 @dataclass(slots=True, eq=False)
 class Inode:
-    """A node the kernel has a number for, with what chmod, chown and utime made of it.
+    """A node that the kernel has a number for, with the results of chmod, chown and utime.
 
     Attributes:
         number: st_ino.
         node: what the number stands for; may be dead while a process still holds it open.
-        lookups: how often the kernel was told the number and has not forgotten it.
+        lookups: how often the kernel got the number and has not forgotten it.
         mode: permission bits.
         changed: mode, owner or times are no longer the defaults, so the kernel's forgetting must
             not lose them.
-        entry: what stat(2) is answered, once that was worked out; None when it has changed.
+        entry: the cached answer to stat(2); None when it has changed.
         listing: of a directory, likewise.
     """
 
@@ -47,8 +48,8 @@ class Inode:
     atime_ns: int
     mtime_ns: int
     ctime_ns: int
-    uid: int = 0
-    gid: int = 0
+    uid: int
+    gid: int
     lookups: int = 0
     changed: bool = False
     entry: pyfuse3.EntryAttributes | None = None
@@ -67,18 +68,20 @@ class Inode:
         changed(self, names(key))
 
     def ignore(self) -> None:
-        """Observe nothing any more."""
+        """Stop observing."""
         for source, observer in self._observed:
             source.ignore(observer)
         self._observed.clear()
 
 
 NamesChanged: TypeAlias = Callable[[Inode, Iterable[str]], None]
-"""Names in a directory came, went or stand for something else. Called within the change."""
+"""Names in a directory were added, removed or replaced. Called within the change."""
 
 
 class InodeStatistics(NamedTuple):
-    """What the table holds. After all is forgotten: 1 inode (the root), 0 lookups, 0 changed."""
+    """The numbers of entries in the table. After all is forgotten: 1 inode (the root), 0 lookups, 0
+    changed.
+    """
 
     inodes: int
     lookups: int
@@ -94,6 +97,8 @@ class InodeTable:
         *changed* is called for every directory that has a number.
         """
         self._time_ns = time_ns
+        # Of an ordinary user's own tree that user is the owner, or could not write to it.
+        self._owner = os.geteuid(), os.getegid()
         self._changed = changed
         self._next_number = ROOT_NUMBER
         self._by_number: dict[int, Inode] = {}
@@ -111,12 +116,12 @@ class InodeTable:
     def intern(self, node: Node) -> Inode:
         """The inode of *node*, made if there is none.
 
-        A new one has no lookups: whoever does not count one must `release` it.
+        A new one has no lookups: a caller that counts none must `release` it.
         """
         inode = self._by_node.get(node)
         if inode is None:
             time = self._time_ns
-            inode = Inode(self._next_number, node, node.mode, time, time, time)
+            inode = Inode(self._next_number, node, node.mode, time, time, time, *self._owner)
             self._next_number += 1
             self._by_number[inode.number] = inode
             self._by_node[node] = inode
@@ -135,14 +140,14 @@ class InodeTable:
             inode.ignore()
 
     def forget(self, number: int, lookups: int) -> None:
-        """The kernel gives *lookups* lookups of *number* back. Unknown numbers are ignored."""
+        """The kernel returns *lookups* lookups of *number*. Unknown numbers are ignored."""
         inode = self._by_number.get(number)
         if inode is not None:
             inode.lookups = max(inode.lookups - lookups, 0)
             self.release(inode)
 
     def statistics(self) -> InodeStatistics:
-        """Counts, for tests and for the curious."""
+        """Counts, for tests and diagnostics."""
         inodes = self._by_number.values()
         return InodeStatistics(
             inodes=len(inodes),

@@ -1,6 +1,6 @@
-"""Calling back what the kernel keeps of the tree, before anybody can be told of the change.
+"""Notices that invalidate the kernel's copies of the tree before a change is acknowledged.
 
-The kernel takes a directory's lock to drop a name of it, and holds that lock while it asks for
+The kernel takes a directory's lock to drop one of its names, and holds that lock while it looks up
 another name there. A notice from the event loop would therefore wait for the event loop. So notices
 have a thread of their own, and only a write(2) that changed something waits for it.
 """
@@ -21,11 +21,12 @@ import trio
 log: Final = logging.getLogger(__name__)
 
 Notice: TypeAlias = Callable[[], None]
-"""Tells the kernel something. OSError where it knows nothing of it, or is not there any more."""
+"""Sends the kernel a notice. Raises OSError if the kernel has no copy, or the mount is gone."""
 
 PATIENCE: Final = 5.0
-"""Seconds that a notice may take. A program that reads a directory into memory that does not come
-can hold its lock for as long as it likes, and must not hold up all others."""
+"""Seconds that a notice may take. A program that reads a directory into memory that blocks can hold
+its lock for any time, and must not delay all others.
+"""
 
 _LEAVE_SECONDS: Final = 1.0
 _UNKNOWN: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENOTEMPTY})
@@ -43,7 +44,7 @@ class Notices:
         drop_name: Callable[[int, bytes], None] | None = None,
         drop_attributes: Callable[[int], None] | None = None,
     ) -> None:
-        """The arguments reach the kernel, and are for tests: what pyfuse3 offers is the default."""
+        """The arguments, which tests replace, send notices; the defaults are pyfuse3's."""
         self._drop_name = drop_name or _drop_name
         self._drop_attributes = drop_attributes or _drop_attributes
         self._queue: SimpleQueue[Notice | None] = SimpleQueue()
@@ -53,7 +54,7 @@ class Notices:
 
     @contextmanager
     def delivering(self) -> Iterator[None]:
-        """Have notices delivered; outside of this there is no kernel that could keep anything."""
+        """Deliver notices inside the context; outside of it there is no mount."""
         thread = threading.Thread(target=self._deliver, name="fuse-notices", daemon=True)
         thread.start()
         self._is_delivering = True
@@ -65,11 +66,11 @@ class Notices:
             thread.join(_LEAVE_SECONDS)
 
     def name_changed(self, directory: int, name: bytes) -> None:
-        """What *name* stands for in *directory* (an inode number), or that it is absent."""
+        """Invalidate *name* in *directory* (an inode number), present or absent."""
         self._give(lambda: self._drop_name(directory, name))
 
     def attributes_changed(self, inode: int) -> None:
-        """What stat(2) answers for *inode*."""
+        """Invalidate the answer of stat(2) for *inode*."""
         self._give(lambda: self._drop_attributes(inode))
 
     def _give(self, notice: Notice) -> None:
@@ -78,7 +79,7 @@ class Notices:
             self._queue.put(notice)
 
     async def arrived(self) -> None:
-        """Wait until the kernel has taken all notices that were given up to now."""
+        """Wait until the kernel has taken all notices so far."""
         due = self._given
         if self._delivered >= due or not self._is_delivering:
             return
@@ -87,7 +88,7 @@ class Notices:
         with trio.move_on_after(PATIENCE) as scope:
             await taken.wait()
         if scope.cancelled_caught:
-            log.warning("the kernel does not give a directory free: it may show old names for now")
+            log.warning("the kernel keeps a directory locked: it may show old names for now")
 
     def _deliver(self) -> None:
         while (notice := self._queue.get()) is not None:
@@ -95,7 +96,7 @@ class Notices:
                 notice()
             except OSError as error:
                 if error.errno not in _UNKNOWN | _GONE:
-                    log.error("the kernel takes no notice of a change: %s", error)
+                    log.error("the kernel refused the notice of a change: %s", error)
             except trio.RunFinishedError:
                 pass
             self._delivered += 1

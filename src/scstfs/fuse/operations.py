@@ -2,15 +2,15 @@
 
 The rules of a mounted tree, all of them here:
 
-- The kernel keeps names, absent ones too, and attributes until it is told that they changed
-  (`notices`), which is before the answer to the write(2) that changed them. Names that come and go
-  without one (sessions) it must ask for each time.
-- It keeps no texts: files are opened with direct I/O. It asks for nothing when a file is closed.
-- Every attribute is 4096 bytes to stat(2), whatever it holds. Modes bind root too.
+- The kernel keeps names, absent ones too, and attributes until a notice says that they changed
+  (`notices`). The notice comes before the answer to the write(2) that changed them. The kernel
+  looks up names that change without a write (sessions) each time.
+- It keeps no texts: files are opened with direct I/O. Closing a file sends no request.
+- stat(2) shows 4096 bytes for every attribute. Modes apply to root, too.
 - A read at offset 0 renders the text, the reads that continue it get the rest of that text.
-- One write(2) is one command; what it returns or fails with is final when it returns.
+- One write(2) is one command; its result is final when it returns.
 - Truncating an attribute succeeds and does nothing; nothing can be made, removed or renamed.
-- An open file or directory whose object is gone answers ENODEV, or is empty.
+- An open file whose object is gone gives ENODEV; an open directory is then empty.
 
 A handler that raises anything but FUSEError would end pyfuse3's main loop and with it the daemon,
 so every handler does its work inside `Operations._guard`.
@@ -44,10 +44,10 @@ from scstfs.sysfs.text import NAME_MAX, PAGE_SIZE, decode, encode
 
 MOUNT_OPTIONS: Final = frozenset(
     {
-        # Everybody may look, as in sysfs; the kernel checks modes and owners as for any file.
+        # All users may access it, as in sysfs; the kernel checks modes and owners as for any file.
         "allow_other",
         "default_permissions",
-        # What /proc/mounts says of sysfs, under our names: "scst_tgt ... fuse.scstfs nosuid,...".
+        # As /proc/mounts shows sysfs, with our names: "scst_tgt ... fuse.scstfs nosuid,...".
         "fsname=scst_tgt",
         "nosuid",
         "nodev",
@@ -58,26 +58,27 @@ MOUNT_OPTIONS: Final = frozenset(
 write(2) that hands over a full page and more arrives as one request."""
 
 _KEPT: Final = 1e8
-"""Seconds for which the kernel keeps what it will be told the change of: for good."""
+"""Seconds for which the kernel keeps names and attributes whose changes it is told: for ever."""
 
 _ROOT_KEPT: Final = 0.1
 """Seconds for which it keeps the attributes of the root, which never change. All paths lead through
-it, and a killed daemon's tree should be seen to be dead."""
+the root, so the tree of a killed daemon soon shows that it is dead.
+"""
 
 _DOTS: Final = 2
-"""Entries at the start of each listing that the kernel counts no lookup of."""
+"""Entries at the start of each listing for which the kernel counts no lookup."""
 
 _ENTRIES: Final = bulk.XATTR.encode()
 _LAST_ERROR: Final = XATTR.encode()
 _ACL_NAMES: Final = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"})
 
 _Reply = Callable[[bytes, pyfuse3.EntryAttributes, int], bool]
-"""Name, attributes, position behind it -> whether it still had room in the answer."""
+"""Name, attributes, position behind it -> whether it fitted into the answer."""
 
 
 @dataclass(slots=True, eq=False)
 class _OpenFile:
-    """A descriptor of an attribute: its text as rendered, and where the next read continues it."""
+    """An open attribute: its text as rendered, and where the next read continues it."""
 
     node: Node
     text: bytes = b""
@@ -86,14 +87,14 @@ class _OpenFile:
 
 @dataclass(slots=True, eq=False)
 class _OpenDirectory:
-    """A directory stream: what was there when it was last read from the start."""
+    """An open directory: its entries when it was last read from the start."""
 
     inode: Inode
     listing: Listing
 
 
 class FuseStatistics(NamedTuple):
-    """What the file system holds on behalf of the kernel."""
+    """Counts of what the file system holds for the kernel."""
 
     inodes: InodeStatistics
     files: int
@@ -101,7 +102,7 @@ class FuseStatistics(NamedTuple):
 
 
 def _absent() -> pyfuse3.EntryAttributes:
-    """The answer that makes the kernel keep that there is no such name."""
+    """The answer that makes the kernel remember that a name does not exist."""
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = pyfuse3.InodeT(0)
     entry.entry_timeout = _KEPT
@@ -112,14 +113,14 @@ _ABSENT: Final = _absent()
 
 
 def printable(text: str) -> str:
-    """*text* fit for one line of a log: what a user wrote may hold newlines or be no UTF-8."""
+    """*text* for one line of a log: a user's text may contain newlines or invalid UTF-8."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class _Guard:
-    """Lets nothing out but FUSEError (and cancellation, which is no Exception)."""
+    """A context that raises only FUSEError (and cancellation, which is not an Exception)."""
 
     __slots__ = ("_logger", "_node", "_operation")
 
@@ -129,7 +130,7 @@ class _Guard:
         self._node = node
 
     def __enter__(self) -> None:
-        """Nothing to be done in the ordinary case, before or after."""
+        """Does nothing before, nor after success."""
 
     def __exit__(
         self,
@@ -166,8 +167,8 @@ class Operations(pyfuse3.Operations):
     ) -> None:
         """Show *tree*.
 
-        *logger* gets why operations were refused (INFO) and tracebacks (ERROR). *notices* reaches
-        the kernel, and is for tests.
+        *logger* gets the reasons of refusals (INFO) and tracebacks (ERROR). Tests replace
+        *notices*.
         """
         super().__init__()
         self._notices = Notices() if notices is None else notices
@@ -179,7 +180,7 @@ class Operations(pyfuse3.Operations):
         self._last_handle = 0
 
     def statistics(self) -> FuseStatistics:
-        """Counts of inodes and handles, for tests and for the curious."""
+        """Counts of inodes and handles, for tests and diagnostics."""
         return FuseStatistics(self._inodes.statistics(), len(self._files), len(self._directories))
 
     async def answer(self, wait: RequestWait) -> None:
@@ -190,7 +191,7 @@ class Operations(pyfuse3.Operations):
     def _names_changed(self, directory: Inode, names: Iterable[str]) -> None:
         for name in names:
             self._notices.name_changed(directory.number, encode(name))
-        # Its link count counts directories among them.
+        # Its link count includes subdirectories.
         self._notices.attributes_changed(directory.number)
 
     # --- the guard, and what the handlers share -------------------------------------------------
@@ -200,7 +201,7 @@ class Operations(pyfuse3.Operations):
 
     @contextmanager
     def _aside(self, operation: str) -> Iterator[None]:
-        """The guard for what must not fail the handler it is done in."""
+        """A guard for work whose errors must not fail the handler."""
         try:
             with self._guard(operation):
                 yield
@@ -218,7 +219,9 @@ class Operations(pyfuse3.Operations):
         return self._last_handle
 
     def _attributes(self, inode: Inode) -> pyfuse3.EntryAttributes:
-        """What stat(2) shows of *inode*, and for how long the kernel may keep that and its name."""
+        """The attributes of *inode* for stat(2), and how long the kernel may keep them and its
+        name.
+        """
         node = inode.node
         if inode.entry is None or node.is_volatile:
             inode.entry = self._examine(inode)
@@ -249,7 +252,7 @@ class Operations(pyfuse3.Operations):
     async def lookup(
         self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
-        """Find *name*; the kernel then knows one lookup more of its inode."""
+        """Find *name*; the kernel then counts one more lookup of its inode."""
         with self._guard("lookup"):
             parent, text = self._inode(parent_inode).node, decode(name)
             node = parent.lookup(text)
@@ -263,13 +266,13 @@ class Operations(pyfuse3.Operations):
             return entry
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
-        """Take lookups back. FORGET has no answer, so nothing is reported either."""
+        """Take lookups back. FORGET has no answer, so errors are not reported."""
         for number, lookups in inode_list:
             with self._aside("forget"):
                 self._inodes.forget(number, lookups)
 
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
-        """stat(2); also of what is only held open any more, as in sysfs."""
+        """stat(2); also for open files whose object is gone, as in sysfs."""
         with self._guard("getattr"):
             return self._attributes(self._inode(inode))
 
@@ -303,7 +306,7 @@ class Operations(pyfuse3.Operations):
             return self._attributes(known)
 
     async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
-        """The text of a link, as it leads now."""
+        """The present text of a link."""
         with self._guard("readlink"):
             return encode(self._inode(inode).node.readlink())
 
@@ -332,7 +335,7 @@ class Operations(pyfuse3.Operations):
     # --- attributes -----------------------------------------------------------------------------
 
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
-        """Open an attribute. EACCES where the mode says no, for root too; O_TRUNC is nothing."""
+        """Open an attribute. EACCES if the mode forbids it, for root too; O_TRUNC does nothing."""
         with self._guard("open"):
             known = self._inode(inode)
             if flags & os.O_DIRECT:
@@ -367,7 +370,7 @@ class Operations(pyfuse3.Operations):
             return data
 
     async def write(self, fh: int, off: int, buf: bytes) -> int:
-        """One command. The offset means nothing, as in sysfs."""
+        """Execute one command. The offset is ignored, as in sysfs."""
         file = self._files.get(fh)
         node = None if file is None else file.node
         with self._guard("write", node):
@@ -376,15 +379,17 @@ class Operations(pyfuse3.Operations):
             try:
                 return await file.node.write(buf)
             finally:
-                # The answer must not come while the kernel still shows what was before.
+                # Answer only when the kernel no longer shows the old state.
                 await self._notices.arrived()
 
     async def flush(self, fh: int) -> None:
-        """ENOSYS: the kernel need not ask when a descriptor is closed, and does so only once."""
+        """ENOSYS: the kernel then sends no more requests when a descriptor is closed."""
         raise pyfuse3.FUSEError(errno.ENOSYS)
 
     async def release(self, fh: int) -> None:
-        """The last descriptor was closed. Nothing is refused here: write(2) said it all."""
+        """The last descriptor was closed. Nothing is refused here: write(2) has reported all
+        errors.
+        """
         with self._guard("release"):
             self._files.pop(fh, None)
 
@@ -400,8 +405,8 @@ class Operations(pyfuse3.Operations):
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """Entries from *start_id* on.
 
-        The names are those at the time of the read from the start: what has gone since is left
-        out, what has come is not there yet, and nothing is shown twice or skipped.
+        The names are those at the time of the read from the start, without those removed since.
+        Names added since are not shown, and none is shown twice or skipped.
         """
         directory = self._directories.get(fh)
         node = None if directory is None else directory.inode.node
@@ -436,7 +441,7 @@ class Operations(pyfuse3.Operations):
                 if not accepted:
                     return
         except Exception:
-            # The kernel gets an error instead of the entries, so it will never forget them.
+            # The kernel gets an error instead of the entries, so it will not send FORGET for them.
             for inode in counted:
                 self._inodes.forget(inode.number, 1)
             raise
@@ -451,7 +456,7 @@ class Operations(pyfuse3.Operations):
     async def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
-        """open(2) with O_CREAT of a name that is not there."""
+        """open(2) with O_CREAT of a name that does not exist."""
         raise pyfuse3.FUSEError(errno.EACCES)
 
     async def mknod(
@@ -499,9 +504,9 @@ class Operations(pyfuse3.Operations):
         raise pyfuse3.FUSEError(errno.EINVAL if flags else errno.EPERM)
 
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
-        """Why the last refused write was refused, and all there is in a directory.
+        """The reason of the last refused write, and all entries of a directory.
 
-        Access control lists are not even possible.
+        Access control lists are not supported.
         """
         if name == _ENTRIES and ctx.uid == 0:
             with self._guard("getxattr"):
@@ -520,12 +525,12 @@ class Operations(pyfuse3.Operations):
         raise pyfuse3.FUSEError(errno.ENOTSUP if name in _ACL_NAMES else errno.ENODATA)
 
     def _mode(self, node: Node) -> int:
-        """The permission bits, as somebody has perhaps changed them."""
+        """The permission bits, including changes by chmod."""
         known = self._inodes.find(node) if self._has_changed_modes else None
         return node.mode if known is None else known.mode
 
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
-        """None that programs should copy or show."""
+        """Empty: programs should neither copy nor show them."""
         return []
 
     async def setxattr(

@@ -1,10 +1,10 @@
 """The loop that fetches requests from the kernel and has `Operations` answer them.
 
-pyfuse3's own loop goes through the event loop for every request, which costs more than all else
-about it. A program that looks at the tree makes one request after the other, each as soon as it has
-the answer to the last one. So after an answer the loop looks for the next request for a moment
-before it gives way, and takes all that are there. pyfuse3 finds the functions by which it waits in
-a module that can be exchanged; that is how it supports asyncio, and how this is put in.
+pyfuse3's own loop goes through the event loop for every request, which costs more than the rest of
+the request. A program that reads the tree makes one request after another, each as soon as it has
+the last answer. So after an answer the loop polls briefly for the next request before it yields,
+and takes all that are there. pyfuse3 takes its functions for waiting from a replaceable module;
+that is how it supports asyncio, and how this loop is installed.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ import pyfuse3
 import trio
 
 NEXT_SECONDS: Final = 50e-6
-"""For how long the next request of a program is looked for after an answer."""
+"""Seconds to poll for the next request of a program after an answer."""
 
 TURN_SECONDS: Final = 1e-3
-"""After so long others get their turn, whatever there is to answer."""
+"""Seconds after which other tasks run, even if there is more to answer."""
 
 _HAS_CPU_TO_SPARE: Final = len(os.sched_getaffinity(0)) > 1
-"""With one CPU, looking for the next request would keep the program from making it."""
+"""With one CPU, polling would keep the program from making its request."""
 
 
 class RequestWait:
-    """Waits for requests; a replacement for ``trio.lowlevel`` as far as pyfuse3 uses it."""
+    """Waits for requests; it has the functions of ``trio.lowlevel`` that pyfuse3 uses."""
 
     notify_closing = staticmethod(trio.lowlevel.notify_closing)
     current_task = staticmethod(trio.lowlevel.current_task)
@@ -43,7 +43,7 @@ class RequestWait:
         self._was_prompt = False
 
     def waiting(self) -> bool:
-        """There is a request to be answered."""
+        """There is a request to answer."""
         return self._poll is not None and bool(self._poll.poll(0))
 
     async def wait_readable(self, fd: int) -> None:
@@ -58,7 +58,7 @@ class RequestWait:
             await self._sleep(fd)
 
     def _look_on(self) -> bool:
-        """Look for the next request of a program that has just got an answer."""
+        """Poll for the next request of a program that has just got an answer."""
         if self._was_prompt and _HAS_CPU_TO_SPARE:
             end = time.perf_counter() + NEXT_SECONDS
             while time.perf_counter() < end:
@@ -87,13 +87,13 @@ class RequestWait:
 
 
 class _NoLock:
-    """Several tasks may wait at once: `RequestWait` sees to it."""
+    """Does not lock: with `RequestWait` several tasks may wait at once."""
 
     async def __aenter__(self) -> None:
-        """Nothing to wait for."""
+        """Does nothing."""
 
     async def __aexit__(self, *_exception: object) -> None:
-        """Nothing to give back."""
+        """Does nothing."""
 
 
 async def answer(wait: RequestWait) -> None:

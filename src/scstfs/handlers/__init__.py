@@ -1,1 +1,3 @@
-"""Dev handlers: what executes commands on files, block devices, nothing, and images of CDs."""
+"""Dev handlers: they execute commands on files, block devices, no data, images of CDs, and SCSI
+devices of this machine.
+"""

@@ -1,8 +1,8 @@
-"""Writes of many blocks that happen altogether or not at all (SBC-4 4.29).
+"""Atomic writes: many blocks, all or none of which are written (SBC-4 4.29).
 
-That no other command sees half of one is the task set's business.  Here is what makes it so for a
-power failure, an error in the middle or the end of the daemon: the blocks' old contents are logged
-before they are overwritten, and put back unless the write became whole.
+The task set ensures that no other command sees half of one. This module ensures it for power
+failures, errors in the middle and the end of the daemon: the blocks' old contents are logged before
+they are overwritten, and restored unless the write was completed.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ MOST_BYTES: Final = 1 << 20
 
 
 def write(store: Store, undo: UndoLog, offset: int, data: memoryview) -> None:
-    """Write ``data`` durably, or leave everything as it was.  Blocks; raises OSError.
+    """Write ``data`` durably, or leave all blocks as they were. It may block; raises OSError.
 
-    Only where the old contents cannot be put back either, blocks of both kinds are left.
-    Raises CheckCondition INTERNAL TARGET FAILURE when the log cannot be written.
+    Old and new blocks are mixed only if restoring the old contents fails, too. Raises
+    CheckCondition INTERNAL TARGET FAILURE if the log cannot be written.
     """
     old = bytearray(len(data))
     with undo.lock:
@@ -51,8 +51,8 @@ def _put_back(store: Store, offset: int, old: bytearray) -> None:
     try:
         store.write(offset, memoryview(old), durable=True)
     except OSError as error:
-        # To be done when the store is opened next time?  By then the initiator, which hears of the
-        # error, may have written these blocks again, and has been promised that they stay.
+        # Do not restore them when the store is opened next time: by then the initiator, which gets
+        # an error now, may have written these blocks again, and those writes must stay.
         log.error(
             "%d bytes from byte %d on hold parts of an atomic write that failed: %s",
             len(old),
@@ -65,15 +65,15 @@ def _cross_out(undo: UndoLog) -> None:
     try:
         undo.cross_out()
     except OSError as error:
-        # Acknowledging the write now could mean to undo it later.
+        # If the write were acknowledged now, it could be undone later.
         log.error("cannot write %s: %s", undo.path, error)
         raise CheckCondition(sense.INTERNAL_TARGET_FAILURE) from error
 
 
 def recover(store: FileStore, undo: UndoLog) -> None:
-    """Undo a write that did not become whole; for a store that was just opened.
+    """Undo a write that was not completed; for a store that was just opened.
 
-    Blocks, also for as long as a write through another store goes on.  Raises OSError.
+    It may block, also while a write through another store is under way. Raises OSError.
     """
     with undo.lock:
         entry = undo.pending(store.location)

@@ -1,4 +1,4 @@
-"""What the kernel knows of a block device, and giving back ranges of it."""
+"""Properties of a block device that the kernel knows, and discarding ranges of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scstfs.scsi.unit import ThinLimits
 
 
 class BlockDevice:
-    """An open block device; of a descriptor that is somebody else's to close."""
+    """An open block device; the owner of the descriptor closes it."""
 
     def __init__(self, fd: int, most_extents: int) -> None:
         """Look at the device; raises OSError.
@@ -76,7 +76,7 @@ class BlockDevice:
         try:
             syscalls.discard(self._fd, first, end - first)
         except OSError as error:
-            # Giving space back is a wish; some devices on a stack cannot fulfil it.
+            # Giving space back is only a request; some stacked devices cannot fulfil it.
             if error.errno != errno.EOPNOTSUPP:
                 raise
 

@@ -12,13 +12,13 @@ from scstfs.handlers.store import FileStore, location
 
 
 class BlockStore(FileStore):
-    """A block device that nobody else has open."""
+    """A block device that is opened exclusively."""
 
     def __init__(self, path: str, *, read_only: bool, block_size: int) -> None:
-        """Open the block device at ``path`` for ourselves alone.
+        """Open the block device at ``path`` exclusively.
 
-        Raises OSError: ENOTBLK for anything else, EBUSY if somebody else has it.  Blocks that
-        the device cannot address one by one go through the page cache after all.
+        Raises OSError: ENOTBLK for anything else, EBUSY if it is in use.  Blocks that the device
+        cannot address one by one go through the page cache after all.
         """
         status = os.stat(path)
         if not stat.S_ISBLK(status.st_mode):

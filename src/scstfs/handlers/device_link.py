@@ -20,24 +20,24 @@ _RELEASE: Final = b"\x17" + bytes(5)
 
 
 class DeviceLink:
-    """What a device has while it is assigned to a handler."""
+    """The resources of a device while it is assigned to a handler."""
 
     def __init__(self, name: str, node: DeviceNode, lanes: int, completions: Completions) -> None:
-        """``lanes`` is how many commands the device is given at a time."""
+        """``lanes`` is the number of commands that the device gets at a time."""
         self.node = node
-        #: In the order of arrival, as far as that matters to devices of the type.
+        #: In the order of arrival if that matters to devices of the type.
         self.lanes = WorkerPool(name, lanes, completions)
-        #: For what would have to wait too long behind other commands.
+        #: For commands that must not wait behind others.
         self.overtaking = WorkerPool(name, OVERTAKING_LANES, completions)
 
     def release(self) -> None:
-        """Give a reservation up that somebody here has at the device (SPC-2 7.18)."""
+        """Release a reservation that one of our initiators has at the device (SPC-2 7.18)."""
         self.overtaking.submit(partial(_release, self.node), _log_failure)
 
     def close(self, closed: Callable[[], None], *, release: bool) -> None:
-        """No command is left: close the node, then call ``closed``.
+        """Close the node, then call ``closed``; no command is left.
 
-        ``release`` the device first if somebody here has reserved it.
+        ``release`` the device first if one of our initiators has reserved it.
         """
 
         def work() -> None:

@@ -14,15 +14,15 @@ from scstfs.sgutils.sg_pt import PassThroughResult
 
 DEV: Final = Path("/dev")
 
-#: Memory that is not contiguous counts a segment for each of its pages.
+#: Each page of memory that is not contiguous counts as a segment.
 _PAGE: Final = 4096
 
-#: Who else has the node to himself is not waited for; commands are, all the same.
+#: Opening does not wait for a process that has the node exclusively; commands still wait.
 _FLAGS: Final = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class NoNodeError(OSError):
-    """The device is there, and the machine has no node for it."""
+    """The device exists, but the machine has no node for it."""
 
 
 class Run(Protocol):
@@ -44,7 +44,7 @@ class DeviceNode:
     """An open node; used by many threads at a time."""
 
     def __init__(self, fd: int, limit: int = 0, run: Run = sg_pt.execute) -> None:
-        """``limit`` is how much data (bytes) one command may carry, 0 where nobody knows."""
+        """``limit`` is the most data (bytes) that one command may carry, 0 if unknown."""
         self.limit = limit
         self._fd = fd
         self._run = run
@@ -96,9 +96,9 @@ Opener = Callable[[str], DeviceNode]
 def open_node(directory: Path, address: str, dev: Path = DEV) -> DeviceNode:
     """Open the node of the device at ``address``, which ``directory`` (of sysfs) lists; blocks.
 
-    Raises OSError: ENODEV where the device is gone, as a NoNodeError where the kernel has no driver
-    that takes commands for it (sg or bsg); EBUSY where somebody has it to himself; ELIBACC without
-    libsgutils2; and whatever else open(2) does.
+    Raises OSError: ENODEV if the device is gone, as a NoNodeError if the kernel has no driver that
+    takes commands for it (sg or bsg); EBUSY if a process has it exclusively; ELIBACC without
+    libsgutils2; and all errors of open(2).
     """
     if not libsgutils.available():
         raise OSError(errno.ELIBACC, str(libsgutils.LibraryMissing()))
@@ -117,9 +117,10 @@ def open_node(directory: Path, address: str, dev: Path = DEV) -> DeviceNode:
 
 
 def transfer_limit(device: Path) -> int:
-    """How much data a command for a device (its directory in sysfs) may carry; 0: unknown.
+    """The most data (bytes) that a command for a device (its directory in sysfs) may carry; 0:
+    unknown.
 
-    What the host adapter takes is told for devices with blocks only.
+    The host adapter's limit is known only for devices with blocks.
     """
     limits = []
     for queue in device.glob("block/*/queue"):

@@ -56,7 +56,7 @@ def sanitize_block_erase(device: VdiskDevice, cmd: Command) -> Answer:
 
 
 def sanitize_overwrite(device: VdiskDevice, cmd: Command) -> Answer:
-    """SANITIZE with OVERWRITE: every block is written with the pattern, as often as asked for."""
+    """SANITIZE with OVERWRITE: every block is written with the pattern, as often as requested."""
     block_size = 1 << device.block_shift
     plan = block.sanitize_overwrite(cmd.cdb, bytes(cmd.data), block_size)
     store, size = device.medium.need_store(), device.blocks << device.block_shift

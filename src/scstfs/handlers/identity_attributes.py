@@ -1,4 +1,4 @@
-"""The identification attributes of a virtual device and which of them were set by hand."""
+"""The identification attributes of a virtual device, and which of them a user has set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scstfs.scsi.identity import T10_DEV_ID_LENGTH, Identity, default_identity
 from scstfs.sysfs.errors import invalid
 from scstfs.sysfs.text import BLANKS, cut_at_nul, encode
 
-#: Attributes that hold text, and how many bytes fit.
+#: Attributes that hold text, and the most bytes of each.
 TEXT_LIMITS: Final = {
     "t10_vend_id": 8,
     "vend_specific_id": 128,
@@ -24,7 +24,7 @@ _NAA_FIRST_DIGITS: Final = {0: "", 16: "235", 32: "6"}
 _EUI64_LENGTHS: Final = (0, 16, 24, 32)
 
 
-#: The attribute that need not be text.
+#: The attribute that may hold any bytes.
 _BYTES: Final = "inq_vend_specific"
 
 #: Attributes whose length is taken over the whole write, not over its first line.
@@ -34,7 +34,7 @@ _WHOLE_WRITE: Final = frozenset({"t10_dev_id", "usn"})
 def parse_text(name: str, data: bytes) -> bytes:
     """The text that a write to attribute ``name`` sets; raises SysfsError if it is too long.
 
-    A NUL counts as any other byte, and then ends the text, but for vendor specific bytes.
+    A NUL counts as a byte for the limit and ends the text, except in vendor specific bytes.
     """
     line = data.partition(b"\n")[0]
     measured = data.removesuffix(b"\n") if name in _WHOLE_WRITE else line
@@ -47,7 +47,7 @@ def parse_naa_id(data: bytes) -> bytes:
     """The number that a write to ``naa_id`` sets, empty for none; raises SysfsError."""
     digits = _hex_digits(data)
     first = _NAA_FIRST_DIGITS.get(len(digits))
-    # SCST looks at the digit behind 0x, be there one or only the end of the line.
+    # SCST checks the byte behind 0x, even if it is the end of the line.
     blank = not digits and data.lstrip(BLANKS) not in (b"", b"0x")
     if blank or first is None or (digits and digits[0] not in first):
         raise invalid("an NAA identifier has 16 digits from 2, 3 or 5 on, or 32 from 6 on")
@@ -66,7 +66,7 @@ def _hex_digits(data: bytes) -> str:
     text = data.strip(BLANKS).decode("ascii", "replace")
     digits = text.removeprefix("0x").lower()
     if not all(digit in "0123456789abcdef" for digit in digits):
-        raise invalid(f"{text!r} is no hexadecimal number")
+        raise invalid(f"{text!r} is not a hexadecimal number")
     return digits
 
 
@@ -85,7 +85,7 @@ class IdentityAttributes:
         return self._values[name]
 
     def was_set(self, name: str) -> bool:
-        """The attribute was written, maybe with an empty value."""
+        """Whether the attribute was written, even with an empty value."""
         return name in self._written
 
     def set(self, name: str, value: bytes) -> None:

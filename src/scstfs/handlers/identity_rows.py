@@ -1,4 +1,4 @@
-"""The identification attributes of virtual devices: what INQUIRY says of them."""
+"""Rows of the identification attributes of virtual devices, which INQUIRY returns."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """FORMAT UNIT and SANITIZE: operations during which a device does nothing else (SBC-4 4.11, 5.4).
 
-They go on in the background whether the command waits for them (IMMED is 0) or not; an initiator
-that loses its patience, or a reset, takes the command away and not the operation.  Other commands
-are told how far it got.  Nothing of this survives the end of the daemon: afterwards the device is
-as if the operation had never been asked for, with what it had done until then.
+They run in the background whether the command waits for them (IMMED is 0) or not. An abort or a
+reset ends the command, not the operation. Other commands are told its progress. The operation ends
+with the daemon: afterwards the device is as if it had not been requested, except for the blocks
+that it has changed.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ log = logging.getLogger(__name__)
 #: Progress is counted in parts of this many.
 _PARTS: Final = 1 << 16
 
-#: A blocking function, and how much of the whole is done when it returns.
+#: A blocking function, and how much of the total is done when it returns.
 BlockingStep = tuple[Callable[[], object], int]
 
 
 class LongOperation:
-    """What keeps a device busy: ``total`` units of work, of which ``done`` are behind it."""
+    """A long operation: ``total`` units of work, of which ``done`` are done."""
 
     def __init__(
         self,
@@ -47,10 +47,10 @@ class LongOperation:
         total: int,
         ended: Callable[[BaseException | None], BaseException | None],
     ) -> None:
-        """``condition`` is what commands get that have none of the flags ``leaves``.
+        """``condition`` is the sense for commands that have none of the flags ``leaves``.
 
-        ``ended`` is called, with the error if there was one, when the device is free again; it
-        gives the error that the initiator gets.
+        ``ended`` is called with the error, or None, when the device is free again; it returns the
+        error for the initiator.
         """
         self.device = device
         self.leaves = leaves
@@ -77,7 +77,7 @@ class LongOperation:
         device.tasks.watchers.tell(EVERYTHING)
         if not immediate:
             self._command = cmd
-            # Not "executing": the command can be aborted although this goes on.
+            # Not "executing": the command can be aborted while this continues.
             cmd.enter(Phase.HELD)
         self._operation.start()
         return b"" if immediate else LATER

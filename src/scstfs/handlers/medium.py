@@ -39,7 +39,7 @@ class Medium:
     #: Bytes, as initiators see it; the tail that fills no block is out of their reach.
     size: Gated[int] = Gated()
     thin: Gated[bool] = Gated(False)
-    #: The next command is to be told of another medium.
+    #: The next command reports that the medium may have changed.
     changed: Gated[bool] = Gated(False)
 
     def __init__(
@@ -47,7 +47,7 @@ class Medium:
     ) -> None:
         """``tasks`` are the device's commands; ``rows`` tells that attributes may come or go.
 
-        ``thin_by_default``: it is thin where it can be, unless somebody has said otherwise.
+        ``thin_by_default``: it is thin if it can be, unless configured otherwise.
         """
         self._settings = settings
         self._tasks = tasks
@@ -61,10 +61,10 @@ class Medium:
         #: The store has been open at least once: size and thin provisioning are known.
         self.examined = False
         self.thin_limits = ThinLimits(0)
-        #: ``opt_trans_len``, and that somebody has set it.
+        #: ``opt_trans_len``, and whether it was set.
         self.opt_trans_len = DEFAULT_OPT_TRANS_LEN
         self.opt_trans_len_set = False
-        #: Why a flush failed that nobody waited for; the system tells it just once.
+        #: The error of a flush that no command waited for; the system reports it only once.
         self.flush_error: BaseException | None = None
         self.prevented_by: set[TgtDev] = set()
         #: What has happened to the medium of a vcdrom since a nexus asked (MMC-6 6.7).
@@ -84,8 +84,7 @@ class Medium:
     def flush_of(self, store: Store) -> Callable[[], None]:
         """What makes durable all that was written to ``store``; for a worker thread.
 
-        Raises OSError, also if what an earlier flush should have made durable is lost and nobody
-        has been told.
+        Raises OSError, also if data of an earlier flush is lost and no initiator was told.
         """
         lost, self.flush_error = self.flush_error, None
 

@@ -34,7 +34,7 @@ async def activate(device: VdiskDevice) -> None:
     filename = device.settings.filename
     store = await _open(device, filename)
     if device.medium.active:
-        # Somebody else was faster.
+        # Another command was faster.
         _discard(store)
         return
     if device.settings.filename != filename:
@@ -130,7 +130,7 @@ def _reopen(device: VdiskDevice, reopening: Reopening) -> None:
     def done(opened: object, error: BaseException | None) -> None:
         store = cast("Store | None", opened)
         if device.medium.reopening is not reopening or device.medium.active or not device.alive:
-            # The state has changed once more, or somebody else was faster.
+            # The state has changed once more, or another command was faster.
             _discard(store)
         elif device.settings.filename != filename:
             # It was changed meanwhile.

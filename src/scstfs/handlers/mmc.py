@@ -26,11 +26,11 @@ def get_configuration(device: VdiskDevice, cmd: Command) -> Answer:
 
 
 def get_event_status_notification(device: VdiskDevice, cmd: Command) -> Answer:
-    """GET EVENT STATUS NOTIFICATION: each nexus is told once of each change of the medium."""
+    """GET EVENT STATUS NOTIFICATION: each nexus gets each change of the medium once."""
     event = None
     if mmc.wants_media_event(cmd.cdb):
         event = device.medium.events.get(cmd.tgt_dev, MediaEvent.NO_CHANGE)
-        # Only a header may fit, and then nothing has been told.
+        # If only the header fits, the event has not been reported.
         if cmd.parsed.length > mmc.EVENT_HEADER_LENGTH:
             device.medium.events.pop(cmd.tgt_dev, None)
     return mmc.event_status(event, present=device.medium.store is not None)

@@ -1,4 +1,4 @@
-"""Sending from the page cache: which parts of a file are in memory, and who still sends from it.
+"""Sending from the page cache: which parts of a file are in memory, and which are still being sent.
 
 sendfile(2) spares two copies of large reads, but waits for the disk where something is missing.
 mincore(2) tells in advance; the mapping that it wants is never touched, so that neither a missing

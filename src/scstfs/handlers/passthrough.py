@@ -1,7 +1,7 @@
-"""SCSI devices of this machine, and the handlers that they can be given to (``dev_disk`` ...).
+"""SCSI devices of this machine, and their handlers (``dev_disk`` ...).
 
-Every device in /sys/class/scsi_device is shown under its address H:C:I:L, without a handler at
-first, and without one it is no logical unit.
+Every device in /sys/class/scsi_device is shown under its address H:C:I:L. At first it has no
+handler, and without one it is not a logical unit.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class PassThroughHandler:
 
 
 def pass_through_handlers() -> list[PassThroughHandler]:
-    """dev_disk and its like; those of one type share their trace level.
+    """dev_disk and so on; handlers of one type share their trace level.
 
-    The second handlers of a type, NAME_perf, do as the first: to be fast, SCST's would say GOOD to
-    READ and WRITE and move no data.
+    The second handler of a type, NAME_perf, behaves as the first. SCST's answers READ and WRITE
+    with GOOD and moves no data, for measurements.
     """
     handlers = []
     for kind in KINDS.values():
@@ -62,20 +62,20 @@ def pass_through_handlers() -> list[PassThroughHandler]:
 
 
 class ScsiBus:
-    """Keeps the SCSI devices of the machine and those of the core the same."""
+    """Keeps the core's devices in step with the SCSI devices of the machine."""
 
     def __init__(
         self, scst: Scst, directory: Path = SCSI_DEVICES, opener: Opener | None = None
     ) -> None:
-        """``directory`` is where the machine lists them; ``opener`` opens their nodes."""
+        """``directory`` lists the machine's devices; ``opener`` opens their nodes."""
         self._scst = scst
         self._directory = directory
         self._opener = opener or partial(open_node, directory)
 
     async def rescan(self) -> None:
-        """Look again; never raises for what a device or the system does.
+        """Look for changes; errors of a device or the system are logged, not raised.
 
-        Where the system does not list its devices, those that are known stay.
+        If the system does not list its devices, the known ones stay.
         """
         try:
             found = await self._scst.env.runtime.run_blocking(lambda: scan(self._directory))
@@ -131,7 +131,7 @@ def scan(directory: Path = SCSI_DEVICES) -> Mapping[str, FoundDevice]:
             try:
                 found[name] = _examine(directory, name)
             except (OSError, ValueError) as error:
-                # It went away, or is of a kind that does not say what it is.
+                # It went away, or does not say what it is.
                 log.info("SCSI device %s is left out: %s", name, error)
     return found
 

@@ -103,4 +103,4 @@ _DISK: Final[DirType[Device]] = DirType(
 )
 
 DEVICES: Final = {"dev_disk": _DISK}
-"""What devices have by their handler's name, where they have anything."""
+"""Rows of devices by the name of their handler, for handlers that have some."""

@@ -1,8 +1,8 @@
-"""Protection information (SBC-4 4.21) as far as it is a matter of configuration.
+"""Configuration of protection information (SBC-4 4.21).
 
-A device can be told which type of protection it has and who checks it. Only targets that can
-carry protection information may export such a device, and of those there is the copy manager's
-alone: no initiator ever sees one, and so nothing is kept in the file for the information.
+A device can be given a type of protection, and the places that check it. Only targets that can
+carry protection information may export such a device, and only the copy manager's can. So no
+initiator ever sees one, and nothing is kept in the file for the information.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ALL_TAGS: Final = 0xFFFFFFFFFFFF
 
 
 class Mode(IntFlag):
-    """Who checks or keeps protection information (``dif_mode``)."""
+    """The places that check or keep protection information (``dif_mode``)."""
 
     NONE = 0
     TGT = 1
@@ -38,9 +38,9 @@ _MODES: Final = {str(mode.name).lower(): mode for mode in Mode}
 
 
 def parse_mode(text: str) -> Mode:
-    """The modes in ``tgt|scst|...``, in whatever case; EINVAL for an unknown one.
+    """The modes in ``tgt|scst|...``, in any case; EINVAL for an unknown one.
 
-    A '|' at the end is nothing, one anywhere else has a mode on both sides.
+    A '|' at the end is ignored; any other has a mode on both sides.
     """
     names = text.lower().split("|")
     if len(names) > 1 and not names[-1]:
@@ -55,12 +55,14 @@ def parse_mode(text: str) -> Mode:
 
 
 def kept_tags(dif_type: int, value: int) -> int:
-    """What is left of a static tag: the application tag, and with type 3 the reference tag."""
+    """The part of a static tag that is used: the application tag, and with type 3 the reference
+    tag.
+    """
     return value & (_ALL_TAGS if dif_type == _LAST_TYPE else _APPLICATION_TAG)
 
 
 class ProtectionSettings(Protocol):
-    """What a new device was told that has to do with protection information."""
+    """The settings of a new device for protection information."""
 
     dif_mode: Mode
     dif_type: int
@@ -71,10 +73,10 @@ class ProtectionSettings(Protocol):
 
 
 def settle(settings: ProtectionSettings, default_file: Path, *, block: bool) -> None:
-    """Check what a new device was told, in SCST's order, and complete it; in a worker thread.
+    """Check the settings of a new device, in SCST's order, and complete them; in a worker thread.
 
-    ``block`` says that the device is a block device, which could check by itself. Raises
-    SysfsError EINVAL for what does not go together, and OSError for a file that cannot be opened.
+    ``block``: the device is a block device, which could check itself. Raises SysfsError EINVAL for
+    settings that contradict each other, and OSError for a file that cannot be opened.
     """
     mode, dif_type = settings.dif_mode, settings.dif_type
     if not dif_type and (mode or settings.dif_filename is not None):

@@ -38,7 +38,7 @@ MODE: Final[Attr[VdiskDevice, Any]] = Attr(
     key=lambda device: True,
     visible=_is_protected,
     since=_SINCE,
-    reads="who checks protection information: tgt, scst, dev_check, dev_store, joined by `|`; "
+    reads="what checks protection information: tgt, scst, dev_check, dev_store, joined by `|`; "
     "there only if it was given when the device was made",
     key_when="always",
 )
@@ -65,7 +65,7 @@ STATIC_APP_TAG: Final[Attr[VdiskDevice, Any]] = Attr(
     since=_SINCE,
     reads="the application tag that is always used, with type 3 behind the reference tag; "
     "there only with dif_mode",
-    accepts="a number; what does not fit is cut off",
+    accepts="a number; bits that do not fit are cut off",
     refuses="EINVAL: anything else",
     key_when="not 0",
     effect="none: only the copy manager's target can have a LUN of such a device",

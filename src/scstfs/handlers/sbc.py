@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 #: Bytes that one step of a long command touches.
 STEP: Final = 1 << 20
 
-#: Bytes up to which a READ or WRITE is done in the event loop: copying more keeps others waiting.
+#: Bytes up to which a READ or WRITE is done in the event loop: copying more delays other work.
 AT_ONCE: Final = 4 << 20
 
 _FUA: Final = 0x08
@@ -107,7 +107,7 @@ def verify(device: VdiskDevice, cmd: Command) -> Answer:
 
 
 def compare_and_write(device: VdiskDevice, cmd: Command) -> Answer:
-    """COMPARE AND WRITE: nothing else touches the blocks meanwhile (SBC-3 5.2).
+    """COMPARE AND WRITE: no other command touches the blocks meanwhile (SBC-3 5.2).
 
     The task set sees to that (Flag.ATOMIC).  Where the blocks are in memory it is done on the
     spot: locks of cluster file systems are taken this way.
@@ -311,7 +311,7 @@ def _is_durable(device: VdiskDevice, cmd: Command) -> bool:
 
 
 def _trace_order(device: VdiskDevice, cmd: Command, what: str) -> None:
-    """Tell who asks for data to be safe before what follows (``trace_level``: order)."""
+    """Log a request for durable data or an order of commands (``trace_level``: order)."""
     device.kind.trace.event(
         "order", "%s: %s from %s: %s", device.name, what, cmd.session.initiator_name, cmd.cdb.hex()
     )
@@ -356,8 +356,8 @@ def _steps(offset: int, length: int, multiple: int = 1) -> Iterator[tuple[int, i
 def _while_wanted(cmd: Command, steps: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """Take ``steps`` until ``cmd`` is aborted.
 
-    Without data to transfer a single command may be about terabytes: whoever aborts it, or resets
-    the device, must not wait for all of them.
+    Without data to transfer a single command may concern terabytes: an abort or a reset must not
+    wait for all of them.
     """
     for step in steps:
         if cmd.abort is not None:

@@ -1,4 +1,4 @@
-"""One command between its initiator and a SCSI device of this machine, there and back."""
+"""One pass-through command between its initiator and a SCSI device of this machine."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _NOTHING_DONE: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class PassThroughCommand:
-    """A command that the core has let pass; ``effect`` is called if the device executes it."""
+    """A command that has passed the gates; ``effect`` is called if the device executes it."""
 
     device: ScsiDevice
     link: DeviceLink
@@ -47,7 +47,7 @@ class PassThroughCommand:
     effect: Callable[[], None] | None = None
 
     def begin(self) -> Answer:
-        """Have the device execute the command, or do what has to be done in its place."""
+        """Let the device execute the command, or execute it here."""
         own = _OWN.get(self.cmd.parsed.op.execute)
         return self._send() if own is None else own(self)
 
@@ -120,7 +120,7 @@ class PassThroughCommand:
             raise CheckCondition(sense.INTERNAL_TARGET_FAILURE)
         data = outcome.data
         if said.key in _NOTHING_DONE:
-            # Not every host says that nothing came; what stands there may be anybody's.
+            # Not every host adapter reports that no data came; the buffer may hold other data.
             data = data[:0]
         elif device.type is DeviceType.TAPE:
             data = data[: scsi_response_filters.tape_data_length(cmd.cdb, said, device.block_size)]
@@ -136,16 +136,16 @@ class PassThroughCommand:
         return self._conclude(Completion(answer.status, answer.sense), answer.sense)
 
     def _conclude(self, completion: Completion, said: Sense) -> Answer:
-        """The initiator is told ``said``; see to what follows if it is a unit attention."""
+        """Handle the consequences of ``said``, the initiator's sense, if it is a unit attention."""
         if said.key is not SenseKey.UNIT_ATTENTION:
             return completion
         self.device.spread(said, told=self.cmd)
         return self._look_again(completion, said)
 
     def _look_again(self, completion: Completion, known: Sense) -> Answer:
-        """Look at the control mode page before the command, after which it may differ, is over.
+        """Read the control mode page again before the command, which may have changed it, ends.
 
-        The device may report ``known`` once more, of which all have been told.
+        The device may report ``known`` once more; all nexuses have been told.
         """
         device, link = self.device, self.link
         if not scsi_response_filters.may_change_modes(known) or not device.is_linked(link):
@@ -161,11 +161,11 @@ class PassThroughCommand:
             device.learn(findings, known)
             return completion
 
-        # Whatever kept it from being read: the command has its answer.
+        # If it could not be read, the command keeps its answer.
         return Job(work, then, lambda _error: completion, link.overtaking)
 
 
-#: What is not passed on, by the names in the opcode table.
+#: Commands that are not passed on, by the names in the opcode table.
 _OWN: Final[Mapping[str, Callable[[PassThroughCommand], Answer]]] = MappingProxyType(
     {
         "compare_and_write": PassThroughCommand._compare_and_write,

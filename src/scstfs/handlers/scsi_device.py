@@ -1,9 +1,9 @@
 """A SCSI device of this machine, and what happens to commands for it.
 
-The core decides who may send what and when, as for any device, and executes what is about more
-than one nexus; everything else goes to the device as it came, through its node, in threads of its
-own.  To the device all initiators are one, this machine.  So what it tells only once, unit
-attentions above all, is told to all of them here.
+As for any device, the core decides which nexus may send what and when, and executes commands that
+concern more than one nexus. All others go to the device unchanged, through its node, in its own
+threads. To the device, all initiators are one, this machine. So conditions that it reports only
+once, mainly unit attentions, are passed to all of them here.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ _FORWARDED: Final = frozenset(
     }
 )
 
-#: Flags of commands that the core, or somebody else here, executes.
+#: Flags of commands that are executed here, by the core or the copy manager.
 _OURS: Final = Flag.LOCAL | Flag.FULLY_LOCAL | Flag.THIRD_PARTY | Flag.DESCRIPTORS
 
 
 @dataclass(frozen=True, slots=True)
 class FoundDevice:
-    """What the machine says about one of its devices.
+    """A device as the machine lists it.
 
     ``path`` leads to it from the directory that holds ``kernel/scst_tgt``: ``../../devices/...``.
     """
@@ -84,14 +84,14 @@ class ScsiDevice(Device):
         self._opener = opener
         self._link: DeviceLink | None = None
         self._control = Control(separate_task_sets=True)
-        #: Bytes; any number, while block_shift is 0 unless it is a power of two.
+        #: Bytes, any number; block_shift is 0 unless it is a power of two.
         self.block_size = 0
-        #: Who has sent the device a RESERVE.
+        #: The session that has sent the device a RESERVE.
         self._reserved_for: Session | None = None
 
     @property
     def kind(self) -> ScsiKind:
-        """What all devices of the type have in common."""
+        """The row of the device's type."""
         return KINDS[self.type]
 
     @property
@@ -104,9 +104,10 @@ class ScsiDevice(Device):
     async def assign(self, handler: DevHandler | None) -> None:
         """Give the device to a handler, or to none.
 
-        The first handler opens its node and asks what it is like, which may take long.  Raises
-        SysfsError, with the errno of open(2) for one, and nothing has changed then.  Where there is
-        no node it is given to the handler all the same, and looked for by the next one.
+        The first handler opens its node and reads its properties, which may take long. Raises
+        SysfsError, for example with the errno of open(2), without changing anything. If there is no
+        node, the handler gets the device all the same, and the next handler looks for the node
+        again.
         """
         if handler is self.handler:
             return
@@ -122,7 +123,7 @@ class ScsiDevice(Device):
             0 if handler is None else handler.threads_num, self.threads.pool_type
         )
         if handler is None:
-            # Who takes a device away wants to have it.
+            # del_device must not return before the node is closed.
             await settled(self._close_link)
 
     async def _open(self) -> None:
@@ -147,7 +148,7 @@ class ScsiDevice(Device):
             node.close()
             raise removed()
         if self._link is not None:
-            # Somebody else was faster.
+            # Another command was faster.
             node.close()
             return
         self._link = DeviceLink(self.name, node, kind.lanes, self.scst.env.completions)
@@ -173,13 +174,13 @@ class ScsiDevice(Device):
         self._close_link(lambda: None)
 
     def is_linked(self, link: DeviceLink) -> bool:
-        """``link`` is in use: its threads take work."""
+        """Whether ``link`` is in use: its threads accept work."""
         return link is self._link
 
-    # What the device is like
+    # Properties of the device
 
     def set_block_size(self, size: int) -> None:
-        """Blocks have ``size`` bytes; 0 where that is not known, or different for each."""
+        """Blocks have ``size`` bytes; 0 if that is unknown or varies."""
         if size == self.block_size:
             return
         self.block_size = size
@@ -187,9 +188,9 @@ class ScsiDevice(Device):
         self.block_shift = size.bit_length() - 1 if is_power_of_two else 0
 
     def learn(self, findings: Findings, known: Sense | None = None) -> None:
-        """Take over what became known of the device.
+        """Apply newly read properties of the device.
 
-        ``known`` is a condition of which everybody has been told who has to be.
+        ``known`` is a condition that all nexuses concerned have been told.
         """
         if findings.control is not None:
             self._control = findings.control
@@ -210,7 +211,7 @@ class ScsiDevice(Device):
     # Understanding commands
 
     def decode(self, cmd: Command) -> Decoded:
-        """See Device; what nobody knows is passed on as the initiator expects it to go."""
+        """See Device; unknown commands are passed on with the initiator's direction and length."""
         table, cdb = self.opcodes, cmd.cdb
         if not table.knows(cdb):
             return cdbs.decode_unknown(cdb)
@@ -223,7 +224,7 @@ class ScsiDevice(Device):
                 decoded, length=decoded.length * size, data_length=decoded.data_length * size
             )
         if decoded.direction is Direction.BIDIRECTIONAL:
-            # The system's interface would not take it.
+            # The system's interface does not support it.
             raise CheckCondition(sense.INVALID_OPCODE)
         if decoded.flags & Flag.LOCAL and self._is_passed(cmd, decoded.op):
             op, flags = _passed(decoded.op), Flag(decoded.flags & ~_OURS)
@@ -238,13 +239,13 @@ class ScsiDevice(Device):
         return decoded.op.unit is Unit.BLOCKS
 
     def _is_passed(self, cmd: Command, op: CommandRow) -> bool:
-        """The command, which we could execute ourselves, is the device's all the same."""
+        """Return whether a command that we could execute is passed to the device."""
         if op.execute == "report_target_port_groups":
             return self.group is None
         return cmd.session.target.forward_src and op.execute in _FORWARDED
 
     def check_range(self, decoded: Decoded) -> None:
-        """Refuse more data than there should be memory for; the device knows its blocks itself."""
+        """Refuse more data than may be in memory; the device itself checks the LBA."""
         if decoded.length > MAX_TRANSFER:
             length = decoded.op.length
             raise invalid_field_in_cdb(length.offset if length is not None else 0)
@@ -252,14 +253,14 @@ class ScsiDevice(Device):
     # Executing commands
 
     def execute(self, cmd: Command) -> Answer:
-        """Send the command to the device, or do what has to be done in its place."""
+        """Let the device execute the command, or execute it here."""
         link = self._link
         if link is None:
             return scsi_no_node.answer(self, cmd)
         return PassThroughCommand(self, link, cmd).begin()
 
     def pass_on(self, cmd: Command, effect: Callable[[], None]) -> Answer:
-        """RESERVE and RELEASE, which other machines may have to see."""
+        """Pass RESERVE and RELEASE to the device, too: other machines may have to see them."""
         link = self._link
         if link is None:
             raise scsi_no_node.refusal(self)
@@ -271,7 +272,7 @@ class ScsiDevice(Device):
             effect()
             self._reserved_for = self.reserved_by
             if is_new and (cmd.tgt_dev.is_gone or cmd.abort is not None):
-                # Who asked for it went away meanwhile, or has given it up.
+                # The session ended meanwhile, or the command was aborted.
                 self.reserved_by = None
                 self._release_at_device()
 
@@ -284,12 +285,12 @@ class ScsiDevice(Device):
     # Telling initiators
 
     def spread(self, condition: Sense, told: Command | None) -> None:
-        """The device says ``condition`` to the nexus of ``told`` only: all others get it from us.
+        """The device reports ``condition`` only to the nexus of ``told``; queue it for all others.
 
-        Who is to get no answer to his command has not been told.
+        An aborted command delivers no sense, so its nexus must be told, too.
         """
         if condition.asc == _RESET_ASC:
-            # With the reset went the reservation (SPC-2 5.5.1).
+            # The reset ended the reservation (SPC-2 5.5.1).
             self.reserved_by = self._reserved_for = None
         plain = Sense(condition.key, condition.asc, condition.ascq)
         self.tell_others(told if told is not None and told.abort is None else None, plain)
@@ -319,9 +320,9 @@ class ScsiDevice(Device):
 
 
 def _shortened(decoded: Decoded, expected: int) -> Decoded:
-    """With an allocation length (SPC-4 4.2.5.6) of no more than the initiator has room for.
+    """The CDB with its allocation length (SPC-4 4.2.5.6) cut to what the initiator expects.
 
-    So there need not be memory for all that it allows, and often it allows anything.
+    Allocation lengths are often huge; this limits the memory for the data.
     """
     field = decoded.op.length
     if field is None or decoded.op.unit is not Unit.BYTES:
@@ -334,5 +335,5 @@ def _shortened(decoded: Decoded, expected: int) -> Decoded:
 
 @cache
 def _passed(op: CommandRow) -> CommandRow:
-    """The command as one of the device's own."""
+    """The row of a command that is passed to the device, whose executor is the device."""
     return replace(op, execute="passed_through")

@@ -12,16 +12,16 @@ from scstfs.scsi.opcodes import DeviceType, Flag
 
 
 class Probe(enum.Enum):
-    """What a device is asked when it is given to a handler, besides its control mode page."""
+    """What is read from a device when a handler gets it, besides its control mode page."""
 
     CAPACITY = "READ CAPACITY(10): the size of its blocks"
     BLOCK_DESCRIPTOR = "MODE SENSE(6): the size of its blocks, if it is ready"
-    READINESS = "TEST UNIT READY: what it has to report before anything else"
+    READINESS = "TEST UNIT READY: pending unit attentions"
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long a command may take (seconds), by the class that the opcode table puts it in."""
+    """Timeouts of commands (seconds), by their class in the opcode table."""
 
     small: int
     regular: int
@@ -38,9 +38,9 @@ class Timeouts:
 class ScsiKind:
     """One type of devices.
 
-    ``lanes`` is how many commands a device is given at a time, apart from those that overtake all
-    others: one where the order matters.  ``block_size`` (bytes) is what is taken for granted as
-    long as the device does not tell; 0: it has no blocks.
+    ``lanes`` is the number of commands that a device gets at a time, besides those that overtake
+    all others; it is 1 if the order matters. ``block_size`` (bytes) is assumed as long as the
+    device does not report one; 0: it has no blocks.
     """
 
     handler: str
@@ -53,11 +53,11 @@ class ScsiKind:
     has_perf: bool = False
     #: The device-specific parameter of its mode parameter header has a write protect bit.
     write_protect: bool = False
-    #: What commands of SCSI-2 had in the high bits of byte 1, a LUN, is not passed on.
+    #: The high bits of byte 1, a LUN in SCSI-2, are cleared.
     without_lun: bool = False
 
 
-#: More would not do: the kernel's sg driver takes 16 commands at a time from one open file.
+#: The kernel's sg driver takes at most 16 commands at a time from one open file.
 _RANDOM_ACCESS_LANES: Final = 14
 
 #: For commands that overtake all others.

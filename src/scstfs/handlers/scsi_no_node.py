@@ -1,8 +1,8 @@
-"""A SCSI device that the machine lists and nobody can send commands to.
+"""A SCSI device that the machine lists but that cannot be sent commands.
 
-Without the kernel's modules sg and bsg, or in a container that has the devices in its /sys and not
-in its /dev, it can be assigned and exported all the same.  It says who it is, and that it is NOT
-READY.
+This happens without the kernel's modules sg and bsg, or in a container that has the devices in its
+/sys but not in its /dev. The device can be assigned and exported all the same. It answers INQUIRY,
+and otherwise reports NOT READY.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from scstfs.core.device import Answer
     from scstfs.handlers.scsi_device import ScsiDevice
 
-#: LOGICAL UNIT NOT READY, MANUAL INTERVENTION REQUIRED: nothing an initiator could do makes it
-#: ready, so it had better not wait or try to start it.
+#: LOGICAL UNIT NOT READY, MANUAL INTERVENTION REQUIRED: no command makes it ready, so initiators
+#: should neither wait nor try to start it.
 NOT_REACHED: Final = Sense(SenseKey.NOT_READY, 0x04, 0x03)
 
 
 def answer(device: ScsiDevice, cmd: Command) -> Answer:
-    """The answer to a command in the place of the device; raises CheckCondition."""
+    """Execute a command in place of the device; raises CheckCondition."""
     execute = _COMMANDS.get(cmd.parsed.op.execute)
     if execute is None or device.handler is None:
         raise refusal(device)
@@ -35,7 +35,7 @@ def answer(device: ScsiDevice, cmd: Command) -> Answer:
 
 
 def refusal(device: ScsiDevice) -> CheckCondition:
-    """Why ``device`` executes nothing; without a handler it is no logical unit at all."""
+    """The refusal of ``device``; without a handler it is not a logical unit."""
     return CheckCondition(sense.LUN_NOT_SUPPORTED if device.handler is None else NOT_REACHED)
 
 

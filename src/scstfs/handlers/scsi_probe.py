@@ -1,4 +1,4 @@
-"""What has to be known of a SCSI device of this machine before it is passed commands.
+"""Reads the properties of a SCSI device of this machine before commands are passed to it.
 
 Everything here blocks and runs in worker threads.
 """
@@ -22,7 +22,7 @@ from scstfs.scsi.sense import Received, SenseKey
 from scstfs.scsi.status import Status
 from scstfs.sgutils.sg_pt import TransportError
 
-#: A device with so many unit attentions, one after the other, is not to be used.
+#: A device with this many unit attentions in a row is refused.
 _TRIES: Final = 5
 
 _TEST_UNIT_READY: Final = bytes(6)
@@ -35,7 +35,7 @@ _PAGE_END: Final = 14
 
 
 class Control(NamedTuple):
-    """The control mode page (SPC-4 7.5.8), as far as the core goes by it."""
+    """The fields of the control mode page (SPC-4 7.5.8) that the core uses."""
 
     values: ControlValues = ControlValues()
     separate_task_sets: bool = False
@@ -43,7 +43,7 @@ class Control(NamedTuple):
 
 @dataclass(slots=True)
 class Findings:
-    """What became known; unit attentions that came up have to be told to initiators."""
+    """The properties read; initiators must be told the unit attentions that came up."""
 
     block_size: int = 0
     control: Control | None = None
@@ -51,7 +51,7 @@ class Findings:
 
 
 def examine(node: DeviceNode, kind: ScsiKind) -> Findings:
-    """Ask a device what it is like; raises OSError if it cannot be used."""
+    """Read a device's properties; raises OSError if it cannot be used."""
     findings = Findings(block_size=kind.block_size)
     _PROBES[kind.probe](_Questions(node, findings), kind)
     findings.control = read_control(node, findings)
@@ -73,9 +73,9 @@ class _Questions:
     findings: Findings
 
     def ask(self, cdb: bytes, length: int, timeout: int) -> bytes | None:
-        """The data of a command, None where it failed; unit attentions are collected.
+        """The data of a command, None if it failed; unit attentions are collected.
 
-        Raises OSError, ENODEV if there is no end of them.
+        Raises OSError, ENODEV if there are too many of them.
         """
         for _ in range(_TRIES):
             room = bytearray(length)
@@ -101,7 +101,7 @@ def _capacity(questions: _Questions, kind: ScsiKind) -> None:
 
 def _block_descriptor(questions: _Questions, kind: ScsiKind) -> None:
     if questions.ask(_TEST_UNIT_READY, 0, kind.timeouts.small) is None:
-        # No tape in it, for instance.
+        # For example, the drive has no tape.
         return
     data = questions.ask(_MODE_SENSE, 255, kind.timeouts.small)
     if data is None:
@@ -125,7 +125,7 @@ _PROBES: Final[Mapping[Probe, Callable[[_Questions, ScsiKind], None]]] = Mapping
 
 
 def capacity_block_size(data: bytes | memoryview, *, ten: bool) -> int:
-    """The size of blocks (bytes) in the data of READ CAPACITY (10) or (16); 0: not told."""
+    """The size of blocks (bytes) in the data of READ CAPACITY (10) or (16); 0: none."""
     start = 4 if ten else 8
     return int.from_bytes(data[start : start + 4], "big") if len(data) >= start + 4 else 0
 

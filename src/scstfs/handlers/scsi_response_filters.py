@@ -1,6 +1,6 @@
-"""What becomes of a SCSI device's answer before its initiator gets it, and what it tells us.
+"""Changes to a SCSI device's answer before its initiator gets it, and what we learn from it.
 
-One row for each operation code that is looked at; all others pass as they are.
+One row for each operation code with a filter; all other answers pass unchanged.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TARGET_PORT_GROUP: Final = 0x05
 
 
 def _inquiry(device: ScsiDevice, cmd: Command, data: memoryview) -> None:
-    """Name the ports through which the initiator came, not those of the device."""
+    """Replace the device's ports in the device identification page by our target port."""
     if not cmd.cdb[1] & _EVPD or cmd.cdb[2] != _DEVICE_IDENTIFICATION or len(data) < 4:
         return
     target = cmd.session.target
@@ -56,7 +56,7 @@ def _inquiry(device: ScsiDevice, cmd: Command, data: memoryview) -> None:
 
 
 def _request_sense(device: ScsiDevice, cmd: Command, data: memoryview) -> None:
-    """A unit attention that one initiator fetches in this way is the others', too."""
+    """A unit attention that one initiator gets by REQUEST SENSE concerns the others, too."""
     said = sense.received(bytes(data))
     if said is not None and said.key is SenseKey.UNIT_ATTENTION:
         device.spread(said, told=cmd)
@@ -103,7 +103,7 @@ def _take_block_descriptor(device: ScsiDevice, data: memoryview, *, ten: bool) -
         device.set_block_size(size)
 
 
-#: Operation code → what is done when the command was GOOD; ``data`` is the data-in, to be changed
+#: Operation code → filter that is called if the status is GOOD; it changes ``data``, the data-in,
 #: in place.
 AFTER: Final[Mapping[int, Callable[[ScsiDevice, Command, memoryview], None]]] = MappingProxyType(
     {
@@ -122,21 +122,20 @@ AFTER: Final[Mapping[int, Callable[[ScsiDevice, Command, memoryview], None]]] = 
 #: Commands that may change the control mode page.
 CHANGING_MODES: Final = frozenset({0x15, 0x55})
 
-#: Additional sense codes of unit attentions after which the control mode page may be another:
+#: Additional sense codes of unit attentions after which the control mode page may have changed:
 #: medium changed, reset, parameters changed, commands cleared by another initiator.
 _MODES_CHANGED: Final = frozenset({0x28, 0x29, 0x2F})
 
 
 def may_change_modes(condition: sense.Sense) -> bool:
-    """After this unit attention the device's mode parameters have to be looked at again."""
+    """Whether the device's mode parameters must be read again after this unit attention."""
     return condition.asc in _MODES_CHANGED or condition.triple[1:] == (0x2A, 0x01)
 
 
 def tape_data_length(cdb: bytes, said: sense.Received, block_size: int) -> int | None:
-    """How much a READ(6) of a tape gave (bytes) that ended at a mark or a block of another length.
+    """The bytes that a READ(6) of a tape returned before a mark or a block of another length.
 
-    It is what was asked for without what the INFORMATION field says was missing; None where the
-    sense data does not tell.
+    It is the requested length minus the INFORMATION field; None if the sense data has none.
     """
     flags, valid = 0, False
     if said.data[0] & 0x7F == 0x70 and len(said.data) > 7:
@@ -146,6 +145,6 @@ def tape_data_length(cdb: bytes, said: sense.Received, block_size: int) -> int |
     missing = int.from_bytes(said.data[3:7], "big")
     asked = int.from_bytes(cdb[2:5], "big")
     if missing > asked:
-        # A block that is longer than was asked for.
+        # A block longer than requested.
         return None
     return (asked - missing) * (block_size if cdb[1] & 0x01 else 1)

@@ -1,4 +1,4 @@
-"""Commands on their way to a SCSI device of this machine: what is sent, and how that can fail.
+"""Sends commands to a SCSI device of this machine, and translates failures.
 
 Everything here blocks and runs in worker threads.
 """
@@ -24,7 +24,7 @@ from scstfs.sgutils.sg_pt import TransportError
 log = logging.getLogger(__name__)
 _incidents: Final = RateLimited(log)
 
-#: Seconds for what is asked by the way.
+#: Timeout of auxiliary commands (seconds).
 ASIDE_TIMEOUT: Final = 15
 
 _REQUEST_SENSE: Final = b"\x03\0\0\0\xfc\0"
@@ -39,7 +39,7 @@ _DIVISIBLE: Final = frozenset({"read", "write", "write_and_verify"})
 COMMAND_TIMEOUT: Final = Sense(SenseKey.ABORTED_COMMAND, 0x2E, 0x02)
 NO_ANSWER: Final = Sense(SenseKey.HARDWARE_ERROR, 0x05)
 
-#: What the host adapter's driver says (scsi_status.h) → the answer to the initiator.
+#: Host status of the adapter's driver (scsi_status.h) → the answer to the initiator.
 _HOST: Final[Mapping[int, Sense | Status]] = MappingProxyType(
     {
         0x01: NO_ANSWER,  # DID_NO_CONNECT
@@ -59,7 +59,7 @@ _HOST: Final[Mapping[int, Sense | Status]] = MappingProxyType(
 )
 _MEDIUM_ERROR: Final = 0x13
 
-#: What the system says.
+#: Errno of the system → the answer to the initiator.
 _SYSTEM: Final[Mapping[int, Sense | Status]] = MappingProxyType(
     {
         errno.ETIMEDOUT: COMMAND_TIMEOUT,
@@ -68,13 +68,13 @@ _SYSTEM: Final[Mapping[int, Sense | Status]] = MappingProxyType(
         errno.EAGAIN: Status.BUSY,
         errno.EBUSY: Status.BUSY,
         errno.ENOMEM: Status.BUSY,
-        errno.EDOM: Status.BUSY,  # the sg driver has as many commands as it takes
+        errno.EDOM: Status.BUSY,  # the sg driver accepts no more commands
     }
 )
 
 
 def translate(error: OSError, *, writing: bool) -> CheckCondition | TaskStatus:
-    """The answer for a command that did not come back from its device."""
+    """The answer for a command that did not return from its device."""
     answer: Sense | Status
     if isinstance(error, TransportError):
         if error.host_status == _MEDIUM_ERROR:
@@ -95,7 +95,7 @@ class Outcome(NamedTuple):
 
     @property
     def is_good(self) -> bool:
-        """The device did what it was told."""
+        """Whether the device executed the command."""
         return self.status in (Status.GOOD, Status.CONDITION_MET)
 
 
@@ -106,10 +106,10 @@ def cdb_to_send(op: CommandRow, cdb: bytes) -> bytes:
     """The CDB without the zeros that the decoder has put behind it."""
     if cdb[0] == _VARIABLE_LENGTH:
         return cdb[: 8 + cdb[7]]
-    # The length of the third group is that of the one code of it that there is.
+    # The third group has only one code; this is its length.
     length = op.cdb_length if cdb[0] >> 5 != _VARIABLE_LENGTH >> 5 else 0
     if not length:
-        # Of commands of a vendor's own only he knows how long they are: no longer than needed.
+        # Vendor CDB lengths are unknown; use the shortest that fits.
         used = len(cdb.rstrip(b"\0"))
         length = next((size for size in (10, 12, 16) if used <= size), len(cdb))
     return cdb[:length]
@@ -117,10 +117,10 @@ def cdb_to_send(op: CommandRow, cdb: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Passing:
-    """One command for a device; ``run`` has it executed.
+    """One command for a device; ``run`` executes it.
 
     ``block_size`` is in bytes, 0 where the device has no blocks; ``timeout`` in seconds.
-    ``is_wanted`` tells whether anybody waits for the outcome still.
+    ``is_wanted`` tells whether the result is still needed.
     """
 
     node: DeviceNode
@@ -152,9 +152,9 @@ class Passing:
         return Outcome(result.status, result.sense, data_in[: result.received])
 
     def _in_pieces(self) -> Outcome:
-        """READ and WRITE: as much at a time as the host adapter takes, and no more than there is.
+        """READ and WRITE, in pieces that the host adapter accepts.
 
-        The first piece that fails, or comes short, ends the command.
+        The first piece that fails or is short ends the command.
         """
         size = self.block_size
         blocks = max(len(self.data_out), len(self.data_in)) // size
@@ -196,7 +196,7 @@ class Passing:
         return bytes(cdb)
 
     def _with_sense(self, outcome: Outcome) -> Outcome:
-        """Ask for sense data that should have come with the status (SAM-5 5.13)."""
+        """Request the sense data that should have come with the status (SAM-5 5.13)."""
         if outcome.status != Status.CHECK_CONDITION or sense.decode(outcome.sense) is not None:
             return outcome
         room = bytearray(_SENSE_ROOM)
@@ -215,12 +215,12 @@ class Passing:
             _incidents.info("%s did not come back from its device: %s", self.op.name, error)
 
 
-# COMPARE AND WRITE (SBC-3 5.2), which few devices have
+# COMPARE AND WRITE (SBC-3 5.2), which few devices support
 
 
 @dataclass(frozen=True, slots=True)
 class Comparing:
-    """Reads, compares and writes; nobody else may write the blocks meanwhile."""
+    """Reads, compares and writes; no other command may write the blocks meanwhile."""
 
     node: DeviceNode
     cdb: bytes

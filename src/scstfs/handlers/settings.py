@@ -1,7 +1,7 @@
-"""What a virtual device is created with, and how parameters of ``add_device`` set it.
+"""The settings that a virtual device is created with, and the parsers of ``add_device`` parameters.
 
-SCST keeps flags in one-bit fields, so that a number is cut to its lowest bit: ``read_only=2`` is
-accepted and means 0.  That is kept, because configurations that say so exist.
+SCST keeps flags in one-bit fields, so a number is cut to its lowest bit: ``read_only=2`` is
+accepted and means 0. We do the same, because such configurations exist.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NO_NUMA_NODE: Final = -1
 
 @dataclass(slots=True)
 class VdiskSettings:
-    """What a virtual device is created with."""
+    """The settings that a virtual device is created with."""
 
     filename: str | None = None
     block_shift: int = MIN_BLOCK_SHIFT
@@ -37,7 +37,7 @@ class VdiskSettings:
     asynchronous: bool = False
     removable: bool = False
     rotational: bool = True
-    #: None unless it was asked for.
+    #: None unless it was given.
     thin_provisioned: bool | None = None
     tst: int = 1
     dummy: bool = False
@@ -112,7 +112,7 @@ def take_t10_dev_id(settings: VdiskSettings, text: str) -> None:
 
 def take_numa_node_id(settings: VdiskSettings, text: str) -> None:
     """A node, or -1 for none in particular."""
-    # An int in SCST: what does not fit is cut to 32 bits.
+    # An int in SCST: cut to 32 bits.
     value = (kstrtoll(encode(text)) + (1 << 31)) % (1 << 32) - (1 << 31)
     if value < NO_NUMA_NODE:
         raise invalid(f"Invalid NUMA node {value}")
@@ -166,11 +166,11 @@ class VdiskParameter:
     """One parameter.
 
     Attributes:
-        name: in lower case, as ``add_device`` and the attribute have it.
-        take: puts a text that was given into the settings; raises SysfsError.
+        name: in lower case, as in ``add_device`` and the attribute.
+        take: parses a text into the settings; raises SysfsError.
         handlers: those whose usage text lists it.
-        rows: the attribute that shows it, by handler. More handlers may have that than list the
-            parameter.
+        rows: the attribute that shows it, by handler. It may exist for handlers that do not list
+            the parameter.
     """
 
     name: str
@@ -184,7 +184,7 @@ def apply(
 ) -> None:
     """Take parameters into ``settings``, from left to right; raises SysfsError.
 
-    ``allowed`` are those that the handler takes.
+    ``allowed`` are those that the handler accepts.
     """
     takes = {setting.name: setting.take for setting in allowed}
     for parameter in parameters:

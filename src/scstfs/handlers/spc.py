@@ -35,12 +35,12 @@ _COPIES_BY_TOKEN: Final = "iqn.1991-05.com.microsoft:"
 
 
 def test_unit_ready(device: VdiskDevice, cmd: Command) -> Answer:
-    """TEST UNIT READY: the gates have said everything."""
+    """TEST UNIT READY: the gates have made all checks."""
     return b""
 
 
 def request_sense(device: VdiskDevice, cmd: Command) -> Answer:
-    """REQUEST SENSE with nothing stored: what the device is busy with, if anything."""
+    """REQUEST SENSE with nothing stored: the progress of a long operation, if there is one."""
     current = NO_SENSE if device.busy is None else device.busy.condition
     return primary.request_sense(cmd.cdb, current)
 
@@ -53,7 +53,7 @@ def inquiry(device: VdiskDevice, cmd: Command) -> Answer:
 def _port(device: VdiskDevice, cmd: Command) -> Port:
     target = cmd.session.target
     device_group = group_of(device)
-    # By name, as SCST does here: an entry made before the target was may stand for another node's.
+    # By name, as in SCST: an entry made before the target may stand for one on another node.
     entry = None if device_group is None else device_group.find_entry(target.name)
     group = None if entry is None else entry[0]
     return Port(
@@ -79,7 +79,7 @@ def mode_select(device: VdiskDevice, cmd: Command) -> Answer:
 
 
 class _Select:
-    """A MODE SELECT on its way through its pages, each of which may have to be saved."""
+    """A MODE SELECT under way through its pages, each of which may have to be saved."""
 
     def __init__(self, device: VdiskDevice, cmd: Command, steps: Sequence[ModeStep]) -> None:
         self._device = device
@@ -165,7 +165,7 @@ def report_supported_tmf(device: VdiskDevice, cmd: Command) -> Answer:
 
 
 def report_identifying_information(device: VdiskDevice, cmd: Command) -> Answer:
-    """REPORT IDENTIFYING INFORMATION: nobody can set any."""
+    """REPORT IDENTIFYING INFORMATION: it is always empty."""
     return primary.report_identifying_information(cmd.cdb)
 
 
@@ -184,12 +184,12 @@ def prevent_allow_medium_removal(device: VdiskDevice, cmd: Command) -> Answer:
 
 
 def internal_target_failure(device: VdiskDevice, cmd: Command) -> Answer:
-    """Service actions that SCST fails on."""
+    """Service actions that SCST answers with an internal failure."""
     raise CheckCondition(sense.INTERNAL_TARGET_FAILURE)
 
 
 def invalid_service_action(device: VdiskDevice, cmd: Command) -> Answer:
-    """An opcode that exists with a service action that does not."""
+    """A known operation code with an unknown service action."""
     raise invalid_field_in_cdb(1, 0)
 
 

@@ -91,7 +91,7 @@ def _copy(source: Store, source_offset: int, target: Store, offset: int, length:
 def _copy_in_kernel(
     source: FileStore, source_offset: int, target: FileStore, offset: int, length: int
 ) -> int:
-    """Copy as much as the kernel does by itself; returns the number of bytes.
+    """Copy as much as the kernel can copy; return the number of bytes.
 
     What it cannot do, and what it fails to do, is left to be done by hand: then it is known
     whether reading or writing failed.

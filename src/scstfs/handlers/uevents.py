@@ -1,4 +1,4 @@
-"""The kernel's messages about devices that come and go (NETLINK_KOBJECT_UEVENT)."""
+"""The kernel's messages about added and removed devices (NETLINK_KOBJECT_UEVENT)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def is_about_scsi_devices(variables: Mapping[str, str]) -> bool:
 async def watch_scsi_devices(changed: Callable[[], Awaitable[None]]) -> None:
     """Call ``changed`` at once, and whenever SCSI devices may have come or gone.
 
-    Returns only where the kernel cannot be listened to; then there is just the first call.
+    Returns only if the kernel's messages cannot be received; then only the first call is made.
     """
     try:
         listener = trio.socket.socket(
@@ -52,7 +52,7 @@ async def watch_scsi_devices(changed: Callable[[], Awaitable[None]]) -> None:
             _give_up(error)
             await changed()
             return
-        # Listening first: what happens while ``changed`` looks is not missed.
+        # Listen first, so that changes during the call of ``changed`` are not missed.
         await changed()
         while True:
             try:
@@ -69,7 +69,7 @@ def _give_up(error: OSError) -> None:
 
 
 async def _receive(listener: trio.socket.SocketType) -> bool:
-    """Wait for a message; whether it is a reason to look again."""
+    """Wait for a message; return whether it is a reason to look again."""
     try:
         message, (port, _groups) = await listener.recvfrom(_LONGEST)
     except OSError as error:

@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 _SANITIZE: Final = 0x48
 
-#: Bits of a designation descriptor that say whose it is: the logical unit's if none is set.
+#: Association bits of a designation descriptor: the logical unit if none is set.
 _ASSOCIATION: Final = 0x30
 
 #: What there is besides the commands of every device, for (thin, explicit_alua).
@@ -77,7 +77,7 @@ class _ModePages(ModePages):
 
 
 class Occupation(Protocol):
-    """What keeps a device busy with itself (``handlers.long_operation``)."""
+    """A long operation (``handlers.long_operation``)."""
 
     #: Commands with one of these flags are executed all the same.
     leaves: Flag
@@ -331,12 +331,12 @@ class VdiskDevice(Device):
         self.scst.device_changed(self)
 
     def report_capacity_changed(self) -> None:
-        """CAPACITY DATA HAS CHANGED to everybody, for disks."""
+        """CAPACITY DATA HAS CHANGED to all nexuses, for disks."""
         if self.type is DeviceType.DISK:
             self.report_to_all(sense.CAPACITY_CHANGED)
 
     def retire(self) -> None:
-        """The device is being deleted; nobody is left to know how an operation ends."""
+        """The device is being deleted: no initiator is left to get the result of an operation."""
         if self.busy is not None:
             self.busy.stop()
 

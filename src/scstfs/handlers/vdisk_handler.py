@@ -55,8 +55,8 @@ class VdiskHandler(VdiskKind):
     ) -> None:
         """Create a device; raises SysfsError.
 
-        ``check_name`` raises it for a name that cannot be shown; what else is wrong comes first.
-        Opening files may take long: it is done in a thread, and the name is taken meanwhile.
+        ``check_name`` raises it for a name that cannot be shown; other errors come first. Opening
+        files may take long: it is done in a thread, and the name is taken meanwhile.
         """
         device = self._new_device(scst, name, given)
         check_name(name)
@@ -67,7 +67,7 @@ class VdiskHandler(VdiskKind):
         log.info("%s: device %s added", self.name, device)
 
     def _new_device(self, scst: Scst, name: str, given: Sequence[Parameter]) -> VdiskDevice:
-        """Everything that can be refused without looking at files, in SCST's order."""
+        """All checks that need no files, in SCST's order."""
         existing = scst.devices.get(name)
         if isinstance(existing, VdiskDevice) or name in scst.reserved_names:
             raise SysfsError(errno.EEXIST, f"Device {name} already exists")

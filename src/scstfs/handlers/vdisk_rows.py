@@ -61,7 +61,7 @@ _DISKS: Final = (*_FILE_OR_BLOCK, *_SIZED)
 _ALL: Final = (*_DISKS, CDROM)
 _MIB_SHIFT: Final = 20
 _ANY_NUMBER: Final = "0, or another number for 1"
-# What SCST copies a number to before it parses it.
+# The size of the buffer that SCST copies a number to before it parses it.
 _SMALL_BUFFER: Final = 15
 
 
@@ -156,7 +156,7 @@ def _set_size(device: VdiskDevice, data: bytes, shift: int) -> None:
 
 
 def _resync_size(device: VdiskDevice, _value: None) -> None:
-    # SCST has the file open as long as some session, be it the copy manager's, has the device.
+    # SCST has the file open as long as any session, even the copy manager's, has the device.
     if not device.tgt_devs:
         raise SysfsError(errno.EMEDIUMTYPE, f"{device.name} is not open")
     medium_change.resync_size(device)

@@ -1,4 +1,6 @@
-"""Who may reach a target through which portal: `allowed_portal` and the hosts_access-like files."""
+"""Which initiators may reach a target, through which portal: `allowed_portal` and the
+hosts_access-like files.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ def portal_allowed(allowed: Iterable[str], portal: str) -> bool:
 
 
 def same_address(left: str, right: str) -> bool:
-    """Tell whether two numeric addresses, in whatever notation, are one; scopes do not count."""
+    """Tell whether two numeric addresses, in any notation, are the same; scopes are ignored."""
     address = _parse_address(left)
     return address is not None and address == _parse_address(right)
 
@@ -34,8 +36,8 @@ def same_address(left: str, right: str) -> bool:
 def is_listed(listing: str, target: str, address: str) -> bool:
     """Tell whether /etc/initiators.deny or .allow (`listing` is its text) names an initiator.
 
-    A line is `TARGET ITEM[,ITEM...]`: the first that is about the target or "ALL" decides. An item
-    is "ALL", an address or a network; IPv6 ones may be in brackets. Comments begin with "#", and a
+    A line is `TARGET ITEM[,ITEM...]`: the first for this target or for "ALL" decides. An item is
+    "ALL", an address or a network; IPv6 ones may be in brackets. Comments begin with "#", and a
     line without its newline does not count. A malformed item ends its line without a match.
     """
     client = _parse_address(address)

@@ -1,4 +1,4 @@
-"""What the login machine asks of the target side, and the records that cross that border."""
+"""The interface between the login machine and the target side, and its records."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LoginTarget(Protocol):
 
     @property
     def enabled(self) -> bool:
-        """The target and its driver take logins."""
+        """The target and its driver accept logins."""
 
     @property
     def parameters(self) -> Mapping[str, int]:
@@ -58,7 +58,7 @@ class ExistingSession:
 
     tsih: int
     cid: int
-    """Of its one connection."""
+    """CID of its one connection."""
     exp_cmd_sn: int
     parameters: SessionParameters
 
@@ -78,7 +78,8 @@ class LoginResult(Generic[LoginTargetT]):
     cid: int
     replaces: ExistingSession | None
     """The session that this login reinstates (RFC 7143 6.3.5), or, if its `tsih` is ours, whose
-    connection it reinstates (6.3.4)."""
+    connection it reinstates (6.3.4).
+    """
     parameters: SessionParameters
     stat_sn: int
     """StatSN of the next response on this connection."""
@@ -98,7 +99,7 @@ class LoginHost(Protocol[LoginTargetT]):
 
     @property
     def is_suspended(self) -> bool:
-        """Nobody may log in for the time being."""
+        """Logins are suspended."""
 
     @property
     def discovery_credentials(self) -> Credentials:
@@ -106,7 +107,7 @@ class LoginHost(Protocol[LoginTargetT]):
 
     @property
     def is_internal(self) -> bool:
-        """The connection came in at an `internal_portal` address."""
+        """The connection arrived at an `internal_portal` address."""
 
     def find_target(self, name: str) -> LoginTargetT | None:
         """Look a target up by its name, ASCII case-insensitively."""
@@ -114,7 +115,7 @@ class LoginHost(Protocol[LoginTargetT]):
     def refusal(self, target: LoginTargetT, initiator: str) -> str | None:
         """Tell why the initiator may not use the target at this portal, or None if it may.
 
-        Asks the hosts files, `allowed_portal`, whether it would see a LUN, and iSNS.
+        Checks /etc/initiators.deny and .allow, `allowed_portal`, the LUN set and iSNS.
         """
 
     def redirect(self, target: LoginTargetT) -> Redirect | None:
@@ -131,8 +132,8 @@ class LoginHost(Protocol[LoginTargetT]):
     def open_session(self, login: LoginResult[LoginTargetT]) -> int:
         """Accept a login, whose `tsih` is 0 for a new session; return the session's TSIH.
 
-        Called once, just before the last Login Response; from here on the session exists. What it
-        was at the start of the login may have changed: `replaces` is to be looked up again.
+        Called once, just before the last Login Response; from here on the session exists. The
+        configuration may have changed since the start of the login: look up `replaces` again.
 
         Raises:
             LoginRefused: it cannot be accepted after all.

@@ -20,7 +20,7 @@ _BIDI_LENGTH: Final = 5
 
 
 class AdditionalHeader(NamedTuple):
-    """What the additional headers of one SCSI Command say."""
+    """The contents of the additional headers of one SCSI Command."""
 
     extended_cdb: bytes
     """Bytes 16 and up of the CDB; empty without an extended CDB."""

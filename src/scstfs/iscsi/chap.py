@@ -2,8 +2,8 @@
 
 The initiator lists algorithms (CHAP_A); we take the first that we know (RFC 7143 6.2.1) and send an
 identifier (CHAP_I) and a random challenge (CHAP_C). It answers with a user name (CHAP_N) and the
-hash of identifier, secret and challenge (CHAP_R); with an identifier and a challenge of its own it
-asks us for the same.
+hash of identifier, secret and challenge (CHAP_R); with its own identifier and challenge it asks us
+to authenticate, too.
 
 Secrets never appear in a repr, a log line or an exception.
 """
@@ -52,9 +52,9 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who may log in, and as whom we answer an initiator that wants to know.
+    """The users that may log in, and the user that we authenticate as.
 
-    With no incoming user, nobody needs to authenticate.
+    Without incoming users, initiators need not authenticate.
     """
 
     incoming: Mapping[str, bytes] = field(default_factory=dict, repr=False)
@@ -63,7 +63,7 @@ class Credentials:
 
     @property
     def required(self) -> bool:
-        """An initiator has to authenticate."""
+        """Initiators must authenticate."""
         return bool(self.incoming)
 
 
@@ -71,7 +71,7 @@ class Chap:
     """The target's side of one CHAP authentication.
 
     Args:
-        credentials: whom to believe and whom to pretend to be.
+        credentials: the users that may log in, and our own.
         random: returns that many random bytes, fit for cryptography.
     """
 
@@ -136,7 +136,7 @@ class Chap:
             )
         ours = self._credentials.outgoing
         if ours is not None and hmac.compare_digest(ours.secret[:MAX_SECRET], secret[:MAX_SECRET]):
-            # It could be our own answer that somebody reflects (RFC 7143 9.2.1).
+            # It could be our own answer, reflected (RFC 7143 9.2.1).
             raise LoginRefused(
                 LoginStatus.AUTHENTICATION_FAILURE,
                 f"CHAP: user {name!a} has the secret that we answer with",
@@ -169,7 +169,7 @@ class Chap:
         return hashlib.new(
             self._algorithm,
             bytes([identifier]) + secret[:MAX_SECRET] + challenge,
-            usedforsecurity=False,  # MD5 is what the other end can do, also where policy bars it
+            usedforsecurity=False,  # Initiators need MD5, even where a policy bars it
         ).digest()
 
 

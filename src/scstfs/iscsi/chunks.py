@@ -1,7 +1,7 @@
-"""Memory that connections borrow while there is something in it.
+"""Memory that connections borrow while they have data.
 
-A connection that waits for its peer holds none, so that idle sessions cost little.  What was given
-back last is lent first: it is still in the CPU's cache, whichever connection had it.
+A connection that waits for its peer holds none, so that idle sessions cost little.  The chunk
+returned last is lent first: it is still in the CPU's cache.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ Chunk: TypeAlias = tuple[bytearray, memoryview]
 """Memory and a view of it."""
 
 _NOTHING: Final = bytearray()
-#: For whoever has borrowed nothing.
+#: Stands for no chunk.
 NO_CHUNK: Final[Chunk] = _NOTHING, memoryview(_NOTHING)
 
 
 class Chunks:
-    """Chunks of one size; what is in them is whatever was there before."""
+    """Chunks of one size; their contents are undefined."""
 
     __slots__ = ("_free", "_kept", "size")
 
     def __init__(self, size: int = SIZE, kept: int = KEPT) -> None:
-        """``size`` is in bytes; at most ``kept`` chunks are kept while nobody needs them."""
+        """``size`` is in bytes; at most ``kept`` unused chunks are kept."""
         self.size = size
         self._kept = kept
         self._free: list[Chunk] = []
@@ -46,6 +46,6 @@ class Chunks:
         return memory, memoryview(memory)
 
     def give_back(self, chunk: Chunk) -> None:
-        """Return a chunk; nothing may refer to what is in it any more."""
+        """Return a chunk; nothing may refer to its contents any more."""
         if len(self._free) < self._kept:
             self._free.append(chunk)

@@ -19,7 +19,7 @@ IMMEDIATE: Final = 0x40
 FINAL: Final = 0x80
 """F bit of byte 1 (most PDUs)."""
 CONTINUE: Final = 0x40
-"""C bit of byte 1: the text goes on in the next PDU (RFC 7143 11.10.2, 11.12.2)."""
+"""C bit of byte 1: the text continues in the next PDU (RFC 7143 11.10.2, 11.12.2)."""
 
 COMMAND_READ: Final = 0x40
 """R bit: the command expects data from the target."""
@@ -30,9 +30,9 @@ TASK_FUNCTION_MASK: Final = 0x7F
 LOGOUT_REASON_MASK: Final = 0x7F
 
 RESIDUAL_OVERFLOW: Final = 0x04
-"""O bit: the residual count is what did not fit into the expected length."""
+"""O bit: the residual count is the number of bytes beyond the expected length."""
 RESIDUAL_UNDERFLOW: Final = 0x02
-"""U bit: the residual count is what was expected and not transferred."""
+"""U bit: the residual count is the number of expected bytes that were not transferred."""
 DATA_STATUS: Final = 0x01
 """S bit of Data-In: the status travels with the last data PDU."""
 

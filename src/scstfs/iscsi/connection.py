@@ -1,14 +1,12 @@
 """A connection in full-feature phase, without its socket (RFC 7143 4 and 11).
 
-Bytes go into ``rx`` and come out of ``tx``; ``process`` works off the requests in between.  What
-the requests mean is the *host*'s business: it is asked for memory and told of commands, task
-management functions and text.  A session has one connection, so that command numbering is here,
-too.
+Bytes go into ``rx`` and come out of ``tx``; ``process`` works off the requests in between.  The
+*host* executes the requests: it provides memory and receives commands, task management functions
+and text. A session has one connection, so command numbering is here, too.
 
-A connection is put together from parts, of which none knows it: ``window`` (the command window and
-the order of requests), ``replies`` (what is sent), ``write_data`` (R2Ts and Data-Out PDUs),
-``tasks`` (SCSI commands) and ``functions`` (task management).  It gives each request to the part
-whose business that is.
+A connection consists of parts that do not know it: ``window`` (the command window and the order of
+requests), ``replies`` (what is sent), ``write_data`` (R2Ts and Data-Out PDUs), ``tasks`` (SCSI
+commands) and ``functions`` (task management).  It gives each request to the part that handles it.
 """
 
 from __future__ import annotations
@@ -56,7 +54,7 @@ class Connection:
     ) -> None:
         """``cmd_sn`` and ``stat_sn`` are the next ones due when login ends.
 
-        ``max_cmd_sn`` is what the last answer of the login told.
+        ``max_cmd_sn`` is the one in the last Login Response.
         """
         tasks: dict[int, IscsiTask] = {}
         functions: dict[int, ManagementFunction] = {}
@@ -84,18 +82,18 @@ class Connection:
 
     @property
     def tx(self) -> Transmitter:
-        """What is to be sent."""
+        """The PDUs to send."""
         return self.replies.tx
 
     @property
     def closing(self) -> bool:
-        """The connection is to be closed as soon as what is queued has been sent."""
+        """The connection is closed as soon as the queued PDUs have been sent."""
         return self.replies.closing
 
     def trace(self, told: Told | None) -> None:
-        """Have ``told`` called with the header of each PDU from now on; None for nobody.
+        """Call ``told`` with the header of each PDU from now on; None ends that.
 
-        Nothing is answered on the fast path meanwhile: nobody sees a PDU there.
+        The fast path is off meanwhile: it lays out no separate PDUs.
         """
         tx = self.tx
         self._fast = self._host.fast
@@ -126,9 +124,9 @@ class Connection:
     # Requests
 
     def process(self) -> bool:
-        """Work off complete requests; False if it stopped because much is waiting to be sent.
+        """Process complete requests; False if it stopped because much is waiting to be sent.
 
-        Raises ProtocolError when the connection has to be dropped.
+        Raises ProtocolError if the connection must be dropped.
         """
         rx, window, replies = self.rx, self.window, self.replies
         tx, has_room = replies.tx, replies.has_room
@@ -175,7 +173,7 @@ class Connection:
             self.replies.reject(rejected.reason, request.header, request.at)
 
     def _settle(self) -> None:
-        """Go on with what has waited for the request that was just handled."""
+        """Handle requests that waited for the one that was just handled."""
         window = self.window
         while not self.closing:
             self.functions.go_on()
@@ -187,7 +185,7 @@ class Connection:
             for data in window.take_data(request.itt):
                 self._handle(_REQUESTS[PduOpcode.DATA_OUT], data)
             if window.exp_cmd_sn == due:
-                # It was rejected, and has to be sent again.
+                # It was rejected; the initiator must send it again.
                 break
         window.open()
 
@@ -253,12 +251,12 @@ class Connection:
     # Signs of life, and the end
 
     def send_ping(self) -> None:
-        """Ask the peer for a sign of life; ``ping`` is None again when it came."""
+        """Send a NOP-In ping; ``ping`` is None again when its answer came."""
         self.ping = self.replies.take_ttt()
         self.replies.nop_in(RESERVED_TAG, self.ping, pdu.NO_LUN)
 
     def drop(self) -> None:
-        """The connection is gone; the host ends the tasks that it has."""
+        """The connection is gone; the host ends its tasks."""
         self.replies.closing = True
         self.window.clear()
         self._text.reset()
@@ -268,7 +266,7 @@ class Connection:
 
 
 def _not_fast(_connection: Connection) -> None:
-    """Nothing is answered fast."""
+    """There is no fast path."""
 
 
 _Handler: TypeAlias = Callable[[Connection, Request], None]
@@ -279,11 +277,11 @@ class _RequestRow(NamedTuple):
 
     handler: _Handler
     is_numbered: bool = True
-    """It carries a CmdSN of its own, unless it is immediate."""
+    """It carries its own CmdSN, unless it is immediate."""
     takes_data: bool = False
     takes_ahs: bool = False
     judges_digest: bool = False
-    """The handler knows what to do about a wrong data digest; else the request is rejected."""
+    """The handler deals with a wrong data digest; otherwise the request is rejected."""
 
 
 #: What an initiator may send in full-feature phase.
@@ -304,7 +302,7 @@ _REQUESTS: Final[dict[int, _RequestRow]] = {
     PduOpcode.SNACK_REQUEST: _RequestRow(Connection._snack, is_numbered=False),
 }
 
-#: A discovery session is for text alone (RFC 7143 4.3).
+#: A discovery session allows only text and logout (RFC 7143 4.3).
 _DISCOVERY_REQUESTS: Final[dict[int, _RequestRow]] = {
     PduOpcode.LOGIN_REQUEST: _REQUESTS[PduOpcode.LOGIN_REQUEST],
     PduOpcode.TEXT_REQUEST: _REQUESTS[PduOpcode.TEXT_REQUEST],

@@ -1,8 +1,8 @@
-"""How much memory the solicited data of one session may fill.
+"""The memory limit for solicited data of one session.
 
 Every command under way may have its first burst in memory, because the initiator sends that
-without being asked.  Everything beyond is asked for by R2Ts, and is not asked for before there is
-credit: commands that have to wait for it get it in the order in which they came.
+unsolicited. All other data is requested by R2Ts, which are not sent before there is credit.
+Commands that wait for credit get it in the order of arrival.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from scstfs.iscsi.task import IscsiTask
 
 
 class Credit:
-    """Bytes that commands have asked for, or may ask for.
+    """Credit in bytes that is given to commands.
 
-    One command may always go on: that it needs more than the limit alone must not stop it.
+    One command may always continue, even if it needs more than the limit.
     """
 
     __slots__ = ("_granted", "_waiting", "limit", "used")
 
     def __init__(self, limit: int) -> None:
-        #: Bytes that there should be at most.
+        #: Most bytes that should be in memory.
         self.limit = limit
         self.used = 0
         self._granted: dict[IscsiTask, int] = {}
         self._waiting: dict[IscsiTask, None] = {}
 
     def grant(self, task: IscsiTask, size: int) -> bool:
-        """``task`` needs ``size`` bytes in all; False if it has to wait for others to end."""
+        """Give ``task`` credit for ``size`` bytes in all; False if it must wait for others."""
         if size <= 0 or task in self._granted:
             return True
         has_turn = next(iter(self._waiting), task) is task

@@ -1,4 +1,4 @@
-"""Text requests of the full feature phase, SendTargets above all: RFC 7143 13.3, appendix C."""
+"""Text requests of the full feature phase, mainly SendTargets: RFC 7143 13.3, appendix C."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class NetworkPortal(NamedTuple):
 
     @classmethod
     def of_socket(cls, name: tuple[str, int]) -> NetworkPortal:
-        """The portal that a socket's name is, without the scope of a link-local address.
+        """The portal of a socket's name, without the scope of a link-local address.
 
         The scope means nothing at the other end (RFC 4007 6).  The name of an IPv6 socket has more
         parts.
@@ -33,7 +33,7 @@ class NetworkPortal(NamedTuple):
         return cls(name[0].partition("%")[0], name[1])
 
     def __str__(self) -> str:
-        """What it is called in the log."""
+        """Its form in the log."""
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"{host}:{self.port}"
 
@@ -61,13 +61,13 @@ def advertised_portals(
 ) -> list[NetworkPortal]:
     """List the portals at which to offer a target to the initiator of a connection.
 
-    First the one the connection came in at; then those of the same address family that we listen
-    at, a wildcard address standing for every address of the `interfaces`. Of these, loopback
-    addresses are left out and those that the target does not allow.
+    First the one that the connection arrived at; then those of the same address family that we
+    listen at; a wildcard address stands for every address of the `interfaces`. Loopback addresses,
+    and those that the target does not allow, are left out.
 
     Args:
         own: where the connection arrived.
-        listeners: what we are bound to.
+        listeners: the portals that we are bound to.
         interfaces: the addresses of this machine, without prefix lengths.
         allowed: tells whether the target may be offered at an address.
         link_local: IPv6 link-local addresses are offered, too.
@@ -90,11 +90,11 @@ def advertised_portals(
 def registered_portals(
     own: str, listeners: Iterable[NetworkPortal], interfaces: Iterable[str]
 ) -> list[NetworkPortal]:
-    """List the portals that a name server is to tell initiators (RFC 4171 6.3).
+    """List the portals to register with a name server (RFC 4171 6.3).
 
-    Those that we listen at, a wildcard address standing for every address of the `interfaces`;
-    without link-local ones, which mean nothing elsewhere, and without loopback ones, unless the
-    server itself is reached from one: `own`.
+    They are those that we listen at; a wildcard address stands for every address of the
+    `interfaces`. Link-local ones are left out, because they mean nothing elsewhere, and loopback
+    ones, unless the server is reached from a loopback address, `own`.
     """
     addresses = list(interfaces)
     portals: dict[NetworkPortal, None] = {}
@@ -114,9 +114,9 @@ def send_targets(
     """Answer SendTargets.
 
     Args:
-        value: what is asked for: "All", a target's name, or nothing for the session's own target.
+        value: "All", a target's name, or empty for the session's own target.
         own: name of the session's target, None in a discovery session.
-        targets: looks up what the initiator may see: the target of that name, or all.
+        targets: looks up the targets that the initiator may see: the one of that name, or all.
 
     Raises:
         ProtocolError: "All" in a normal session.
@@ -158,7 +158,7 @@ def answer_text(
     if len(wanted) > 1:
         raise ProtocolError("SendTargets twice in one text")
     if own is None and pairs and not wanted:
-        # All that a discovery session is for (RFC 7143 4.3).
+        # A discovery session has no other purpose (RFC 7143 4.3).
         raise ProtocolError("text without SendTargets in a discovery session")
     for value in wanted:
         answers += send_targets(value, own, targets)

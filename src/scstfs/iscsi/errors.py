@@ -1,4 +1,4 @@
-"""What can be wrong with what an initiator sends, and the answer each kind of fault gets."""
+"""Faults in what an initiator sends, and the answer that each kind gets."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class ProtocolError(Exception):
 
     Args:
         why: for the log, one line without a full stop.
-        reason: of the Reject PDU where the fault is answered by one; after login starts and before
-            it ends, the connection is refused with "initiator error" instead.
+        reason: of the Reject PDU, where the fault gets one; during login the Login Response says
+            "initiator error" instead.
     """
 
     def __init__(self, why: str, reason: RejectReason = RejectReason.PROTOCOL_ERROR) -> None:
@@ -39,7 +39,7 @@ class ProtocolError(Exception):
 
 
 class LoginRefused(Exception):  # noqa: N818 - a decision of the target, not an error of it
-    """A login ends here: Login Response with this status, then the connection is closed.
+    """A login fails: Login Response with this status, then the connection is closed.
 
     Args:
         status: Status-Class and Status-Detail (RFC 7143 11.13.5).

@@ -1,7 +1,7 @@
 """Task management functions of a connection, from request to response (RFC 7143 4.2.3, 11.5, 11.6).
 
-The host performs them.  Here is what concerns the protocol: which task is meant, what has to be
-waited for before a function may be performed and before it may be answered.
+The host performs them. This module does the protocol's part: which task is meant, and what to wait
+for before a function may be performed and before it may be answered.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from scstfs.iscsi.task import NO_INFORMATION, IscsiTask, ManagementFunction
 from scstfs.iscsi.task_table import TaskTable
 from scstfs.iscsi.window import Window
 
-#: Seconds to wait for data that affected tasks were asked for.  Initiators should send it, but
-#: many do not once they have given a task up.
+#: Seconds to wait for data that affected tasks were asked for.  Initiators should send it, but many
+#: do not after they abort a task.
 PATIENCE: Final = 2.0
 
 _KNOWN: Final = frozenset(TaskFunction)
-#: Functions whose task is looked up.  TASK REASSIGN is refused whatever task it names, because
-#: ErrorRecoveryLevel is 0.
+#: Functions whose task is looked up. TASK REASSIGN is always refused, because ErrorRecoveryLevel is
+#: 0.
 _ABOUT_A_TASK: Final = REFER_TO_A_TASK - {TaskFunction.TASK_REASSIGN}
 _ABOUT_A_UNIT: Final = frozenset(
     {
@@ -94,7 +94,7 @@ class Functions:
         if function.code in _ABOUT_A_TASK:
             function.response = self._check_referenced_task(received, function)
         if function.code in _ABOUT_ALL:
-            # What has not come by now counts as received and aborted (4.2.3.3).
+            # Commands that have not arrived by now count as received and aborted (4.2.3.3).
             for missing in self._window.plug(function.cmd_sn):
                 self._tasks.unanswered.add_missing(missing)
         if function.response is None:
@@ -114,7 +114,7 @@ class Functions:
         self.go_on()
 
     def forget(self, itt: int) -> None:
-        """The host will not answer a function."""
+        """Drop a function that the host will not answer."""
         function = self._pending.pop(itt, None)
         if function is not None:
             self._resume(function)
@@ -125,11 +125,11 @@ class Functions:
             self._tasks.resume(task)
 
     def clear(self) -> None:
-        """Nothing is to be answered any more."""
+        """Drop all functions: the connection is gone."""
         self._pending.clear()
 
     def go_on(self) -> None:
-        """Commands or data have come that functions may have waited for."""
+        """Continue functions that may have waited for commands or data that have arrived."""
         for function in list(self._pending.values()):
             if function.response is None and not function.is_performed and self._is_due(function):
                 self._perform(function)
@@ -169,7 +169,9 @@ class Functions:
     def _check_referenced_task(
         self, received: TaskManagementRequest, function: ManagementFunction
     ) -> TaskResponse | None:
-        """Answer what needs no look at the task (RFC 7143 11.5.1, 11.6.1); None to go on."""
+        """The response that needs no look-up of the task (RFC 7143 11.5.1, 11.6.1); None if none
+        does.
+        """
         task, ref_cmd_sn = function.task, received.ref_cmd_sn
         if task is not None:
             number = function.cmd_sn if task.immediate else task.cmd_sn
@@ -186,20 +188,20 @@ class Functions:
         in_window = within(ref_cmd_sn, window.exp_cmd_sn, window.max_cmd_sn)
         if not in_window or not less(ref_cmd_sn, function.cmd_sn):
             return TaskResponse.TASK_DOES_NOT_EXIST
-        # Not received yet: it counts as received, and is ignored should it still come.
+        # Not received yet: it counts as received, and is ignored if it still arrives.
         self._tasks.unanswered.add_missing(ref_cmd_sn)
         window.skip(ref_cmd_sn)
         return TaskResponse.FUNCTION_COMPLETE
 
     def _was_never_answered(self, received: TaskManagementRequest) -> bool:
-        """The task is over, and the initiator has not been told: as good as aborted now."""
+        """Return whether the task ended without an answer, which counts as aborted now."""
         unanswered, tag = self._tasks.unanswered, received.referenced_task_tag
         if unanswered.has(tag, received.ref_cmd_sn, self._window.exp_cmd_sn):
             return True
         return received.ref_cmd_sn == received.cmd_sn and unanswered.has_immediate(tag)
 
     def _affected(self, function: ManagementFunction) -> list[IscsiTask]:
-        """The tasks of this session that a function puts an end to."""
+        """The tasks of this session that a function aborts."""
         if not function.is_understood:
             return []
         tasks = self._tasks.by_tag.values()
@@ -212,7 +214,7 @@ class Functions:
         return []
 
     def _is_in_order(self, function: ManagementFunction) -> bool:
-        """All commands that were sent before the request have come."""
+        """Return whether all commands sent before the request have arrived."""
         return not less(self._window.exp_cmd_sn, function.cmd_sn)
 
     def _is_due(self, function: ManagementFunction) -> bool:

@@ -1,4 +1,4 @@
-"""What is above a connection in full-feature phase: whoever executes its commands."""
+"""The interface of what is above a connection in full-feature phase and executes its commands."""
 
 from __future__ import annotations
 
@@ -16,54 +16,56 @@ class TextNegotiation(Protocol):
     """One exchange of text in full-feature phase (RFC 7143 6.4)."""
 
     def answer(self, text: bytes) -> bytes:
-        """Answer a complete text; raises ProtocolError (a Reject), and then it has failed."""
+        """Answer a complete text; raises ProtocolError (a Reject) if the negotiation fails."""
 
     def conclude(self) -> None:
-        """Agreement: what was negotiated holds from now on."""
+        """The negotiation succeeded: its result takes effect now."""
 
 
 class Host(Protocol):
     """Executes what a connection receives.
 
-    Every task that it is told of by ``command`` it ends exactly once, by ``TaskTable.answer`` or
-    ``TaskTable.end_silently``, also when the connection has been dropped meanwhile.
+    It ends every task that it gets by ``command`` exactly once, by ``TaskTable.answer`` or
+    ``TaskTable.end_silently``, even if the connection has been dropped meanwhile.
     """
 
     def fast(self, connection: Connection) -> None:
         """Answer simple commands at the front of ``connection.rx`` that can be answered at once.
 
-        They must be in order, with the CmdSNs due.  Of what is left to others nothing is done.
+        They must be in order, with the CmdSNs due. Commands that are declined are left untouched.
         """
 
     def command(self, task: IscsiTask) -> int:
-        """A command came; returns how many bytes of write data it needs.
+        """Take a command; return how many bytes of write data it needs.
 
-        It may be ended at once, e.g. to refuse it.
+        It may be ended at once, for example to refuse it.
         """
 
     def data_complete(self, task: IscsiTask) -> None:
-        """The write data of ``task`` is in ``task.transfer``; none was needed if that is None.
+        """Execute ``task``: its write data is in ``task.transfer``, None if it needs none.
 
         The data stays there until the task is ended.
         """
 
     def refuse(self, task: IscsiTask, fault: TaskFault) -> None:
-        """The peer's data does not fit: end ``task``, if it has not ended, with this fault.
+        """End ``task``, if it has not ended, with this fault of the peer's data.
 
         ``command`` may not have been called for it.
         """
 
     def allocate(self, size: int) -> tuple[memoryview, Callable[[], None]]:
-        """Memory for ``size`` bytes and what gives it back; raises MemoryError if there is none."""
+        """Memory for ``size`` bytes, and the call that releases it; raises MemoryError if there is
+        none.
+        """
 
     def task_management(self, function: ManagementFunction) -> None:
         """Perform a task management function.
 
-        Ends in ``Functions.answer``, or in ``Functions.forget`` if there is to be no answer.
+        It ends in ``Functions.answer``, or in ``Functions.forget`` if no answer is sent.
         """
 
     def negotiate(self) -> TextNegotiation:
-        """A negotiation by Text Requests begins; any that had begun before has failed."""
+        """Begin a negotiation by Text Requests; one that was under way has failed."""
 
     def logout(self) -> None:
-        """The initiator logs out; the answer will be sent when this returns."""
+        """The initiator logs out; the response is sent when this returns."""

@@ -23,7 +23,7 @@ HEADER: Final = Struct(">HHHHHH")
 MAX_PAYLOAD: Final = 65532
 """Bytes after the header of one PDU: 16 bits, a multiple of four."""
 MAX_MESSAGE: Final = 1024 * 1024
-"""Bytes of all PDUs of a message that we put together."""
+"""Most bytes in all PDUs of a message that we accept."""
 RESPONSE: Final = 0x8000
 """Set in the function of every answer."""
 ISCSI_PROTOCOL: Final = 2
@@ -148,7 +148,7 @@ class PortalEntry(NamedTuple):
     esi_port: int | None = None
     """TCP port, at this address, for entity status inquiries."""
     esi_interval: int = 0
-    """Seconds between them that we ask for."""
+    """Requested interval of entity status inquiries in seconds."""
 
 
 DELIMITER: Final = IsnsAttribute(Tag.DELIMITER)
@@ -207,7 +207,7 @@ def registration(
     """Ask to register a target (DevAttrReg, RFC 4171 5.6.5.1).
 
     `source` is a registered name of ours, or this target's; `entity` names this machine. With
-    `portals` everything the server knows of the entity is replaced.
+    `portals`, all that the server knows of the entity is replaced.
     """
     attributes = [
         text(Tag.ISCSI_NAME, source),
@@ -287,7 +287,7 @@ def scn_registration(transaction: int, *, source: str, events: ScnEvent) -> Mess
 
 
 def scn_deregistration(transaction: int, *, source: str) -> Message:
-    """Ask not to be told any more (SCNDereg, RFC 4171 5.6.5.6)."""
+    """Ask to be told no more (SCNDereg, RFC 4171 5.6.5.6)."""
     name = text(Tag.ISCSI_NAME, source)
     return Message(Function.SCN_DEREG, transaction, (name, name))
 
@@ -337,7 +337,7 @@ class Decoder:
         """Take bytes from the stream and return the messages that are complete now.
 
         Raises:
-            ProtocolError: the stream is no iSNS; close the connection.
+            ProtocolError: the stream is not iSNS; close the connection.
         """
         self._buffer += data
         messages = []

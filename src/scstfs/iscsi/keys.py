@@ -1,7 +1,7 @@
-"""The table of iSCSI keys: one row for all that negotiation and the tree know of a key.
+"""The table of iSCSI keys: one row has all that negotiation and the tree need of a key.
 
 The keys are those of RFC 7143 12 and 13 (the clause is in each row), the settings of SCST's targets
-that never travel, and what an initiator may still try of older or other standards. Values are
+that are never sent, and keys of older or other standards that initiators may still send. Values are
 integers throughout: booleans are 0 and 1, a list is the sum of 1 << index over the choices in it.
 
 A row with `attribute` is an attribute of a target; the row holds its default, the range its setter
@@ -31,15 +31,15 @@ class KeyKind(Enum):
     LIST = auto()
     """One of the values that the initiator lists."""
     DECLARED_NUMBER = auto()
-    """Each side tells its own; there is no common result."""
+    """Each side declares its own value; there is no common result."""
     DECLARED_TEXT = auto()
-    """Names and the like; the login machine looks at them."""
+    """Names and other text; the login machine evaluates them."""
     AUTHENTICATION = auto()
-    """Chooses the authentication method, or is handed to it."""
+    """Chooses the authentication method, or belongs to it."""
     OBSOLETE = auto()
     """Always answered Reject."""
     SETTING = auto()
-    """A target's own; never travels."""
+    """A setting of the target; never sent."""
 
 
 class KeyPhase(IntFlag):
@@ -97,17 +97,17 @@ class Key:
     field: str = ""
     """Where the result is kept in SessionParameters."""
     rfc_default: int = 0
-    """The result when nobody sends the key."""
+    """The result if neither side sends the key."""
     bounds: Bounds = BOOLEAN
-    """What the standard allows; the initiator's number is brought into it before it counts."""
+    """What the standard allows; the initiator's number is clamped to it first."""
     default: int = 0
-    """What we bring into the negotiation, and the default of the attribute."""
+    """Our value in the negotiation, and the default of the attribute."""
     attribute: Bounds | None = None
     """What the setter of the target's attribute accepts; None where there is no attribute."""
     effective: bool = True
     """The attribute's value counts; if not, `rfc_default` does."""
     choices: tuple[str, ...] = ()
-    """Of a list: the values we know, weakest first."""
+    """For a list: the values that we know, weakest first."""
     strongest_first: bool = False
     """Take the strongest value that both sides list instead of the first the initiator lists."""
     at_most: str = ""
@@ -134,7 +134,7 @@ class Key:
 
 
 MAX_DATA_SEGMENT: Final = 1024 * 1024
-"""Most bytes that we take or send in one data segment, and most in one burst."""
+"""Most bytes that we accept or send in one data segment, and in one burst."""
 
 _LENGTH: Final = Bounds(512, 2**24 - 1)
 _OUR_LENGTH: Final = Bounds(512, MAX_DATA_SEGMENT)
@@ -209,10 +209,10 @@ _ROWS: Final = (
         "default_time2retain", rfc_default=20, bounds=_SECONDS),
     Key("ErrorRecoveryLevel", KeyKind.MINIMUM, "13.20", _OPERATIONAL, KeyScope.SESSION,
         "error_recovery_level", rfc_default=0, bounds=Bounds(0, 2)),
-    # With one connection in a session a response fence is no more than keeping the order.
+    # With one connection per session, a response fence only means keeping the order.
     Key("TaskReporting", KeyKind.LIST, "13.23", _OPERATIONAL, _NORMAL, "task_reporting",
         rfc_default=1, default=3, choices=("RFC3720", "ResponseFence")),
-    # The standard's default is 1; that it was not negotiated has to be known (RFC 7144 4.2).
+    # The standard's default is 1; 0 shows that it was not negotiated (RFC 7144 4.2).
     Key("iSCSIProtocolLevel", KeyKind.MINIMUM, "13.24", _OPERATIONAL, _NORMAL, "protocol_level",
         rfc_default=0, bounds=Bounds(0, 31), default=2),
 
@@ -220,7 +220,7 @@ _ROWS: Final = (
     Key("OFMarker", KeyKind.AND, "13.25", _OPERATIONAL),
     Key("IFMarkInt", KeyKind.OBSOLETE, "13.25", _OPERATIONAL),
     Key("OFMarkInt", KeyKind.OBSOLETE, "13.25", _OPERATIONAL),
-    # Remote DMA (RFC 7145) is no option over TCP, whatever the attribute says.
+    # Remote DMA (RFC 7145) is impossible over TCP, whatever the attribute says.
     Key("RDMAExtensions", KeyKind.AND, "", _OPERATIONAL, _NORMAL, attribute=BOOLEAN,
         effective=False),
 

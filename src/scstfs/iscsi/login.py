@@ -1,13 +1,12 @@
 """The login phase of one connection, from the target's side: RFC 7143 6.3, 11.12, 11.13.
 
-A `Login` gets the PDUs of the initiator one by one and says what to send, whether to close, and in
-the end what was agreed. What may come next is a table of (state, stage of the request); a missing
-pair ends the login, as does any other fault: with a Login Response that says why where the standard
-has a status for it, without one where a target must not answer.
+A `Login` gets the PDUs of the initiator one by one and returns what to send, whether to close, and
+finally the negotiated parameters. A table of (state, stage of the request) has what may come next.
+A missing pair ends the login, as does any other fault: with a Login Response if the standard has a
+status for it, without one where a target must not answer.
 
-The first text of a login is judged in this order: initiator name, whether logins are suspended,
-session type, target name, the
-target's state, access, redirection, the session it belongs to, the number of sessions.
+The first text of a login is checked in this order: initiator name, whether logins are suspended,
+session type, target name, state of the target, access, redirection, session, number of sessions.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ _NAMES: Final = ("InitiatorName", "InitiatorAlias", "SessionType", "TargetName")
 
 @dataclass(frozen=True, slots=True)
 class LoginStep(Generic[LoginTargetT]):
-    """What to do after a PDU: send, then close or go on; with a result, login is over."""
+    """What to do after a PDU: send, then close or continue; with a result, login is over."""
 
     send: bytes = b""
     """A complete PDU, padded and without digests, or nothing."""
@@ -74,7 +73,7 @@ class LoginStep(Generic[LoginTargetT]):
     why: str = ""
     """Why the connection is to be closed; for the log."""
     status: LoginStatus = LoginStatus.SUCCESS
-    """What the initiator is told."""
+    """Status of the Login Response."""
     result: LoginResult[LoginTargetT] | None = None
 
 
@@ -82,13 +81,13 @@ class _State(Enum):
     START = auto()
     SECURITY = auto()
     AUTHENTICATION = auto()
-    """A method has been chosen and is under way."""
+    """An authentication method has been chosen and is under way."""
     OPERATIONAL = auto()
     OVER = auto()
 
 
 class _Dropped(Exception):  # noqa: N818 - carries a decision to the one place that acts on it
-    """Close the connection without an answer, or with a PDU that is none of the login's."""
+    """Close the connection without an answer, or with a PDU that is not a Login Response."""
 
     def __init__(self, why: str, send: bytes = b"") -> None:
         super().__init__(why)
@@ -211,7 +210,7 @@ class Login(Generic[LoginTargetT]):
     def _continue_response(
         self, request: LoginRequest, data: pdu.BytesLike
     ) -> LoginStep[LoginTargetT]:
-        """Go on with a response that is cut by the C bit; the request has to be empty."""
+        """Continue a response that is cut by the C bit; the request must be empty."""
         if data or request.continues:
             raise ProtocolError("text in the middle of our response")
         return self._send_next(request)
@@ -325,7 +324,7 @@ class Login(Generic[LoginTargetT]):
         return answers
 
     def _take_names(self, pairs: Pairs) -> dict[str, str]:
-        """Note the initiator's declarations; some send them again, but they must not change."""
+        """Store the initiator's declarations; it may repeat them unchanged."""
         for name, value in pairs:
             if name in _NAMES and self._names.setdefault(name, value) != value:
                 raise ProtocolError(f"{name} changes during login")
@@ -363,7 +362,7 @@ class Login(Generic[LoginTargetT]):
         return target
 
     def _join_session(self, request: LoginRequest, target: LoginTargetT) -> None:
-        """Find out which session the connection is for (RFC 7143 6.3.1)."""
+        """Find the session that the connection is for (RFC 7143 6.3.1)."""
         existing = self._host.find_session(target, self.initiator, request.isid)
         agreed = None
         if request.tsih:
@@ -399,7 +398,7 @@ class Login(Generic[LoginTargetT]):
             raise LoginRefused(LoginStatus.AUTHENTICATION_FAILURE, "AuthMethod is not offered")
         if self._method == CHAP and not self._chap.done:
             self._state = _State.AUTHENTICATION
-            if method:  # the standard has AuthMethod alone first, but some do not wait
+            if method:  # the standard wants AuthMethod alone first, but some initiators do not wait
                 answers += self._chap.step(method)
         else:
             others += method.items()
@@ -444,7 +443,7 @@ def _check_flags(request: LoginRequest) -> None:
 
 
 def _check_constant(first: LoginRequest, request: LoginRequest) -> None:
-    """Refuse a change of what must be the same in all requests of a login (RFC 7143 11.12)."""
+    """Refuse a change of fields that must stay the same during a login (RFC 7143 11.12)."""
     for name in _CONSTANT:
         if getattr(request, name) != getattr(first, name):
             raise ProtocolError(f"{name} changes during login")
@@ -459,7 +458,7 @@ def _check_initiator(name: str | None) -> str:
 
 
 def _partition(pairs: Pairs) -> tuple[dict[str, str], Pairs]:
-    """Separate the keys of authentication from all others."""
+    """Separate the authentication keys from all others."""
     method: dict[str, str] = {}
     others: Pairs = []
     for name, value in pairs:
@@ -482,7 +481,7 @@ _HANDLERS: Final[Mapping[tuple[_State, int], Callable[..., Pairs]]] = {
     (_State.AUTHENTICATION, LoginStage.SECURITY): Login._authenticate,
     (_State.OPERATIONAL, LoginStage.OPERATIONAL): Login._operational,
 }
-"""What takes a text, by our state and the stage of the request that ends it."""
+"""The method that handles a text, by our state and the stage of the request that ends it."""
 
 _TRANSITIONS: Final = frozenset(
     {
@@ -491,4 +490,4 @@ _TRANSITIONS: Final = frozenset(
         (_State.OPERATIONAL, LoginStage.FULL_FEATURE),
     }
 )
-"""From which state the T bit leads to which stage."""
+"""The stages that the T bit leads to, by state."""

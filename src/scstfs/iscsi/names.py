@@ -1,8 +1,8 @@
 """Which strings are names of initiators: RFC 7143 4.2.7, RFC 3722.
 
-Of ASCII, only lower-case letters, digits, "-", "." and ":" are allowed, and here "_" as well, which
-is in the names of SCST's own examples; of the rest of Unicode, all but what RFC 3454's tables C.1.1
-to C.9 exclude.
+Of ASCII, only lower-case letters, digits, "-", "." and ":" are allowed, and here also "_", which
+SCST's own examples use; of the rest of Unicode, all but what RFC 3454's tables C.1.1 to C.9
+exclude.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _PROHIBITED: Final = (
 
 
 def is_initiator_name(name: str) -> bool:
-    """Tell whether an initiator may call itself so; its format ("iqn." and so on) is not checked.
+    """Tell whether it is a valid initiator name; the format ("iqn." and so on) is not checked.
 
-    Bytes that were no UTF-8 are surrogates in `name`, and prohibited as such.
+    Bytes that were not UTF-8 are surrogates in `name`, which are prohibited.
     """
     if not name or len(name) > MAX_NAME:
         return False

@@ -5,7 +5,7 @@ What each refusal means on the wire:
 - NotUnderstood: a key that no standard we follow defines;
 - Irrelevant: a key we know, where it decides nothing (another stage, a discovery session, the scope
   of a session when the connection is not its first);
-- Reject: a value that is none, or a key that cannot be negotiated now.
+- Reject: an invalid value, or a key that cannot be negotiated now.
 
 A number outside what the standard allows counts as the nearest one allowed. A key sent twice, or a
 reserved word proposed as a value, ends the negotiation.
@@ -31,19 +31,19 @@ from scstfs.iscsi.text_format import (
 )
 
 MAX_KEYS_OFFERED: Final = 512
-"""Different keys that one negotiation takes."""
+"""Most different keys in one negotiation."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionParameters:
-    """What a login agreed on; the defaults are RFC 7143's. Lengths are bytes, times seconds."""
+    """The negotiated parameters; the defaults are RFC 7143's. Lengths are bytes, times seconds."""
 
     initial_r2t: int = 1
     immediate_data: int = 1
     max_recv_data_segment_length: int = 8192
-    """What the initiator may send us in one PDU."""
+    """Most bytes that the initiator may send us in one data segment."""
     max_xmit_data_segment_length: int = 8192
-    """What we may send the initiator in one PDU."""
+    """Most bytes that we may send the initiator in one data segment."""
     max_burst_length: int = 262144
     first_burst_length: int = 65536
     max_outstanding_r2t: int = 1
@@ -58,7 +58,7 @@ class SessionParameters:
     task_reporting: int = 1
     """A bit of the choices of TaskReporting."""
     protocol_level: int = 0
-    """0 where nobody negotiated it: INQUIRY tells the level, and SCST none."""
+    """0 if it was not negotiated; INQUIRY data then shows no level, as with SCST."""
 
     @property
     def has_header_digest(self) -> bool:
@@ -89,7 +89,7 @@ class Negotiation:
     Args:
         ours: values of the target's attributes by name; what is missing has its default.
         discovery: of a discovery session.
-        agreed: what was agreed before, if this is not the login of a session's first connection;
+        agreed: the earlier parameters, if this is not the login of a session's first connection;
             see `without_connection` for another login in the same session.
     """
 
@@ -121,12 +121,12 @@ class Negotiation:
             answer = self._answer_pair(name, value, phase)
             if answer is not None:
                 answers[name] = answer
-        # `answers` is in the order of evaluation; the initiator's own order reads better.
+        # `answers` is in the order of evaluation; answer in the initiator's order.
         replies = [(name, answers[name]) for name, _ in pairs if name in answers]
         return replies + self._declarations(phase)
 
     def announce(self, name: str) -> None:
-        """Note that we declare a key, which the initiator may refuse to understand."""
+        """Note that we declare a key; the initiator may answer that it does not understand it."""
         self._declared.add(name)
 
     def result(self) -> SessionParameters:
@@ -171,7 +171,7 @@ class Negotiation:
         return self._ours.get(key.name, key.default) if key.effective else key.rfc_default
 
     def _declarations(self, phase: KeyPhase) -> Pairs:
-        """Declare our side of what the initiator has declared; once, and in the login only."""
+        """Declare our side of a key that the initiator declared; once, only during login."""
         if phase is KeyPhase.FULL_FEATURE:
             return []
         declarations: Pairs = []

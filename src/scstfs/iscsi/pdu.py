@@ -1,6 +1,6 @@
 """iSCSI PDU headers as bytes: RFC 7143 clause 11, the codes of RFC 7144 included.
 
-Those of the login phase are in `scstfs.iscsi.login_pdu`, of the same make.
+Those of the login phase are in `scstfs.iscsi.login_pdu`, built the same way.
 
 Every PDU starts with a 48-byte Basic Header Segment (BHS). For each kind there is a precompiled
 `struct.Struct` that names its fields in order, so that a fast path can use it directly; around it
@@ -229,7 +229,7 @@ def pack_data_in(
     )
 
 
-# What ends a command of which there is nothing more to tell (RFC 7143 11.4, 11.7)
+# The PDU that ends a command with GOOD status and nothing else (RFC 7143 11.4, 11.7)
 
 GOOD_STATUS: Final = Struct(">HxxI8xIIIII12x")
 """opcode and flags, lengths, ITT, TTT (0 in a SCSI Response), StatSN, ExpCmdSN, MaxCmdSN.
@@ -430,7 +430,7 @@ def pack_reject(
     data_sn: int = 0,
     data_length: int = BHS_LENGTH,
 ) -> bytes:
-    """Build a Reject; the header that is refused follows as data (RFC 7143 11.17)."""
+    """Build a Reject; the refused header follows as data (RFC 7143 11.17)."""
     return REJECT.pack(
         PduOpcode.REJECT,
         FINAL,

@@ -1,9 +1,9 @@
 """The receiving side of a connection: a byte stream cut into PDUs (RFC 7143 11.2).
 
 ``buffers`` says where the next bytes of the stream should go, ``received`` how many came; ``next``
-then finds one PDU after the other.  Headers and small data segments are left where they arrived.
-A large data segment that has only begun to arrive is redirected: the rest of it is received
-straight into the memory where it belongs, so that write data is not copied.
+then finds one PDU after the other. Headers and small data segments stay where they arrived. A large
+data segment that has only begun to arrive is redirected: its rest is received directly into its
+final memory, so write data is not copied.
 
 The memory is borrowed while something arrives (``scstfs.iscsi.chunks``); ``rest`` gives it back.
 """
@@ -20,10 +20,10 @@ from scstfs.iscsi import pdu
 from scstfs.iscsi.chunks import NO_CHUNK, Chunk, Chunks
 from scstfs.iscsi.errors import ProtocolError
 
-#: The rest of a data segment is worth redirecting from this size (bytes).
+#: Least rest of a data segment that is worth redirecting (bytes).
 REDIRECT: Final = 16 * 1024
 
-#: As much of a PDU that is waiting for its rest is kept in memory of its own (bytes).
+#: Most bytes of an incomplete PDU that are moved to separate memory.
 _LITTLE: Final = 16 * 1024
 
 _LENGTHS: Final = Struct(">I").unpack_from
@@ -45,7 +45,7 @@ class Receiver:
     def __init__(self, max_data: int, chunks: Chunks | None = None) -> None:
         """``max_data`` is the MaxRecvDataSegmentLength declared to the peer (bytes).
 
-        A chunk is as much as may arrive between two looks at the stream.
+        At most one chunk arrives between two calls of ``next``.
         """
         #: Says where a large data segment goes.
         self.place: DataPlace = _anywhere
@@ -67,14 +67,14 @@ class Receiver:
         self._redirected: _Redirected | None = None
 
     def release(self) -> None:
-        """Give all memory back: the connection is over, whoever still refers to this."""
+        """Give all memory back: the connection is over."""
         self.place = _anywhere
         self._redirected = None
         self._start = self._end = 0
         self.rest()
 
     def rest(self) -> None:
-        """Nothing is expected soon: give the chunk back unless there is much in it."""
+        """Give the chunk back unless much is in it: nothing is expected soon."""
         chunk, start, end = self._chunk, self._start, self._end
         if start == end:
             self._buffer, self._view = NO_CHUNK
@@ -92,7 +92,7 @@ class Receiver:
     # Filling
 
     def buffers(self) -> list[memoryview]:
-        """Where the next bytes go, in order; never without room."""
+        """Where the next bytes go, in order; never empty."""
         self._make_room()
         redirected = self._redirected
         if redirected is not None and redirected.missing:
@@ -122,11 +122,11 @@ class Receiver:
 
     @property
     def is_empty(self) -> bool:
-        """No part of a PDU is waiting for its rest."""
+        """Return whether no incomplete PDU is waiting for its rest."""
         return self._start == self._end and self._redirected is None
 
     def take_rest(self) -> bytes:
-        """What has arrived and is no part of a PDU that was cut; it is forgotten here."""
+        """Take the bytes that arrived behind the last cut PDU."""
         rest = bytes(self._view[self._start : self._end])
         self._start = self._end = 0
         return rest
@@ -154,7 +154,7 @@ class Receiver:
     def next(self) -> int:
         """Offset of the next complete PDU's header in ``header``, -1 if there is none yet.
 
-        Raises ProtocolError where the stream cannot be followed any further.
+        Raises ProtocolError if the stream cannot be followed any further.
         """
         at = self._start
         if self._redirected is not None:
@@ -173,7 +173,7 @@ class Receiver:
         return self._next_long(at, available, lengths)
 
     def window(self) -> tuple[bytearray, memoryview, int, int]:
-        """What has arrived and has not been cut: a buffer, a view of it, start and end.
+        """The bytes that have arrived and have not been cut: buffer, view, start and end.
 
         Nothing (start and end are equal) while a data segment is received elsewhere.
         """
@@ -181,7 +181,7 @@ class Receiver:
         return self._buffer, self._view, self._start, end
 
     def consume(self, start: int) -> None:
-        """Everything in the window before ``start`` has been cut by the caller."""
+        """The caller has cut everything in the window before ``start``."""
         self._start = start
 
     def _next_long(self, at: int, available: int, lengths: int) -> int:
@@ -260,7 +260,7 @@ class Receiver:
 
 
 class _Redirected:
-    """A data segment that is received where it belongs."""
+    """A data segment that is received directly into its final memory."""
 
     __slots__ = ("data", "header", "missing")
 
@@ -271,4 +271,4 @@ class _Redirected:
 
 
 def _anywhere(_header: bytearray, _at: int, _length: int) -> None:
-    """No data segment has a place of its own."""
+    """No data segment is redirected."""

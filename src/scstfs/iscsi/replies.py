@@ -15,7 +15,7 @@ from scstfs.iscsi.window import Window
 
 
 class Replies:
-    """The PDUs of a target, and what they have in common."""
+    """Builds the PDUs of a target."""
 
     __slots__ = (
         "_next_ttt",
@@ -32,32 +32,32 @@ class Replies:
     def __init__(
         self, parameters: SessionParameters, tx: Transmitter, window: Window, *, stat_sn: int
     ) -> None:
-        """``stat_sn`` is the next one due; every PDU tells of ``window``."""
+        """``stat_sn`` is the next one due; every PDU carries the numbers of ``window``."""
         self.parameters = parameters
         self.tx = tx
         self.stat_sn = stat_sn
-        #: Set once the connection is to be closed after what is queued has been sent: from then
-        #: on nothing more is queued.
+        #: Set when the connection will be closed after the queued PDUs: nothing more is queued
+        #: then.
         self.closing = False
         #: Bytes of data-in that commands have in memory now.
         self.reading = 0
-        #: More will be sent presently, so that the window need not be told by itself.
+        #: A batch is under way: a later PDU will carry the window.
         self.is_batch = False
         self._window = window
-        #: The window has opened, and no PDU has told the peer.
+        #: The window has opened, and no PDU has carried it yet.
         self.window_news = False
         self._next_ttt = 0
 
     def has_room(self) -> bool:
-        """Little enough waits to be sent, so that more requests may be looked at."""
+        """Return whether so little waits to be sent that more requests may be processed."""
         if self.tx.pending >= HIGH_WATER:
             return False
-        # Mostly nothing is, and there is nothing to multiply.
+        # Usually nothing waits; skip the multiplication then.
         return not self.reading or self.reading < self.reading_limit
 
     @property
     def reading_limit(self) -> int:
-        """How many bytes of data-in in memory are enough."""
+        """The limit for bytes of data-in in memory."""
         return self._window.queue_depth * self.parameters.max_burst_length
 
     # Numbers
@@ -77,13 +77,13 @@ class Replies:
     # The command window
 
     def announce_window(self) -> None:
-        """The window has opened: see to it that the peer is told, after the batch if in one."""
+        """The window has opened: tell the peer, after the present batch if there is one."""
         self.window_news = True
         if not self.is_batch:
             self.tell_window()
 
     def tell_window(self) -> None:
-        """Send a NOP-In if nothing else will tell the peer of the window (RFC 7143 11.4.11)."""
+        """Send a NOP-In if no other PDU will carry the window (RFC 7143 11.4.11)."""
         news, self.window_news = self.window_news, False
         if news and not self.tx.pending:
             self.nop_in(RESERVED_TAG, RESERVED_TAG, pdu.NO_LUN)
@@ -91,7 +91,7 @@ class Replies:
     # Commands
 
     def send(self, task: IscsiTask, reply: Reply) -> None:
-        """Send what ``task``, which is over, ends with."""
+        """Send the end of ``task``, which is over."""
         flags, sense, residual = 0, reply.sense, abs(reply.residual)
         if reply.residual:
             underflow = reply.residual > 0
@@ -147,7 +147,7 @@ class Replies:
         """
         first, window, tx = data_sn, self._window, self.tx
         exp_cmd_sn, max_cmd_sn = window.exp_cmd_sn, window.max_cmd_sn
-        # Whole words, but for the last of a burst (RFC 7143 11.7.7).
+        # Whole words, except for the last of a burst (RFC 7143 11.7.7).
         segment = min(self.parameters.max_xmit_data_segment_length, CHUNK_DATA) & ~3
         burst = self.parameters.max_burst_length
         total = len(data)
@@ -215,7 +215,7 @@ class Replies:
     # Everything else
 
     def nop_in(self, itt: int, ttt: int, lun: bytes, data: memoryview | bytes = b"") -> None:
-        """A message of ours (``itt`` reserved) or the answer to a ping of the peer's."""
+        """Send a NOP-In: our own (``itt`` reserved) or the answer to the peer's ping."""
         if self.closing:
             return
         data = data[: self.parameters.max_xmit_data_segment_length]
@@ -255,7 +255,7 @@ class Replies:
         sense: bytes = b"",
         parameters: tuple[int, int, int] = (0, 0, 0),
     ) -> None:
-        """Tell the peer of something that it did not ask for (RFC 7143 11.9)."""
+        """Send an Asynchronous Message (RFC 7143 11.9)."""
         if self.closing:
             return
         body = len(sense).to_bytes(2, "big") + sense if sense else b""

@@ -1,4 +1,4 @@
-"""Requests of an initiator in full-feature phase, as they are handed around inside a connection."""
+"""Requests of an initiator in full-feature phase, as passed between a connection's parts."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 from scstfs.iscsi import pdu
 from scstfs.iscsi.errors import ProtocolError, RejectReason
 
-#: Bytes that any data segment may have (RFC 7143 13.12); none but the last need have less.
+#: Least MaxRecvDataSegmentLength (RFC 7143 13.12); only the last segment need be shorter.
 _LEAST_SEGMENT: Final = 512
-#: Shorter ones that are kept all the same.
+#: Shorter segments that are kept all the same.
 _SHORT_SEGMENTS: Final = 16
 
 
@@ -34,13 +34,13 @@ class Request(NamedTuple):
         return int.from_bytes(self.header[self.at + 24 : self.at + 28], "big")
 
     def copy(self) -> Request:
-        """One that stays valid when the buffers are used for something else."""
+        """A copy that stays valid when the buffers are reused."""
         header = bytearray(self.header[self.at : self.at + pdu.BHS_LENGTH])
         return Request(header, 0, self.ahs, memoryview(bytes(self.data)), self.intact)
 
 
 class EarlyData:
-    """Unsolicited data that came for a command before the command's turn, in order."""
+    """Unsolicited data for a command that waits for its turn, in order."""
 
     __slots__ = ("_limit", "parts", "size")
 
@@ -51,7 +51,7 @@ class EarlyData:
         self.size = 0
 
     def add(self, request: Request) -> None:
-        """Keep a copy of a Data-Out PDU; raises ProtocolError where there is no end to them."""
+        """Keep a copy of a Data-Out PDU; raises ProtocolError if there are too many."""
         self.size += len(request.data)
         if self.size > self._limit:
             raise ProtocolError("more unsolicited data than FirstBurstLength allows")

@@ -13,7 +13,7 @@ _HALF: Final = 0x80000000
 
 
 def add(number: int, steps: int = 1) -> int:
-    """Go `steps` (which may be negative) on from `number`."""
+    """Add `steps`, which may be negative, to `number`."""
     return (number + steps) & MASK
 
 

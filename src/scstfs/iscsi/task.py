@@ -1,4 +1,4 @@
-"""SCSI tasks of a connection in full-feature phase, and functions that manage them."""
+"""SCSI tasks of a connection in full-feature phase, and task management functions."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from scstfs.iscsi.transfer import Transfer
 if TYPE_CHECKING:
     from scstfs.iscsi.task_table import TaskTable
 
-#: Of a task management response that says no more than its code.
+#: Additional response information that says nothing.
 NO_INFORMATION: Final = bytes(3)
 
 
 @dataclass(slots=True)
 class Reply:
-    """What a task ends with."""
+    """The reply that ends a task."""
 
     status: int
     sense: bytes = b""
@@ -29,13 +29,13 @@ class Reply:
     """Bytes that were expected and not transferred, negative for bytes that did not fit."""
 
     def drop(self) -> None:
-        """Nobody will take it."""
+        """Drop a reply that will not be sent."""
         if self.release is not None:
             self.release()
 
 
 class IscsiTask:
-    """A SCSI command that could not be answered on the spot (RFC 7143 11.3)."""
+    """A SCSI command that was not answered at once (RFC 7143 11.3)."""
 
     __slots__ = (
         "attribute",
@@ -69,7 +69,7 @@ class IscsiTask:
         cmd_sn: int,
         immediate: bool,
     ) -> None:
-        #: What ends it.
+        #: The reply that ends it.
         self.table = table
         self.itt = itt
         self.lun = lun
@@ -87,14 +87,14 @@ class IscsiTask:
         self.is_executing = False
         #: Data-In PDUs sent so far.
         self.data_sn = 0
-        #: The reply, while it has to wait for data that is still to come.
+        #: The reply, while it waits for data of the initiator.
         self.postponed: Reply | None = None
-        #: Whatever the host wants to find again when the task goes on.
+        #: For the host's own use.
         self.owner: object = None
 
     @property
     def awaits_data(self) -> bool:
-        """The initiator has data to send that it announced or was asked for."""
+        """Return whether the initiator owes data, announced or requested."""
         return self.transfer is not None and self.transfer.awaits_data
 
 
@@ -116,8 +116,8 @@ class ManagementFunction:
     is_performed: bool = False
     """The host has begun to perform it."""
     response: TaskResponse | None = None
-    """The answer, while it has to wait for commands that are still to come."""
+    """The answer, while it waits for commands that have not arrived."""
     information: bytes = NO_INFORMATION
-    """What goes with the response (RFC 7144 6.4.1)."""
+    """Additional response information (RFC 7144 6.4.1)."""
     waits_since: float | None = None
-    """Since when (seconds) it is known to wait for data."""
+    """The time (seconds) since which it is known to wait for data."""

@@ -20,7 +20,7 @@ from scstfs.iscsi.write_data import WriteData
 
 
 class TaskTable:
-    """The tasks that have not ended, and how they begin, go on and end."""
+    """The tasks that have not ended: their beginning, write data and end."""
 
     __slots__ = ("_host", "_window", "_write_data", "by_tag", "parameters", "replies", "unanswered")
 
@@ -88,7 +88,7 @@ class TaskTable:
             self._host.refuse(task, fault)
 
     def _fault_of(self, request: Request, flags: int, expected: int) -> TaskFault | None:
-        """What is wrong with the data that came with a command, or is announced."""
+        """The fault of the data that came with a command or is announced; None if there is none."""
         parameters, data = self.parameters, request.data
         announced = parameters.initial_r2t and not flags & FINAL
         if announced or (data and not (parameters.immediate_data and flags & codes.COMMAND_WRITE)):
@@ -96,8 +96,8 @@ class TaskTable:
         if len(data) > expected:
             return TaskFault.INCORRECT_AMOUNT_OF_DATA
         if not request.intact:
-            # The command itself is good.  Ending it lets the initiator repeat it at once; dropping
-            # it as RFC 7143 7.8 has it would leave a gap that only a timeout closes.
+            # The command itself is good.  If it ends, the initiator can repeat it at once; dropping
+            # it as in RFC 7143 7.8 would leave a gap that only a timeout closes.
             self.replies.reject(RejectReason.DATA_DIGEST_ERROR, request.header, request.at)
             return TaskFault.PROTOCOL_SERVICE_CRC_ERROR
         return None
@@ -123,7 +123,7 @@ class TaskTable:
         self._write_data.go_on(task, transfer)
 
     def solicit(self, task: IscsiTask, transfer: Transfer, data: memoryview) -> None:
-        """Go on with a WRITE that the host began by itself; ``data`` came with the command.
+        """Continue a WRITE that the host began on the fast path; ``data`` came with the command.
 
         ``transfer`` has its memory, and needs more data than that.
         """
@@ -134,13 +134,13 @@ class TaskTable:
         self._write_data.go_on(task, transfer)
 
     def _is_open(self, task: IscsiTask) -> bool:
-        """The task has not been ended."""
+        """Return whether the task has not been ended."""
         return self.by_tag.get(task.itt) is task and task.postponed is None
 
     # Their write data
 
     def place(self, header: bytearray, at: int, length: int) -> memoryview | None:
-        """Where the data segment that begins to arrive belongs; the receiver asks."""
+        """The final memory of a data segment that begins to arrive; called by the receiver."""
         if header[at] & codes.OPCODE_MASK != PduOpcode.DATA_OUT:
             return None
         data = pdu.unpack_data_out(header, at)
@@ -197,7 +197,7 @@ class TaskTable:
             reply.drop()
             self.forget(task)
         elif task.awaits_data:
-            # The reply comes after the last of it (RFC 7143 11.4.2), whatever is in it.
+            # The reply follows the last data (RFC 7143 11.4.2), whatever its contents.
             task.postponed = reply
             self._write_data.release(task)
         else:
@@ -213,7 +213,7 @@ class TaskTable:
             self.replies.announce_window()
 
     def forget(self, task: IscsiTask) -> None:
-        """The task is over; what it occupied is free for others."""
+        """Release the resources of a task that is over."""
         if self.by_tag.get(task.itt) is task:
             del self.by_tag[task.itt]
             self._window.open()
@@ -223,7 +223,7 @@ class TaskTable:
             postponed.drop()
 
     def _send_postponed(self, task: IscsiTask, reply: Reply) -> None:
-        """The data that the reply to ``task`` waited for has come."""
+        """Send the reply to ``task``, whose data has arrived."""
         task.postponed = None
         self.forget(task)
         self.replies.send(task, reply)
@@ -231,8 +231,7 @@ class TaskTable:
     def drop(self) -> None:
         """The connection is gone.
 
-        The host ends the tasks that it has; what they occupy is given back then, because their
-        data may be in use until then.
+        The host ends its tasks; their memory is released then, because it may be in use until then.
         """
         self._write_data.placed()
         for task in list(self.by_tag.values()):

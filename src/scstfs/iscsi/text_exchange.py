@@ -14,12 +14,12 @@ from scstfs.iscsi.host import Host, TextNegotiation
 from scstfs.iscsi.pdu import TextRequest
 from scstfs.iscsi.text_format import Assembler
 
-#: There is one exchange at a time, so that one tag is enough.
+#: There is one exchange at a time, so one tag is enough.
 _TAG: Final = 0
 
 
 class TextPart(NamedTuple):
-    """What goes into a Text Response."""
+    """The contents of a Text Response."""
 
     ttt: int
     flags: int
@@ -36,11 +36,11 @@ class TextExchange:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the present exchange; it has come to nothing."""
+        """Drop the present exchange; it has failed."""
         self._negotiation: TextNegotiation | None = None
         self._itt = RESERVED_TAG
         self._received = Assembler()
-        #: What is left of an answer that did not fit into one PDU.
+        #: The rest of an answer that did not fit into one PDU.
         self._left = b""
 
     def receive(self, request: TextRequest, data: memoryview, limit: int) -> TextPart:
@@ -77,7 +77,7 @@ class TextExchange:
         return TextPart(RESERVED_TAG, FINAL, part)
 
     def _join(self, request: TextRequest) -> TextNegotiation:
-        """Begin an exchange, or find out that the request belongs to the present one."""
+        """Begin an exchange, unless the request belongs to the present one."""
         if request.ttt == RESERVED_TAG:
             self.reset()
             self._itt = request.itt

@@ -1,7 +1,7 @@
 """The key=value text of Login and Text PDUs: RFC 7143 6.1 and 6.2.
 
 Text is UTF-8 pairs, each ended by a NUL, that may be cut anywhere over several PDUs with the C bit.
-Bytes that are no UTF-8 survive as surrogates, so that whoever looks at a value can refuse it.
+Bytes that are not UTF-8 survive as surrogates, so that code that checks a value can refuse it.
 Everything is bounded: how long the text may be, how many keys, how long a key and a value.
 """
 
@@ -53,7 +53,7 @@ def decode(text: bytes) -> Pairs:
     Empty items are skipped: some initiators count their padding as text.
 
     Raises:
-        ProtocolError: no final NUL, a pair without "=", a key name that is none, or a bound passed.
+        ProtocolError: no final NUL, a pair without "=", an invalid key name, or a limit exceeded.
     """
     if not text:
         return []
@@ -139,7 +139,7 @@ def parse_boolean(value: str) -> bool | None:
 
 
 def parse_list(value: str) -> list[str] | None:
-    """Split a list-of-values at its commas; None where there is nothing between two (6.1)."""
+    """Split a list-of-values at its commas; None if an item is empty (6.1)."""
     values = value.split(",")
     return values if all(values) else None
 

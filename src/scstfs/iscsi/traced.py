@@ -1,7 +1,7 @@
-"""A connection's receiver and transmitter for while somebody wants to hear of each PDU.
+"""A connection's receiver and transmitter that report each PDU.
 
-Both work on the state of those that they stand in for.  So nothing is in the way of PDUs that
-nobody wants to hear of, and one can take the other's place between any two PDUs.
+Both work on the state of the ones that they replace. So untraced connections pay nothing, and one
+can replace the other between any two PDUs.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from scstfs.iscsi.receive import Receiver
 from scstfs.iscsi.transmit import Referred, Transmitter
 
 Told: TypeAlias = Callable[[str, bytes], None]
-"""``(direction, header)``: a PDU was ``received`` or is to be ``sent``."""
+"""``(direction, header)``: a PDU was ``received`` or will be ``sent``."""
 
 RECEIVED: Final = "received"
 SENT: Final = "sent"
 
 
 class TracedReceiver(Receiver):
-    """Tells of each PDU that is cut."""
+    """Reports each PDU that is received."""
 
     __slots__ = ("_told", "untraced")
 
     def __init__(self, receiver: Receiver, told: Told) -> None:
-        """Stand in for ``receiver``."""
+        """Replace ``receiver``."""
         self.__dict__ = receiver.__dict__
         self.untraced = receiver
         self._told = told
@@ -40,12 +40,12 @@ class TracedReceiver(Receiver):
 
 
 class TracedTransmitter(Transmitter):
-    """Tells of each PDU that is queued."""
+    """Reports each PDU that is queued."""
 
     __slots__ = ("_told", "untraced")
 
     def __init__(self, transmitter: Transmitter, told: Told) -> None:
-        """Stand in for ``transmitter``."""
+        """Replace ``transmitter``."""
         self.__dict__ = transmitter.__dict__
         self.untraced = transmitter
         self._told = told

@@ -1,7 +1,7 @@
 """Write data of one command: immediate, unsolicited and solicited (RFC 7143 4.2.5.2, 11.7, 11.8).
 
-A Transfer knows which bytes may come next and which R2Ts are to be sent; it puts nothing on the
-wire itself.  Data is assembled in one buffer, in whatever order the negotiated keys allow.
+A Transfer knows which bytes may come next and which R2Ts to send; it sends nothing itself. Data is
+assembled in one buffer, in any order that the negotiated keys allow.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class TaskFault(enum.Enum):
 
 
 class DataFault(Exception):  # noqa: N818 - a property of the data, the task ends with it
-    """A Data-Out PDU that does not fit; the task is to end with ``fault``."""
+    """A Data-Out PDU does not fit; the task ends with ``fault``."""
 
     def __init__(self, fault: TaskFault, why: str) -> None:
         super().__init__(why)
@@ -58,8 +58,8 @@ class Sequence:
 class Transfer:
     """Assembly of the write data of one command.
 
-    It has no memory until ``open``; without any, or after ``discard``, data is received and
-    dropped, and all that counts is whether more of it will come.
+    It has no memory until ``open``. Without memory, or after ``discard``, data is received and
+    dropped, and only whether more will come matters.
     """
 
     __slots__ = (
@@ -79,12 +79,12 @@ class Transfer:
     )
 
     def __init__(self, *, first_burst: int, unsolicited: bool, in_order: bool) -> None:
-        """``first_burst`` is how much may come unsolicited, if it may (``unsolicited``)."""
+        """``first_burst`` (bytes) limits unsolicited data, which may come if ``unsolicited``."""
         self.buffer = memoryview(b"")
-        #: Bytes that the command needs, and how many of them have come.
+        #: Bytes that the command needs, and how many of them have arrived.
         self.total = 0
         self.received = 0
-        #: False once nobody needs the data any more.
+        #: False once the data is not needed any more.
         self.wanted = True
         self.next_r2t_sn = 0
         #: The unsolicited sequence while more of it may come.
@@ -98,18 +98,18 @@ class Transfer:
         self._halted = False
 
     def open(self, buffer: memoryview, release: Callable[[], None]) -> None:
-        """Assemble the data in ``buffer``, which is exactly as long as what the command needs."""
+        """Assemble the data in ``buffer``, which is exactly as long as the command needs."""
         self.buffer, self._release = buffer, release
         self.total = len(buffer)
 
     @property
     def is_complete(self) -> bool:
-        """Every byte is there and no more PDUs are to come."""
+        """Return whether all bytes have arrived and no more PDUs will come."""
         return self.received >= self.total and not self.awaits_data
 
     @property
     def awaits_data(self) -> bool:
-        """The peer has announced data, or was asked for some, and has not sent the last of it."""
+        """Return whether the peer owes data, announced or requested."""
         return bool(self._sequences) or self.unsolicited is not None
 
     @property
@@ -119,7 +119,7 @@ class Transfer:
 
     @property
     def can_solicit(self) -> bool:
-        """There are bytes that no R2T has asked for."""
+        """Return whether there are bytes that no R2T has requested."""
         return (
             self.unsolicited is None
             and self._next_offset < self.total
@@ -137,7 +137,7 @@ class Transfer:
             self.unsolicited.received = len(data)
 
     def solicit(self, ttt: int, max_burst: int) -> Sequence:
-        """Begin the sequence that an R2T with this Target Transfer Tag asks for."""
+        """Begin the sequence that an R2T with this Target Transfer Tag requests."""
         sequence = Sequence(self._next_offset, min(max_burst, self.total - self._next_offset))
         self._sequences[ttt] = sequence
         self._next_offset = sequence.end
@@ -145,7 +145,7 @@ class Transfer:
         return sequence
 
     def halt(self) -> None:
-        """Ask for no more data: the command is about to be aborted."""
+        """Request no more data: the command is about to be aborted."""
         self._halted = True
 
     def resume(self) -> None:
@@ -153,9 +153,9 @@ class Transfer:
         self._halted = False
 
     def place(self, ttt: int, offset: int, length: int) -> memoryview | None:
-        """Where a data segment that is still arriving may be received directly, if anywhere.
+        """The memory that an arriving data segment may be received into, if any.
 
-        The buffer is not given back while that goes on.
+        The buffer is not given back meanwhile.
         """
         sequence = self._find(ttt)
         if sequence is None or not self.wanted or offset + length > self.total:
@@ -184,14 +184,14 @@ class Transfer:
     ) -> None:
         """Take one Data-Out PDU, whose data may be ``stored`` already where ``place`` said.
 
-        Raises DataFault where it does not fit, and ProtocolError (a Reject) for a tag that was
-        never given out.  Either way the end of a sequence (``final``) is noted.
+        Raises DataFault if it does not fit, and ProtocolError (a Reject) for an unknown tag. In
+        both cases the end of a sequence (``final``) is noted.
         """
         sequence = self._find(ttt)
         if sequence is None:
             if ttt != RESERVED_TAG:
                 raise ProtocolError(f"no R2T has the tag {ttt:08x}", RejectReason.INVALID_PDU_FIELD)
-            raise DataFault(TaskFault.UNEXPECTED_UNSOLICITED_DATA, "data that nobody asked for")
+            raise DataFault(TaskFault.UNEXPECTED_UNSOLICITED_DATA, "data that was not requested")
         if final:
             self._end(ttt)
         if self.wanted:
@@ -203,12 +203,12 @@ class Transfer:
                 self._check_end(sequence, solicited=ttt != RESERVED_TAG)
 
     def skip(self, ttt: int, *, final: bool) -> None:
-        """A Data-Out PDU came whose data is not to be used."""
+        """Take a Data-Out PDU whose data is not used."""
         if final and self._find(ttt) is not None:
             self._end(ttt)
 
     def discard(self) -> None:
-        """Nobody needs the data any more: give the memory back, as soon as that is possible."""
+        """Give the memory back as soon as possible: the data is not needed any more."""
         self.wanted = False
         if self._filling:
             self._abandoned = True
@@ -243,7 +243,7 @@ class Transfer:
     def _check_end(self, sequence: Sequence, *, solicited: bool) -> None:
         """Refuse a sequence that is too short, or has holes.
 
-        Otherwise what is left of the buffer would be written to the disk as it is.
+        Otherwise the rest of the buffer would be written to the disk as it is.
         """
         if not solicited:
             self._next_offset = sequence.received
@@ -270,7 +270,7 @@ class Transfer:
 
 
 class _Extents:
-    """Which bytes have come: disjoint ranges, in order."""
+    """The bytes that have arrived: disjoint ranges, in order."""
 
     __slots__ = ("_ranges",)
 
@@ -278,7 +278,7 @@ class _Extents:
         self._ranges: list[tuple[int, int]] = []
 
     def add(self, start: int, end: int) -> bool:
-        """Add a range; False if part of it was there already, or there are too many gaps."""
+        """Add a range; False if it overlaps a present one, or there are too many gaps."""
         if start == end:
             return True
         ranges = self._ranges
@@ -296,7 +296,7 @@ class _Extents:
         return True
 
     def is_one(self, length: int) -> bool:
-        """They are the first ``length`` bytes without a gap."""
+        """Return whether they are the first ``length`` bytes without a gap."""
         return self._ranges == ([(0, length)] if length else [])
 
 

@@ -1,9 +1,9 @@
 """The sending side of a connection: PDUs in the order of their StatSN, as few large buffers.
 
-Headers and small data are laid out one after the other in a *chunk*, so that the replies to a
-whole batch of commands leave in one piece.  It is borrowed while there is something in it.  Data
-that lives elsewhere is queued by reference, be it in memory or in a file.
-Nothing here knows a socket: ``buffers`` gives what is to be sent, ``sent`` says how much was.
+Headers and small data are laid out one after the other in a *chunk*, so that the replies to a whole
+batch of commands leave in one piece.  It is borrowed while it holds data. Data elsewhere, in memory
+or in a file, is queued by reference. Nothing here knows a socket: ``buffers`` returns what to send,
+``sent`` reports how much was sent.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from fastcrc import crc32
 from scstfs.iscsi import chunks, pdu
 from scstfs.iscsi.chunks import NO_CHUNK, Chunk, Chunks
 
-#: Bytes that one data PDU may have to be laid out inside a chunk.
+#: Largest data PDU (bytes) that is laid out inside a chunk.
 CHUNK_DATA: Final = chunks.SIZE - 64 * 1024
 
-#: Bytes waiting to be sent beyond which no further request should be looked at.
+#: Bytes waiting to be sent, above which no further request should be processed.
 HIGH_WATER: Final = 256 * 1024
 
 #: Most buffers that one call of sendmsg(2) may take (IOV_MAX is 1024).
 MAX_BUFFERS: Final = 512
 
-#: Bytes that are enough for what is sent now and then.  Many connections may have something to say
-#: in the same moment, and none of them much.
+#: Bytes that are enough for occasional PDUs. Many connections may send something at the same
+#: moment, each only a little.
 _FEW: Final = 4096
 
 _OVERHEAD: Final = pdu.BHS_LENGTH + 2 * pdu.DIGEST_LENGTH + 3
@@ -58,7 +58,7 @@ Referred: TypeAlias = memoryview | FilePart
 """Data that is not copied."""
 
 
-# For whoever has nothing to send: an empty deque takes as much memory as one with some entries.
+# Stands for an empty queue: an empty deque takes as much memory as one with some entries.
 _NO_QUEUE: Final[deque[Referred]] = deque(maxlen=0)
 _NO_RELEASES: Final[deque[tuple[int, Callable[[], None]]]] = deque(maxlen=0)
 
@@ -77,7 +77,7 @@ class Transmitter:
         #: Bytes sent so far.
         self.sent_total = 0
         self._chunks = Chunks() if chunks is None else chunks
-        #: The chunk that PDUs are laid out in: what lies between these is not queued yet.
+        #: The chunk that PDUs are laid out in: the bytes between these are not queued yet.
         self._chunk, self._view = NO_CHUNK
         self._start = 0
         self._at = 0
@@ -104,7 +104,7 @@ class Transmitter:
     ) -> None:
         """Queue one PDU whose data stays where it is until ``release`` is called.
 
-        There is no digest of what is in a file.
+        Data in a file gets no digest.
         """
         at = self._room(_OVERHEAD)
         chunk = self._chunk
@@ -127,8 +127,7 @@ class Transmitter:
     def window(self, least: int) -> tuple[bytearray, memoryview, int, int]:
         """Room for at least ``least`` bytes of PDUs: a chunk, a view of it, start and end.
 
-        It is the caller's until anything else of the transmitter is called; ``lay_out`` says how
-        much of it was used.
+        The caller may use it until it calls any other method; ``lay_out`` says how much was used.
         """
         if not self._chunk:
             self._hold(self._take(least))
@@ -144,7 +143,7 @@ class Transmitter:
     ) -> None:
         """Queue what was laid out before ``end`` and then ``data``; the window stays open.
 
-        ``release`` is called when all of that has left.
+        ``release`` is called when all of it has been sent.
         """
         self._advance(end)
         self._cut()
@@ -156,17 +155,17 @@ class Transmitter:
 
     @property
     def laid_out(self) -> memoryview | None:
-        """Everything that is pending, if it is in one piece and nothing has been queued."""
+        """All pending bytes, if they are in one piece and nothing has been queued."""
         return None if self._queue else self._view[self._start : self._at]
 
     @property
     def file_part(self) -> FilePart | None:
-        """What to send next, if that is in a file."""
+        """The next data to send, if it is in a file."""
         first = self._queue[0] if self._queue else None
         return first if isinstance(first, FilePart) else None
 
     def buffers(self) -> list[memoryview]:
-        """What to send next, in order, as far as it is in memory; empty if nothing is."""
+        """The next buffers to send, in order, up to the first data in a file; may be empty."""
         self._cut()
         found: list[memoryview] = []
         for part in self._queue:
@@ -176,7 +175,7 @@ class Transmitter:
         return found
 
     def sent(self, count: int) -> None:
-        """``count`` bytes of ``buffers``, or of ``laid_out``, have left."""
+        """``count`` bytes of ``buffers``, or of ``laid_out``, have been sent."""
         self.pending -= count
         self.sent_total += count
         queue = self._queue
@@ -192,18 +191,18 @@ class Transmitter:
         while releases and releases[0][0] <= self.sent_total:
             releases.popleft()[1]()
         if not self.pending:
-            # Everything is out: lay out from the start again, in memory that is in the cache.
+            # All is sent: lay out from the start again, in memory that is in the cache.
             self._start = self._at = 0
 
     def rest(self) -> None:
-        """Nothing is to be sent soon: hold no memory, unless something still is."""
+        """Give the memory back unless something waits to be sent: nothing is expected soon."""
         if self._chunk and not self.pending:
             self._return(self._chunk, self._view)
             self._hold(NO_CHUNK)
             self._queue, self._releases = _NO_QUEUE, _NO_RELEASES
 
     def clear(self) -> None:
-        """Forget everything that is queued; its data may be used for something else."""
+        """Drop everything that is queued; its memory may be reused."""
         self._queue.clear()
         while self._releases:
             self._releases.popleft()[1]()
@@ -240,7 +239,7 @@ class Transmitter:
         self._at = at
 
     def _cut(self) -> None:
-        """Move what is laid out to the queue."""
+        """Move the laid-out bytes to the queue."""
         if self._at > self._start:
             self._enqueue(self._view[self._start : self._at])
             self.pending -= self._at - self._start
@@ -254,7 +253,7 @@ class Transmitter:
         self.pending += len(part)
 
     def _release_later(self, release: Callable[[], None]) -> None:
-        """Call ``release`` when all that has been queued so far has left."""
+        """Call ``release`` when all that has been queued so far has been sent."""
         if self._releases is _NO_RELEASES:
             self._releases = deque()
         self._releases.append((self._queued_total, release))

@@ -1,7 +1,7 @@
-"""Signs of life: NOP-In pings, and deadlines for what the peer has to do (RFC 7143 11.19, 10.3).
+"""NOP-In pings, and deadlines for what the peer must do (RFC 7143 11.19, 10.3).
 
-``check`` is called about once a second and compares what it sees with what it saw: nothing has to
-be noted on the data path.
+``check`` is called about once a second and compares counters with their earlier values, so the data
+path has nothing to record.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Limits:
     nop_in_timeout: int
     rsp_timeout: int
     silence: int = 0
-    """For how long the peer may say nothing; 0 for as long as it likes."""
+    """How long the peer may be silent; 0 means without limit."""
 
 
 class _Progress(Generic[T]):
-    """Something that should change as long as the peer is alive."""
+    """A value that should change as long as the peer is alive."""
 
     __slots__ = ("_seen", "_since")
 
@@ -34,7 +34,7 @@ class _Progress(Generic[T]):
         self._seen, self._since = seen, now
 
     def standstill(self, value: T, now: float) -> float:
-        """For how long (seconds) the value has been the same."""
+        """How long (seconds) the value has been the same."""
         if value != self._seen:
             self._seen, self._since = value, now
         return now - self._since
@@ -51,7 +51,7 @@ class Watchdog:
         self._pinged = 0.0
 
     def check(self, now: float, limits: Limits) -> str | None:
-        """Send a ping if it is time for one; returns why the connection has to be closed.
+        """Send a ping if it is due; return why the connection must be closed, or None.
 
         ``now`` is in seconds.
         """
@@ -66,7 +66,7 @@ class Watchdog:
         if limits.silence and silence >= limits.silence:
             return f"nothing was asked for {limits.silence} s"
         tx = connection.tx
-        # What is not pending any more has been taken; that is progress, too.
+        # Bytes that are not pending any more have been taken; that is progress, too.
         stuck = self._sent.standstill(tx.sent_total if tx.pending else -1, now)
         if tx.pending and stuck >= limits.rsp_timeout:
             return f"answers have not been taken for {limits.rsp_timeout} s"
@@ -76,7 +76,7 @@ class Watchdog:
         return None
 
     def _data_standstill(self, now: float) -> float:
-        """For how long (seconds) writes have waited for data, none of which came."""
+        """How long (seconds) writes have waited without any data arriving."""
         connection = self.connection
         waits = any(task.awaits_data for task in connection.tasks.by_tag.values())
         standstill = self._data.standstill(

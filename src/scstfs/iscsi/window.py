@@ -2,8 +2,8 @@
 
 A request is handled when its CmdSN is due.  One that comes before its turn waits here, with the
 data that comes for it.  A request that is refused by a Reject does not count as received: its CmdSN
-is still due (RFC 7143 7.3).  That is why what handles a request calls ``accept`` when it has found
-nothing wrong with it.
+is still due (RFC 7143 7.3). Therefore the handler of a request calls ``accept`` when it has found
+no fault.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from scstfs.iscsi.requests import EarlyData, Rejected, Request
 from scstfs.iscsi.serial import MASK, add, less, within
 
 #: Immediate requests of a kind (commands, task management) under way beyond QueuedCommands; more
-#: are rejected.  They are counted apart so that neither kind is ever shut out by the other
-#: (RFC 7143 4.2.2.1).
+#: are rejected. They are counted separately, so that neither kind shuts out the other (RFC 7143
+#: 4.2.2.1).
 _MOST_IMMEDIATE: Final = 8
 
 
 class Window:
-    """Which CmdSNs may come, which is due, and what has come too early."""
+    """The CmdSNs that may come, the one that is due, and requests that came early."""
 
     __slots__ = (
         "_early_data",
@@ -52,7 +52,7 @@ class Window:
         """``tasks`` and ``functions`` are the task tags of the requests that are not answered.
 
         ``cmd_sn`` is the next one due, and ``max_cmd_sn`` the last that the peer was told it may
-        use.  ``first_burst`` (FirstBurstLength) is how much data may come unasked for a command.
+        use.  ``first_burst`` (FirstBurstLength) is the limit of unsolicited data per command.
         """
         self._tasks = tasks
         self._functions = functions
@@ -60,17 +60,17 @@ class Window:
         #: Requests that came before their turn, by CmdSN, and the data that came for them, by ITT.
         self._held: dict[int, Request] = {}
         self._early_data: dict[int, EarlyData] = {}
-        #: CmdSNs that count as received although nothing came with them.
+        #: CmdSNs that count as received although no command came with them.
         self._skipped: set[int] = set()
         self.exp_cmd_sn = cmd_sn
         #: The peer may send commands up to and including this CmdSN; it never goes back.
         self.max_cmd_sn = add(cmd_sn, -1) if max_cmd_sn is None else max_cmd_sn
         #: Requests that may be under way (``QueuedCommands``); ``open`` makes a change count.
         self.queue_depth = queue_depth
-        #: Commands that may come, less one.
+        #: Number of commands that may come, less one.
         self.credit = 0
-        #: A command with the CmdSN due needs no further look at numbers: the window is open, and
-        #: as wide as the credit; nothing waits for its turn.
+        #: A command with the CmdSN due needs no further checks: the window is open and as wide as
+        #: the credit, and nothing waits for its turn.
         self.is_plain = False
         self.open()
 
@@ -92,13 +92,13 @@ class Window:
 
     @property
     def is_waiting(self) -> bool:
-        """Something waits for commands that have not come yet."""
+        """Return whether a request waits for commands that have not arrived."""
         return bool(self._held or self._functions)
 
     def check_tag(self, itt: int, kind: Collection[int], *, is_immediate: bool) -> None:
-        """Refuse a new request whose tag is in use, or one more immediate one than is bearable.
+        """Refuse a new request whose tag is in use, or an immediate one above the limit.
 
-        ``kind`` are the tags of those of its kind that have not been answered.  Raises Rejected.
+        ``kind`` are the tags of unanswered requests of its kind. Raises Rejected.
         """
         if itt == RESERVED_TAG:
             raise Rejected(RejectReason.INVALID_PDU_FIELD, "the reserved task tag")
@@ -110,9 +110,9 @@ class Window:
     # Requests that came in order
 
     def admit(self, request: Request) -> bool:
-        """A request with a CmdSN of its own came: True if it is due.
+        """Take a request with its own CmdSN; return True if it is due.
 
-        An early one is kept.  What is outside the window is ignored, and so are duplicates.
+        An early one is kept. Requests outside the window and duplicates are ignored.
         """
         cmd_sn = request.cmd_sn
         if cmd_sn == self.exp_cmd_sn and cmd_sn != add(self.max_cmd_sn):
@@ -126,7 +126,7 @@ class Window:
         return False
 
     def accept(self, *, is_immediate: bool) -> None:
-        """The request that is being handled is a good one, and counts as received."""
+        """The present request has no fault and counts as received."""
         if not is_immediate:
             self._advance()
         self.open()
@@ -148,20 +148,20 @@ class Window:
     # Requests that came before their turn
 
     def take_due(self) -> Request | None:
-        """The request whose turn has come, if it is one that has waited."""
+        """The waiting request that is due now, or None."""
         return self._held.pop(self.exp_cmd_sn, None)
 
     def keep_data(self, request: Request) -> None:
         """Keep data of a command that waits for its turn.
 
-        Any other is that of a task that has been aborted or answered meanwhile.
+        Other data belongs to a task that has been aborted or answered meanwhile; it is dropped.
         """
         early = self._early_data.get(request.itt)
         if early is not None:
             early.add(request)
 
     def take_data(self, itt: int) -> list[Request]:
-        """The data that came for a command before the command's turn."""
+        """The data that arrived for a command before its turn."""
         early = self._early_data.pop(itt, None)
         return [] if early is None else early.parts
 
@@ -177,7 +177,9 @@ class Window:
         self.open()
 
     def plug(self, cmd_sn: int) -> list[int]:
-        """All commands before ``cmd_sn`` count as received and will be ignored; which they are."""
+        """All commands before ``cmd_sn`` count as received and will be ignored; return their
+        CmdSNs.
+        """
         if not within(cmd_sn, self.exp_cmd_sn, add(self.max_cmd_sn)):
             return []
         for early in [number for number in self._held if less(number, cmd_sn)]:
@@ -192,7 +194,7 @@ class Window:
         return missing
 
     def clear(self) -> None:
-        """The connection is gone, and what has waited with it."""
+        """Drop all that waits: the connection is gone."""
         self._held.clear()
         self._early_data.clear()
         self._skipped.clear()

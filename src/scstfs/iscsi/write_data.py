@@ -1,7 +1,7 @@
-"""Write data of a connection: what is asked for, and what comes (RFC 7143 11.7, 11.8).
+"""Write data of a connection: R2Ts and Data-Out PDUs (RFC 7143 11.7, 11.8).
 
-How much may be in memory at a time is decided by ``scstfs.iscsi.credit``, what a single command
-has received and still needs is in its ``scstfs.iscsi.transfer.Transfer``.
+``scstfs.iscsi.credit`` limits the bytes in memory; ``scstfs.iscsi.transfer.Transfer`` has what one
+command has received and still needs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class WriteData:
-    """R2Ts that go out and Data-Out PDUs that come in."""
+    """Sends R2Ts and takes Data-Out PDUs."""
 
     __slots__ = ("_credit", "_filling", "_host", "_replies", "parameters", "received_total")
 
@@ -33,7 +33,7 @@ class WriteData:
         self._host = host
         self._replies = replies
         self.parameters = parameters
-        #: Bytes of write data that have come in Data-Out PDUs.
+        #: Bytes of write data received in Data-Out PDUs.
         self.received_total = 0
         self._filling: Transfer | None = None
         self._credit = Credit(_solicited_limit(parameters, queue_depth))
@@ -43,7 +43,7 @@ class WriteData:
         self._credit.limit = _solicited_limit(self.parameters, depth)
 
     def go_on(self, task: IscsiTask, transfer: Transfer) -> None:
-        """Ask for more data, or give the command to the host when there is all."""
+        """Request more data, or give the command to the host when all has arrived."""
         if transfer.is_complete:
             task.is_executing = True
             self._host.data_complete(task)
@@ -61,7 +61,7 @@ class WriteData:
         replies.ready_to_transfer(task, ttt, r2t_sn, sequence.offset, sequence.length)
 
     def release(self, task: IscsiTask) -> None:
-        """``task`` needs no data any more: what it occupied is free for others."""
+        """``task`` needs no more data: release its credit."""
         if task.transfer is not None:
             task.transfer.discard()
         self._credit.give_back(task)
@@ -73,13 +73,13 @@ class WriteData:
     # Arrival
 
     def place(self, transfer: Transfer, data: DataOut, length: int) -> memoryview | None:
-        """Where the data segment of ``data``, which begins to arrive, belongs; if anywhere."""
+        """The final memory of the data segment of ``data``, which begins to arrive; or None."""
         memory = transfer.place(data.ttt, data.buffer_offset, length)
         self._filling = transfer if memory is not None else None
         return memory
 
     def placed(self) -> Transfer | None:
-        """Nothing is received directly any more; returns the transfer that it was done for."""
+        """End direct reception; return the transfer that it was for."""
         filling, self._filling = self._filling, None
         if filling is not None:
             filling.placed()
@@ -94,7 +94,7 @@ class WriteData:
         """
         transfer = task.transfer
         if transfer is None or task.is_executing:
-            # It is too late to end the command with a fault: it may be at work in a thread.
+            # It is too late to end the command with a fault: a thread may execute it already.
             raise Rejected(RejectReason.PROTOCOL_ERROR, "data for a command that needs none")
         if received.ttt != RESERVED_TAG and received.lun != task.lun:
             raise Rejected(RejectReason.INVALID_PDU_FIELD, "data for another LUN")
@@ -121,10 +121,10 @@ class WriteData:
 
 
 def _solicited_limit(parameters: SessionParameters, depth: int) -> int:
-    """Bytes of solicited data of which, with the first bursts, there is not too much in memory.
+    """The limit for bytes of solicited data in memory, besides first bursts.
 
-    That is ``depth`` bursts for everything; but first bursts that are as long as others must not
-    be all that there is.
+    It is ``depth`` bursts in all; but if first bursts are as long as others, some room must be left
+    for solicited data.
     """
     whole = depth * parameters.max_burst_length
     return max(whole - depth * parameters.first_burst_length, whole // 2)

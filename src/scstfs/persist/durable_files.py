@@ -1,7 +1,7 @@
 """Durable small files.
 
-A file is replaced as a whole: the new contents are written beside it and put in its place when they
-are on disk.  So at any instant, whatever crashes, there is the old file or the new one.
+A file is replaced as a whole: the new contents are written beside it and renamed to its name when
+they are on disk. So after any crash there is either the old file or the new one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def read(path: Path, limit: int) -> bytes | None:
-    """The contents of ``path``, of which more than ``limit`` bytes are not looked at.
+    """The contents of ``path``, at most ``limit`` bytes.
 
     None if there is no such file.  Other errors are raised.
     """
@@ -37,8 +37,8 @@ def read(path: Path, limit: int) -> bytes | None:
 def write(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Make ``data`` the contents of ``path``, durably; ``mode`` are the permissions of the file.
 
-    When this raises OSError the file is the old one, but for one case: it could be put in place
-    and then not be made certain that it stays.
+    If this raises OSError, the file is the old one, with one exception: it was renamed, but the
+    rename could not be made durable.
     """
     path = _place(path)
     new = path.with_name(path.name + ".new")
@@ -53,14 +53,14 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 
 def move(path: Path, to: Path) -> None:
-    """Put one file in the place of another in the same directory, durably.  Raises OSError."""
+    """Rename one file to another in the same directory, durably. Raises OSError."""
     to = _place(to)
     os.replace(path, to)
     sync_directory(to.parent)
 
 
 def remove(*paths: Path) -> None:
-    """Delete files durably, one after the other; those that are not there do not matter."""
+    """Delete files durably, one after the other; missing ones are ignored."""
     for path in paths:
         try:
             os.unlink(path)
@@ -79,17 +79,17 @@ def sync_directory(path: Path) -> None:
 
 
 def _place(path: Path) -> Path:
-    """Where a file is to be put: a link stays one, and a block device is not replaced by a file."""
+    """The path to write to: a symbolic link is kept, and a block device is not replaced."""
     path = path.resolve()
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, f"{path} is no regular file")
+        raise OSError(errno.EINVAL, f"{path} is not a regular file")
     return path
 
 
 def overwrite(fd: int, data: bytes) -> None:
     """Write all of ``data`` from the beginning of a file on.
 
-    Raises OSError, and may have written a part then.
+    Raises OSError; a part may have been written then.
     """
     view, offset = memoryview(data), 0
     while view:

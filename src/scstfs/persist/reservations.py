@@ -52,7 +52,7 @@ class SavedRegistrant:
 
 @dataclass(frozen=True, slots=True)
 class SavedReservations:
-    """Everything that the file holds."""
+    """The contents of the file."""
 
     aptpl: bool
     #: Type and scope of the reservation, None without one.
@@ -61,7 +61,7 @@ class SavedReservations:
 
     @property
     def is_kept(self) -> bool:
-        """There is a file: without APTPL or registrations there is none."""
+        """Whether there is a file: without APTPL or registrations there is none."""
         return self.aptpl and bool(self.registrants)
 
 
@@ -79,10 +79,10 @@ def encode(saved: SavedReservations) -> bytes:
 
 
 def decode(data: bytes) -> SavedReservations:
-    """What the file's bytes say; raises DamagedFile.
+    """Decode the file's bytes; raises DamagedFile.
 
-    As in SCST a single trailing byte is ignored.  What SCST never writes is damage, too: two
-    registrations of one nexus, or a reservation without the holder that its type needs.
+    As in SCST a single trailing byte is ignored.  Contents that SCST never writes are damage, too:
+    two registrations of one nexus, or a reservation without the holder that its type needs.
     """
     if not _HEADER.size <= len(data) < MAX_SIZE:
         raise DamagedFile(f"impossible size of {len(data)} bytes")
@@ -99,7 +99,7 @@ def decode(data: bytes) -> SavedReservations:
         registrant, position = _decode_registrant(data, position)
         registrants.append(registrant)
     if is_set and kind in _SINGLE_HOLDER and not any(r.is_holder for r in registrants):
-        raise DamagedFile("nobody holds the reservation")
+        raise DamagedFile("the reservation has no holder")
     if len({(r.transport_id, r.rel_tgt_id) for r in registrants}) < len(registrants):
         raise DamagedFile("a nexus is registered twice")
     reservation = (kind, scope) if is_set else None

@@ -1,10 +1,10 @@
-"""The running configuration, kept as the commands that lead to it.
+"""The running configuration, kept as the commands that produce it.
 
-A file of lines, each a JSON array of a path in the tree and of what was written to it. It is
-replaced as a whole, durably, or appended to. As long as the target runs it is called ``running``,
-after a clean end ``running.stopped``: so the next start can tell whether there was one.
+It is a file of lines, each a JSON array of a path in the tree and the text written there. It is
+replaced as a whole, durably, or appended to. While the target runs, its name is ``running``; after
+a clean end it is ``running.stopped``. So the next start can tell whether the end was clean.
 
-The commands hold secrets, so that the file is only root's.
+The commands contain secrets, so only root can read the file.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import Final, TypeAlias
 from scstfs.persist import durable_files
 
 TreeWrite: TypeAlias = tuple[str, str]
-"""A path in the tree and what is written to it; bytes that are not UTF-8 are surrogates."""
+"""A path in the tree and the text written to it; bytes that are not UTF-8 are surrogates."""
 
 _MOST: Final = 1 << 30
 _MODE: Final = 0o600
 
 
 class DamagedCommands(Exception):  # noqa: N818 - it describes the file
-    """A line that is no command, and not the last one of a write that was cut off."""
+    """A line is not a command, and not the cut-off end of the last write."""
 
 
 class RunningFile:
-    """What is kept below a state directory."""
+    """The file below a state directory."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "running"
@@ -38,7 +38,7 @@ class RunningFile:
 
     @property
     def is_unclean(self) -> bool:
-        """The last target that ran here did not end in good order."""
+        """Whether the last target that ran here did not end cleanly."""
         return self.path.exists()
 
     def load(self) -> list[TreeWrite] | None:
@@ -53,15 +53,15 @@ class RunningFile:
         return None
 
     def replace(self, commands: Iterable[TreeWrite]) -> None:
-        """Keep these commands instead, durably. Raises OSError with the old ones in place."""
+        """Replace the commands, durably. Raises OSError with the old ones in place."""
         self.close()
         durable_files.write(self.path, b"".join(map(_encode, commands)), mode=_MODE)
         durable_files.remove(self.stopped)
 
     def append(self, commands: Iterable[TreeWrite]) -> None:
-        """Keep more commands, so that they outlast this process; see `synchronise`.
+        """Append commands, so that they outlast this process; see `synchronise`.
 
-        Raises OSError; then none of them is there.
+        Raises OSError; none of them is kept then.
         """
         if self._fd is None:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
@@ -72,16 +72,16 @@ class RunningFile:
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError:
-            # Half a line must not run into the next one.
+            # The next line must not continue half a line.
             os.ftruncate(self._fd, end)
             raise
 
     def duplicate(self) -> int | None:
-        """A descriptor for `synchronise`; None where nothing has to be synchronised."""
+        """A descriptor for `synchronise`; None if there is nothing to synchronise."""
         return None if self._fd is None else os.dup(self._fd)
 
     def stop(self) -> None:
-        """Say that the end is a clean one. Raises OSError."""
+        """Record a clean end. Raises OSError."""
         if self._fd is not None:
             os.fdatasync(self._fd)
         self.close()
@@ -96,7 +96,7 @@ class RunningFile:
 
 
 def synchronise(fd: int) -> None:
-    """Have what was appended outlast the machine, too; closes *fd*. Raises OSError."""
+    """Make appended commands durable; closes *fd*. Raises OSError."""
     try:
         os.fdatasync(fd)
     finally:
@@ -108,7 +108,7 @@ def _encode(command: TreeWrite) -> bytes:
 
 
 def _decode(path: Path, data: bytes) -> list[TreeWrite]:
-    *lines, _cut = data.split(b"\n")  # a line that is not ended was never acknowledged
+    *lines, _cut = data.split(b"\n")  # a line without an end was never acknowledged
     commands = []
     for number, line in enumerate(lines, 1):
         try:

@@ -1,4 +1,4 @@
-"""The state directory (``/var/lib/scst``): where which file is, and how it is loaded and saved."""
+"""The state directory (``/var/lib/scst``): the paths of its files, loading and saving."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from scstfs.persist.undo import UndoLog
 
 log = logging.getLogger(__name__)
 
-#: Mode pages larger than this are none (bytes).
+#: Larger files of mode pages are refused (bytes).
 _MOST_MODES: Final = 1 << 16
 
 
 class ReservationsFile:
-    """Where one device's persistent reservations are kept: ``PATH`` and ``PATH.1``."""
+    """The files of one device's persistent reservations: ``PATH`` and ``PATH.1``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.backup = path.with_name(path.name + ".1")
-        #: What the files hold durably; None: there are none.
+        #: The durable contents of the files; None: there are none.
         self._data: bytes | None = None
 
     def load(self) -> SavedReservations | None:
-        """What was saved last, None if nothing was.
+        """The state saved last, None if there is none.
 
-        Falls back to the backup.  Raises OSError if there are files but none can be used: a
-        device that came up without its reservations would let a fenced initiator write.  The
-        caller must not go on with the device then.
+        Falls back to the backup.  Raises OSError if there are files but none can be used: a device
+        that came up without its reservations would let a fenced initiator write.  The caller must
+        not use the device then.
         """
         damage: dict[Path, Exception] = {}
         for path in (self.path, self.backup):
@@ -56,14 +56,14 @@ class ReservationsFile:
         return None
 
     def needs_saving(self, saved: SavedReservations) -> bool:
-        """``save`` would have something to do."""
+        """Return whether ``save`` would change the files."""
         return self._data is not None or saved.is_kept
 
     def save(self, saved: SavedReservations) -> None:
         """Make ``saved`` durable; raises OSError with the old state still in place.
 
-        As SCST does, the backup is made to hold what was saved before.  EFBIG: it is more than
-        ``load`` would take back.
+        As in SCST, the backup gets the state saved before. EFBIG: it is larger than ``load``
+        accepts.
         """
         if not saved.is_kept:
             self.remove()
@@ -83,7 +83,7 @@ class ReservationsFile:
     def remove(self) -> None:
         """Delete the files; raises OSError with the old state still in place."""
         try:
-            # The other way round, a crash would bring the older state back to life.
+            # In the other order, a crash would bring back the older state.
             durable_files.remove(self.backup, self.path)
         except OSError:
             self._put_back()
@@ -91,14 +91,14 @@ class ReservationsFile:
         self._data = None
 
     def _put_back(self) -> None:
-        """Undo what succeeded of something that failed, as far as that is possible."""
+        """Undo the parts of a failed save that succeeded, as far as possible."""
         with contextlib.suppress(OSError):
             if self._data is None:
                 durable_files.remove(self.path)
             elif durable_files.read(self.path, reservations.MAX_SIZE) == self._data:
                 pass
             elif durable_files.read(self.backup, reservations.MAX_SIZE) == self._data:
-                # Needs no space, the want of which may be what has failed.
+                # This needs no space, the lack of which may be the cause.
                 durable_files.move(self.backup, self.path)
             else:
                 durable_files.write(self.path, self._data)
@@ -141,8 +141,8 @@ class StateDirectory:
     def undo_log(self, device_name: str) -> UndoLog:
         """Where a device's atomic writes are logged while they happen.
 
-        The same one for a device that is made again before the last write of its predecessor
-        has ended.
+        A device that is made again before the last write of its predecessor has ended gets the same
+        one.
         """
         undo = self._undo_logs.get(device_name)
         if undo is None:
@@ -152,7 +152,7 @@ class StateDirectory:
 
     @property
     def can_save_modes(self) -> bool:
-        """Mode pages can be saved: their directory exists."""
+        """Whether mode pages can be saved: their directory exists."""
         return (self.path / "vdev_mode_pages").is_dir()
 
     def load_modes(self, device_name: str) -> str:
@@ -171,8 +171,8 @@ class StateDirectory:
     def save_modes(self, device_name: str, text: str) -> None:
         """Make ``KEY=value`` lines durable; no lines remove the file.  Raises OSError.
 
-        There is no need of the backup that SCST makes meanwhile, the name of which may be that of
-        another device's file; one that SCST has left behind is removed.
+        SCST makes a backup meanwhile, whose name may be that of another device's file. Here none is
+        needed; one that SCST has left behind is removed.
         """
         path, backup = self._modes_paths(device_name)
         if text:

@@ -1,8 +1,8 @@
-"""What blocks held before an atomic write, until that write is known to be whole.
+"""The log of atomic writes: the blocks' old contents, until the write is complete.
 
-Written durably before the first block changes, and crossed out durably before the write is
-acknowledged: whatever happens in between, the old contents can be put back, and what happens later
-is never undone.  One file per device, used again and again; it holds one entry at a time.
+An entry is written durably before the first block changes, and cleared durably before the write is
+acknowledged. So after a failure in between the old contents can be restored, and later writes are
+never undone. There is one file per device, which is reused; it has one entry at a time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scstfs.persist import durable_files
 log = logging.getLogger(__name__)
 
 _MAGIC: Final = b"scstundo"
-#: Magic, offset, length, whose blocks they are, CRC-32 of the data and of the header before it.
+#: Magic, offset, length, the medium's name, CRC-32 of the data and of the header before it.
 _HEADER: Final = struct.Struct("<8sQQ32sII")
 _BLANK: Final = bytes(_HEADER.size)
 _LARGEST: Final = 64 << 20
@@ -37,16 +37,18 @@ class UndoEntry:
 
 
 class UndoLog:
-    """The log of one device, for worker threads: ``lock`` is held from entry to crossing out."""
+    """The log of one device, for worker threads: ``lock`` is held from writing an entry to clearing
+    it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lock = threading.Lock()
-        #: It is certain that the file will be found after a crash.
+        #: Whether the file is certain to exist after a crash.
         self._is_placed = False
 
     def enter(self, medium: bytes, entry: UndoEntry) -> None:
-        """Make ``entry`` durable; ``medium`` is the name of what it belongs to.  Raises OSError."""
+        """Make ``entry`` durable; ``medium`` is the name of its medium. Raises OSError."""
         fields = (entry.offset, len(entry.data), hashlib.sha256(medium).digest())
         crc = zlib.crc32(entry.data)
         checked = _HEADER.pack(_MAGIC, *fields, crc, 0)
@@ -60,7 +62,7 @@ class UndoLog:
             self._is_placed = True
 
     def cross_out(self) -> None:
-        """The entry is not needed any more; durable.  Raises OSError."""
+        """Clear the entry, durably. Raises OSError."""
         try:
             self._write(_BLANK)
         except OSError:
@@ -69,9 +71,9 @@ class UndoLog:
             durable_files.remove(self.path)
 
     def pending(self, medium: bytes) -> UndoEntry | None:
-        """The entry that was not crossed out, if it is complete and about ``medium``.
+        """The entry that was not cleared, if it is complete and belongs to ``medium``.
 
-        An incomplete one was never relied on.  Raises OSError.
+        An incomplete one was never needed. Raises OSError.
         """
         data = durable_files.read(self.path, _HEADER.size + _LARGEST)
         if data is None or len(data) < _HEADER.size or data[:8] != _MAGIC:
@@ -82,7 +84,7 @@ class UndoLog:
         if zlib.crc32(checked) != header_crc or zlib.crc32(content) != crc:
             return None
         if owner != hashlib.sha256(medium).digest():
-            log.warning("%s is about another file or device, and not used", self.path)
+            log.warning("%s belongs to another file or device, and is not used", self.path)
             return None
         return UndoEntry(offset, content)
 

@@ -49,7 +49,7 @@ _GATES: Final[Mapping[AccessState, _Gate]] = {
 
 
 def refusal(state: AccessState, flags: Flag) -> Sense | None:
-    """Return what a port in `state` answers to a command with `flags`, None if it executes it."""
+    """Return the sense of a port in `state` for a command with `flags`, None if it executes it."""
     gate = _GATES.get(state)
     return None if gate is None or flags & gate.flag else gate.sense
 
@@ -60,7 +60,7 @@ def connected(state: AccessState) -> bool:
 
 
 class StatusCode(enum.IntEnum):
-    """What changed an access state last (SPC-4 table 292)."""
+    """The cause of the last change of an access state (SPC-4 table 292)."""
 
     SET_TARGET_PORT_GROUPS = 0x01
     IMPLICIT = 0x02
@@ -109,7 +109,7 @@ def _group_descriptor(group: TargetPortGroup) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """One wish of SET TARGET PORT GROUPS."""
+    """One requested change of SET TARGET PORT GROUPS."""
 
     group_id: int
     state: AccessState
@@ -137,7 +137,7 @@ def set_target_port_groups(data: bytes) -> Iterator[StateChange]:
     """Return the changes in a parameter list (SPC-4 6.45), checked one by one as they are taken.
 
     An incomplete descriptor at the end is ignored.  Raises CheckCondition: at once for too many
-    descriptors, and when it comes to a state nobody may set or to group 0.
+    descriptors, and on reaching a state that cannot be set, or group 0.
     """
     if (len(data) - 4) // 4 > _MAX_CHANGES:
         raise invalid_field_in_cdb(6)

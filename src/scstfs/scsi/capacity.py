@@ -19,7 +19,7 @@ _LBPRZ: Final = 0x40
 def read_capacity_10(cdb: bytes, unit: LogicalUnit) -> bytes:
     """Return the 8 bytes for the 10-byte `cdb`; raises CheckCondition.
 
-    The last LBA is FFFFFFFFh if it does not fit, and if there is no block at all.
+    The last LBA is FFFFFFFFh if it does not fit, or if there is no block.
     """
     if not cdb[8] & _PMI and any(cdb[2:6]):
         raise invalid_field_in_cdb(2)
@@ -30,7 +30,7 @@ def read_capacity_10(cdb: bytes, unit: LogicalUnit) -> bytes:
 def read_capacity_16(cdb: bytes, unit: LogicalUnit) -> bytes:
     """Return the 32 bytes for the 16-byte `cdb`, to be cut; raises CheckCondition.
 
-    Without PMI the LBA must be zero; as in SCST only its upper half is looked at.
+    Without PMI the LBA must be zero; as in SCST only its upper half is checked.
     """
     if not cdb[14] & _PMI and any(cdb[2:6]):
         raise invalid_field_in_cdb(2)

@@ -1,8 +1,8 @@
 """Looking commands up and decoding their CDBs: the one table, seen from one device.
 
 `opcode_table` gives the commands of a device type; `OpcodeTable.decode` turns a CDB into a
-`Decoded` or raises what SCST's parser answers.  `RW` is the same for READ and WRITE only, cut down
-for the path on which every microsecond counts.
+`Decoded`, or raises the error that SCST's parser returns.  `RW` is the same for READ and WRITE
+only, cut down for the path on which every microsecond counts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from scstfs.scsi.sense import (
     invalid_field_in_cdb,
 )
 
-# SCST looks at as many bytes as the longest CDB it knows has; what is missing counts as zero.
+# SCST reads as many bytes as the longest CDB it knows has; missing ones count as zero.
 _LONGEST_CDB: Final = 32
 _VARIABLE_LENGTH: Final = 0x7F
 _ADDITIONAL_LENGTH_32: Final = 0x18
@@ -47,13 +47,13 @@ _NACA: Final = 0x04
 
 @dataclass(slots=True)
 class Decoded:
-    """A CDB understood; not to be changed (freezing it would triple the time of making one).
+    """A decoded CDB; do not change it (freezing it would triple the time to make one).
 
     `lba` is None where the command has none.  `length` is the number of bytes that cross the
     transport in `direction`; `data_length` the bytes of medium touched from `lba` on, which is the
-    same for most commands.  `expected_length` marks commands whose length only the transport
-    knows: `settle` fills it in.  `cdb` is the CDB with as many zeros behind it as any command may
-    look at; the functions of this package that take a CDB want it complete.
+    same for most commands.  `expected_length` marks commands whose length only the transport knows:
+    `settle` fills it in. `cdb` is the CDB padded with as many zeros as any command may read; the
+    functions of this package that take a CDB need it so.
     """
 
     op: CommandRow
@@ -67,9 +67,9 @@ class Decoded:
     cdb: bytes = b""
 
     def settle(self, expected: Direction, expected_length: int) -> Decoded:
-        """Compare with what the transport announced; the last checks of a CDB.
+        """Compare with the length that the transport announced; the last checks of a CDB.
 
-        To be called when the LBA was found to be in range, if the handler looks at it so early.
+        Call it after the LBA was found to be in range, if the handler checks that so early.
         `expected_length` is in bytes.  Raises CheckCondition: linked commands are not supported,
         and data must go the way the CDB says.
         """
@@ -81,7 +81,7 @@ class Decoded:
         if self.control & _LINK:
             raise invalid_field_in_cdb(self.op.cdb_length - 1, 0)
         if self.op.execute == "read" and expected in (Direction.OUT, Direction.NONE):
-            # Nowhere to send the data; that is what residuals are for.  SCST refuses it.
+            # There is no room for the data, which residuals can express. SCST refuses it.
             length = 0
         elif self.direction is not expected and not self._may_differ(expected, length):
             raise CheckCondition(INVALID_MESSAGE)
@@ -104,14 +104,14 @@ class Decoded:
 
 
 def padded(cdb: bytes | bytearray | memoryview) -> bytes:
-    """Return `cdb` with as many zeros behind it as any command may look at."""
+    """Return `cdb` padded with as many zeros as any command may read."""
     return bytes(cdb).ljust(_LONGEST_CDB, b"\0")
 
 
 def naca(cdb: bytes) -> bool:
     """Return whether the initiator asks for an ACA condition in case of CHECK CONDITION.
 
-    The CDB need not be one that is known (SAM-5 5.2); vendor specific ones have no such bit.
+    The command may be unknown (SAM-5 5.2); vendor specific ones have no such bit.
     """
     length = CDB_LENGTHS[cdb[0] >> 5] if cdb else 0
     return length > 0 and bool(_control(cdb.ljust(length, b"\0"), length) & _NACA)
@@ -143,7 +143,7 @@ class OpcodeTable:
     ) -> None:
         """Index the rows; `protection` is the protection information type, 0 to 3.
 
-        `read_write` is the part of `RW` that is for this device type.
+        `read_write` is the part of `RW` for this device type.
         """
         self.device_type = device_type
         self.features = features
@@ -181,8 +181,8 @@ class OpcodeTable:
     def decode(self, cdb: bytes, block_shift: int = 9) -> Decoded:
         """Decode `cdb` (1 or more bytes) for blocks of 2**`block_shift` bytes.
 
-        Raises CheckCondition with what SCST's parser answers.  Whether the LBA is in range only
-        the device knows; here it is refused only where byte addresses overflow.
+        Raises CheckCondition with the sense of SCST's parser. Only the device knows whether the LBA
+        is in range; here it is refused only if byte addresses overflow.
         """
         if len(cdb) < _LONGEST_CDB:
             cdb = padded(cdb)
@@ -207,7 +207,7 @@ class OpcodeTable:
         """Check RDPROTECT, WRPROTECT or VRPROTECT (SBC-3 5.8, 5.29, 5.32)."""
         value = cdb[byte] >> 5
         if cdb[0] == _VARIABLE_LENGTH:
-            # 32-byte CDBs are for protection type 2, and type 2 is for nothing else.
+            # 32-byte CDBs are for protection type 2, and type 2 has no others.
             wrong_size = self.protection != 2
         else:
             wrong_size = self.protection == 2 and value != 0
@@ -257,9 +257,9 @@ _BLOCK_DEVICES: Final = (DeviceType.DISK, DeviceType.CD_ROM, DeviceType.OPTICAL)
 
 
 def decode_unknown(cdb: bytes) -> Decoded:
-    """Decode a `cdb` (1 or more bytes) that no table has: what it does only its device knows.
+    """Decode a `cdb` (1 or more bytes) that no table has, so that only its device knows its effect.
 
-    It is taken for one that writes the medium, so that reservations and write protection hold.
+    It is treated as one that writes the medium, so that reservations and write protection hold.
     """
     cdb = padded(cdb)
     op = _unknown_opcode(cdb[0])
@@ -294,7 +294,7 @@ def _rows_for(device_type: int, features: Feature, extensions: bool) -> list[Com
     }
     replaced = []
     for row in rows:
-        # A row that is listed has its place in the list; one that was not goes to the end.
+        # A listed row has its place in the list; a row that was not listed goes to the end.
         if row.usage is not None:
             replaced.append(added.pop((row.code, row.service_action), row))
         elif (row.code, row.service_action) not in added:

@@ -1,8 +1,9 @@
 """The commands our own devices serve, a row each (SPC-4, SBC-3, MMC-6).
 
-The order of `COMMANDS` is the order of REPORT SUPPORTED OPERATION CODES; what has no `usage` is not
-listed there.  Facts are those of SCST 3.10.  A row in `EXTENSIONS` is what SCST refuses and we
-serve; it stands in for the row with the same operation code and service action if there is one.
+The order of `COMMANDS` is the order of REPORT SUPPORTED OPERATION CODES; a row without `usage` is
+not listed there.  Facts are those of SCST 3.10.  A row in `EXTENSIONS` is a command that SCST
+refuses and we serve; it replaces the row with the same operation code and service action, if there
+is one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from scstfs.scsi.opcodes import (
 IN: Final = Direction.IN
 OUT: Final = Direction.OUT
 
-# Reservations that leave it to everybody: Write exclusive, Exclusive access, Reserve.
+# Reservations under which all nexuses may send it: Write Exclusive, Exclusive Access, RESERVE.
 W: Final = Flag.WRITE_EXCLUSIVE_OK
 WE: Final = W | Flag.EXCLUSIVE_ACCESS_OK
 RWE: Final = WE | Flag.RESERVE_OK
@@ -60,7 +61,7 @@ _NDOB: Final = Check(1, 0x01, bit=0, unless=0x08)
 _ANCHOR: Final = Check(1, 0x10, bit=4, unless=0x08)
 _NDOB_32: Final = Check(10, 0x01, bit=0, unless=0x08)
 _ANCHOR_32: Final = Check(10, 0x10, bit=4, unless=0x08)
-# ZNR, which is about zoned devices, and the reserved bytes.
+# ZNR, for zoned devices, and the reserved bytes.
 _SANITIZE_RESERVED: Final = (Check(1, 0x40, bit=6), *(Check(byte, 0xFF) for byte in range(2, 7)))
 
 # fmt: off
@@ -93,7 +94,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
            execute="report_target_port_groups", usage="a3 ea 00000000 ffffffff 00 04",
            timeout=10),
     # SCST takes the whole field after byte 1 of a CD-ROM's READ(6) for a length, and reads from the
-    # beginning: right for LBA 0 only, and not what we do.
+    # beginning: right for LBA 0 only. We do not.
     opcode(0x08, "READ(6)", "DR", IN, at=AT_6, shape=Shape.SIX, flags=W,
            execute="read", usage="08 1f ffff ff 04", timeout=60),
     opcode(0x28, "READ(10)", "DWRSO", IN, at=AT_10, flags=W, protect=1,
@@ -205,7 +206,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
            flags=LOCAL | STRICT | UNAVAILABLE, requires=Feature.EXPLICIT_ALUA,
            execute="set_target_port_groups", usage="a4 0a 00000000 ffffffff 00 04",
            timeout=10),
-    # Served, or refused in a way of their own, and not listed.
+    # Served, or refused in their own way, and not listed.
     opcode(0x1E, "PREVENT ALLOW MEDIUM REMOVAL", "*", flags=LONG,
            when=When(4, 0x03, 0x00, RWE), execute="prevent_allow_medium_removal"),
     opcode(0x43, "READ TOC/PMA/ATIP", "R", IN, at=bytes_at(7, 2), execute="read_toc"),

@@ -15,7 +15,7 @@ _UNCHANGEABLE: Final = bytes.fromhex("0a0a 00000000000000000000")
 
 
 class PageControl(enum.IntEnum):
-    """Which values MODE SENSE asks for."""
+    """Page control: the values that MODE SENSE requests."""
 
     CURRENT = 0
     CHANGEABLE = 1
@@ -24,7 +24,7 @@ class PageControl(enum.IntEnum):
 
 
 class QErr(enum.IntEnum):
-    """What becomes of other commands when one ends with CHECK CONDITION."""
+    """What happens to other commands when one ends with CHECK CONDITION (QErr)."""
 
     RESUME = 0
     ABORT_ALL = 1
@@ -59,7 +59,7 @@ class ControlValues:
 
 
 class ControlState(Protocol):
-    """What the page is made of; `scstfs.scsi.modes.ModePages` is it."""
+    """The source of the page's values; `scstfs.scsi.modes.ModePages` implements it."""
 
     task_set: int
     saving: bool
@@ -70,7 +70,7 @@ class ControlState(Protocol):
 
 
 def control_page(state: ControlState, page_control: PageControl) -> bytes:
-    """Return the page with the values asked for.
+    """Return the page with the requested values.
 
     Saved TMF_ONLY is reported with its default, as in SCST.
     """
@@ -94,9 +94,9 @@ def control_page(state: ControlState, page_control: PageControl) -> bytes:
 
 
 def check_control_page(page: bytes, offset: int, task_set: int) -> None:
-    """Check a page that stands at `offset` of a parameter list; raises CheckCondition.
+    """Check the page at `offset` of a parameter list; raises CheckCondition.
 
-    TST must be what it is: it cannot be changed.
+    TST must keep its value.
     """
     if page[2] >> 5 != task_set:
         raise invalid_field_in_parameter_list(offset + 2, 5)

@@ -1,9 +1,9 @@
 """The commands our own devices do not serve, a row each: known, decoded, and then refused.
 
-A device of ours answers them with INVALID COMMAND OPERATION CODE, but only after everything else
-has been looked at (reservations, unit attentions, an empty drive).  Pass-through devices get them
-as they are; the rows say how much data goes where, and what reservations leave to others.  Facts
-are those of SCST 3.10; of several rows that fit a device the first one counts.
+A device of ours answers them with INVALID COMMAND OPERATION CODE, but only after all other checks
+(reservations, unit attentions, an empty drive). Pass-through devices get them as they are; the rows
+say how much data is transferred in which direction, and under which reservations other nexuses may
+send them.  Facts are those of SCST 3.10; of several rows that fit a device, the first one applies.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Who a device says it is: the texts and numbers of INQUIRY, and how SCST makes them up.
+"""The identity of a device: the texts and numbers of INQUIRY, and how SCST derives them.
 
-All texts are bytes as they go on the wire, without padding.
+All texts are bytes as sent, without padding.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _CRC32C_REFLECTED: Final = 0x82F63B78
 class Identity:
     """The identification of a device, under the names of its sysfs attributes.
 
-    `naa_id` and `eui64_id` are the numbers themselves (8 or 16, and 8, 12 or 16 bytes), empty
-    where there are none.
+    `naa_id` and `eui64_id` are the numbers themselves (8 or 16, and 8, 12 or 16 bytes), empty if
+    there are none.
     """
 
     t10_vend_id: bytes
@@ -52,7 +52,7 @@ def device_number(name: bytes, setup_id: int = 0) -> int:
 
 
 def default_identity(name: bytes, setup_id: int = 0, vendor: bytes = VENDOR_FILE) -> Identity:
-    """Return what a device called `name` is given when it is created."""
+    """Return the identity that a new device called `name` gets."""
     number = b"%x" % device_number(name, setup_id)
     device_id = (number + b"-" + name)[:T10_DEV_ID_LENGTH]
     return Identity(

@@ -41,8 +41,8 @@ _LONG_VENDOR_SPECIFIC: Final = 96
 def inquiry(cdb: bytes, unit: LogicalUnit, port: Port) -> bytes:
     """Return the data for the 6-byte `cdb`, to be cut at its allocation length.
 
-    Raises CheckCondition for CMDDT, for a page code without EVPD and for a page `unit` has not; an
-    allocation length of zero is answered with nothing before any of these is looked at.
+    Raises CheckCondition for CMDDT, for a page code without EVPD and for a page that `unit` does
+    not have; an allocation length of zero gets no data before any of these checks.
     """
     if not cdb[3] and not cdb[4]:
         return b""
@@ -113,7 +113,7 @@ def _versions(unit: LogicalUnit, port: Port) -> list[int]:
 
 
 def no_unit_inquiry() -> bytes:
-    """Return what INQUIRY without EVPD gets where there is no logical unit, to be cut.
+    """Return INQUIRY data for a LUN without a logical unit, to be cut.
 
     Peripheral qualifier 011b; everything else in the CDB is ignored.
     """

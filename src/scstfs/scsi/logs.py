@@ -31,7 +31,7 @@ class ResourceCount(enum.IntEnum):
 
 
 class ResourceScope(enum.IntEnum):
-    """What a resource count is about."""
+    """The scope of a resource count."""
 
     NOT_REPORTED = 0
     LOGICAL_UNIT = 1
@@ -52,7 +52,7 @@ class ProvisioningUse:
 
 
 def log_refused() -> CheckCondition:
-    """Return what SCST answers to every LOG SENSE and LOG SELECT."""
+    """Return the error that SCST answers every LOG SENSE and LOG SELECT with."""
     return invalid_field_in_cdb(2, 0)
 
 

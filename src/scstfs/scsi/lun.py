@@ -26,8 +26,8 @@ class AddressMethod(enum.IntEnum):
 def pack_lun(lun: int, method: AddressMethod = AddressMethod.PERIPHERAL) -> bytes:
     """Return the eight bytes of `lun` (0 to 16383).
 
-    LUN 0 is all zero in every method.  With PERIPHERAL the number goes into 14 bits, so that bus
-    identifiers other than 0 stand for the numbers from 256 on, as SCST has it.
+    LUN 0 is all zero in every method.  With PERIPHERAL the number goes into 14 bits, so bus
+    identifiers other than 0 stand for the numbers from 256 on, as in SCST.
     """
     if lun == 0:
         return bytes(LUN_LENGTH)
@@ -35,9 +35,9 @@ def pack_lun(lun: int, method: AddressMethod = AddressMethod.PERIPHERAL) -> byte
 
 
 def unpack_lun(data: bytes) -> int | None:
-    """Return the number in the eight bytes `data`, or None if there can be no such logical unit.
+    """Return the number in the eight bytes `data`, or None if no logical unit can have it.
 
-    All three methods are understood whatever the target itself reports; the second and further
+    All three methods are understood, whichever one the target reports; the second and further
     levels must be zero.
     """
     if len(data) != LUN_LENGTH or data[0] >> 6 > AddressMethod.LUN or any(data[2:]):
@@ -56,8 +56,8 @@ def report_luns_order(luns: Iterable[int]) -> list[int]:
 def check_report_luns(cdb: bytes, minimum: int = 16) -> None:
     """Check a REPORT LUNS CDB; raises CheckCondition.
 
-    `minimum` is the smallest allocation length: 16, or 0 where the command reached no device, as
-    then SCST does not look at it.  A length of zero is never an error.
+    `minimum` is the smallest allocation length: 16, or 0 if the command reached no device, because
+    SCST does not check it then.  A length of zero is never an error.
     """
     if cdb[2] not in _SELECT_SUPPORTED:
         raise invalid_field_in_cdb(2)

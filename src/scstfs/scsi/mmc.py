@@ -1,6 +1,6 @@
 """The multi-media commands of a drive that reads (MMC-6): an image is a disc with one data track.
 
-As far as a disc's addresses can be told in minutes, seconds and frames it is a CD, else a DVD.
+An image whose addresses fit into minutes, seconds and frames is a CD, a larger one a DVD.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _minutes(lba: int) -> bytes:
 
 
 class Profile(enum.IntEnum):
-    """What a drive is with the medium that is in it (MMC-6 5.3.1)."""
+    """Profiles: a drive with its present medium (MMC-6 5.3.1)."""
 
     NONE = 0x0000
     CD_ROM = 0x0008
@@ -73,7 +73,7 @@ class Profile(enum.IntEnum):
 
 
 def current_profile(blocks: int) -> Profile:
-    """Return the profile for a medium of so many blocks; 0 stands for an empty drive."""
+    """Return the profile for a medium of `blocks` blocks; 0 stands for an empty drive."""
     if not blocks:
         return Profile.NONE
     return Profile.CD_ROM if blocks <= _LONGEST_CD else Profile.DVD_ROM
@@ -93,7 +93,7 @@ class _Feature(NamedTuple):
 
 
 class _Requested(enum.IntEnum):
-    """The RT field: which features are to be told."""
+    """The RT field: the features to return."""
 
     ALL = 0
     CURRENT = 1
@@ -107,7 +107,7 @@ _LOCKS: Final = 0x01
 
 
 def _features(profile: Profile) -> Iterator[_Feature]:
-    """The features, in ascending order; what a medium is needed for is current with one."""
+    """The features, in ascending order; those that need a medium are current with one."""
     profiles = b"".join(
         known.to_bytes(2, "big") + bytes((known is profile, 0))
         for known in (Profile.DVD_ROM, Profile.CD_ROM)
@@ -163,7 +163,7 @@ _MEDIA_PRESENT: Final = 0x02
 def wants_media_event(cdb: bytes) -> bool:
     """Return whether a GET EVENT STATUS NOTIFICATION asks for events of the medium.
 
-    Raises CheckCondition for one that is to wait for an event, which is optional.
+    Raises CheckCondition for one that wants to wait for an event (asynchronous, optional).
     """
     if not cdb[1] & _POLLED:
         raise invalid_field_in_cdb(1, 0)
@@ -173,7 +173,7 @@ def wants_media_event(cdb: bytes) -> bool:
 def event_status(event: MediaEvent | None, *, present: bool) -> bytes:
     """Return the data of GET EVENT STATUS NOTIFICATION (MMC-6 6.7), to be cut.
 
-    `event` is None where no supported class was asked for, `present` whether there is a medium.
+    `event` is None if no supported class was requested, `present` whether there is a medium.
     """
     if event is None:
         header, body = _NO_EVENT_AVAILABLE, b""

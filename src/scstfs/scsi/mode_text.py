@@ -1,4 +1,4 @@
-"""The text saved mode parameters are kept in: a line `KEY=value` for what is not the default."""
+"""The text format of saved mode parameters: a line `KEY=value` for each that is not the default."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def encode(pages: ModePages) -> str:
 
 
 def decode(pages: ModePages, text: str) -> bool:
-    """Set current and saved values of `pages` from saved lines; returns whether all was understood.
+    """Set current and saved values of `pages` from saved lines; return whether all were valid.
 
-    Reads as SCST does: up to the first line that is empty, unknown or has an invalid value, and
-    what precedes it counts.  Keys may be in any case; WRITE_THROUGH ends the control values.
+    It reads as SCST does: up to the first line that is empty, unknown or has an invalid value; the
+    lines before it take effect.  Keys may be in any case; WRITE_THROUGH ends the control values.
     """
     control, good = True, True
     for words in _parameters(text):
@@ -102,7 +102,7 @@ def _parameters(text: str) -> Iterator[list[str]]:
 
 
 def _number(word: str) -> int | None:
-    """Return what the kernel's kstrtoul makes of `word` with base 0, None if it refuses it."""
+    """Return `word` as the kernel's kstrtoul reads it with base 0, None if it refuses it."""
     match = re.fullmatch(r"\+?(?:0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([1-9][0-9]{0,19}))", word)
     if match is None:
         return None

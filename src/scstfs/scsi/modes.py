@@ -1,9 +1,9 @@
-"""Mode pages: MODE SENSE, MODE SELECT and the text saved parameters are kept in (SPC-4 6.11, 7.5).
+"""Mode pages: MODE SENSE and MODE SELECT (SPC-4 6.11, 7.5).
 
-`ModePages` is the state of one device: current, default and saved values.  It is changed in steps
-that the caller takes, because a change may need a file reopened or written, and must be undone if
-that fails.  Answers are byte for byte SCST's, including where SCST is not what SPC-4 says, but that
-a parameter list may have several pages and is taken as a whole or not at all.
+`ModePages` is the state of one device: current, default and saved values.  The caller changes it in
+steps, because a change may need a file reopened or written, and must be undone if that fails.
+Answers are byte for byte SCST's, even where SCST differs from SPC-4, with one exception: a
+parameter list may have several pages, and takes effect as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class SetCache:
     save: bool
 
 
-#: What a MODE SELECT asks for.
+#: One change that a MODE SELECT requests.
 ModeStep: TypeAlias = SetControl | SetCache
 
 
@@ -77,8 +77,8 @@ class ModePages:
     """Mode parameters of one device.
 
     `saving` says whether parameters can be saved at all; with `nv_cache` there is no volatile cache
-    to switch off, and `fixed_cache` ignores attempts silently.  `write_through` is the current
-    value; the default is False whatever the device was created with.
+    to switch off; with `fixed_cache` attempts to do so are ignored. `write_through` is the current
+    value; the default is always False.
     """
 
     device_type: int = DeviceType.DISK
@@ -140,10 +140,10 @@ class ModePages:
         return bytes(page)
 
     def select(self, cdb: bytes, data: bytes) -> list[ModeStep]:
-        """Return the steps that a MODE SELECT (6) or (10) parameter list asks for, in order.
+        """Return the steps that a MODE SELECT (6) or (10) parameter list requests, in order.
 
-        Nothing has changed yet; raises CheckCondition where any of it is wrong.  `data` is as long
-        as the parameter list length, which may be zero.
+        Nothing changes yet; raises CheckCondition if any part is wrong.  `data` is as long as the
+        parameter list length, which may be zero.
         """
         if self.cluster_mode:
             raise CheckCondition(INVALID_FIELD_IN_CDB)
@@ -180,7 +180,7 @@ class ModePages:
             offset += 2 + length
 
     def _check_page(self, data: bytes, offset: int) -> None:
-        """Raise CheckCondition unless a page that can be set stands there as a whole."""
+        """Raise CheckCondition unless there is a complete page that can be set."""
         head = data[offset]
         if head & _PS:
             raise invalid_field_in_parameter_list(offset, 7)
@@ -197,14 +197,14 @@ class ModePages:
         if length != lengths[head]:
             raise invalid_field_in_parameter_list(offset + 1)
         if len(data) < offset + 2 + length:
-            # SCST goes on with what the buffer held behind the list.
+            # SCST continues with the contents of the buffer behind the list.
             raise CheckCondition(PARAMETER_LIST_LENGTH_ERROR)
 
     def apply(self, step: ModeStep) -> bool:
-        """Take a step; returns whether the saved parameters are to be written now.
+        """Take a step; return whether the saved parameters must be written now.
 
-        If a step fails elsewhere, put the old values back with `revert`; when saved parameters have
-        been written, tell with `keep`.
+        If a step fails elsewhere, restore the old values with `revert`; when saved parameters have
+        been written, call `keep`.
         """
         if isinstance(step, SetControl):
             changed = step.values != self.current
@@ -216,17 +216,17 @@ class ModePages:
         return changed and step.save
 
     def values(self) -> tuple[ControlValues, bool]:
-        """Return what `revert` takes."""
+        """Return the current values, for `revert`."""
         return self.current, self.write_through
 
     def revert(self, values: tuple[ControlValues, bool]) -> None:
-        """Put back the current values got from `values`."""
+        """Restore the current values that `values` returned."""
         self.current, self.write_through = values
 
     def keep(self, step: ModeStep) -> None:
         """Make the values of `step` the saved ones: they have been written.
 
-        A reset may have made other values the current ones meanwhile.
+        A reset may have changed the current values meanwhile.
         """
         if isinstance(step, SetControl):
             self.saved = step.values
@@ -253,7 +253,7 @@ class Geometry:
         return min(self.blocks, _LARGEST).to_bytes(4, "big") + self.block_size.to_bytes(4, "big")
 
     def format_page(self) -> bytes:
-        """Return the Format Device page: a number of sectors a track that means nothing."""
+        """Return the Format Device page; its number of sectors per track has no meaning."""
         out = bytearray(bytes.fromhex("0316") + bytes(22))
         out[10:12] = _SECTORS.to_bytes(2, "big")
         out[12:14] = (self.block_size & 0xFFFF).to_bytes(2, "big")
@@ -261,7 +261,7 @@ class Geometry:
         return bytes(out)
 
     def rigid_disk_page(self) -> bytes:
-        """Return the Rigid Disk Geometry page: the cylinders that make up the size."""
+        """Return the Rigid Disk Geometry page: the cylinders that add up to the size."""
         cylinders = -(-self.blocks // (_HEADS * _SECTORS))
         out = bytearray(bytes.fromhex("0416") + bytes(22))
         out[2:5] = (cylinders & 0xFFFFFF).to_bytes(3, "big")
@@ -278,7 +278,7 @@ def _constant(page: bytes) -> _Builder:
 
 
 def _unchangeable(page: bytes, page_control: PageControl) -> bytes:
-    """Return `page`, or its mask of changeable bits, of which there is none."""
+    """Return `page`, or its mask of changeable bits, which is zero."""
     if page_control is PageControl.CHANGEABLE:
         return page[:2] + bytes(len(page) - 2)
     return page

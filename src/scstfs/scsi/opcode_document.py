@@ -20,7 +20,7 @@ from scstfs.scsi.opcodes import (
 
 _EVERYTHING: Final = Feature.THIN | Feature.EXPLICIT_ALUA | Feature.TOKEN_COPY
 
-#: What executes the commands that nobody serves.
+#: The executors of commands that are not served.
 _REFUSED: Final = frozenset(
     ("invalid_opcode", "invalid_service_action", "internal_target_failure", "log_refused")
 )
@@ -28,17 +28,17 @@ _REFUSED: Final = frozenset(
 _INTRODUCTION: Final = """\
 # Commands
 
-This page is made of the table that decodes CDBs, decides what may pass a reservation, and answers
-REPORT SUPPORTED OPERATION CODES (`make docs`). What is not SCST's is explained in
-[differences.md](differences.md).
+`make docs` makes this page from the table that decodes CDBs, decides what may pass a reservation,
+and answers REPORT SUPPORTED OPERATION CODES. [differences.md](differences.md) explains what differs
+from SCST.
 
-- **Code**: operation code, and service action behind a slash; `+` marks what SCST 3.10 refuses
-  altogether or in part.
+- **Code**: operation code, and service action behind a slash; `+` marks commands that SCST 3.10
+  refuses, at least in part.
 - **Data**: from the initiator's side.
-- **Others**: what an initiator may still send while another one holds a reservation: `R` RESERVE,
+- **Others**: whether an initiator may send it while another one holds a reservation: `R` RESERVE,
   `W` a persistent reservation of a Write Exclusive type, `E` of an Exclusive Access type.
 - **Order**: `alone` waits for all other commands and lets none begin, `serial` lets none begin,
-  `atomic` lets nobody else touch its blocks, `head` overtakes commands that wait.
+  `atomic` lets no other command touch its blocks, `head` overtakes commands that wait.
 - **Also**: served through target ports that are in `standby`, `unavailable` (and offline) or in
   `transition`; on a device that is not `active`; while the device is `busy` (FORMAT UNIT,
   SANITIZE).
@@ -187,8 +187,8 @@ def _refused(*tables: Iterable[CommandRow]) -> str:
     }
     listed = "; ".join(names[key] for key in sorted(names))
     text = f"""\
-By one kind of device or the other; everything else about them is checked before, so that a
-reservation or a unit attention is reported first. {listed}.
+At least one kind of device refuses them, after all other checks, so a reservation conflict or a
+unit attention is reported first. {listed}.
 """
     return f"## Known and refused\n\n{textwrap.fill(text, 100, break_on_hyphens=False)}\n"
 

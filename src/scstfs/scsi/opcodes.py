@@ -1,4 +1,4 @@
-"""What the table of commands says about one command: `CommandRow` and the types of its columns.
+"""A row of the table of commands: `CommandRow` and the types of its columns.
 
 The rows are in `commands` and `foreign_commands`; `cdb` looks them up and decodes with them.
 """
@@ -53,7 +53,7 @@ _TYPE_LETTERS: Final = {
 
 
 def device_types(letters: str) -> frozenset[int]:
-    """Return the device types `letters` stands for; "*" is every type there can be."""
+    """Return the device types `letters` stands for; "*" stands for all types."""
     if letters == "*":
         return frozenset(range(_TYPES))
     return frozenset(_TYPE_LETTERS[letter] for letter in letters)
@@ -86,7 +86,7 @@ class Unit(enum.Enum):
 
 
 class Shape(enum.Enum):
-    """How the length fields of a CDB are to be read."""
+    """How to interpret the length fields of a CDB."""
 
     PLAIN = "what they say is transferred"
     SIX = "21 bits of LBA, and a length of 0 means 256 blocks"
@@ -130,12 +130,12 @@ class Flag(enum.IntFlag):
     NO_MEDIUM_OK = enum.auto()  # the drive is empty
     FORMATTING_OK = enum.auto()
     SANITIZING_OK = enum.auto()
-    # Class of the time a pass-through device is given; neither is the regular one.
+    # Class of timeout for a pass-through device; without either, the regular one.
     SMALL_TIMEOUT = enum.auto()
     LONG_TIMEOUT = enum.auto()
 
-    # Every gate masks the flags of every command, and only wants to know whether anything is left:
-    # making a Flag of that takes five times as long.
+    # Every gate masks the flags of every command, and needs only to know whether any is left:
+    # making a Flag of the result takes five times as long.
     __and__ = int.__and__  # type: ignore[assignment]
     __rand__ = int.__rand__  # type: ignore[assignment]
 
@@ -206,7 +206,7 @@ class Check:
     points_at: int | None = None
 
     def failure(self, cdb: bytes) -> CheckCondition | None:
-        """Return what is wrong with `cdb`, or None."""
+        """Return the error of `cdb`, or None."""
         value = cdb[self.byte]
         if not value & self.mask or value & self.unless:
             return None
@@ -231,12 +231,12 @@ CDB_LENGTHS: Final = (6, 10, 10, 32, 16, 12, 0, 0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRow:
-    """One command: everything that is known about it without a device.
+    """One command: all that is known about it without a device.
 
     `service_action` None stands for every service action that has no row of its own.  `execute`
     names the function above that executes the command.  `usage` is the CDB usage data of REPORT
     SUPPORTED OPERATION CODES, None where the command is not listed there, `timeout` the time
-    recommended there, in seconds.  `extension` marks what SCST 3.10 refuses.
+    recommended there, in seconds.  `extension` marks commands that SCST 3.10 refuses.
     """
 
     code: int
@@ -289,7 +289,7 @@ def opcode(
     requires: Feature = Feature.NONE,
     extension: bool = False,
 ) -> CommandRow:
-    """Return a row; `at` says where its fields are, and `least` what its length is at least."""
+    """Return a row; `at` locates its fields, and `least` is its smallest length."""
     where = at or _NO_FIELDS
     return CommandRow(
         code=code,

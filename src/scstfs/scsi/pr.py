@@ -1,7 +1,7 @@
 """Persistent reservations on the wire (SPC-4 5.13, 6.15, 6.16).
 
-Parameter lists of PERSISTENT RESERVE OUT, data of PERSISTENT RESERVE IN, and the rule of who may
-do what.  What is registered and reserved is kept above; every fault is answered as SCST does.
+Parameter lists of PERSISTENT RESERVE OUT, data of PERSISTENT RESERVE IN, and the access rules. The
+core keeps registrations and reservations; every fault is answered as by SCST.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class PrType(enum.IntEnum):
 
     @property
     def left_to_others(self) -> Flag:
-        """The flag a command needs to be executed for anybody else."""
+        """The flag that a command needs to be executed for other nexuses."""
         return _LEFT_TO_OTHERS[self]
 
 
@@ -122,7 +122,7 @@ _MOVE_UNREG: Final = 0x02
 _EXTRA_LENGTH: Final = 24
 _EXTRA: Final = 28
 _ACTIONS: Final = frozenset(OutAction)
-# Actions whose scope is not looked at; actions that may have SPEC_I_PT, or ALL_TG_PT.
+# Actions whose scope is not checked; actions that may have SPEC_I_PT, or ALL_TG_PT.
 _REGISTERING: Final = frozenset((OutAction.REGISTER, OutAction.REGISTER_AND_IGNORE))
 _ANY_SCOPE: Final = _REGISTERING | {OutAction.CLEAR}
 _OTHER_LAYOUT: Final = OutAction.REGISTER_AND_MOVE
@@ -133,8 +133,8 @@ _PREEMPTING: Final = (OutAction.PREEMPT, OutAction.PREEMPT_AND_ABORT)
 class PrOut:
     """A PERSISTENT RESERVE OUT command, checked as far as it can be without looking at keys.
 
-    `scope` and `type` are those of the CDB, whatever they are where the action does not use them.
-    `unreg` and `rel_tgt_id` are for REGISTER AND MOVE, `spec_i_pt` and `all_tg_pt` for the others.
+    `scope` and `type` are those of the CDB, unchecked if the action does not use them. `unreg` and
+    `rel_tgt_id` are for REGISTER AND MOVE, `spec_i_pt` and `all_tg_pt` for the others.
     """
 
     action: OutAction
@@ -150,15 +150,15 @@ class PrOut:
     _data: bytes
 
     def refuse_spec_i_pt(self) -> None:
-        """Refuse SPEC_I_PT, as REGISTER does for who is registered already."""
+        """Refuse SPEC_I_PT, as REGISTER does for a nexus that is registered already."""
         if self.spec_i_pt:
             raise invalid_field_in_parameter_list(20, 3)
 
     def transport_ids(self) -> list[TransportId]:
         """Return the additional ports of REGISTER with SPEC_I_PT; raises CheckCondition.
 
-        To be asked for only when the ports are to be registered: errors in the list come after
-        reservation conflicts.
+        Call it only when the ports will be registered: errors in the list come after reservation
+        conflicts.
         """
         if not self.spec_i_pt:
             return []
@@ -187,14 +187,14 @@ class PrOut:
         return received(data[:length].ljust(length, b"\0"))
 
     def same_port(self) -> CheckCondition:
-        """Return the refusal of a move to the port the command came from."""
+        """Return the error for a move to the port that the command came from."""
         return invalid_field_in_parameter_list(_BASIC_LENGTH)
 
 
 def decode_out(cdb: bytes, data: bytes) -> PrOut:
     """Decode PERSISTENT RESERVE OUT; raises CheckCondition.
 
-    To be called for a nexus that is registered, or for actions that register.
+    Call it for a registered nexus, or for actions that register.
     """
     action, scope, kind = cdb[1] & 0x1F, cdb[2] >> 4, cdb[2] & 0x0F
     head = data[:_EXTRA].ljust(_EXTRA, b"\0")
@@ -290,7 +290,7 @@ def check_in_action(cdb: bytes) -> InAction:
     return InAction(action)
 
 
-# The data of PERSISTENT RESERVE IN is to be cut at the allocation length, wherever that is.
+# The caller cuts the data of PERSISTENT RESERVE IN at the allocation length.
 
 
 def read_keys(generation: int, keys: Iterable[int]) -> bytes:

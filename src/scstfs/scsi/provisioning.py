@@ -35,7 +35,7 @@ class LbaRange:
 def unmap_extents(cdb: bytes, data: bytes) -> list[LbaRange]:
     """Return the block descriptors of an UNMAP parameter list; raises CheckCondition.
 
-    This is what SCST looks at before reservations and unit attentions; `check_unmap` is the rest.
+    SCST checks these before reservations and unit attentions; `check_unmap` has the other checks.
     """
     total = int.from_bytes(cdb[7:9], "big")
     if not total:
@@ -57,9 +57,9 @@ def unmap_extents(cdb: bytes, data: bytes) -> list[LbaRange]:
 
 
 def check_unmap(cdb: bytes, extents: Iterable[LbaRange], unit: LogicalUnit) -> None:
-    """Check what an UNMAP asks for; raises CheckCondition.
+    """Check the limits of an UNMAP; raises CheckCondition.
 
-    Whether the blocks exist is left to whoever unmaps them, one extent after the other.
+    The caller checks whether the blocks exist when it unmaps them, range by range.
     """
     if unit.thin is None:
         raise CheckCondition(INVALID_OPCODE)
@@ -72,7 +72,7 @@ def check_unmap(cdb: bytes, extents: Iterable[LbaRange], unit: LogicalUnit) -> N
 def check_write_same(op: CommandRow, cdb: bytes, data_length: int, unit: LogicalUnit) -> bool:
     """Check a WRITE SAME of `data_length` bytes of medium; raises CheckCondition.
 
-    Returns whether the blocks are to be unmapped instead of written.
+    Returns whether the blocks should be unmapped instead of written.
     """
     control = 10 if op.cdb_length == 32 else 1
     bits = cdb[control]
@@ -109,12 +109,12 @@ class LbaStatus:
 
 
 _LARGEST_RUN: Final = 0xFFFFFFFF
-# Initiators go on where an answer ends; this one fills a megabyte.
+# Initiators continue where an answer ends; this one fills a megabyte.
 _MOST_RUNS: Final = 1 << 16
 
 
 def lba_status_count(allocation_length: int) -> int:
-    """Return how many descriptors are to be returned, at least one: more need not be looked for."""
+    """Return how many descriptors fit the allocation length, at least one."""
     return min(max(1, (allocation_length - _HEADER_LENGTH) // _DESCRIPTOR_LENGTH), _MOST_RUNS)
 
 
@@ -122,7 +122,7 @@ def get_lba_status(descriptors: Sequence[LbaStatus]) -> bytes:
     """Return the parameter data of GET LBA STATUS, to be cut at the allocation length.
 
     The parameter data length does not count itself.  Each run begins where the one before ends
-    (SBC-3 5.5.2), so that one too long for its field is shortened and the last.
+    (SBC-3 5.5.2), so a run that is too long for its field is shortened and ends the list.
     """
     body = b""
     for item in descriptors:

@@ -20,7 +20,7 @@ _NOMINAL_SECONDS: Final = 1
 
 # ABORT TASK, ABORT TASK SET, CLEAR ACA, CLEAR TASK SET and LOGICAL UNIT RESET.
 _TASK_FUNCTIONS: Final = 0xF8
-# In tenths of a second; the function table marks that ABORT TASK and CLEAR ACA have the long one.
+# In tenths of a second; ABORT TASK and CLEAR ACA have the long one.
 _LONG_TIMEOUT: Final = 300
 _SHORT_TIMEOUT: Final = 150
 
@@ -28,7 +28,7 @@ _SHORT_TIMEOUT: Final = 150
 def report_supported_opcodes(cdb: bytes, rows: Sequence[CommandRow]) -> bytes:
     """Return the parameter data for a 12-byte `cdb`; raises CheckCondition.
 
-    `rows` are `OpcodeTable.reported()`.  To be cut at the allocation length.
+    `rows` are `OpcodeTable.reported()`. The caller cuts the result at the allocation length.
     """
     timeouts = bool(cdb[2] & _RCTD)
     options, opcode, action = cdb[2] & 0x07, cdb[3], cdb[4] << 8 | cdb[5]

@@ -19,16 +19,16 @@ _PROTECTION_TYPES: Final = {(0, 0): 0, (2, 0): 1, (3, 0): 2, (3, 1): 3}
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What FORMAT UNIT is to do."""
+    """The parameters of FORMAT UNIT."""
 
     immediate: bool
     write_protection: bool
 
 
 def check_compare_and_write(length: int, expected_length: int) -> None:
-    """Check that the initiator sends `length` bytes, neither more nor less.
+    """Check that the initiator sends exactly `length` bytes.
 
-    SCST does not look where there are no blocks.
+    SCST does not check this if there are no blocks.
     """
     if length != expected_length:
         raise invalid_field_in_cdb(13)
@@ -37,7 +37,7 @@ def check_compare_and_write(length: int, expected_length: int) -> None:
 def format_unit(cdb: bytes, data: bytes, protection: int) -> Format | None:
     """Check FORMAT UNIT for a device with this protection type; raises CheckCondition.
 
-    Returns None where SCST answers GOOD and does nothing: parameters announced, and none sent.
+    Returns None where SCST answers GOOD and does nothing: parameters announced, but none sent.
     """
     fmtpinfo = cdb[1] >> 6
     if not cdb[1] & 0x10:  # FMTDATA
@@ -73,7 +73,7 @@ class Overwrite:
 
 
 class SanitizeTest(enum.IntEnum):
-    """What an OVERWRITE is followed by."""
+    """The test that follows an OVERWRITE."""
 
     NONE = 0
     VERIFY = 1
@@ -113,7 +113,7 @@ def check_write_atomic(cdb: bytes) -> None:
 
 
 def read_defect_data(cdb: bytes) -> bytes:
-    """Return the data of READ DEFECT DATA (10) and (12): no defects, in the format asked for.
+    """Return the data of READ DEFECT DATA (10) and (12): no defects, in the requested format.
 
     PLIST and GLIST come back as they were requested (SBC-3 5.17, 5.18).
     """

@@ -1,7 +1,7 @@
-"""Sense data: what a CHECK CONDITION says (SPC-4 4.5), in fixed and in descriptor format.
+"""Sense data of CHECK CONDITION (SPC-4 4.5), in fixed and in descriptor format.
 
 One named constant per (sense key, ASC, ASCQ) triple in use.  Encoded sense is byte for byte what
-SCST sends: 18 bytes in fixed format; in descriptor format 8 bytes and the descriptors there are.
+SCST sends: 18 bytes in fixed format; in descriptor format 8 bytes and the descriptors.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class SenseKey(enum.IntEnum):
 
 
 class Origin(enum.Enum):
-    """What a field pointer counts its bytes from."""
+    """Where a field pointer counts its bytes from."""
 
     CDB = _CD
     PARAMETERS = 0
@@ -69,7 +69,7 @@ class FieldPointer:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an operation got, in 65536ths (SPC-4 4.5.2.4.4)."""
+    """Progress of an operation in 65536ths (SPC-4 4.5.2.4.4)."""
 
     done: int
 
@@ -79,7 +79,7 @@ class Progress:
 
 
 class CopySide(enum.Enum):
-    """Which logical unit of a copy failed; the byte of fixed sense data that tells so."""
+    """The logical unit of a copy that failed; the value is its byte in fixed sense data."""
 
     SOURCE = 8
     DESTINATION = 9
@@ -87,7 +87,7 @@ class CopySide(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class ThirdParty:
-    """What a logical unit answered the copy manager: part of COPY ABORTED (SPC-4 5.17.7.4)."""
+    """The answer of a logical unit to the copy manager: part of COPY ABORTED (SPC-4 5.17.7.4)."""
 
     side: CopySide
     status: Status
@@ -98,9 +98,9 @@ class ThirdParty:
 class Sense:
     """A sense key with its additional sense code, and the details that go with it.
 
-    `information` is the INFORMATION field (an offset in bytes, or an LBA); `specific` the
-    sense-key specific field; `segment` the segment descriptor at which a copy was aborted, and
-    `third_party` the logical unit to blame (of which descriptor format, as in SCST, says nothing).
+    `information` is the INFORMATION field (an offset in bytes, or an LBA); `specific` the sense-key
+    specific field; `segment` the segment descriptor at which a copy was aborted, and `third_party`
+    the logical unit that failed (descriptor format leaves it out, as in SCST).
     """
 
     key: SenseKey
@@ -131,7 +131,7 @@ class Sense:
         return self.encode_as(descriptor=descriptor and not self.always_fixed)
 
     def encode_as(self, *, descriptor: bool) -> bytes:
-        """Return the sense data in descriptor format or else fixed format, whatever it is."""
+        """Return the sense data in descriptor format or else fixed format, for all conditions."""
         return self._encode_descriptor() if descriptor else self._encode_fixed()
 
     def _encode_fixed(self) -> bytes:
@@ -183,7 +183,7 @@ class Sense:
 
 @dataclass(frozen=True, slots=True)
 class Received(Sense):
-    """What a device said, byte for byte; it stays in the format in which it came if it may."""
+    """A device's sense data, byte for byte; it keeps its format if possible."""
 
     data: bytes = b""
 
@@ -192,7 +192,7 @@ class Received(Sense):
         return self.data
 
     def encode_as(self, *, descriptor: bool) -> bytes:
-        """Return the bytes that came if they are in this format, else what of them is known."""
+        """Return the original bytes if they are in this format, otherwise re-encode them."""
         if (self.data[0] & 0x7F in _DESCRIPTOR_CODES) == descriptor:
             return self.data
         return Sense.encode_as(self, descriptor=descriptor)
@@ -269,7 +269,7 @@ INQUIRY_DATA_CHANGED: Final = Sense(SenseKey.UNIT_ATTENTION, 0x3F, 0x03)
 REPORTED_LUNS_CHANGED: Final = Sense(SenseKey.UNIT_ATTENTION, 0x3F, 0x0E)
 
 WRITE_PROTECTED: Final = Sense(SenseKey.DATA_PROTECT, 0x00)
-# SCST answers 00h here, too; initiators look for SPC's code when they have set SWP themselves.
+# SCST answers 00h here, too; initiators that set SWP expect SPC's code.
 SOFTWARE_WRITE_PROTECTED: Final = Sense(SenseKey.DATA_PROTECT, 0x27)
 SPACE_ALLOCATION_FAILED: Final = Sense(SenseKey.DATA_PROTECT, 0x27, 0x07)
 
@@ -287,7 +287,7 @@ MISCOMPARE: Final = Sense(SenseKey.MISCOMPARE, 0x1D)
 
 
 def invalid_field_in_cdb(byte: int, bit: int | None = None) -> CheckCondition:
-    """Return INVALID FIELD IN CDB pointing at `byte`, and at `bit` of it where one is to blame."""
+    """Return INVALID FIELD IN CDB pointing at `byte`, and at `bit` in it if given."""
     return CheckCondition(replace(INVALID_FIELD_IN_CDB, specific=FieldPointer(byte, bit)))
 
 
@@ -306,7 +306,7 @@ def copy_aborted(sense: Sense, segment: int, byte: int) -> CheckCondition:
 def decode(data: bytes) -> Sense | None:
     """Return the sense in `data` (either format), or None if it is not sense data.
 
-    Fields the data is too short to hold are taken as zero.
+    Fields beyond the end of the data count as zero.
     """
     if not data:
         return None
@@ -319,7 +319,7 @@ def decode(data: bytes) -> Sense | None:
 
 
 def received(data: bytes) -> Received | None:
-    """Return a device's sense data, or None if `data` is none."""
+    """Return a device's sense data, or None if `data` is not sense data."""
     found = decode(data)
     if found is None:
         return None

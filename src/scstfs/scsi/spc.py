@@ -20,7 +20,7 @@ _TIMESTAMP_LENGTH: Final = 10
 def request_sense(cdb: bytes, condition: Sense) -> bytes:
     """Return the data of REQUEST SENSE (SPC-4 6.39), to be cut.
 
-    `condition` comes in the format that the CDB asks for, whatever the Control mode page says.
+    `condition` has the format that the CDB requests, whatever the Control mode page says.
     """
     return condition.encode_as(descriptor=bool(cdb[1] & _DESC))
 
@@ -44,8 +44,8 @@ def receive_diagnostic_results(cdb: bytes) -> bytes:
 def report_identifying_information(cdb: bytes, information: bytes = b"") -> bytes:
     """Return identifying information for a 12-byte `cdb` (SPC-4 6.32); raises CheckCondition.
 
-    `information` is what was set for the type in the CDB; without it the answer is empty.  Type
-    7Fh asks which types there are.
+    `information` is what was set for the type in the CDB; without it the answer is empty.  Type 7Fh
+    returns the list of types.
     """
     kind = cdb[10] >> 1
     if kind == _SUPPORTED_INFORMATION:
@@ -60,7 +60,7 @@ def report_identifying_information(cdb: bytes, information: bytes = b"") -> byte
 
 
 class TimestampOrigin(enum.IntEnum):
-    """Where the clock of REPORT TIMESTAMP got its time from."""
+    """The origin of the time in REPORT TIMESTAMP."""
 
     POWER_ON = 0
     SET_TIMESTAMP = 2

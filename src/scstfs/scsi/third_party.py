@@ -1,4 +1,4 @@
-"""The Third-party Copy VPD page 8Fh (SPC-4 7.8.17, SBC-4 6.6.9): what the copy manager can do."""
+"""The Third-party Copy VPD page 8Fh (SPC-4 7.8.17, SBC-4 6.6.9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copies by token, known as ODX: POPULATE TOKEN, WRITE USING TOKEN and what they leave behind.
+"""Copies by token, known as ODX: POPULATE TOKEN, WRITE USING TOKEN, tokens and their status.
 
 Follows SBC-4 4.28, 5.12, 5.25 and 5.59 and SPC-4 5.17.6, 6.24 and 6.26.  SCST has none of this.
 """
@@ -48,7 +48,7 @@ class RodType(enum.IntEnum):
     BLOCK_ZERO = 0xFFFF0001
 
 
-# What our tokens are: the data may change under them, and then they become invalid.
+# The type of our tokens: they become invalid when their data changes.
 TOKEN_TYPE: Final = RodType.POINT_IN_TIME_CHANGE_VULNERABLE
 _POPULATED_TYPES: Final = frozenset((TOKEN_TYPE, RodType.POINT_IN_TIME_ANY))
 
@@ -98,7 +98,7 @@ def decode_populate(cdb: bytes, data: bytes, limits: TokenLimits) -> Populate | 
 def decode_write(cdb: bytes, data: bytes, limits: TokenLimits) -> WriteUsing | None:
     """Decode a WRITE USING TOKEN list; None if there is none; raises CheckCondition.
 
-    Whether the token is known, and how much data is behind it, is for the caller to look at.
+    The caller checks whether the token is known, and how much data it represents.
     """
     if not _number(cdb, 10, 4):
         return None
@@ -161,7 +161,7 @@ def make_token(
     """Return a ROD token (SPC-4 5.17.6.5).
 
     `identifier` must be new; `designator` is a designation descriptor of the logical unit, EUI-64
-    or NAA; `random` is `RANDOM_LENGTH` bytes nobody can guess.
+    or NAA; `random` is `RANDOM_LENGTH` bytes that cannot be guessed.
     """
     out = bytearray(TOKEN_LENGTH)
     out[0:4] = TOKEN_TYPE.to_bytes(4, "big")
@@ -202,7 +202,7 @@ class OperationStatus(enum.IntEnum):
 
     @property
     def running(self) -> bool:
-        """Whether there is more to come."""
+        """Whether the copy is still in progress."""
         return self in (OperationStatus.IN_FOREGROUND, OperationStatus.IN_BACKGROUND)
 
 
@@ -217,7 +217,8 @@ class TransferUnits(enum.IntEnum):
 class CopyOperation:
     """A copy as RECEIVE COPY STATUS (LID4) and RECEIVE ROD TOKEN INFORMATION report it.
 
-    `service_action` is that of the command which began it.  `count` is what has been transferred.
+    `service_action` is that of the command which began it. `count` is the number of units
+    transferred.
     """
 
     service_action: int
@@ -242,7 +243,7 @@ def copy_status_lid4(copy: CopyOperation) -> bytes:
 def rod_token_information(copy: CopyOperation, tokens: Sequence[bytes] = ()) -> bytes:
     """Return the data of RECEIVE ROD TOKEN INFORMATION (SPC-4 6.26), to be cut.
 
-    `tokens` are those the copy created; they are left out unless it ended well.
+    `tokens` are those that the copy created; they are left out unless it succeeded.
     """
     body = b""
     if copy.status in (OperationStatus.COMPLETED, OperationStatus.PARTIAL):
@@ -251,7 +252,7 @@ def rod_token_information(copy: CopyOperation, tokens: Sequence[bytes] = ()) -> 
 
 
 def unknown_list_identifier() -> CheckCondition:
-    """Return the answer for a list identifier no copy has."""
+    """Return the error for a list identifier that no copy has."""
     return invalid_field_in_cdb(2)
 
 

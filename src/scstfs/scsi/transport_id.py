@@ -1,4 +1,4 @@
-"""TransportIDs: who an initiator port is, whatever transport it uses (SPC-4 7.6.4)."""
+"""TransportIDs: identifiers of initiator ports, for any transport (SPC-4 7.6.4)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Protocol(enum.IntEnum):
     COPY_MANAGER = 0xC
 
 
-# Where the texts of log messages find the port's name.
+# Where the port's name is, for log messages.
 _NAME_BYTES: Final = {
     Protocol.FIBRE_CHANNEL: slice(8, 16),
     Protocol.SRP: slice(8, 24),
@@ -34,7 +34,7 @@ _NAME_BYTES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class TransportId:
-    """A TransportID as its bytes: 24, or for iSCSI 4 and what its length field says.
+    """A TransportID as its bytes: 24, or for iSCSI 4 plus its length field.
 
     Equality of objects is that of the bytes; ports are compared with `same_port`.
     """
@@ -53,7 +53,7 @@ class TransportId:
 
     @property
     def text(self) -> str:
-        """The port's name as SCST's log messages have it."""
+        """The port's name, as in SCST's log messages."""
         if self.protocol == Protocol.ISCSI:
             return _text(self.data[_ISCSI_HEADER:])
         if self.protocol == Protocol.COPY_MANAGER:
@@ -103,7 +103,7 @@ class TransportId:
 
     @classmethod
     def sas(cls, number: int) -> TransportId:
-        """Return the id SCST's local driver makes up for its session number `number`."""
+        """Return the id that SCST's local driver generates for its session number `number`."""
         address = bytes.fromhex("5feede400fade050")
         middle = 0x40 | (number >> 4 & 0x0F), 0x0F | (number & 0x0F) << 4
         address = address[:3] + bytes(middle) + address[5:]
@@ -116,14 +116,14 @@ class TransportId:
 
 
 def transport_id_length(data: bytes) -> int:
-    """Return how long the TransportID at the beginning of `data` says it is."""
+    """Return the length that the TransportID at the beginning of `data` claims."""
     if data[:1] and data[0] & 0x0F == Protocol.ISCSI:
         return int.from_bytes(data[2:4].ljust(2, b"\0"), "big") + _ISCSI_HEADER
     return COMMON_LENGTH
 
 
 def received(data: bytes) -> TransportId:
-    """Return a TransportID as it came in a parameter list; an iSCSI name is made to end in zero."""
+    """Return the TransportID at the start of a parameter list; an iSCSI name gets a final zero."""
     if data[0] & 0x0F == Protocol.ISCSI:
         data = data[:-1] + b"\0"
     return TransportId(bytes(data))

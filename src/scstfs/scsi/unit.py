@@ -1,4 +1,4 @@
-"""What the command builders know about a logical unit and about the port it is seen through."""
+"""Descriptions of a logical unit and of its port, for functions that build data."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ ISCSI_TRANSPORT: Final = 0x0960
 
 @dataclass(frozen=True, slots=True)
 class ThinLimits:
-    """How a thin provisioned device is unmapped; sizes in blocks.
+    """The UNMAP limits of a thin provisioned device; sizes in blocks.
 
-    `max_unmap_extents` is how many extents one command may have; FFFFFFFFh is no limit.
+    `max_unmap_extents` is the number of ranges that one command may have; FFFFFFFFh is no limit.
     """
 
     max_unmap_blocks: int
@@ -35,7 +35,7 @@ class ThinLimits:
 
 @dataclass(frozen=True, slots=True)
 class TokenLimits:
-    """What a device offers copies by token: bytes are counted in blocks, times in seconds."""
+    """A device's limits for copies by token: lengths in blocks, times in seconds."""
 
     max_ranges: int
     max_transfer_blocks: int
@@ -46,7 +46,7 @@ class TokenLimits:
 
 @dataclass(frozen=True, slots=True)
 class LogicalUnit:
-    """A device as commands describe it.
+    """A device, as its data describes it.
 
     Sizes are in bytes, `blocks` in blocks.  `volatile_cache` is false with write_through or
     nv_cache; `physical_block_size` None leaves out how many blocks make a physical one
@@ -74,13 +74,12 @@ class LogicalUnit:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A target port as one logical unit behind it shows it.
+    """A target port, as the data of a logical unit shows it.
 
     `group_id` is that of the target port group, 0 if there is none; `in_device_group` says whether
     the device has asymmetric access states at all, `connected` is false in the states unavailable
-    and offline.  The versions are those of the version descriptors of INQUIRY.
-    `wants_token_copies` is about who asks: an initiator of the kind that copies by token if VPD
-    page 8Fh is listed.
+    and offline.  The versions are those of the version descriptors of INQUIRY. `wants_token_copies`
+    depends on the initiator: it is of the kind that copies by token if VPD page 8Fh is listed.
     """
 
     rel_tgt_id: int = 0

@@ -1,4 +1,4 @@
-"""Vital product data pages of INQUIRY (SPC-4 7.8, SBC-3 6.6), byte for byte as SCST has them."""
+"""Vital product data pages of INQUIRY (SPC-4 7.8, SBC-3 6.6), byte for byte as SCST's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PAGE_SIZE: Final = 4096
 _MAX_TRANSFER: Final = 8 * 1024 * 1024
 _LONG_PAGE: Final = 0x3C
 _UNLIMITED: Final = 0xFFFFFFFF
-# Rotation rate of B1h: revolutions per minute, or 1 for a medium that does not turn.
+# Rotation rate of B1h: revolutions per minute, or 1 for a non-rotating medium.
 _ROTATION_RATE: Final = 15000
 _NON_ROTATING: Final = 1
 # SPT of page 86h, by protection type (SPC-4 table 491).
@@ -26,7 +26,7 @@ _Builder = Callable[[LogicalUnit, Port], bytes]
 
 
 def vpd_pages(unit: LogicalUnit) -> Mapping[int, _Builder]:
-    """Return the pages `unit` has, in ascending order."""
+    """Return the page codes of `unit`, in ascending order."""
     pages: dict[int, _Builder] = {
         0x00: _supported_pages,
         0x80: _serial_number,
@@ -44,7 +44,7 @@ def vpd_pages(unit: LogicalUnit) -> Mapping[int, _Builder]:
 
 
 def vpd_page(code: int, unit: LogicalUnit, port: Port, peripheral: int) -> bytes | None:
-    """Return page `code` with its header, or None if `unit` has no such page.
+    """Return page `code` with its header, or None if `unit` does not have it.
 
     `peripheral` is the byte with peripheral qualifier and device type.
     """
@@ -56,7 +56,7 @@ def vpd_page(code: int, unit: LogicalUnit, port: Port, peripheral: int) -> bytes
 
 
 def _supported_pages(unit: LogicalUnit, port: Port) -> bytes:
-    # SCST has no page 8Fh; only who looks for it is told that there is one.
+    # SCST has no page 8Fh; list it only for initiators that look for it.
     return bytes(
         code for code in vpd_pages(unit) if code != _THIRD_PARTY_COPY or port.wants_token_copies
     )
@@ -75,7 +75,7 @@ def designators(unit: LogicalUnit, port: Port) -> list[bytes]:
     who = unit.identity
     found = []
     if who.scsi_device_name:
-        # Padded with zeros to a multiple of four, of which there is at least one.
+        # Padded with at least one zero to a multiple of four.
         name = who.scsi_device_name
         found.append(_designator(3, 0x28, name.ljust(len(name) // 4 * 4 + 4, b"\0")))
     vendor = who.t10_vend_id[:8].ljust(8)
@@ -89,7 +89,7 @@ def designators(unit: LogicalUnit, port: Port) -> list[bytes]:
         if who.naa_id:
             found.append(_designator(1, 0x03, who.naa_id))
     else:
-        # Not a number IEEE gave out, but the one initiators know these devices by.
+        # IEEE did not assign this number, but initiators know these devices by it.
         found.append(_designator(1, 0x02, who.t10_dev_id[:8].ljust(8, b"\0")))
     return found
 

@@ -1,8 +1,8 @@
 """EXTENDED COPY (LID1 and LID4) and RECEIVE COPY RESULTS (SPC-3 6.3, SPC-4 6.4, 6.5, 6.20 to 6.25).
 
-One kind of copy is supported: blocks from one logical unit to another (segment descriptor 02h),
-the logical units being named by identification descriptors (E4h).  Faults are answered as SCST
-does.  A list of the LID4 form is read by the same rules, after its own header.
+One kind of copy is supported: blocks from one logical unit to another (segment descriptor 02h), the
+logical units being named by identification descriptors (E4h).  Faults are answered as by SCST.
+After its own header, a list of the LID4 form follows the same rules.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _DC: Final = 0x02
 
 
 class ListIdUsage(enum.IntEnum):
-    """What the list identifier is for."""
+    """The use of the list identifier."""
 
     HOLD = 0
     RESERVED = 1
@@ -67,7 +67,7 @@ class ListIdUsage(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class CopyHeader:
-    """The head of a parameter list; `first_target` is the number the first target goes by."""
+    """The head of a parameter list; `first_target` is the index of the first target."""
 
     list_id: int
     usage: ListIdUsage
@@ -89,7 +89,7 @@ class CopyDevice(Protocol):
 
     @property
     def read_only(self) -> bool:
-        """Whether it refuses to be written."""
+        """Whether it refuses writes."""
 
 
 D = TypeVar("D", bound=CopyDevice)
@@ -113,7 +113,7 @@ class Lookup(NamedTuple, Generic[D]):
     """How the decoder finds devices.
 
     `find` gets a designation descriptor (code set, type, reserved, length, designator) and returns
-    the device of that name; `accessible` is whether the initiator may use it for copying.
+    the device of that name; `accessible` tells whether the initiator may use it for copying.
     """
 
     find: Callable[[bytes], D | None]
@@ -123,8 +123,8 @@ class Lookup(NamedTuple, Generic[D]):
 def decode_header(cdb: bytes, data: bytes) -> CopyHeader | None:
     """Decode the head of an EXTENDED COPY (LID1) list; raises CheckCondition.
 
-    None for an empty list, which is answered with GOOD.  Where the list identifier identifies the
-    copy, the caller looks whether it is in use before it goes on with `decode_segments`.
+    None for an empty list, which is answered with GOOD.  If the list identifier identifies the
+    copy, the caller checks that it is not in use before it calls `decode_segments`.
     """
     if not int.from_bytes(cdb[10:14], "big"):
         return None
@@ -181,7 +181,7 @@ def _usage(byte: int, list_id: int) -> ListIdUsage:
 def decode_segments(header: CopyHeader, data: bytes, lookup: Lookup[D]) -> list[Segment[D]]:
     """Decode everything after the header; raises CheckCondition.
 
-    An error with sense key COPY ABORTED is one of a segment, to be kept for the details of the
+    An error with sense key COPY ABORTED concerns a segment; it is kept for the details of the
     failed segment if the list identifier identifies the copy.
     """
     if header.inline_length:
@@ -196,7 +196,7 @@ def decode_segments(header: CopyHeader, data: bytes, lookup: Lookup[D]) -> list[
     if end != header.length:
         raise CheckCondition(INLINE_DATA_LENGTH_EXCEEDED)
     if header.targets_length + header.segments_length > MAX_LIST_LENGTH:
-        # SCST does not look at the limit that it reports.
+        # SCST does not check the limit that it reports.
         raise CheckCondition(PARAMETER_LIST_LENGTH_ERROR)
     if header.targets_length % _TARGET_LENGTH:
         raise invalid_field_in_parameter_list(2)
@@ -223,7 +223,7 @@ def _target(data: bytes, offset: int, lookup: Lookup[D]) -> D | None:
     descriptor = data[offset : offset + _TARGET_LENGTH]
     if descriptor[0] != IDENTIFICATION:
         raise CheckCondition(UNSUPPORTED_TARGET_DESCRIPTOR)
-    # LU ID TYPE is to be ignored (SPC-4 6.4.5.6); SCST refuses what is not 0.
+    # LU ID TYPE should be ignored (SPC-4 6.4.5.6); SCST refuses values other than 0.
     if descriptor[1] & _NULL:
         return None
     if descriptor[1] & _PERIPHERAL_TYPE != DeviceType.DISK:
@@ -300,7 +300,7 @@ def unknown_list_id() -> CheckCondition:
 
 
 class CopyStatus(enum.IntEnum):
-    """What became of a copy."""
+    """Status of a copy."""
 
     IN_PROGRESS = 0
     COMPLETED = 1

@@ -6,8 +6,8 @@ import functools
 from dataclasses import dataclass
 from typing import Any, Final
 
-#: Sonames, the newest first: most distributions have the release in the name, as it is built by
-#: itself. In all of these releases, what is declared below is the same.
+#: Sonames, the newest first: most distributions have the release in the name, as the upstream build
+#: does. The declarations below are the same in all of these releases.
 SONAMES: Final = (
     "libsgutils2-1.49.so.2",
     "libsgutils2-1.48.so.2",
@@ -64,7 +64,7 @@ class SgLibrary:
 @functools.cache
 def load() -> SgLibrary:
     """The library; raises LibraryMissing."""
-    # Here, and not above: whoever never comes here does not pay for it.
+    # Imported here, so that only programs that need the library pay for it.
     import cffi
 
     ffi = cffi.FFI()
@@ -78,7 +78,7 @@ def load() -> SgLibrary:
 
 
 def available() -> bool:
-    """The library can be used."""
+    """Return whether the library can be used."""
     try:
         load()
     except LibraryMissing:

@@ -21,10 +21,10 @@ _OS_ERROR: Final = 4
 
 
 class TransportError(OSError):
-    """The command did not reach the device, or its end did not come back (EIO).
+    """The command did not reach the device, or its result was lost (EIO).
 
-    ``host_status`` is what the host adapter's driver says: a DID_ number of the kernel's
-    scsi_status.h, or 0 where only the error itself is known.
+    ``host_status`` is from the host adapter's driver: a DID_ number of the kernel's scsi_status.h,
+    or 0 if unknown.
     """
 
     def __init__(self, host_status: int) -> None:
@@ -34,7 +34,7 @@ class TransportError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class PassThroughResult:
-    """A command's end: the status byte, sense data if there is any, and how much data came."""
+    """The result of a command: status byte, sense data if any, and the amount of data-in."""
 
     status: int
     sense: bytes
@@ -49,10 +49,10 @@ def execute(
     data_in: bytearray | memoryview | None = None,
     timeout: int = DEFAULT_TIMEOUT,
 ) -> PassThroughResult:
-    """Have the SCSI device behind ``fd`` execute a command; blocks up to ``timeout`` seconds.
+    """Send a command to the SCSI device behind ``fd``; blocks up to ``timeout`` seconds.
 
-    ``data_in`` is where to read to; a command has either that or ``data_out``.  Raises
-    LibraryMissing, ValueError for data both ways, and OSError: ENOTTY for what is no SCSI device,
+    ``data_in`` is the buffer to read into; a command has either that or ``data_out``. Raises
+    LibraryMissing, ValueError for data both ways, and OSError: ENOTTY if it is not a SCSI device,
     ETIMEDOUT, TransportError.
     """
     if data_out and data_in:
@@ -63,8 +63,8 @@ def execute(
     if pt == library.ffi.NULL:
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
     try:
-        # The library keeps pointers only.  Memory must be let go of here, and not when an exception
-        # with its traceback is: Python's garbage collector crashes over memory that is in use.
+        # The library keeps only pointers. Release the memory here, not together with an exception
+        # and its traceback: Python's garbage collector crashes on memory that is in use.
         with (
             library.ffi.from_buffer("uint8_t[]", cdb) as command,
             library.ffi.from_buffer("uint8_t[]", data, require_writable=bool(data_in)) as memory,
@@ -89,8 +89,8 @@ def _execute(library: SgLibrary, pt: Any, fd: int, length: int, timeout: int) ->
     if category == _OS_ERROR:
         number = functions.get_scsi_pt_os_err(pt)
         raise OSError(number, os.strerror(number))
-    # Where there is a status the device has answered, whatever the host makes of that: Linux marks
-    # RESERVATION CONFLICT as an error of the transport, for one.
+    # If there is a status, the device has answered, even if the host reports an error: Linux marks
+    # RESERVATION CONFLICT as an error of the transport.
     if category == _TRANSPORT_ERROR and not status:
         raise TransportError(functions.get_scsi_pt_transport_err(pt))
     return PassThroughResult(

@@ -1,4 +1,4 @@
-"""What numbers mean, in words (T10's lists of ASC/ASCQ assignments and operation codes)."""
+"""Texts for codes (T10's lists of ASC/ASCQ assignments and operation codes)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the target is configured to when it starts, and what is kept of it while it runs.
+"""The configuration of the target at its start, and its recording while it runs.
 
-- `nodes`: the tree of this process as `scstfs.admin` reads it.
-- `load`: a configuration file, or what was kept, executed on the tree: the same commands as from
-  outside, by the same tables, but not through FUSE.
-- `keep`: every change of the configuration goes to the state directory before it is acknowledged.
+- `nodes`: the tree of this process, as `scstfs.admin` reads it.
+- `load`: executes a configuration file, or the recorded commands, on the tree: the same commands as
+  from outside, by the same tables, but not through FUSE.
+- `keep`: writes every change of the configuration to the state directory before it is acknowledged.
 """

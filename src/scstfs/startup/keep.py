@@ -1,10 +1,10 @@
-"""Keeps the configuration while it runs.
+"""Records the configuration while the target runs.
 
 Each command that changed it is in the file before its write(2) returns, and on the disk soon after:
-a target that is killed loses nothing, a machine that loses power what came in the last moment.
-Commands that come while others are being written go together. When there are many more commands
-than the configuration needs, the file is made anew from the tree, bit by bit, so that initiators do
-not wait for that.
+a killed target loses nothing, and a power failure only the last moment. Commands that arrive while
+others are being written are written together. When there are many more commands than the
+configuration needs, the file is rewritten from the tree, in small steps, so that initiators do not
+wait for that.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from scstfs.sysfs.text import PAGE_SIZE, decode
 log: Final = logging.getLogger(__name__)
 
 SYNCHRONISED_SECONDS: Final = 0.2
-"""So long the disk is given no work for a command, since others may follow."""
+"""Seconds to wait before a command is synchronised, because others may follow."""
 
 _FEW: Final = 1000
-"""So many commands more than needed do not matter."""
+"""Commands more than needed that the file may have."""
 
 
 class Keeper:
-    """Writes down what is written to a tree (`Tree.written`)."""
+    """Records what is written to a tree (`Tree.written`)."""
 
     def __init__(self, tree: Tree, bare: Item, file: RunningFile) -> None:
         """*bare* is the tree without any configuration."""
@@ -45,26 +45,26 @@ class Keeper:
         self._file = file
         self._waiting: list[TreeWrite] = []
         self._count = 0
-        """Commands that were given to `written` so far."""
+        """Commands given to `written` so far."""
         self._written = 0
-        """So many of them are in the file."""
+        """How many of them are in the file."""
         self._kept = 0
         """Commands in the file."""
         self._needed = 0
-        """So many of them were there when it was last made."""
+        """How many were in it when it was last rewritten."""
         self._lock = trio.Lock()
         self._appended = trio.Event()
         self._stale = False
-        """A command cannot be repeated as it was: the file has to be made anew."""
+        """A command cannot be repeated as it was: the file must be rewritten."""
         self._failed = False
 
     async def start(self, made: list[TreeWrite]) -> None:
-        """Begin with the commands that lead to what the tree is now. Raises OSError."""
+        """Begin with the commands that produce the present tree. Raises OSError."""
         await self._replace(made)
         self._tree.written = self.written
 
     async def run(self) -> None:
-        """Put on the disk what is in the file, until cancelled."""
+        """Synchronise the file to the disk, until cancelled."""
         while True:
             await self._appended.wait()
             await trio.sleep(SYNCHRONISED_SECONDS)
@@ -80,20 +80,20 @@ class Keeper:
                 self._complain(error)
 
     async def stop(self) -> None:
-        """The end is a clean one."""
+        """Record a clean end."""
         self._tree.written = None
         async with self._lock:
             try:
                 await trio.to_thread.run_sync(self._file.stop)
             except OSError as error:
-                log.error("cannot tell the next start that this was a clean end: %s", error)
+                log.error("cannot record the clean end for the next start: %s", error)
 
     async def written(self, node: Node, data: bytes) -> None:
         """A command was executed; returns when it is kept."""
         if not _configures(node):
             return
         if node.attr.numbered:
-            # The number may be another one when the object is made again.
+            # The number may differ when the object is made again.
             self._stale = True
         self._waiting.append((node.path, decode(data[:PAGE_SIZE])))
         self._count += 1
@@ -103,7 +103,7 @@ class Keeper:
                 await self._write_down()
 
     async def _write_down(self) -> None:
-        """Put all that waits into the file."""
+        """Write all waiting commands to the file."""
         if self._stale or self._kept - self._needed > _FEW + self._needed:
             await self._make_anew()
             return
@@ -145,7 +145,7 @@ class Keeper:
         self._written = count
 
     async def _look(self) -> Item | None:
-        """The configuration now. Raises OSError when something cannot be read or has gone."""
+        """The present configuration. Raises OSError if something cannot be read or has gone."""
         walk = trees.gradually(NodeFiles(self._tree))
         while (found := next(walk)) is None:
             await trio.lowlevel.checkpoint()
@@ -156,7 +156,7 @@ class Keeper:
         self._kept = self._needed = len(made)
 
     def _complain(self, error: OSError) -> None:
-        """The change is in effect and stays so; only a crash would show that it was not kept."""
+        """The change stays in effect; it would be lost only by a restart."""
         if not self._failed:
             why = error.strerror or os.strerror(error.errno or errno.EIO)
             log.error("changes of the configuration cannot be kept for the next start: %s", why)
@@ -164,6 +164,6 @@ class Keeper:
 
 
 def _configures(node: Node) -> bool:
-    """What is written to an attribute is part of the configuration, or makes a part of it."""
+    """Return whether a write to an attribute sets or makes a part of the configuration."""
     attr = node.attr
     return attr.name in (MGMT, ENABLED) or attr.key is not None

@@ -1,22 +1,22 @@
-"""Bringing the tree of this process to a configuration before anybody is served."""
+"""Applies a configuration to the tree of this process before it serves initiators."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Final
 
-from scstfs.admin import check, conf
+from scstfs.admin import check, conf, storing
 from scstfs.admin import tree as trees
 from scstfs.admin.attributes import MGMT
 from scstfs.admin.configuration import Item
 from scstfs.admin.describe import because, describe, refusal
 from scstfs.admin.kinds import DEVICE, GROUP_DEVICE, LUN
-from scstfs.admin.mistakes import at
+from scstfs.admin.mistakes import Mistake, at
 from scstfs.admin.plan import Impossible, plan
 from scstfs.admin.steps import Plan, Step, Write, hide
-from scstfs.errors import ExitStatus, UsageError, reason
+from scstfs.errors import ExitStatus, UsageError
 from scstfs.persist.running import TreeWrite
 from scstfs.startup.nodes import NodeFiles, write
 from scstfs.sysfs.node import Tree
@@ -24,19 +24,19 @@ from scstfs.sysfs.node import Tree
 log: Final = logging.getLogger(__name__)
 
 _NO_SECRETS: Final = 3
-"""The first words of a command: secrets are behind the name of a user, which is the third."""
+"""Words of a command that may be shown: secrets follow the name of a user, which is the third."""
 
 OPTIONAL: Final = "-"
-"""In front of the name of a configuration file that may be missing, as systemd writes it."""
+"""Prefix of a configuration file that may be missing, as in systemd."""
 
 
 def look(tree: Tree) -> Item:
-    """The configuration of the tree now."""
+    """The present configuration of the tree."""
     return trees.walk(NodeFiles(tree))
 
 
 def commands(bare: Item, configuration: Item) -> list[TreeWrite]:
-    """The commands that lead to a configuration from *bare*, a tree without any."""
+    """The commands that produce a configuration from *bare*, a tree without any."""
     return _commands(plan(bare, configuration))
 
 
@@ -50,29 +50,27 @@ async def load(tree: Tree, bare: Item, name: str) -> list[TreeWrite]:
 
     Args:
         tree: that of this process.
-        bare: what `look` says of it.
+        bare: its configuration, from `look`.
         name: of the file; with `OPTIONAL` in front it may be missing.
 
-    Returns the commands that this took. Raises UsageError with a line for each mistake; the tree
-    must not be used then.
+    Returns the commands executed. Raises UsageError with a line for each mistake; the tree must not
+    be used then.
     """
     path = name.removeprefix(OPTIONAL)
+    if path != name and _is_missing(path):
+        log.info("there is no %s: starting without a configuration", path)
+        return []
     try:
-        text = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
-    except FileNotFoundError as error:
-        if path != name:
-            log.info("there is no %s: starting without a configuration", path)
-            return []
-        raise _mistakes([f"{path}: {reason(error)}"]) from error
-    except OSError as error:
-        raise _mistakes([f"{path}: {reason(error)}"]) from error
+        text = storing.read_text(path, path)
+    except Mistake as mistake:
+        raise _mistakes(list(mistake.messages)) from mistake
     parsed = conf.parse(text)
     errors = []
     for finding in check.check(parsed, bare):
         if finding.is_error:
-            errors.append(f"{path}:{finding}")
+            errors.append(finding.at(path))
         else:
-            log.warning("%s:%s", path, finding)
+            log.warning("%s", finding.at(path))
     if errors:
         raise _mistakes(errors)
     try:
@@ -86,8 +84,18 @@ async def load(tree: Tree, bare: Item, name: str) -> list[TreeWrite]:
     return _commands(made)
 
 
+def _is_missing(path: str) -> bool:
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass  # reading it tells why
+    return False
+
+
 async def resume(tree: Tree, kept: Iterable[TreeWrite]) -> None:
-    """Execute commands that were kept. Raises UsageError with a line for each that is refused."""
+    """Execute recorded commands. Raises UsageError with a line for each that is refused."""
     refused = []
     for path, data in kept:
         try:
@@ -96,11 +104,11 @@ async def resume(tree: Tree, kept: Iterable[TreeWrite]) -> None:
             refused.append(f"cannot resume: {_shown(tree, path, data)} >{path}: {because(error)}")
     if refused:
         raise UsageError(ExitStatus.RESUME, "\n".join(refused))
-    log.info("what ran before is resumed")
+    log.info("resuming the last configuration")
 
 
 def _shown(tree: Tree, path: str, data: str) -> str:
-    """A command without the secret that may be in it."""
+    """A command without the secret that it may contain."""
     if path.rpartition("/")[2] == MGMT:
         return " ".join(data.split()[:_NO_SECRETS])
     try:
@@ -111,14 +119,14 @@ def _shown(tree: Tree, path: str, data: str) -> str:
 
 
 async def _execute(tree: Tree, steps: Iterable[Step]) -> list[tuple[int, str]]:
-    """Do all steps but those that come to nothing because of one that was refused."""
+    """Do all steps except those that depend on a refused one."""
     refused: list[tuple[int, str]] = []
     failed: list[Item] = []
     for step in steps:
         if any(_needs(step.item, item) for item in failed):
             continue
         if not isinstance(step.action, Write):
-            continue  # there is nothing yet that could be reset or closed
+            continue  # there is nothing yet to reset or close
         try:
             await write(tree, step.action.path, step.action.data)
         except OSError as error:
@@ -129,7 +137,7 @@ async def _execute(tree: Tree, steps: Iterable[Step]) -> list[tuple[int, str]]:
 
 
 def _needs(item: Item, other: Item) -> bool:
-    """An item is in another one, or is about the device that the other one is."""
+    """Return whether an item is in another one, or refers to the device of the other one."""
     if other.kind is DEVICE:
         if item.kind is LUN:
             return item.device == other.name

@@ -1,4 +1,4 @@
-"""The tree of this process, seen as `scstfs.admin` sees a mounted one."""
+"""The tree of this process, as `scstfs.admin` sees a mounted one."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ def system_error(error: SysfsError) -> OSError:
 class NodeFiles:
     """Reads a tree (`scstfs.admin.files.Reader`).
 
-    What was there in a directory when it was first looked at is remembered, so that this is for one
-    look only.
+    The entries of a directory are remembered from the first look, so use it for one pass only.
     """
 
     def __init__(self, tree: Tree) -> None:
@@ -60,25 +59,25 @@ class NodeFiles:
         return [name for name, node in children if node.kind is NodeKind.DIRECTORY]
 
     def is_writable(self, name: str) -> bool:
-        """Its owner may write to it."""
+        """Return whether its owner may write to it."""
         node = self._node(name)
         return node.kind is not NodeKind.ATTRIBUTE or bool(node.mode & stat.S_IWUSR)
 
     def is_readable(self, name: str) -> bool:
-        """Its owner may read it."""
+        """Return whether its owner may read it."""
         return bool(self._node(name).mode & stat.S_IRUSR)
 
     def is_private(self, name: str) -> bool:
-        """Only its owner may read it."""
+        """Return whether only its owner may read it."""
         return not self._node(name).mode & (stat.S_IRGRP | stat.S_IROTH)
 
     def text(self, name: str) -> Text:
-        """What an attribute holds."""
+        """The text of an attribute."""
         try:
             return Text.of(decode(self._node(name).read()))
         except SysfsError as error:
             if error.errno == errno.EINVAL:
-                # Of a user that another one has replaced: there is nothing to be kept.
+                # The file of a user that another one has replaced: there is nothing to keep.
                 return Text.of("")
             raise system_error(error) from None
 
@@ -91,7 +90,7 @@ class NodeFiles:
 
 
 async def write(tree: Tree, path: str, data: str) -> None:
-    """One command. Raises OSError as write(2) does."""
+    """Execute one command. Raises OSError as write(2) does."""
     try:
         await tree.resolve(path).write(encode(data))
     except SysfsError as error:

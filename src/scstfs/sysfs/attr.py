@@ -1,8 +1,8 @@
-"""The attribute row: everything about one kind of file of the tree in one place.
+"""The attribute row: all about one kind of file of the tree in one place.
 
 File system entries, modes, ``[key]`` marks, parsing, add-device parameters and the generated
-documentation all read the same row. A ``show`` returns the bare value; the mark and the newlines
-are put around it by `Attr.render`, so that no attribute can forget or misplace them.
+documentation all read the same row. A ``show`` returns the bare value; `Attr.render` adds the mark
+and the newlines, so no attribute can forget or misplace them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scstfs.sysfs.text import PAGE_SIZE, encode, is_entry_name
 V = TypeVar("V")
 
 KEY_MARK: Final = "[key]\n"
-"""Behind the value of an attribute that a saved configuration must hold."""
+"""The mark behind the value of an attribute that a saved configuration must have."""
 
 Render = Callable[[str, bool], str]
 """Value, whether the mark is due -> text of the file."""
@@ -37,7 +37,7 @@ def optional_line(value: str, marked: bool) -> str:
 
 
 def spaced_line(value: str, marked: bool) -> str:
-    r"""``V\n\n`` or ``V\n[key]\n\n``: answers that always end their own lines."""
+    r"""``V\n\n`` or ``V\n[key]\n\n``: values that already end with a newline."""
     return kernel_line(value, marked) + "\n"
 
 
@@ -52,26 +52,26 @@ class Attr(Entry[T_contra], Generic[T_contra, V]):
 
     Attributes:
         name: of the file; for numbered instances (`EachAttr`) the name without digits.
-        mode: permission bits: 0o444, 0o644, 0o200, 0o600. They bind root too.
+        mode: permission bits: 0o444, 0o644, 0o200, 0o600. They apply to root, too.
         show: the value without newline or mark. Synchronous, so that a read is one snapshot.
             `SysfsError` is the errno of read(2).
-        key: when the mark is printed; never by default.
+        key: whether the mark is printed; never by default.
         render: puts value and mark together.
         parse: bytes of one write(2), cut at NUL, to a value; `SysfsError` is the errno of the
             write. Runs before the command counts as queued.
         binary: `parse` gets the bytes as they are, NULs and all.
-        admit: also before queueing, with the object: False when there is nothing to do (the value
-            is what it was already), in which case the write succeeds without calling `store`.
-        store: puts the value into effect; may be a coroutine function.
+        admit: also before queueing, with the object: False if there is nothing to do (the value is
+            unchanged): the write then succeeds without calling `store`.
+        store: applies the value; may be a coroutine function.
         queued: the outcome of `store` goes to ``last_sysfs_mgmt_res``.
         visible: whether the object has this file at all.
-        follows: what tells that `visible` may have changed; None where it never does.
-        numbered: of several such files of one object, which are called apart by a number.
+        follows: notifies of changes of `visible`; None if it never changes.
+        numbered: there are several such files of one object, told apart by a number.
         parameter: it can also be given to add_device or add_target.
         since: first SCST release that has it.
         reads, accepts, refuses, key_when, effect: prose for the documentation of the tree: what a
-            read returns, what may be written, which errno answers the rest, when the mark is
-            there, what a write changes beyond the value.
+            read returns, what may be written, the errnos for other writes, when there is a mark,
+            what a write changes besides the value.
     """
 
     name: str
@@ -111,7 +111,7 @@ class Attr(Entry[T_contra], Generic[T_contra, V]):
                 raise ValueError(f"attribute {self.name!r}: {why}")
 
     def names(self, obj: T_contra) -> Iterable[str]:
-        """The one name, where the object has it."""
+        """The one name, if the object has it."""
         return (self.name,) if self.visible(obj) else ()
 
     def find(self, obj: T_contra, name: str) -> Found | None:
@@ -119,11 +119,11 @@ class Attr(Entry[T_contra], Generic[T_contra, V]):
         return Found(self, obj) if name == self.name and self.visible(obj) else None
 
     def changes(self, obj: T_contra) -> Iterable[Change]:
-        """When it comes or goes."""
+        """What notifies that it was added or removed."""
         return follow(self.follows, obj, self.name)
 
     def text(self, obj: T_contra) -> bytes:
-        """What the file holds now, at most a page less one byte (sysfs_emit's limit)."""
+        """The present contents of the file, at most a page less one byte (sysfs_emit's limit)."""
         if self.show is None:
             raise SysfsError(errno.EIO, f"{self.name} cannot be read")
         value = self.show(obj)

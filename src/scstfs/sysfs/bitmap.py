@@ -52,7 +52,7 @@ def _last_chunk(text: bytes, end: int, data: bytes) -> tuple[int, int]:
     if end - start == _CHUNK_DIGITS and start and text[start - 1] not in _SEPARATORS:
         if text[start - 1] in _HEX:
             raise _overflow(data)
-        # The kernel steps over one character before a full chunk without looking at it again.
+        # The kernel skips one character before a full chunk without checking it.
         start -= 1
     return chunk, start
 

@@ -1,7 +1,7 @@
-"""All there is in a directory at once, for programs that look at whole trees.
+"""All entries of a directory at once, for programs that read whole trees.
 
-To read one file takes several requests, and a configuration has thousands of files. So a directory
-has its entries and their texts as one extended attribute, which no listing shows.
+Reading one file takes several requests, and a configuration has thousands of files. So a directory
+has its entries and their texts in one extended attribute, which listings do not show.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ from scstfs.sysfs.node import FILE_TYPES, Node, NodeKind
 from scstfs.sysfs.text import encode
 
 XATTR: Final = "user.scst.entries"
-"""The extended attribute of a directory; only root may read it, since some files are only root's.
+"""The extended attribute of a directory; only root may read it, because some files are for root
+only.
 
 For each entry, in the order of the directory, it has the name, the type and mode as an octal
-number, and the text of a file or of a link, all separated by NULs. Behind the mode of a file the
-text of which is left out is a question mark.
+number, and the text of a file or link, all separated by NULs. A question mark behind the mode of a
+file means that its text is left out.
 """
 
 LONGEST: Final = 1024
-"""Bytes of a text that is not left out."""
+"""Most bytes of a text that is included."""
 
 MOST: Final = 1 << 16
-"""Bytes that an extended attribute can have (xattr(7))."""
+"""Most bytes of an extended attribute (xattr(7))."""
 
 _READABLE: Final = 0o400
 
 
 def entries(directory: Node, mode_of: Callable[[Node], int]) -> bytes | None:
-    """What the extended attribute of a directory holds now; None if that is too much.
+    """The present value of the extended attribute of a directory; None if it is too large.
 
     *mode_of* gives permission bits.
     """
@@ -45,7 +46,7 @@ def entries(directory: Node, mode_of: Callable[[Node], int]) -> bytes | None:
 
 
 def _text(node: Node) -> bytes | None:
-    """The text of a file or link, empty for a directory; None where it is left out."""
+    """The text of a file or link, empty for a directory; None if it is left out."""
     if node.kind is NodeKind.DIRECTORY:
         return b""
     try:

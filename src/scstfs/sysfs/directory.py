@@ -1,10 +1,10 @@
-"""Directory types: what the directory of an object shows, computed from the object when asked.
+"""Directory types: the entries of an object's directory, computed from the object on demand.
 
 Nothing is materialised: a directory *is* its type applied to the object. Names come from the
 objects as they are; a '/' in them shows as '!', as kobject_set_name() does it.
 
-Whatever keeps copies of what a directory showed asks `DirType.changes` what to observe. Each row
-whose names come and go says it: the natural source is the `ObservableDict` of the children.
+Code that keeps copies of a directory's entries learns from `DirType.changes` what to observe. Each
+row whose names may change declares its source: usually the `ObservableDict` of the children.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DIRECTORY_MODE: Final = 0o755
 LINK_MODE: Final = 0o777
 
 LinkTarget = str | tuple[str, ...]
-"""Where a link leads: the path from the tree's root, as components or joined by '/'.
+"""The target of a link: the path from the tree's root, as components or joined by '/'.
 
 Components may be raw names. A path may leave the tree with leading '..'; text that starts with '/'
 is the link's text as it stands.
@@ -58,7 +58,7 @@ class DirType(Generic[T]):
     _nested: tuple[Entry[T], ...] = field(init=False, repr=False)
     _lasting: frozenset[str] = field(init=False, repr=False)
     is_volatile: bool = field(init=False, repr=False)
-    """Some of its rows are volatile."""
+    """Return whether some of its rows are volatile."""
 
     def __post_init__(self) -> None:
         """Index the rows."""
@@ -102,29 +102,29 @@ class DirType(Generic[T]):
         return list(unique)
 
     def lasts(self, name: str) -> bool:
-        """What is there under *name*, if anything is, stays as long as the directory."""
+        """Return whether an entry called *name* exists as long as the directory."""
         return name in self._lasting
 
     def is_fixed(self, name: str) -> bool:
-        """A row has just this name, so that no volatile one can."""
+        """Return whether a fixed row has this name, so that no volatile one can."""
         return name in self._fixed
 
     def fixed_names(self) -> Iterable[str]:
-        """The names of all rows that have just one."""
+        """The names of all rows with one fixed name."""
         return self._fixed.keys()
 
     def changes(self, obj: T) -> Iterator[Change]:
-        """What tells when names in the directory of *obj* come, go or stand for something else."""
+        """What notifies that names in the directory of *obj* were added, removed or replaced."""
         for entry in self.entries:
             yield from entry.changes(obj)
 
     def directories(self, obj: T) -> int:
-        """How many of the names are directories."""
+        """The number of names that are directories."""
         return sum(entry.directories(obj) for entry in self._nested)
 
     @property
     def has_directories(self) -> bool:
-        """Some of the names may be directories."""
+        """Return whether some of the names may be directories."""
         return bool(self._nested)
 
 
@@ -132,9 +132,8 @@ class DirType(Generic[T]):
 class Sub(Entry[T_contra], Generic[T_contra, C]):
     """A fixed subdirectory, of another object (`of`) or another view of this one.
 
-    Where `of` is None for an object there is none, from the beginning to the end; one that comes
-    and goes has `visible`, and `follows` is what tells when. `about` says what it is, for
-    documentation.
+    If `of` returns None for an object, it never has the subdirectory. One that may be added and
+    removed has `visible`; `follows` notifies of changes. `about` describes it, for documentation.
     """
 
     name: str
@@ -154,7 +153,7 @@ class Sub(Entry[T_contra], Generic[T_contra, C]):
         return follow(self.follows, obj, self.name)
 
     def names(self, obj: T_contra) -> Iterable[str]:
-        """The one name, when there is something to show."""
+        """The one name, if it is visible."""
         return () if self.find(obj, self.name) is None else (self.name,)
 
     def find(self, obj: T_contra, name: str) -> Found | None:
@@ -174,11 +173,11 @@ class Computed(Entry[T_contra]):
     """A row with a name per child of the object.
 
     Attributes:
-        children: the names. What is most natural is the `ObservableDict` that the row looks into.
-        follows: what tells when they change, where that is not what `children` gives. Children
-            that are not observable never change.
-        named: the name of the child under a key of which `follows` tells.
-        label: stands for the name in documentation.
+        children: the names. Usually the `ObservableDict` that the row uses.
+        follows: notifies of changes, if `children` does not return an observable. Children that are
+            not observable never change.
+        named: the name of the child for a key that `follows` reports.
+        label: a placeholder for the name, for documentation.
         about: what the children are, for documentation.
     """
 
@@ -193,7 +192,7 @@ class Computed(Entry[T_contra]):
         return shown(self.children(obj))
 
     def changes(self, obj: T_contra) -> Iterable[Change]:
-        """When children come and go."""
+        """What notifies that children were added or removed."""
         source = self.children(obj) if self.follows is None else self.follows(obj)
         if not isinstance(source, Observable):
             return ()
@@ -204,23 +203,23 @@ class Computed(Entry[T_contra]):
 class Each(Computed[T_contra], Generic[T_contra, C]):
     """A directory per child; `get` finds one (and must be O(1)).
 
-    A child must be the same object each time it is asked for, since that is what makes an open
-    directory the same directory; strings, numbers and tuples are compared by value.
+    A child must be the same object at each call, because that identifies an open directory;
+    strings, numbers and tuples are compared by value.
     """
 
     get: Callable[[T_contra, str], C | None]
     dirtype: DirType[C]
     volatile: bool = False
-    """They come and go without a write(2) to the tree: sessions."""
+    """Names change without a write(2) to the tree: sessions."""
 
     @property
     def has_directories(self) -> bool:
-        """All of them, and they come and go."""
+        """True: all children are directories."""
         return True
 
     @property
     def is_volatile(self) -> bool:
-        """As declared."""
+        """Whether it was declared volatile."""
         return self.volatile
 
     def find(self, obj: T_contra, name: str) -> Found | None:
@@ -229,7 +228,7 @@ class Each(Computed[T_contra], Generic[T_contra, C]):
         return None if found is None else Found(self.dirtype, found[1])
 
     def directories(self, obj: T_contra) -> int:
-        """As many as there are children; quick where these are sized."""
+        """The number of children; quick if they are sized."""
         children = self.children(obj)
         return len(children) if isinstance(children, Sized) else sum(1 for _ in children)
 
@@ -249,9 +248,10 @@ class EachAttr(Computed[T_contra], Generic[T_contra, C]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Link(Entry[T_contra]):
-    """A symbolic link with a fixed name; no target, no link. `about` says where it leads.
+    """A symbolic link with a fixed name; without a target there is no link. `about` says where it
+    leads.
 
-    `follows` is what tells that there may be a target now, or none; None where that never changes.
+    `follows` notifies that a target may exist or not exist now; None if that never changes.
     """
 
     name: str
@@ -261,7 +261,7 @@ class Link(Entry[T_contra]):
     about: str = ""
 
     def names(self, obj: T_contra) -> Iterable[str]:
-        """The one name, when the link leads somewhere."""
+        """The one name, if the link has a target."""
         return () if self.find(obj, self.name) is None else (self.name,)
 
     def find(self, obj: T_contra, name: str) -> Found | None:
@@ -271,11 +271,11 @@ class Link(Entry[T_contra]):
         return Found(self, obj)
 
     def changes(self, obj: T_contra) -> Iterable[Change]:
-        """When it comes or goes; where it leads is asked each time."""
+        """What notifies that it was added or removed; the target is computed each time."""
         return follow(self.follows, obj, self.name)
 
     def target_of(self, obj: T_contra) -> LinkTarget | None:
-        """Where the link leads now."""
+        """The present target of the link."""
         return self.target(obj)
 
 
@@ -291,7 +291,7 @@ class EachLink(Computed[T_contra]):
         return None if found is None else Found(self, (obj, found[0]))
 
     def target_of(self, owner_and_name: tuple[T_contra, str]) -> LinkTarget | None:
-        """Where the link leads now."""
+        """The present target of the link."""
         owner, name = owner_and_name
         return self.target(owner, name)
 
@@ -301,8 +301,8 @@ class Include(Entry[T_contra], Generic[T_contra]):
     """The entries of another type in the same directory, chosen by the object.
 
     A device's directory stays the same directory when its handler changes, while the handler's
-    attributes in it come and go. `among` are all that can be chosen; `follows` is what tells that
-    another one may be now, None where that never happens.
+    attributes in it change. `among` are all types that can be chosen; `follows` notifies that the
+    choice may have changed, None if that never happens.
     """
 
     choose: Callable[[T_contra], DirType[Any] | None]
@@ -311,16 +311,16 @@ class Include(Entry[T_contra], Generic[T_contra]):
 
     @property
     def has_directories(self) -> bool:
-        """Whether one that can be chosen brings any."""
+        """Whether a type that can be chosen has directories."""
         return any(chosen.has_directories for chosen in self.among)
 
     @property
     def is_volatile(self) -> bool:
-        """Whether one that can be chosen is."""
+        """Whether a type that can be chosen is volatile."""
         return any(chosen.is_volatile for chosen in self.among)
 
     def changes(self, obj: T_contra) -> Iterable[Change]:
-        """When another type is chosen, and when names of the chosen one come and go."""
+        """What notifies that another type is chosen, or names of the chosen one change."""
         if self.follows is not None:
             names = frozenset(name for chosen in self.among for name in chosen.fixed_names())
             yield Change(self.follows(obj), lambda _key: names)
@@ -334,18 +334,18 @@ class Include(Entry[T_contra], Generic[T_contra]):
         return () if chosen is None else chosen.names(obj)
 
     def find(self, obj: T_contra, name: str) -> Found | None:
-        """What the chosen type finds."""
+        """The entry of the chosen type."""
         chosen = self.choose(obj)
         return None if chosen is None else chosen.find(obj, name)
 
     def directories(self, obj: T_contra) -> int:
-        """Those of the chosen type."""
+        """The directories of the chosen type."""
         chosen = self.choose(obj)
         return 0 if chosen is None else chosen.directories(obj)
 
 
 def link_text(directory: tuple[str, ...], target: LinkTarget) -> str:
-    """The text of a link that stands in *directory* (components from the root).
+    """The text of a link in *directory* (components from the root).
 
     As kernfs writes it: up to the nearest directory that holds both the link and the target's
     *own directory*, then down; so a link to an ancestor still names it.

@@ -1,4 +1,4 @@
-"""What a directory type is made of: an entry contributes names and finds what they stand for."""
+"""The entries of a directory type: an entry has names and finds their objects."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from scstfs.observable import Observable
 from scstfs.sysfs.text import is_entry_name, kobject_name
 
 T_contra = TypeVar("T_contra", contravariant=True)
-"""The object whose directory an entry stands in."""
+"""The object whose directory has an entry."""
 
 C = TypeVar("C")
 S = TypeVar("S")
 
 
 class Found(NamedTuple):
-    """What a name stands for: a description, and the object it is applied to.
+    """The meaning of a name: a row, and the object that it is applied to.
 
     *what* is an `Attr`, a `DirType`, a `Link` or an `EachLink`.
     """
@@ -26,9 +26,9 @@ class Found(NamedTuple):
 
 
 class Change(NamedTuple):
-    """Tells when names of a directory come, go, or stand for something else.
+    """A source of notifications that names of a directory were added, removed or replaced.
 
-    *names* gives those concerned by what *source* tells its observers.
+    *names* maps what *source* tells its observers to the names concerned.
     """
 
     source: Observable
@@ -42,19 +42,21 @@ class Entry(Generic[T_contra]):
 
     @property
     def has_directories(self) -> bool:
-        """Some of its names may be directories."""
+        """Return whether some of its names may be directories."""
         return False
 
     @property
     def is_volatile(self) -> bool:
-        """Its names come and go without a write(2) to the tree.
+        """Return whether its names change without a write(2) to the tree.
 
-        No answer waits until copies have been called back then, so no copy may be kept.
+        Then no answer waits for the invalidation of copies, so no copy may be kept.
         """
         return False
 
     def changes(self, obj: T_contra) -> Iterable[Change]:
-        """What tells when `names` or `find` answer differently; nothing where they never do."""
+        """What notifies that the results of `names` or `find` have changed; empty if they never
+        change.
+        """
         return ()
 
     def names(self, obj: T_contra) -> Iterable[str]:
@@ -66,19 +68,19 @@ class Entry(Generic[T_contra]):
         raise NotImplementedError
 
     def directories(self, obj: T_contra) -> int:
-        """How many of its names are directories (a directory's link count is 2 more)."""
+        """The number of its names that are directories (a directory's link count is 2 more)."""
         return 0
 
 
 def always(_obj: object) -> bool:
-    """The `visible` of an entry that is there as long as its directory is."""
+    """The `visible` of an entry that exists as long as its directory."""
     return True
 
 
 def follow(
     source: Callable[[T_contra], Observable] | None, obj: T_contra, name: str
 ) -> Iterable[Change]:
-    """The `changes` of a row with one fixed *name* that is there or not as *source* tells."""
+    """The `changes` of a row with one fixed *name* whose existence changes as *source* notifies."""
     return () if source is None else (Change(source(obj), lambda _key: (name,)),)
 
 
@@ -88,7 +90,7 @@ def itself(obj: S) -> S:
 
 
 def shown(raw_names: Iterable[str]) -> Iterable[str]:
-    """*raw_names* as directory entries, without those no directory can hold."""
+    """*raw_names* as directory entries, without those that no directory can have."""
     return filter(is_entry_name, map(kobject_name, raw_names))
 
 
@@ -97,8 +99,8 @@ def find_child(
 ) -> tuple[str, C] | None:
     """The child shown as *name*, with its raw name.
 
-    Nearly always *name* is the raw name. Only one with a '!' may have been a '/', and only then
-    are the *children* gone through.
+    Nearly always *name* is the raw name. Only a '!' in it may stand for a '/', and only then are
+    all *children* compared.
     """
     child = get(name)
     if child is not None:

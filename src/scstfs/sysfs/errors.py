@@ -9,10 +9,10 @@ class SysfsError(Exception):
     """A refused operation on the tree.
 
     Attributes:
-        errno: positive, what read(2), write(2) or open(2) fails with.
-        reason: for the log, in the wording of SCST's kernel messages; empty when the errno says
-            it all (``last_sysfs_mgmt_res`` read while a command runs). May quote what was written,
-            so keep secrets out of it.
+        errno: positive, the error of read(2), write(2) or open(2).
+        reason: for the log, in the wording of SCST's kernel messages; empty if the errno is enough
+            (``last_sysfs_mgmt_res`` read while a command runs). It may quote the written text; keep
+            secrets out of it.
     """
 
     def __init__(self, errno: int, reason: str = "") -> None:
@@ -28,12 +28,12 @@ class SysfsError(Exception):
 
 
 def invalid(reason: str) -> SysfsError:
-    """What nearly every refusal is: EINVAL with a *reason*."""
+    """The usual refusal: EINVAL with a *reason*."""
     return SysfsError(errno_codes.EINVAL, reason)
 
 
 def failed(what: str, error: OSError) -> SysfsError:
-    """The system's refusal of something about *what*: its errno, or EIO where it has none."""
+    """The system's error for *what*: its errno, or EIO if it has none."""
     where = "" if error.filename is None else f"{error.filename}: "
     return SysfsError(
         error.errno or errno_codes.EIO, f"{what}: {where}{error.strerror or str(error)}"

@@ -1,10 +1,9 @@
 """The command language of SCST's ``mgmt`` files (scst_get_next_lexem, scst_get_next_token_str).
 
 ``VERB word word ... name=value value; name=value`` - words are separated by any run of white space
-or '=', nothing is quoted. Parameters end at ';', a newline or the end; an empty one ends the list,
-silently. Nothing in this module refuses a command: splitting always succeeds, and the verb decides
-(with the helpers here) what is missing or too much, because that decision is part of the result
-SCST records in ``last_sysfs_mgmt_res``.
+or '=', nothing is quoted. Parameters end at ';', a newline or the end; an empty one silently ends
+the list. Splitting always succeeds; the verb decides (with the helpers here) what is missing or too
+much, because SCST records that decision in ``last_sysfs_mgmt_res``.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _PARAMETER: Final = re.compile(rb"[^\n;]*")
 class Parameter:
     """One ``name=value`` of a parameter list.
 
-    *name* is as typed, and empty when the parameter held blanks only (which every verb refuses).
+    *name* is as typed, and empty if the parameter has only blanks (which every verb refuses).
     """
 
     name: str
@@ -61,9 +60,9 @@ class Lexer:
         self._position = 0
 
     def word(self) -> str | None:
-        """The next word, or None when there is no more. Eats the one separator behind the word.
+        """The next word, or None if there is none. It consumes the one separator behind the word.
 
-        That the separator is eaten matters: in ``add_device x\\na=1`` the newline is gone before
+        That the separator is consumed matters: in ``add_device x\\na=1`` the newline is gone before
         the parameter list starts, in ``add_device x \\na=1`` it is its empty first parameter.
         """
         match = _WORD.match(self._data, self._position)
@@ -86,11 +85,11 @@ class Lexer:
             raise invalid(f'Syntax error on "{word}"')
 
     def rest(self) -> bytes:
-        """What has not been taken yet; takes nothing."""
+        """The rest of the text; takes nothing."""
         return self._data[self._position :]
 
     def parameters(self) -> list[Parameter]:
-        """All that is left as a parameter list, up to the first empty parameter."""
+        """The rest as a parameter list, up to the first empty parameter."""
         found = []
         while (text := self._next_parameter()) is not None:
             words = Lexer(text)
@@ -109,7 +108,7 @@ class Lexer:
 
 @dataclass(frozen=True, slots=True)
 class MgmtWrite:
-    """One write to a ``mgmt`` file: its verb, and a lexer that stands behind the verb.
+    """One write to a ``mgmt`` file: its verb, and a lexer positioned behind the verb.
 
     Attributes:
         verb: lower case, since SCST ignores the case of actions; "" for an empty line.

@@ -1,8 +1,8 @@
 """Nodes: places in a tree of directory types over live objects.
 
-A `Node` is a name in its parent's directory together with what the name stood for when it was
-looked up. It stays usable as long as that is still so (`alive`): an object that goes away takes its
-nodes with it, and another object under the same name gives other nodes.
+A `Node` is a name in its parent's directory together with the object found when it was looked up.
+It stays usable as long as the name still means that object (`alive`): nodes of a deleted object are
+dead, and another object of the same name has other nodes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _VALUES: Final = (str, int, tuple)
 
 
 class NodeKind(enum.Enum):
-    """What stat(2) tells apart."""
+    """File types, for stat(2)."""
 
     DIRECTORY = "directory"
     ATTRIBUTE = "attribute"
@@ -51,14 +51,14 @@ class Node:
     __slots__ = ("_hash", "_lasts", "_what", "kind", "mode", "name", "obj", "parent", "tree")
 
     def __init__(self, tree: Tree, parent: Node | None, name: str, found: Found) -> None:
-        """*name* in *parent* (None for the root) stood for *found*."""
+        """*name* in *parent* (None for the root) means *found*."""
         self.tree = tree
         self.parent = parent
         self.name = name
         self.obj = found.obj
         self._what = found.what
         self._hash = hash((parent, name))
-        #: It is there as long as its directory is.
+        #: It exists as long as its directory.
         self._lasts = parent is not None and parent.dirtype.lasts(name)
         if isinstance(found.what, DirType):
             self.kind, self.mode = NodeKind.DIRECTORY, DIRECTORY_MODE
@@ -147,42 +147,42 @@ class Node:
 
     @property
     def is_volatile(self) -> bool:
-        """Something in it comes and goes without a write(2) to the tree."""
+        """Return whether some entries change without a write(2) to the tree."""
         return self.kind is NodeKind.DIRECTORY and self.dirtype.is_volatile
 
     def may_keep(self, name: str) -> bool:
-        """What *name* stands for here, or that it is absent, may be remembered.
+        """What *name* means here, or that it is absent, may be remembered.
 
-        Until one of `changes` tells otherwise.
+        This holds until one of `changes` notifies.
         """
         dirtype = self.dirtype
         return not dirtype.is_volatile or dirtype.is_fixed(name)
 
     def changes(self) -> Iterator[Change]:
-        """What tells when names here come, go or stand for something else."""
+        """What notifies that names here were added, removed or replaced."""
         return self.dirtype.changes(self.obj)
 
     def subdirectories(self) -> int:
-        """How many of the names are directories."""
+        """The number of names that are directories."""
         dirtype = self.dirtype
         return dirtype.directories(self.obj) if dirtype.has_directories and self.alive() else 0
 
     def children(self) -> Iterator[Node]:
-        """The nodes in this directory, as they are when each is reached."""
+        """The nodes in this directory, each looked up when it is reached."""
         for name in self.listdir():
             child = self.lookup(name)
             if child is not None:
                 yield child
 
     def entries(self) -> Iterator[Node]:
-        """The nodes in this directory, to be used before anything changes."""
+        """The nodes in this directory; use them before anything changes."""
         for name in self.listdir():
             child = self._child(name)
             if child is not None:
                 yield child
 
     def readlink(self) -> str:
-        """The text of a link; EINVAL for the other kinds, ENOENT when it leads nowhere now."""
+        """The text of a link; EINVAL for the other kinds, ENOENT if it has no target now."""
         if self.kind is not NodeKind.LINK:
             raise SysfsError(errno.EINVAL)
         target = self._what.target_of(self.obj) if self.alive() else None
@@ -197,12 +197,12 @@ class Node:
         return attr.text(self.obj)
 
     async def write(self, data: bytes) -> int:
-        """One write(2) to an attribute; returns how many bytes it took.
+        """Execute one write(2) to an attribute; return how many bytes it took.
 
-        At most a page counts as written (kernfs), and the C string in it is what the row sees.
-        An empty write succeeds and does nothing. ENODEV when the object is gone, EIO when the
-        attribute has no store; any other errno is from `Attr.parse`, `admit` or `store`, or what
-        `Tree.translate` makes of an exception of `store`.
+        At most a page counts as written (kernfs), and the row gets the C string in it. An empty
+        write succeeds and does nothing. ENODEV when the object is gone, EIO when the attribute has
+        no store; any other errno is from `Attr.parse`, `admit` or `store`, or from `Tree.translate`
+        for an exception of `store`.
         """
         try:
             return await self._write(data)
@@ -257,21 +257,21 @@ class Tree:
         result: ManagementResult | None = None,
         translate: Callable[[Exception], SysfsError | None] = lambda error: None,
     ) -> None:
-        """*result* is where queued attributes leave their outcome; a new one by default.
+        """*result* gets the outcome of queued attributes; a new one by default.
 
-        *translate* gives the refusal that an exception of those below `Attr.store` is, or None.
+        *translate* maps exceptions of lower layers in `Attr.store` to a SysfsError, or None.
         """
         self.result = ManagementResult() if result is None else result
         self.refusals = Refusals()
         self.written: Callable[[Node, bytes], Awaitable[None]] | None = None
-        """Called after each write that took effect, before that is told to the writer."""
+        """Called after each write that took effect, before it is acknowledged."""
         self.translate = translate
         self.root = Node(self, None, "", Found(dirtype, obj))
 
     def resolve(self, path: str) -> Node:
         """The node at *path* ("devices/disk1/type"; "" is the root), following no link.
 
-        Raises SysfsError ENOENT, or ENOTDIR when something on the way is no directory.
+        Raises SysfsError ENOENT, or ENOTDIR if a component is not a directory.
         """
         node = self.root
         for part in filter(None, path.split("/")):

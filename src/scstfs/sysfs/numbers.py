@@ -18,7 +18,7 @@ _U64_MAX: Final = 2**64 - 1
 _S64_MAX: Final = 2**63 - 1
 _S64_MIN: Final = -(2**63)
 
-# 64 bits are 22 octal, 20 decimal, 16 hexadecimal digits; int() of more is pointless work.
+# 64 bits are 22 octal, 20 decimal, 16 hexadecimal digits; more need no int().
 _MOST_DIGITS: Final = 22
 
 _HEX_PREFIX: Final = re.compile(rb"0[xX](?=[0-9a-fA-F])")
@@ -31,9 +31,9 @@ _STRTOL: Final = re.compile(rb"[\t\n\v\f\r ]*([+-]?)")
 
 
 def _take_number(data: bytes, base: int = 0) -> tuple[int | None, bytes]:
-    """The unsigned number *data* starts with and what follows it; None if no digit does.
+    """The unsigned number at the start of *data*, and the rest; None if there is no digit.
 
-    Base 0 is found out from the number.
+    Base 0 takes the base from the prefix.
 
     "0x" without a hexadecimal digit is an octal 0 followed by "x". Anything above 64 bits comes
     back as 2**64.
@@ -129,8 +129,8 @@ def in_range(
 def strtol_prefix(data: bytes, base: int = 0) -> int:
     """C's strtol(data, NULL, base), base being 0 or 10: never refuses.
 
-    Leading white space is skipped, the number ends where it stops being one, no number at all is
-    0, and overflow saturates at the 64-bit limits.
+    Leading white space is skipped, the number ends at the first other character, no number is 0,
+    and overflow saturates at the 64-bit limits.
     """
     head = _STRTOL.match(data)
     start = head.end() if head else 0
@@ -142,7 +142,7 @@ def strtol_prefix(data: bytes, base: int = 0) -> int:
 
 
 def first_char_switch(data: bytes, allowed: str) -> int:
-    """Index in *allowed* of the first character of *data*; whatever follows it is ignored.
+    """Index in *allowed* of the first character of *data*; the rest is ignored.
 
     With ``allowed="01"`` that is the value of a switch: "1", "10" and "1\\n" are 1.
     """
@@ -153,7 +153,7 @@ def first_char_switch(data: bytes, allowed: str) -> int:
 
 
 def prefix_keyword(data: bytes, table: Sequence[str]) -> str:
-    """The first word of *table* that agrees with *data* as far as the shorter of the two goes.
+    """The first word of *table* that agrees with *data* over the length of the shorter of the two.
 
     strncasecmp(data, word, min(len(word), len(data))) over the whole write: "flatXYZ" is FLAT and
     so is "f", but neither "f\\n" nor "f\\0" is, because what follows is compared too.

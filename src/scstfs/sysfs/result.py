@@ -1,9 +1,9 @@
-"""``last_sysfs_mgmt_res``: what became of the last queued command.
+"""``last_sysfs_mgmt_res``: the result of the last queued command.
 
-SCST executes management commands in a worker and keeps one global result of the last that
-finished. Commands are awaited here, but the file must still tell what it tells there: EAGAIN while
-any command runs, else 0 or the negative errno of the last one - including one refused while it
-ran, excluding one refused before (its number did not parse, say).
+SCST executes management commands in a worker and keeps one global result of the last that finished.
+Commands are awaited here, but the file has the same contents: EAGAIN while any command runs, else 0
+or the negative errno of the last one. That includes a command refused while it ran, but not one
+refused before (for example, because its number did not parse).
 """
 
 from __future__ import annotations

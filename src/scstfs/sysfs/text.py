@@ -1,7 +1,7 @@
 """Text as the kernel sees it: bytes up to the first NUL, with names that may not hold a '/'.
 
-Bytes that are no UTF-8 travel through `str` as surrogates (PEP 383), so whatever was written to
-an attribute or into a name is read back byte for byte.
+Bytes that are not UTF-8 pass through `str` as surrogates (PEP 383), so an attribute or a name is
+read back byte for byte as it was written.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ NAME_MAX: Final = 255
 """Bytes: the longest directory entry."""
 
 BLANKS: Final = b"\t\n\v\f\r \xa0"
-"""What the kernel's isspace() holds for white space: ASCII's, and Latin-1's no-break space."""
+"""White space by the kernel's isspace(): ASCII's, and Latin-1's no-break space."""
 
 
 def decode(data: bytes) -> str:
@@ -25,7 +25,7 @@ def decode(data: bytes) -> str:
 
 def encode(text: str) -> bytes:
     """Inverse of `decode`."""
-    # A lone surrogate that stands for no byte cannot come from a write or from the disk.
+    # A lone surrogate that does not encode a byte cannot come from a write or from the disk.
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -42,15 +42,15 @@ def first_line(data: bytes) -> str:
 def chomp(data: bytes) -> str:
     """Text of *data* without one trailing newline: how SCST takes comment and cluster_name.
 
-    *data* is the whole write: its last byte decides, and the text loses one, even where a NUL
-    ended the text before.
+    *data* is the whole write: if its last byte is a newline, the text loses its last byte, even if
+    a NUL ended the text before.
     """
     text = cut_at_nul(data)
     return decode(text[:-1] if data.endswith(b"\n") else text)
 
 
 def fold(text: str) -> str:
-    """*text* with ASCII letters in lower case: what is the same to strcasecmp()."""
+    """*text* with ASCII letters in lower case, for comparison as by strcasecmp()."""
     return decode(encode(text).lower())
 
 

@@ -1,4 +1,4 @@
-"""How values look in attributes, and parsers that SCST puts together from kstrto*()."""
+"""Formats of values in attributes, and SCST's parsers that are built on kstrto*()."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ T = TypeVar("T")
 
 
 def flag(value: object) -> str:
-    """A switch as it is shown."""
+    """The text of a switch."""
     return "1" if value else "0"
 
 
 def int32(value: int) -> int:
-    """What is left of *value* in a C int, where SCST keeps and prints it."""
+    """The value of *value* in a C int, which SCST keeps and prints."""
     return (value + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
 def uint32(value: int) -> int:
-    """What is left of *value* in a C unsigned int."""
+    """The value of *value* in a C unsigned int."""
     return value % (1 << 32)
 
 
 def any_nonzero(data: bytes) -> bool:
-    """kstrtoul, and every number but 0 is on."""
+    """kstrtoul; every number except 0 is on."""
     return kstrtoul(data) != 0
 
 
 def zero_or_one(data: bytes) -> bool:
-    """kstrtol; EINVAL for all but 0 and 1."""
+    """kstrtol; EINVAL for all except 0 and 1."""
     return in_range(kstrtol, 0, 1)(data) == 1
 
 
@@ -44,7 +44,7 @@ def int_zero_or_one(data: bytes) -> bool:
 
 
 first_char: Final[Callable[[bytes], int]] = partial(first_char_switch, allowed="01")
-"""0 or 1 by the first character; whatever follows it is ignored."""
+"""0 or 1 by the first character; the rest is ignored."""
 
 
 def truncated(parse: Callable[[bytes], T], length: int) -> Callable[[bytes], T]:
@@ -58,13 +58,13 @@ def natural(data: bytes) -> int:
 
 
 def anything(_data: bytes) -> None:
-    """Whatever is written means the same."""
+    """Accepts any text, with the same effect."""
 
 
 def leading_decimal(data: bytes) -> int:
     """The kernel's sscanf("%lld") into an unsigned long long: what follows the digits is ignored.
 
-    Blanks in front and a '-' are taken, a '+' is not; too many digits wrap around.
+    Leading blanks and a '-' are accepted, a '+' is not; too many digits wrap around.
     """
     text = data.lstrip(BLANKS)
     digits = text.removeprefix(b"-")

@@ -1,4 +1,4 @@
-"""The core's refusals as what a write to the tree fails with."""
+"""Maps the core's refusals to the errors of a write to the tree."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scstfs.sysfs.errors import SysfsError
 
 
 def translate(error: Exception) -> SysfsError | None:
-    """The errno of a refusal of the core's; None for what is none."""
+    """The SysfsError for a refusal of the core; None for other exceptions."""
     match error:
         case SystemRefused():
             return SysfsError(error.error.errno or errno.EIO, error.reason)

@@ -1,4 +1,4 @@
-"""``device_groups/``: which devices are reached through which target groups (ALUA)."""
+"""``device_groups/``: the devices and target groups of ALUA."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _parse_id: Final = truncated(in_range(kstrtoul, 1, _MAX_ID), _LONGEST_NUMBER)
 
 
 def parse(data: bytes) -> MgmtWrite:
-    """A command is a line; what follows the first newline is not looked at."""
+    """A command is one line; anything after the first newline is ignored."""
     return mgmt.parse(data.partition(b"\n")[0])
 
 
@@ -46,7 +46,7 @@ def _management(
     refuses: str,
     effect: str,
 ) -> Attr[T, MgmtWrite]:
-    """A ``mgmt`` whose commands are a verb and a name."""
+    """A ``mgmt`` file whose commands are a verb and a name."""
 
     def manage(obj: T, command: MgmtWrite) -> Awaitable[None] | None:
         action = command.select(actions)
@@ -206,7 +206,7 @@ TARGET_GROUP: Final[DirType[TargetGroup]] = DirType(
             store=_set_preferred,
             queued=True,
             since="2.1",
-            reads="1 if these targets are the preferred ones",
+            reads="1 if these targets are preferred",
             accepts="0 or 1",
             refuses="EINVAL: anything else",
             key_when="1",
@@ -268,7 +268,7 @@ _TARGET_GROUPS: Final[DirType[DeviceGroup]] = DirType(
             {"create": _add_target_group, "add": _add_target_group, "del": _delete_target_group},
             queued=True,
             accepts="`create NAME` (or `add`), `del NAME`",
-            refuses="EINVAL: an unknown action or group, no name; EEXIST: there is such a group",
+            refuses="EINVAL: an unknown action or group, no name; EEXIST: the group exists",
             effect="a new group is active and has no identifier",
         ),
         Each(
@@ -316,7 +316,7 @@ _GROUP_DEVICES: Final[DirType[DeviceGroup]] = DirType(
             accepts="`add DEVICE`, `del DEVICE`",
             refuses="EINVAL: an unknown action or device, no name; EEXIST: the device is in a "
             "group",
-            effect="the states of the target groups hold for the device",
+            effect="the states of the target groups apply to the device",
         ),
         EachLink(
             children=lambda group: [device.name for device in group.devices],
@@ -364,8 +364,8 @@ DEVICE_GROUPS: Final[DirType[Scst]] = DirType(
             {"create": _create, "add": _create, "del": _delete},
             queued=False,
             accepts="`create NAME` (or `add`), `del NAME`",
-            refuses="EINVAL: an unknown action or group, no name; EEXIST: there is such a group",
-            effect="`del` takes everything in the group along",
+            refuses="EINVAL: an unknown action or group, no name; EEXIST: the group exists",
+            effect="`del` deletes everything in the group",
         ),
         Each(
             children=lambda scst: scst.device_groups,

@@ -1,4 +1,4 @@
-"""``devices/``: what all devices have; their handlers bring what else there is."""
+"""``devices/``: rows of all devices; their handlers add their own."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _default_threads(device: Device) -> int:
 
 
 def _may_set_threads(device: Device) -> bool:
-    # A number above 2**31 - 1 is negative where SCST keeps it, which cannot be undone.
+    # SCST keeps a number above 2**31 - 1 as a negative one, which cannot be undone.
     if device.threads.number < 0:
         raise SysfsError(errno.EPERM, f"Threads pool disabled for device {device.name}")
     return True
@@ -140,7 +140,7 @@ async def _set_pr_file_name(device: Device, name: str) -> None:
         _check_file_name(file.path)
         saved = file.load()
         if saved is None:
-            # What initiators were promised moves along.
+            # The saved reservations move to the new file.
             file.save(state)
         return saved
 
@@ -158,8 +158,8 @@ async def _set_pr_file_name(device: Device, name: str) -> None:
     device.pr.load(file, saved)
     device.pr_file_name = name or None
     if saved is None and old is not None:
-        # Should the device come up with the default name once more, it must not find what may
-        # have been given up meanwhile.
+        # If the device is made again with the default name, it must not find reservations that may
+        # have ended meanwhile.
         try:
             await run_blocking(old.remove)
         except OSError as error:
@@ -172,7 +172,7 @@ def _require_unused(device: Device) -> None:
 
 
 def _check_file_name(path: Path) -> None:
-    """Raise OSError for a path that can hold no reservations."""
+    """Raise OSError for a path that cannot be a file of reservations."""
     if not path.is_absolute():
         raise OSError(errno.EINVAL, "the name must be absolute")
     try:
@@ -194,7 +194,7 @@ def _dump_reservations(device: Device, _value: None) -> None:
 
 
 class _Block(NamedTuple):
-    """A write to ``block``: take a blocker away, or add one and wait for commands or not."""
+    """A write to ``block``: remove a blocker, or add one, with or without waiting for commands."""
 
     on: bool
     wait: bool = False
@@ -224,7 +224,7 @@ async def _set_block(device: Device, block: _Block) -> None:
 
     tasks.when_idle(ended)
     if block.wait and not await settled(tasks.when_idle):
-        # Whoever asked relies on it that nothing goes on.
+        # The writer relies on it that no command runs.
         tasks.unblock()
         raise SysfsError(errno.EBUSY, f"Commands of device {device.name} do not end")
 
@@ -277,10 +277,10 @@ _ROWS: Final[tuple[Entry[Device], ...]] = (
         visible=_has_handler,
         follows=_own_rows,
         since="2.0",
-        reads="worker threads for the device's I/O, 0 for the common ones (`/threads`)",
+        reads="worker threads for the device's I/O, 0 for the global ones (`/threads`)",
         accepts="0 or more",
         refuses="EINVAL: negative numbers, anything else; EPERM: after a number from 2**31 on "
-        "that counted as negative",
+        "which is kept as a negative one",
         key_when="not the handler's default (vdisk_fileio, vcdrom: 8; *_perf: 0; others: 1)",
         effect="threads are made when they are first needed",
     ),
@@ -347,7 +347,7 @@ _ROWS: Final[tuple[Entry[Device], ...]] = (
         since="3.0",
         reads="where persistent reservations are kept",
         accepts="an absolute path of a file or block device; an empty line for the default",
-        refuses="EPERM: cluster mode; EBUSY: a session has the device, and be it the copy "
+        refuses="EPERM: cluster mode; EBUSY: a session has the device, even the copy "
         "manager's; EINVAL: no such path; ENOENT: its directory is missing",
         key_when="set",
         effect="reservations are loaded from there; if nothing is there, they move there",
@@ -368,7 +368,7 @@ _ROWS: Final[tuple[Entry[Device], ...]] = (
         parse=_parse_block,
         store=_set_block,
         since="3.1",
-        reads="how many times the device is blocked, and 1 if that still waits for commands",
+        reads="how many times the device is blocked, and 1 if a block still waits for commands",
         accepts="1: block and wait for running commands; 1 1 and any text: block without "
         "waiting; 0: undo one",
         refuses="EINVAL: anything else",
@@ -378,14 +378,14 @@ _ROWS: Final[tuple[Entry[Device], ...]] = (
     Link(
         name="scsi_device",
         target=lambda device: device.sysfs_path,
-        about="to what it is in /sys/devices, if it is there",
+        about="to the device in /sys/devices, if it is there",
     ),
-    Sub(name="exported", dirtype=_EXPORTED, of=itself, about="the LUNs under which it is seen"),
+    Sub(name="exported", dirtype=_EXPORTED, of=itself, about="the LUNs under which it is exported"),
 )
 
 
 def devices_type(rows: Mapping[str, DirType[Any]]) -> DirType[Scst]:
-    """``devices/``, where *rows* are what the handlers add to the directories of their devices."""
+    """``devices/``; *rows* are those that handlers add to the directories of their devices."""
 
     def choose(device: Device) -> DirType[Any] | None:
         return None if device.handler is None else rows.get(device.handler.name)

@@ -1,7 +1,7 @@
-"""Access control groups (``ini_groups/``): who sees which LUN set.
+"""Access control groups (``ini_groups/``): the LUN set that each initiator sees.
 
-`group_rows` are the attributes that a group has in common with a target, where they are about its
-default LUN set.
+`group_rows` are the attributes that groups and targets share; a target's apply to its default LUN
+set.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _set_black_hole(acg: Acg, black_hole: BlackHole) -> None:
 
 
 def _is_new_mask(acg: Acg, data: bytes) -> bool:
-    # How many bits there may be depends on the machine, and that is known to the object only.
+    # The number of bits depends on the machine, which only the object knows.
     return parse_cpu_bitmap(data, acg.target.driver.env.cpus) != acg.cpu_mask
 
 
@@ -102,7 +102,7 @@ def group_rows(acg_of: Callable[[T], Acg]) -> tuple[Attr[T, Any], ...]:
             reads="PERIPHERAL, FLAT or LUN",
             accepts="one of these words in any case; an initial without newline is enough",
             refuses="EINVAL: anything else",
-            key_when="not what the driver prefers (PERIPHERAL)",
+            key_when="not the driver's preference (PERIPHERAL)",
             effect="how LUNs are written in REPORT LUNS; all methods are understood",
             since="2.0",
         ),
@@ -238,11 +238,11 @@ INITIATORS: Final[DirType[Acg]] = DirType(
             since="2.0",
             reads="how to use it",
             accepts="`add PATTERN`, `del PATTERN`, `move PATTERN GROUP`, `clear`; in a pattern `*` "
-            "stands for any characters, `?` for one, and `!` turns the rest round",
+            "stands for any characters, `?` for one, and `!` inverts the match",
             refuses="EINVAL: an unknown action, pattern or group, no name; EEXIST: the pattern is "
             "in the group already",
             effect="every session of every target moves to the group that its initiator's name now "
-            "selects and is told what changed; returns when the last command to a LUN that went "
+            "selects and is told of changes; returns when the last command to a LUN that went "
             "has ended",
         ),
         EachAttr(
@@ -259,10 +259,10 @@ INITIATORS: Final[DirType[Acg]] = DirType(
 
 GROUP: Final[tuple[Any, ...]] = (
     *group_rows(itself),
-    Sub(name="luns", dirtype=LUNS, of=itself, about="what its initiators see"),
-    Sub(name="initiators", dirtype=INITIATORS, of=itself, about="who they are"),
+    Sub(name="luns", dirtype=LUNS, of=itself, about="the LUN set that its initiators see"),
+    Sub(name="initiators", dirtype=INITIATORS, of=itself, about="patterns of their names"),
 )
-"""Rows of a group, whatever the driver."""
+"""Rows of a group, for all drivers."""
 
 
 def groups(group: DirType[Acg]) -> DirType[Target]:
@@ -299,7 +299,7 @@ def groups(group: DirType[Acg]) -> DirType[Target]:
                 accepts="`create GROUP`, `del GROUP`; further words are ignored",
                 refuses="EINVAL: an unknown action or group, no name, a group of the copy "
                 "manager's; EEXIST: the group exists; EBUSY: `del` of a group that sessions use",
-                effect="groups are asked in order of creation whether they know an initiator",
+                effect="the first group in order of creation that matches an initiator gets it",
             ),
             Each(
                 children=lambda target: target.acgs,

@@ -1,4 +1,4 @@
-"""``handlers/``: what all dev handlers have; each brings its own ``mgmt``."""
+"""``handlers/``: rows of all dev handlers; each adds its own ``mgmt``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scstfs.tree.trace import trace_level
 
 
 class Handler:
-    """A handler's directory: the handler together with what it is registered with."""
+    """The object of a handler's directory: the handler and its registry."""
 
     __slots__ = ("_dirtype", "handler", "scst")
 
@@ -34,7 +34,7 @@ class Handler:
         return self.scst.devices_of(self.handler)
 
     def device_path(self, name: str) -> paths.Path | None:
-        """Where the link to one of its devices leads."""
+        """The target of the link to one of its devices."""
         device = self.devices().get(name)
         return None if device is None else paths.device(device)
 
@@ -42,7 +42,7 @@ class Handler:
 def handler_type(
     choose: Callable[[Handler], DirType[Any]], among: tuple[DirType[Any], ...]
 ) -> DirType[Handler]:
-    """A handler's directory; *choose* gives what is its own, one of *among*."""
+    """A handler's directory; *choose* returns its own rows, one of *among*."""
     return DirType(
         "handler",
         (
@@ -82,7 +82,7 @@ def handlers_type(directory: DirType[Handler]) -> DirType[Handlers]:
 
 
 class Handlers:
-    """All handlers' directories; a directory keeps its object."""
+    """The objects of all handlers' directories; each is made once."""
 
     __slots__ = ("_directories", "_dirtype", "_scst")
 

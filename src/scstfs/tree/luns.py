@@ -68,7 +68,7 @@ LUN: Final[DirType[AcgDev]] = DirType(
 
 
 class _NewLun(NamedTuple):
-    """What `add` and `replace` are about."""
+    """The arguments of `add` and `replace`."""
 
     device: Device
     lun: int
@@ -76,7 +76,7 @@ class _NewLun(NamedTuple):
 
 
 def _parse_new(acg: Acg, arguments: Lexer) -> _NewLun:
-    """Device, number and parameters of a LUN to be; raises SysfsError."""
+    """Parse device, number and parameters of a new LUN; raises SysfsError."""
     name = arguments.word() or ""
     device = registry_of(acg.target).devices.get(name)
     if device is None:
@@ -158,10 +158,10 @@ LUNS: Final[DirType[Acg]] = DirType(
             accepts="`add DEVICE LUN [read_only=1]`, `replace ...`, `replace_no_ua ...`, "
             "`del LUN`, `clear`",
             refuses="EINVAL: an unknown action, device or parameter, a LUN above 16383, "
-            "`del` of a LUN that is not there, a device with protection information at a target "
+            "`del` of a LUN that does not exist, a device with protection information at a target "
             "that cannot transfer it, a read-only LUN of the copy manager's (which makes one "
             "itself for each new device) for a device that is not; EEXIST: `add` of one that is",
-            effect="sessions that use the set see the change at once and are told of it (REPORTED "
+            effect="sessions that use the set see the change at once and are told (REPORTED "
             "LUNS DATA HAS CHANGED; INQUIRY DATA HAS CHANGED for what `replace` replaced); "
             "returns when the last command to a LUN that went has ended",
         ),

@@ -1,4 +1,4 @@
-"""Names of directory entries: which can be given, and lists of those that are there."""
+"""Names of directory entries: checks of new names, and lists of numbered ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scstfs.sysfs.text import is_entry_name, kobject_name
 
 T = TypeVar("T")
 
-# LUNs and numbers of exports have fewer; int() of a million digits is pointless work.
+# LUNs and numbers of exports have fewer digits; more need no int().
 _MOST_DIGITS: Final = 10
 
 
@@ -21,8 +21,8 @@ def require_free(dirtype: DirType[T], obj: T, name: str) -> None:
     """Refuse a new child of *obj* that its directory could not show.
 
     Raises SysfsError: EINVAL for a name that no directory can hold, EEXIST for one that is taken,
-    be it by an attribute or by a name that differs in '/' and '!' only. (The kernel would make a
-    directory that nobody can list of the former.)
+    by an attribute or by a name that differs only in '/' and '!'. (For the former the kernel would
+    make a directory that cannot be listed.)
     """
     shown = kobject_name(name)
     if not is_entry_name(shown):
@@ -33,13 +33,13 @@ def require_free(dirtype: DirType[T], obj: T, name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """Names made of a prefix and the numbers in a collection, without making them all at once."""
+    """Names of a prefix and the numbers in a collection, made one at a time."""
 
     numbers: Collection[int]
     prefix: str = ""
 
     def __len__(self) -> int:
-        """How many numbers there are."""
+        """The number of names."""
         return len(self.numbers)
 
     def __iter__(self) -> Iterator[str]:
@@ -53,7 +53,7 @@ def numbered(prefix: str = "") -> Callable[[int], str]:
 
 
 def number_in(name: str, prefix: str = "") -> int | None:
-    """The number in *name*, in the only way of writing it; None if that is not what it is."""
+    """The number in *name*, which must have its canonical form; None otherwise."""
     digits = name.removeprefix(prefix) if name.startswith(prefix) else ""
     if not digits.isascii() or not digits.isdigit() or (digits[0] == "0" and digits != "0"):
         return None

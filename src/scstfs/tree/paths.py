@@ -1,6 +1,6 @@
-"""Where objects have their directories, as components from the tree's root.
+"""The directories of objects, as components from the tree's root.
 
-Links are made of these; what a '/' in a name becomes is the mechanism's business.
+Links are made of these; `scstfs.sysfs` replaces a '/' in a name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Attributes of those that could count failed checks of protection information."""
+"""Attributes that count failed checks of protection information."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _SINCE: Final = "3.1"
 _FAILED: Final = "\tapp\tref\tguard\n" + "".join(
     f"{where}\t0\t0\t0\n" for where in ("tgt", "scst", "dev")
 )
-"""Failed checks. Nobody checks, so none fails."""
+"""Failed checks. Nothing is checked, so none fails."""
 
 
 def checks_failed(*, queued: bool, visible: Callable[[Any], bool] = always) -> Attr[Any, None]:
-    """The row of what a target with protection information has."""
+    """The row of targets with protection information."""
     return Attr(
         name="dif_checks_failed",
         mode=0o644,
@@ -29,7 +29,7 @@ def checks_failed(*, queued: bool, visible: Callable[[Any], bool] = always) -> A
         queued=queued,
         visible=visible,
         since=_SINCE,
-        reads="zeros: nobody checks protection information",
+        reads="zeros: protection information is not checked",
         accepts="anything",
         effect="none",
     )

@@ -29,7 +29,7 @@ from scstfs.tree.handlers import Handler, Handlers, handlers_type
 from scstfs.tree.sgv import SGV, Sgv, pools
 
 INTERFACE_VERSION: Final = "3.10.0"
-"""Of SCST, whose interface this is."""
+"""The version of SCST whose interface this is."""
 
 _DEFAULT_MAX_TASKLET_CMD: Final = 10
 _LONGEST_CLUSTER_NAME: Final = 63
@@ -38,7 +38,7 @@ _MOST_THREADS: Final = 0x7FFFFFFF
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What ``version`` says of this build and this machine."""
+    """What ``version`` shows of this build and this machine."""
 
     build: str = f"scstfs {__version__}"
     kernel: str = os.uname().release
@@ -58,12 +58,13 @@ class Root:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """What drivers and handlers bring along.
+    """The parts of the tree that drivers and handlers add.
 
     Attributes:
-        drivers: the directories of drivers, by name, each with what it is about.
+        drivers: the directories of drivers, by name, each with its description.
         handler: the directory of a handler.
-        devices: what a handler's devices have besides what all have, by the handler's name.
+        devices: the rows that a handler's devices have besides those of all devices, by the
+            handler's name.
     """
 
     drivers: Mapping[str, tuple[DirType[Any], str]]
@@ -110,8 +111,7 @@ class Layout:
                     name="device_groups",
                     dirtype=DEVICE_GROUPS,
                     of=lambda root: root.scst,
-                    about="asymmetric access (ALUA): which targets lead to which devices, and how "
-                    "well",
+                    about="asymmetric access (ALUA): targets that lead to devices, their states",
                 ),
             ),
         )
@@ -200,7 +200,7 @@ async def _suspend(root: Root, seconds: int) -> None:
         raise SysfsError(errno.EBUSY, "Commands do not end")
 
 
-# Nothing waits for ever: this is longer than anybody would.
+# Nothing waits for ever: this is longer than any user would wait.
 _UNLIMITED: Final = 3600.0
 
 
@@ -222,12 +222,12 @@ _ATTRIBUTES: Final[tuple[Attr[Root, Any], ...]] = (
         mode=0o644,
         show=lambda root: str(root.scst.env.threads.size),
         key=lambda root: root.scst.env.threads.size != root.scst.env.default_threads,
-        # SCST takes any number above 0 and makes no threads at all of some beyond an int.
+        # SCST takes any number above 0, but makes no threads for some beyond an int.
         parse=in_range(kstrtol, 1, _MOST_THREADS),
         store=_set_threads,
         queued=True,
         since="2.0",
-        reads="worker threads for the I/O of devices that have none of their own",
+        reads="worker threads for the I/O of devices without their own",
         accepts=f"1 to {_MOST_THREADS}",
         refuses="EINVAL: anything else",
         key_when="not the number of CPUs",
@@ -245,7 +245,7 @@ _ATTRIBUTES: Final[tuple[Attr[Root, Any], ...]] = (
         accepts="a number",
         refuses="EINVAL: anything else",
         key_when="not 0",
-        effect="goes into the identifiers of devices that are added from now on",
+        effect="used in the identifiers of devices that are added from now on",
     ),
     Attr(
         name="max_tasklet_cmd",
@@ -324,7 +324,7 @@ _ATTRIBUTES: Final[tuple[Attr[Root, Any], ...]] = (
         mode=0o444,
         show=_version_text,
         since="2.0",
-        reads="the version of SCST whose interface this is, and of what serves it",
+        reads="the version of SCST that this interface belongs to, and of the serving program",
     ),
     Attr(
         name="last_sysfs_mgmt_res",
@@ -344,7 +344,7 @@ _ATTRIBUTES: Final[tuple[Attr[Root, Any], ...]] = (
         store=_set_cluster_name,
         since="3.8",
         reads="the name of the cluster; nothing at all without one",
-        accepts="at most 63 bytes; a newline alone takes it away",
+        accepts="at most 63 bytes; a newline alone removes it",
         refuses="EINVAL: a longer name",
         key_when="set",
         effect="none: there is no cluster to share reservations with",

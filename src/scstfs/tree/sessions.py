@@ -1,4 +1,4 @@
-"""What all sessions have, whatever their driver: counters, latencies, LUNs."""
+"""Rows of all sessions, for all drivers: counters, latencies, LUNs."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Counter(NamedTuple):
     since: str
 
     def applies_to(self, direction: str) -> bool:
-        """Commands without data, or of unknown direction, transfer nothing that could count."""
+        """Commands without data, or of unknown direction, transfer nothing that is counted."""
         return self.field == "cmds" or direction not in ("none", "unknown")
 
 
 COUNTERS: Final = (
     Counter("cmd_count", "cmds", 0, "commands that ended", "2.1"),
-    Counter("io_count_kb", "io_bytes", 10, "KiB that they were about", "2.1"),
-    Counter("unaligned_cmd_count", "unaligned", 0, "those not made of whole 4 KiB", "3.1"),
+    Counter("io_count_kb", "io_bytes", 10, "KiB that they transferred", "2.1"),
+    Counter("unaligned_cmd_count", "unaligned", 0, "those not aligned to 4 KiB", "3.1"),
 )
 
 
@@ -59,7 +59,7 @@ def _counter(direction: str, counter: Counter) -> Attr[Session, None]:
 
 
 def _thread_ids(tgt_dev: TgtDev) -> str:
-    # Threads are made when they are first needed; until then the event loop's does everything.
+    # Threads are made when first needed; until then the event loop's thread does all the work.
     return " ".join(map(str, tgt_dev.pool.thread_ids or [os.getpid()]))
 
 
@@ -146,7 +146,7 @@ FORCE_CLOSE: Final[Attr[Session, None]] = Attr(
     effect="the session is closed from this side",
     since="2.0",
 )
-"""For drivers whose sessions can be closed from this side."""
+"""A row for drivers whose sessions can be closed from this side."""
 
 _ATTRIBUTES: Final[tuple[Attr[Session, Any], ...]] = (
     Attr(
@@ -161,7 +161,7 @@ _ATTRIBUTES: Final[tuple[Attr[Session, Any], ...]] = (
         mode=0o444,
         show=lambda session: str(session.command_count),
         since="2.0",
-        reads="commands of the session that exist, whatever they wait for",
+        reads="commands of the session that exist, in any phase",
     ),
     Attr(
         name="active_commands",
@@ -182,7 +182,7 @@ _ATTRIBUTES: Final[tuple[Attr[Session, Any], ...]] = (
 
 
 def session_type(name: str, rows: tuple[Entry[Session], ...]) -> DirType[Session]:
-    """The type of a driver's sessions, with *rows* of its own."""
+    """The type of a driver's sessions, with its own *rows*."""
     common: tuple[Entry[Session], ...] = (
         *_ATTRIBUTES,
         Sub(name="latency", dirtype=_LATENCY, of=itself, about="how long commands take"),

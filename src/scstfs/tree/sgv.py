@@ -1,8 +1,7 @@
 """``sgv/``: statistics of the data buffers, in the form of SCST's scatter/gather vector caches.
 
 There is one pool of buffers, shown as ``sgv``. The others, which the kernel has for each CPU, for
-clustered memory and for DMA below 16 MB, are shown for the sake of programs that look there; they
-stay at zero.
+clustered memory and for DMA below 16 MB, are shown for programs that read them; they stay at zero.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _FAMILIES: Final = ("sgv", "sgv-clust", "sgv-dma")
 
 @dataclass(slots=True, eq=False)
 class Pool:
-    """One directory; *pool* is None for those that nothing is ever taken from."""
+    """One directory; *pool* is None for pools that are never used."""
 
     name: str
     pool: BufferPool | None = None
@@ -35,7 +34,7 @@ class Pool:
 
 
 def pools(scst: Scst) -> dict[str, Pool]:
-    """The pools of *scst* by name; made once, since a directory keeps its object."""
+    """The pools of *scst* by name; made once, because a directory keeps its object."""
     return {pool.name: pool for pool in _pools(scst)}
 
 
@@ -103,7 +102,7 @@ def _inactive_pages(sgv: Sgv) -> str:
 
 
 def _ignore(_sgv: Sgv, _value: None) -> None:
-    """The kernel counts more here, in other builds."""
+    """More is counted in other builds of the kernel's SCST."""
 
 
 SGV: Final[DirType[Sgv]] = DirType(

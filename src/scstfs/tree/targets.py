@@ -1,4 +1,4 @@
-"""What all targets have, whatever their driver: attributes, LUN sets, groups, sessions."""
+"""Rows of all targets, for all drivers: attributes, LUN sets, groups, sessions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _parse_rel_tgt_id(data: bytes) -> int:
 
 def _set_rel_tgt_id(target: Target, value: int) -> None:
     scst, active = registry_of(target), target.is_active
-    # SCST compares 16 bits before it looks at the rest of the number.
+    # SCST compares the low 16 bits before it checks the rest of the number.
     if active and value != target.rel_tgt_id:
         require_unique(scst, target, value & MAX_REL_TGT_ID)
     if not 0 < value <= MAX_REL_TGT_ID and (value or active):
@@ -78,7 +78,7 @@ def _forward_dst(name: str, since: str) -> Attr[Target, int]:
         accepts="0 or 1; what follows the first character is ignored",
         refuses="EINVAL: another first character",
         key_when="1",
-        effect="reservations are not looked at: the other node has done that",
+        effect="reservations are not checked: the other node has done that",
     )
 
 
@@ -167,8 +167,8 @@ _ATTRIBUTES: Final[tuple[Attr[Target, Any], ...]] = (
         binary=True,
         store=_set_comment,
         since="2.1",
-        reads="the comment; nothing at all without one",
-        accepts="any text; a newline alone takes it away",
+        reads="the comment; empty without one",
+        accepts="any text; a newline alone removes it",
         key_when="there is one",
         effect="none",
     ),
@@ -189,7 +189,7 @@ def target_type(
     session: DirType[Session],
     group_attributes: tuple[Attr[Acg, Any], ...] = (),
 ) -> DirType[TargetT]:
-    """The type of a driver's targets: *rows* of its own, sessions and groups of its own."""
+    """The type of a driver's targets: its own *rows*, sessions and groups."""
     group: DirType[Acg] = DirType(f"{name} group", (*GROUP, *group_attributes))
     common: tuple[Entry[Any], ...] = (
         *_ATTRIBUTES,
@@ -197,15 +197,15 @@ def target_type(
             name="luns",
             dirtype=LUNS,
             of=default_acg,
-            about="what initiators see that are in no group",
+            about="the LUN set for initiators in no group",
         ),
         Sub(
             name="ini_groups",
             dirtype=groups(group),
             of=itself,
-            about="groups of initiators with LUN sets of their own",
+            about="groups of initiators with their own LUN sets",
         ),
-        Sub(name="sessions", dirtype=_sessions(session), of=itself, about="who is there"),
+        Sub(name="sessions", dirtype=_sessions(session), of=itself, about="the present sessions"),
     )
     return DirType(name, (*common, *rows))
 
@@ -220,7 +220,7 @@ def _sessions(session: DirType[Session]) -> DirType[Target]:
                 get=lambda target, name: target.sessions.get(name),
                 dirtype=session,
                 label="SESSION",
-                about="a session, called after the initiator, with _1 ... where needed",
+                about="a session, named after the initiator, with _1 ... if needed",
             ),
         ),
     )

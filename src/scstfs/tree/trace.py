@@ -1,4 +1,4 @@
-"""Trace levels, and what is under way: ``trace_level``, ``trace_cmds``, ``trace_mcmds``."""
+"""Trace levels, and commands under way: ``trace_level``, ``trace_cmds``, ``trace_mcmds``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _USAGE: Final = (
 def trace_level(
     log_of: Callable[[T], TraceLog], changed: Callable[[T], None] = lambda obj: None
 ) -> Attr[T, MgmtWrite]:
-    """The row of a directory whose object logs to what *log_of* gives; *changed* is told."""
+    """The row of a directory whose object logs to *log_of*'s TraceLog; it calls *changed*."""
 
     def store(obj: T, command: MgmtWrite) -> None:
         set_level(log_of(obj), command)
@@ -50,11 +50,11 @@ def trace_level(
         accepts="`all`, `none`, `default`, `value NUMBER`, `add CATEGORY`, `del CATEGORY`",
         refuses="EINVAL: another word, an unknown category, no number",
         effect="events of these categories are logged from now on. There are: in the core scsi "
-        "(commands that fail), minor (commands for LUNs that are not there, unknown commands), "
+        "(commands that fail), minor (commands for LUNs that do not exist, unknown commands), "
         "mgmt, pr, flow_control, block and retry (of commands that come during an ALUA "
         "transition); in handlers and drivers mgmt; in those of virtual devices, which share one "
         "level, also order (FUA, SYNCHRONIZE CACHE); in iscsi also conn and pdu (headers, both "
-        "ways; takes the fast path away)",
+        "ways; turns the fast path off)",
     )
 
 
@@ -123,7 +123,7 @@ def _command_line(cmd: ScsiCommand) -> str:
     session, decoded = cmd.session, cmd.decoded
     name, cdb = f"0x{cmd.cdb[0]:02x}", cmd.cdb
     if decoded is not None:
-        # Vendor specific CDBs have no length that is known.
+        # The length of vendor specific CDBs is unknown.
         name, cdb = decoded.op.name, cdb[: decoded.op.cdb_length or None]
     return (
         f"cmd {_address(cmd)}: state {cmd.phase.value}; op {name}; "
@@ -133,7 +133,7 @@ def _command_line(cmd: ScsiCommand) -> str:
 
 
 def management(scst: Scst) -> str:
-    """``trace_mcmds``: a line for each task management function that is not answered yet."""
+    """``trace_mcmds``: a line for each unanswered task management function."""
     return "".join(
         f"mcmd {_address(request)}: state WAITING_AFFECTED_CMDS_DONE; {_nexus(session)}; "
         f"fn {request.function}; LUN {request.lun}; tag {request.tag}; "
@@ -149,5 +149,5 @@ def _nexus(session: Session) -> str:
 
 
 def _address(obj: object) -> str:
-    """What tells two of them apart, where SCST prints a pointer."""
+    """An identifier where SCST prints a pointer."""
     return f"{id(obj) % (1 << 64):016x}"

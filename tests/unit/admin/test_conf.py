@@ -49,10 +49,13 @@ def test_what_a_file_says() -> None:
     assert root.settings["setup_id"].values == ["0x7"]
     device = of(root, HANDLER, "vdisk_fileio", DEVICE, "disk")
     assert device.settings["filename"].values == ["/a disk"]
-    assert (device.line, device.settings["filename"].line) == (3, 4)
+    assert (device.line, device.settings["filename"].place.line) == (3, 4)
     target = of(root, DRIVER, "iscsi", TARGET, "iqn.x")
-    users = target.settings["IncomingUser"].values
-    assert users == ["joe 12charsecret", "jim 12charsecret"]
+    users = target.settings["IncomingUser"]
+    assert users.values == ["joe 12charsecret", "jim 12charsecret"]
+    lines = [users.place_of(value).line for value in users.values]
+    assert lines[1] == lines[0] + 1
+    assert [TEXT.splitlines()[line - 1].split()[-2] for line in lines] == ['"joe', '"jim']
     assert of(target, LUN, "0").device == "disk"
     group = of(target, GROUP, "some")
     assert of(group, LUN, "1").settings["read_only"].values == ["1"]

@@ -3,25 +3,10 @@ from __future__ import annotations
 import io
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.padding import Padding
 from rich.text import Text
 
 from scstfs.admin import display
-
-
-@given(st.text())
-def test_no_name_reaches_the_terminal_as_a_command(name: str) -> None:
-    shown = display.printable(name)
-    assert shown.isprintable()
-    assert shown == name or "\\" in shown
-
-
-def test_names_that_are_not_utf_8_are_escaped() -> None:
-    name = b"caf\xe9".decode("utf-8", "surrogateescape")
-    assert display.printable(name) == "caf\\udce9"
-    assert display.printable("a\x1b[31m\n") == "a\\x1b[31m\\n"
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,28 @@ def test_a_file_keeps_its_mode_its_place_and_its_comments(tmp_path: Path) -> Non
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_file_keeps_its_owner(tmp_path: Path) -> None:
+    path = tmp_path / "scst.conf"
+    path.write_text(OLD)
+    os.chown(path, 12345, 54321)
+    storing.save(str(path), conf.parse(OLD).configuration)
+    assert (path.stat().st_uid, path.stat().st_gid) == (12345, 54321)
+
+
+def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path) -> None:
+    """Such as /dev/null, which the whole machine would miss."""
+    link, pipe = tmp_path / "device", tmp_path / "pipe"
+    link.symlink_to("/dev/null")
+    os.mkfifo(pipe)
+    before = os.stat("/dev/null")
+    for path in link, pipe, tmp_path:
+        with pytest.raises(Mistake, match="is no regular file"):
+            storing.save(str(path), conf.parse(OLD).configuration)
+    assert os.stat("/dev/null").st_rdev == before.st_rdev
+    assert sorted(os.listdir(tmp_path)) == ["device", "pipe"]
+
+
 def test_a_file_that_cannot_be_written_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

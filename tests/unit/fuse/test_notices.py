@@ -66,7 +66,7 @@ async def test_what_the_kernel_does_not_know_needs_no_notice(code: int) -> None:
         await kernel.arrived()
 
 
-@pytest.mark.logs("the kernel takes no notice of a change: .*refused")
+@pytest.mark.logs("the kernel refused the notice of a change: .*refused")
 async def test_a_refusal_is_logged_and_the_next_one_arrives() -> None:
     seen: list[int] = []
 
@@ -82,7 +82,7 @@ async def test_a_refusal_is_logged_and_the_next_one_arrives() -> None:
     assert seen == [1, 2]
 
 
-@pytest.mark.logs("the kernel does not give a directory free.*")
+@pytest.mark.logs("the kernel keeps a directory locked.*")
 async def test_a_kernel_that_does_not_take_it_is_not_waited_for_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

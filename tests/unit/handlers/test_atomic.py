@@ -151,7 +151,7 @@ async def test_a_write_that_was_cut_off_is_undone_when_the_device_comes_back(
         assert (result.status, result.data) == (Status.GOOD, OLD)
 
 
-@pytest.mark.logs("is about another file or device, and not used")
+@pytest.mark.logs("belongs to another file or device, and is not used")
 async def test_another_file_of_the_same_device_is_left_alone(tmp_path: Path) -> None:
     async with target(tmp_path) as system:
         device = await system.add_disk("disk")

@@ -51,7 +51,7 @@ def test_a_link_stays_one(path: Path) -> None:
 
 def test_only_files_are_replaced(path: Path) -> None:
     path.mkdir()
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         durable_files.write(path, b"one")
 
 

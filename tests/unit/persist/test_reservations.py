@@ -78,7 +78,7 @@ def changed(offset: int, new: str) -> bytes:
         (RECORDED[:-1], "over the end"),
         (RECORDED[:60], "over the end"),
         (changed(21, "45"), "over the end"),  # a length of 4 + 0xeede
-        (changed(20, "00"), "nobody"),
+        (changed(20, "00"), "no holder"),
         (RECORDED + RECORDED[55:], "twice"),
     ],
 )

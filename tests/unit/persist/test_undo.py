@@ -38,7 +38,7 @@ def test_a_shorter_entry_after_a_longer_one(undo: UndoLog) -> None:
     assert undo.pending(b"disk") == short
 
 
-@pytest.mark.logs("is about another file or device")
+@pytest.mark.logs("belongs to another file or device")
 def test_an_entry_about_something_else_is_not_used(
     undo: UndoLog, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,4 +1,4 @@
-"""What scstadmin does to the tree and says while doing so."""
+"""Changes of the tree by scstadmin, and its output about them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Values = Mapping[str, "str | list[str]"]
 
 
 class _Names(dict[str, str]):
-    """Names that are not there are empty."""
+    """Names that are not given are empty."""
 
     def __missing__(self, key: str) -> str:
         return ""
 
 
 def names(known: Mapping[str, str | None] | None = None, **more: str | None) -> Names:
-    """Names for templates; None is like an empty one."""
+    """Names for templates; None counts as empty."""
     found = _Names({k: v for k, v in {**(known or {}), **more}.items() if v is not None})
     target, group = f"{found['driver']}/{found['target']}", found["group"]
     holder = f"driver/target/group '{target}/{group}'" if group else f"driver/target '{target}'"
@@ -57,14 +57,14 @@ def given_names(arguments: Arguments, **more: str) -> Names:
 
 
 class Terminal:
-    """Standard output and error, and the answers to questions."""
+    """Standard output, standard error, and answers to questions."""
 
     def __init__(self, stdin: TextIO, stdout: TextIO, stderr: TextIO) -> None:
         self._stdin, self._stdout, self._stderr = stdin, stdout, stderr
         self.prompts = True
 
     def out(self, text: str) -> None:
-        """Print now: what is told of a command is seen before it is done."""
+        """Print and flush, so that a command's message is visible before it is executed."""
         self._stdout.write(text)
         self._stdout.flush()
 
@@ -74,7 +74,7 @@ class Terminal:
         self._stderr.flush()
 
     def refuses(self) -> bool:
-        """Ask whether to go on; True when the answer is no."""
+        """Ask whether to continue; True if the answer is no."""
         if not self.prompts:
             return False
         self.out(
@@ -99,9 +99,9 @@ class Actions:
     """Changes the tree.
 
     Attributes:
-        library: what is there.
-        terminal: where it says what it does.
-        debug: only say what would be written.
+        library: look-ups in the tree.
+        terminal: for its output.
+        debug: only print what would be written.
         goes_on: an error does not end the program (-cont_on_err).
     """
 
@@ -116,7 +116,7 @@ class Actions:
     # --- ends and warnings -----------------------------------------------------------------------
 
     def end_with(self, message: str | None) -> None:
-        """End the program with an error, or tell it where the program is to go on."""
+        """End the program with an error, or only print it if the program continues."""
         if message is None:
             return
         if not self.goes_on:
@@ -124,7 +124,7 @@ class Actions:
         self.terminal.out(f"{message}\n")
 
     def warn(self, message: str | None) -> bool:
-        """Tell an error that is no end; True if there was one."""
+        """Print an error that does not end the program; True if there was one."""
         if message is None:
             return False
         self.terminal.out(f"\n\nWARNING: Received the following error:\n\n\t{message}\n\n")
@@ -133,13 +133,13 @@ class Actions:
     # --- commands --------------------------------------------------------------------------------
 
     def do(self, name: str, known: Names) -> Code:
-        """Execute a command and tell of it; an error ends the program."""
+        """Execute a command and print that; an error ends the program."""
         code = self.tried(name, known)
         self.end_with(code.text)
         return Code.DONE
 
     def tried(self, name: str, known: Names) -> Code:
-        """Execute a command and tell of it."""
+        """Execute a command and print that."""
         self.terminal.out(f"\t-> {COMMANDS[name].told.format_map(known)}: ")
         if name == "remove_target":
             code = self._remove_target(known)
@@ -167,7 +167,9 @@ class Actions:
         return why(self.library, asked, command.doubts) or failure
 
     def _write(self, path: str, text: str, debug: str, **more: str) -> int:
-        """Write to a file; returns 0 or the errno. Nothing written is no success, without errno."""
+        """Write to a file; returns 0 or the errno. If nothing was written, it fails without an
+        errno.
+        """
         if self.debug:
             said = debug.format(path=self.library.files.path(path), text=text, **more)
             self.terminal.out(f"DBG({os.getpid()}): {said}\n")
@@ -175,7 +177,7 @@ class Actions:
         try:
             return 0 if self.library.files.write(path, text) else -1
         except OSError as error:
-            # What cannot even be opened counts as missing; only such an error has a file name.
+            # A file that cannot be opened counts as missing; only such an error has a file name.
             return errno.ENOENT if error.filename else error.errno or errno.EIO
 
     def _remove_target(self, known: Names) -> Code:
@@ -201,7 +203,7 @@ class Actions:
     # --- attributes that exist -------------------------------------------------------------------
 
     def set(self, kind: Kind, known: Names, attribute: str, value: str | None) -> Code:
-        """Set an attribute silently. None is no value, which is refused."""
+        """Set an attribute silently. None is refused."""
         row = SETTINGS[kind]
         if not attribute or value is None:
             return Code.FAILED
@@ -223,7 +225,7 @@ class Actions:
         return row.failed if writable else row.static
 
     def set_and_tell(self, kind: Kind, known: Names, attribute: str, value: str | None) -> Code:
-        """Set an attribute and tell of it; for a target an error ends the program."""
+        """Set an attribute and print that; for a target an error ends the program."""
         told = SETTINGS[kind].setting
         if attribute == ENABLED and kind in (kinds.DRIVER, kinds.TARGET):
             what = "driver/target '{driver}/{target}'"
@@ -245,7 +247,7 @@ class Actions:
     def set_attributes(
         self, kind: Kind, known: Names, values: Values, tells_set: bool = False
     ) -> int:
-        """Set attributes that are not set yet; returns how many were, 1 if nothing is known."""
+        """Set attributes that are not set yet; return their number, 1 if it is unknown."""
         try:
             existing = settable(self.library.attributes(kind, known))
         except Unavailable as error:
@@ -269,9 +271,9 @@ class Actions:
     # --- attributes that are added and removed ---------------------------------------------------
 
     def set_dynamic(self, kind: Kind, known: Names, values: Values, deletes: bool = False) -> int:
-        """Make the attributes of a driver or a target so; returns how many changes it took.
+        """Change the attributes of a driver or a target; return the number of changes.
 
-        Those that can be added are, and with *deletes* those that are no more are removed.
+        Those that can be added are added; with *deletes*, unwanted ones are removed.
         """
         try:
             existing = settable(self.library.attributes(kind, known))
@@ -325,7 +327,7 @@ class Actions:
             return []
 
     def change_dynamic(self, kind: Kind, known: Names, values: Values, *, adds: bool) -> Code:
-        """Add or remove attributes of a driver or a target that are not or that are there."""
+        """Add missing, or remove present, attributes of a driver or a target."""
         try:
             existing = settable(self.library.attributes(kind, known))
         except Unavailable as error:
@@ -352,7 +354,7 @@ class Actions:
     # --- what takes more than a command ----------------------------------------------------------
 
     def add_target(self, known: Names) -> Code:
-        """Make a target, and enable hardware targets of its driver before."""
+        """Make a target, after enabling hardware targets of its driver."""
         driver = known["driver"]
         for target in self.library.targets(driver):
             entries = self.library.files.entries(f"targets/{driver}/{target}")
@@ -367,7 +369,7 @@ class Actions:
         self.set_dynamic(kinds.TARGET, names(driver=driver, target=target), {ENABLED: value})
 
     def close_device(self, known: Names, force: bool) -> Code:
-        """Close a device; without *force* not one that is in use."""
+        """Close a device; one that is in use only with *force*."""
         device = known["device"]
         if not force and self.library.exports(device):
             self._list_exports(device)
@@ -394,7 +396,7 @@ def each(values: Values) -> Iterable[tuple[str, str]]:
 
 
 def settable(attributes: Attributes) -> dict[str, list[str]]:
-    """The values of attributes that can be set; "" for what cannot be read."""
+    """The values of attributes that can be set; "" if one cannot be read."""
     return {
         name: attribute.values or [""]
         for name, attribute in attributes.items()

@@ -1,4 +1,4 @@
-"""Attributes that scstadmin sets: one row for each kind of object that has some."""
+"""Attributes that scstadmin sets: one row for each kind of object."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from scstfs.admin.scstadmin.tree_lookup import PLACES, Names, TreeLookup
 
 
 class AttributeRules(NamedTuple):
-    """How attributes of a kind of objects are set.
+    """How the attributes of a kind of objects are set.
 
     Attributes:
-        setting: template of what is told before one is set.
-        lacking: template of what is told when there is no such attribute.
-        directory: template of the directory they are in.
-        newline: a newline is written behind the value.
-        doubts: what is asked first when that was refused.
-        unknown, static, failed: what it ends with when the attribute is not there, cannot be
-            written, was refused.
-        tells_errno: the name of the errno is printed on standard error.
-        debug: template of what is printed with -debug instead.
+        setting: template of the message before one is set.
+        lacking: template of the message if there is no such attribute.
+        directory: template of their directory.
+        newline: whether a newline is written behind the value.
+        doubts: the checks after a refusal.
+        unknown, static, failed: the codes if the attribute does not exist, cannot be written, was
+            refused.
+        tells_errno: whether the name of the errno is printed on standard error.
+        debug: template of the output with -debug instead.
     """
 
     setting: str
@@ -180,4 +180,4 @@ SETTINGS: Final[Mapping[Kind, AttributeRules]] = {
         debug=_REVERSED,
     ),
 }
-"""Initiators are not among them: they have no attributes."""
+"""Initiators have no attributes."""

@@ -20,10 +20,10 @@ class _OptionRow(NamedTuple):
     """An option.
 
     Attributes:
-        change: makes the change; returns how it ended, or how many attributes were set.
-        asks: asks before.
-        lip: may be followed by a LIP: of everything, of the driver, of the target.
-        counts: tells how many changes were made, and never fails.
+        change: makes the change; returns its code, or the number of attributes set.
+        asks: whether it asks first.
+        lip: the LIP that may follow: for everything, for the driver, for the target.
+        counts: whether it prints the number of changes and never fails.
     """
 
     change: Callable[[Changes], int]
@@ -64,16 +64,16 @@ class Changes:
         return given_names(a, parameters=parameters(a.attributes), **more)
 
     def do(self, command: str, option: str, what: str) -> Code:
-        """Execute a command about what an option names."""
+        """Execute a command for the object that an option names."""
         return self.actions.do(command, self.names(**{what: self.arguments[option]}))
 
     def set(self, kind: Kind, option: str, what: str) -> int:
-        """Set attributes of what an option names."""
+        """Set attributes of the object that an option names."""
         known = self.names(**{what: self.arguments[option]} if what else {})
         return self.actions.set_attributes(kind, known, self.arguments.attributes, tells_set=True)
 
     def set_initiator(self) -> int:
-        """Initiators have no attributes, which is what the library says."""
+        """Initiators have no attributes; this fails as in scstadmin's library."""
         known = self.names(initiator=self.arguments["set_init_attr"])
         Lists(self.actions, self.arguments).attributes(kinds.INITIATOR, known)
         return 1
@@ -89,7 +89,7 @@ class Changes:
         return self.actions.close_device(known, self.force)
 
     def resync(self) -> int:
-        """Have a device look at its size again; returns how many attributes that set."""
+        """Make a device read its size again; return the number of attributes set."""
         known = names(device=self.arguments["resync_dev"])
         return self.actions.set_attributes(kinds.DEVICE, known, {"resync_size": "1"})
 
@@ -99,7 +99,7 @@ class Changes:
         return add_initiator(self.actions, known)
 
     def remove_group(self) -> Code:
-        """Remove a group that holds nothing."""
+        """Remove an empty group."""
         known = self.names(group=self.arguments["rem_group"])
         if not self.force and (self.library.luns(known) or self._has_initiators(known)):
             Lists(self.actions, self.arguments).group(known)
@@ -111,7 +111,7 @@ class Changes:
         return exists and bool(self.library.initiators(known))
 
     def remove_device_group(self) -> Code:
-        """Remove a device group that holds nothing."""
+        """Remove an empty device group."""
         group = self.arguments["rem_dgrp"]
         used = self.library.group_devices(group) or self.library.target_groups(group)
         if used and not self.force:
@@ -121,7 +121,7 @@ class Changes:
         return self.actions.do("remove_device_group", self.names(device_group=group))
 
     def remove_group_device(self) -> Code:
-        """Take a device out of a device group that has no targets."""
+        """Remove a device from a device group that has no targets."""
         group = self.arguments["dev_group"]
         used = [
             t for t in self.library.target_groups(group) if self.library.group_targets(group, t)
@@ -134,7 +134,7 @@ class Changes:
         return self.do("remove_group_device", "rem_dgrp_dev", "device")
 
     def remove_target_group(self) -> Code:
-        """Remove a target group that holds nothing."""
+        """Remove an empty target group."""
         group, target_group = self.arguments["dev_group"], self.arguments["rem_tgrp"]
         if self.library.group_targets(group, target_group) and not self.force:
             self.actions.terminal.out("\n")

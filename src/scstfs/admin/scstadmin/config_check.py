@@ -1,4 +1,4 @@
-"""What scstadmin finds wrong with a configuration file before it applies it."""
+"""scstadmin's checks of a configuration file before it applies it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LUN_0: Final = "Many initiators require a LUN 0 to be defined."
 
 
 class ConfigCheck:
-    """Looks through a configuration, takes out of it what cannot be, and says so."""
+    """Checks a configuration, and removes impossible items with a message."""
 
     def __init__(self, library: TreeLookup, current: Item, configuration: Item) -> None:
         self.library = library
@@ -40,7 +40,7 @@ class ConfigCheck:
         self.errors = 0
 
     def lines(self) -> Iterator[str]:
-        """What is to be printed; `errors` tells then whether the file can be applied."""
+        """Return the output; `errors` then tells whether the file can be applied."""
         configuration = self.configuration
         if not configuration.settings and not configuration.items:
             yield "-> WARNING: Configuration is empty or unreadable, aborting.\n\n"
@@ -134,7 +134,7 @@ class ConfigCheck:
                     f"Device '{lun.device}' associated with driver/target '{target}' at LUN "
                     f"{number} is not defined within configuration, removing it."
                 )
-        # The copy manager's LUNs are its own business; groups of its target are not looked at.
+        # The copy manager manages its own LUNs; groups of its target are not checked.
         if "0" not in luns and (holder.kind is GROUP or not where.startswith(f"{COPY_MANAGER}/")):
             yield self._warning(f"No LUN 0 defined for {what} '{where}'. {_LUN_0}")
 

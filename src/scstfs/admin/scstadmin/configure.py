@@ -1,4 +1,4 @@
-"""-config: make the tree what a file says."""
+"""-config: apply a file to the tree."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from scstfs.admin.scstadmin.tree_lookup import Names, number
 
 
 class Configure:
-    """Makes the tree what a configuration says.
+    """Applies a configuration to the tree.
 
     Attributes:
         wanted: the configuration.
-        current: what was there when `read` was last called; without attributes.
-        force: also remove what is not in the configuration.
+        current: the tree at the last call of `read`, without attributes.
+        force: also remove items that are not in the configuration.
     """
 
     def __init__(self, actions: Actions, wanted: Item, current: Item, *, force: bool) -> None:
@@ -53,7 +53,7 @@ class Configure:
         self.force = force
 
     def read(self) -> None:
-        """Look at the tree again."""
+        """Read the tree again."""
         self.current = working_configuration(self.actions, self.force)
 
     def apply(self) -> int:
@@ -146,8 +146,8 @@ class Configure:
     def _remove_assignments(self) -> int:
         changes = 0
         for driver, current_driver in self.current.of(DRIVER).items():
-            # What is there and is not wanted counts as wanted, but empty, from here on: drivers,
-            # and targets that have groups.
+            # From here on, drivers and targets with groups that exist and are not wanted count as
+            # wanted but empty.
             wanted_driver = self.wanted.item(DRIVER, driver) or self.wanted.add(DRIVER, driver)
             for target, current in current_driver.of(TARGET).items():
                 wanted = wanted_driver.item(TARGET, target)
@@ -306,7 +306,7 @@ class Configure:
         return changes
 
     def _add_lun(self, known: Names) -> None:
-        # The copy manager has a LUN for each device by itself, also for those just opened.
+        # The copy manager makes a LUN for each device itself, also for those just opened.
         if known["driver"] == COPY_MANAGER:
             self.library.files.forget(f"targets/{COPY_MANAGER}")
         if known["driver"] != COPY_MANAGER or not self.library.exists("lun", known):

@@ -1,4 +1,4 @@
-"""The part of -config that is about device groups."""
+"""The part of -config for device groups."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scstfs.admin.scstadmin.tree_lookup import Names
 
 
 class DeviceGroups:
-    """Makes the device groups those of a configuration; with *force* removes others."""
+    """Applies the device groups of a configuration; with *force* it removes others."""
 
     def __init__(self, actions: Actions, wanted: Item, current: Item, *, force: bool) -> None:
         self.actions = actions
@@ -31,7 +31,7 @@ class DeviceGroups:
         return changes
 
     def _gone(self, command: str, known: Names, what: str) -> int:
-        """Remove something that is not wanted, or tell that it stays."""
+        """Remove an unwanted object, or print that it stays."""
         if self.force:
             self.actions.do(command, known)
             return 1

@@ -1,4 +1,4 @@
-"""What -dumpAttrs prints, in the notation of Perl's Data::Dumper."""
+"""The output of -dumpAttrs, in the notation of Perl's Data::Dumper."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DumpValue: TypeAlias = int | str | Sequence["DumpValue"] | Mapping[str, "DumpVal
 
 
 def dumped(attributes: Attributes) -> str:
-    """Attributes as the first of two variables, of which the second is an error that is none."""
+    """Attributes as the first of two variables; the second is an undefined error."""
     data = {name: _data(attributes[name]) for name in sorted(attributes)}
     return f"$VAR1 = {_text(data, 8)};\n$VAR2 = undef;\n"
 

@@ -1,4 +1,4 @@
-"""How scstadmin ends, and the numbers that it has for what was refused."""
+"""How scstadmin ends, and its codes for refusals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _DMESG = ' See "dmesg" for more information.'
 
 
 class Stop(Exception):  # noqa: N818 - an end, not always an error
-    """The program ends here, with these last words on standard output."""
+    """The program ends, with this text on standard output."""
 
     def __init__(self, words: str, status: int = 1) -> None:
         super().__init__(words)
@@ -26,16 +26,16 @@ class BadOption(Exception):  # noqa: N818 - it tells about the option
 
 
 class Unavailable(Exception):  # noqa: N818 - it tells about the tree
-    """Something could not be read from the tree; the message says what, in scstadmin's words."""
+    """A part of the tree could not be read; the message is scstadmin's."""
 
 
 class Code(enum.IntEnum):
-    """What a change ended with. The number is an exit status, `text` what is said of it."""
+    """The result of a change. The number is an exit status, `text` the message."""
 
     text: str | None
 
     def __new__(cls, value: int, text: str | None) -> Code:
-        """Make a code that carries its own words; None: there are none."""
+        """Make a code with its message; None: there is none."""
         code = int.__new__(cls, value)
         code._value_ = value
         code.text = text
@@ -120,7 +120,7 @@ class Code(enum.IntEnum):
     DEV_GRP_ADD_FAIL = 122, f"Failed to add device group.{_DMESG}"
     DEV_GRP_REM_FAIL = 123, f"Failed to remove device group.{_DMESG}"
 
-    # scstadmin has no words for these three.
+    # scstadmin has no messages for these three.
     ALUA_BAD_ATTRIBUTES = 125, None
     ALUA_ATTRIBUTE_STATIC = 126, None
     ALUA_SETATTR_FAIL = 127, None
@@ -153,3 +153,8 @@ class Code(enum.IntEnum):
 def fatal(message: str) -> Stop:
     """The end of the program because of an error."""
     return Stop(f"\n\nFATAL: Received the following error:\n\n\t{message}\n\n")
+
+
+def unreadable(error: OSError) -> Stop:
+    """The end of the program because a part of the tree cannot be read."""
+    return fatal(f"Unable to read directory '{error.filename}': {error.strerror}")

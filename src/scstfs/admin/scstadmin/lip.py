@@ -1,4 +1,4 @@
-"""Loop initialization: tells a Fibre Channel fabric that something has changed."""
+"""Loop initialization: tells a Fibre Channel fabric of a change."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from scstfs.admin.scstadmin.errors import Code, Unavailable
 
 HOST: Final = "host"
 _BELOW: Final = ("fc_host:", "fc_host/")
-"""Below a host's device its Fibre Channel attributes are here, in old kernels and in new ones."""
+"""Where a host's Fibre Channel attributes are below its device, in old and in new kernels."""
 
 
 def issue_lip(actions: Actions, driver: str = "", target: str = "", *, warns: bool = False) -> int:
-    """Issue a LIP for a target, or for all there are; *warns* of those that have no host."""
+    """Issue a LIP for a target, or for all; *warns*: print a message about those without a host."""
     if driver and target:
         return _issue(actions, driver, target, warns)
     for one in actions.library.drivers():

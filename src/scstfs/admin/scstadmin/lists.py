@@ -1,4 +1,4 @@
-"""The options of scstadmin that only look."""
+"""The options of scstadmin that only list."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NOT_FOUND: Final[Mapping[Kind, str]] = {
     kinds.GROUP_TARGET: "No such device group/target group/target "
     "'{device_group}/{target_group}/{group_target}' found.",
 }
-"""Said of a directory without a single attribute."""
+"""Printed for a directory without attributes."""
 
 _LEVELS_PER_LINE: Final = 5
 
@@ -43,7 +43,7 @@ class Lists:
         self._arguments = arguments
 
     def show(self, option: str) -> Code:
-        """Print what an option asks for."""
+        """Print the list of an option."""
         return _OPTIONS[option](self, self._arguments)
 
     # --- columns ---------------------------------------------------------------------------------
@@ -89,7 +89,7 @@ class Lists:
         return self.attributes(kinds.DEVICE, names(device=device)) if device else self.handler()
 
     def device_groups(self, group: str) -> Code:
-        """All device groups, or what is in one."""
+        """All device groups, or the contents of one."""
         if group:
             return self.device_group(group)
         groups = self._library.device_groups()
@@ -135,7 +135,7 @@ class Lists:
         return Code.DONE
 
     def targets(self, driver: str, target: str) -> Code:
-        """Targets by driver, or what is in one."""
+        """Targets by driver, or the contents of one."""
         if driver and target:
             return self.groups(driver, target, "")
         drivers = [d for d in self._library.drivers() if not driver or d == driver]
@@ -248,7 +248,7 @@ class Lists:
     def _and_then(
         self, kind: Kind, known: Names, *more: tuple[tuple[str, int], Callable[[], list[str]], bool]
     ) -> Code:
-        """Attributes, and the names of others under titles; FAILED where one must have some."""
+        """Attributes, and names of others under titles; FAILED if there are none but must be."""
         code = self.attributes(kind, known)
         if code is not Code.DONE:
             return code
@@ -271,7 +271,7 @@ class Lists:
         return self._and_then(kinds.HANDLER, known, devices)
 
     def driver_attributes(self, driver: str) -> Code:
-        """The attributes of a driver, and those it and its targets can be given."""
+        """The attributes of a driver, and those that can be added to it and its targets."""
         known = names(driver=driver)
         if not self._library.takes_targets(driver):
             return self.attributes(kinds.DRIVER, known)
@@ -283,7 +283,7 @@ class Lists:
         )
 
     def target_attributes(self, driver: str, target: str) -> Code:
-        """The attributes of a target, and those that it and its LUNs can be given."""
+        """The attributes of a target, and those that can be added to it and its LUNs."""
         known = names(driver=driver, target=target)
         luns = (_LUN_PARAMETERS, lambda: self._library.parameters(kinds.LUN, known), True)
         if not self._library.takes_targets(driver):

@@ -1,7 +1,7 @@
-"""What scstadmin writes to mgmt files: one row for each command.
+"""The commands that scstadmin writes to mgmt files: one row each.
 
-A row says where the command goes and how it is written; and, for when it is refused, which
-questions are asked, in which order, to find out why.
+A row has the file and the text of the command, and the checks, in order, that find the reason of a
+refusal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Question = Callable[[TreeLookup, Names], bool]
 
 
 class Doubt(NamedTuple):
-    """A question, and what was wrong if its answer is yes."""
+    """A check, and the error if it is true."""
 
     question: Question
     code: Code
@@ -29,15 +29,15 @@ class MgmtCommand(NamedTuple):
     """One command.
 
     Attributes:
-        told: template of what is told of it; ``{holder}`` has a LUN,
-            ``{target_title}`` is a target with its driver.
+        told: template of its message; ``{holder}`` has a LUN, ``{target_title}`` is a target with
+            its driver.
         path: template of the file that takes it.
         text: template of the command.
-        failure: what it ends with when nothing better is known.
-        needs: names that must not be empty; else it fails without being tried.
-        doubts: what is asked when it was refused.
-        for_group: as `failure`, where it is about a group of initiators.
-        debug: what is printed with -debug instead; ``path`` in front of the command.
+        failure: the code if no check finds a better one.
+        needs: names that must not be empty; otherwise it fails without being tried.
+        doubts: the checks after a refusal.
+        for_group: like `failure`, for a group of initiators.
+        debug: the output with -debug instead; ``path`` in front of the command.
     """
 
     told: str
@@ -59,14 +59,14 @@ def _is(what: str, code: Code) -> Doubt:
 
 
 def _without_group(what: str, code: Code) -> Doubt:
-    """Only where it is about a group."""
+    """Only for groups."""
     return Doubt(
         lambda library, names: bool(names.get("group")) and not library.exists(what, names), code
     )
 
 
 def _lun(there: bool, of_target: Code, of_group: Code) -> tuple[Doubt, Doubt]:
-    """The LUN is there, or is not."""
+    """The LUN exists, or does not."""
 
     def of(group: bool) -> Question:
         return lambda library, names: (
@@ -279,7 +279,7 @@ COMMANDS: Final[Mapping[str, MgmtCommand]] = {
         "Removing LUN {lun} from {holder}",
         _LUNS_MGMT,
         "del {lun}",
-        Code.TGT_ADD_LUN_FAIL,  # it has no other one for LUNs of targets
+        Code.TGT_ADD_LUN_FAIL,  # there is no separate one for LUNs of targets
         ("driver", "target", "lun"),
         (
             _NO_DRIVER,
@@ -423,17 +423,17 @@ REPLACE_DOUBTS: Final = (
         Code.LUN_DEV_EXISTS,
     ),
 )
-"""What is asked before replace_lun, which is not even tried then."""
+"""The checks before replace_lun, which is not tried if one is true."""
 
 
 def parameters(attributes: Mapping[str, str]) -> str:
-    """Parameters as commands take them; cluster_mode last, which fixes others."""
+    """Parameters in the form of commands; cluster_mode comes last because it fixes others."""
     names = sorted(attributes, key=lambda name: name == "cluster_mode")
     return "".join(f"{name}={attributes[name]};" for name in names)
 
 
 def why(library: TreeLookup, names: Names, doubts: tuple[Doubt, ...]) -> Code:
-    """The first doubt that is true; DONE when there is none."""
+    """The error of the first check that is true; DONE if there is none."""
     for doubt in doubts:
         if doubt.question(library, names):
             return doubt.code

@@ -1,4 +1,4 @@
-"""The command line of scstadmin, as Perl's Getopt::Long reads it, and what goes with what."""
+"""The command line of scstadmin, as Perl's Getopt::Long reads it, and valid combinations."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ class Value(enum.Enum):
 
     NO = "none"
     OPTIONAL = "optional"
-    """The next word, unless that is an option."""
+    """The next word, unless it is an option."""
     MANDATORY = "mandatory"
-    """The next word, whatever it is."""
+    """The next word, even if it is an option."""
 
 
 class Role(enum.Enum):
-    """What an option is for."""
+    """The role of an option."""
 
     QUERY = "query"
     """Prints something; several may be given."""
     CHANGE = "change"
     """Changes something; one may be given, and no query with it."""
     UNCOUNTED = "uncounted"
-    """Does something, too, but does not count as one of these."""
+    """Also changes something, but does not count as such."""
     MODIFIER = "modifier"
 
 
@@ -39,9 +39,9 @@ class Option(NamedTuple):
     Attributes:
         name: without the dash.
         value: whether it has one.
-        role: what it is for.
+        role: its role.
         needs: other options that must be given with it.
-        complaint: what is said when they are not.
+        complaint: the message if they are not.
     """
 
     name: str
@@ -54,7 +54,9 @@ class Option(NamedTuple):
 def _option(
     name: str, value: Value, role: Role, *needs: str, told: str = "", of: str = ""
 ) -> Option:
-    """A row; *told* are the words for what it needs, *of* those for it, where they are others."""
+    """A row; *told* is the text for the options that it needs, *of* the text for itself, if not the
+    usual one.
+    """
     if not needs:
         return Option(name, value, role)
     if not told:
@@ -168,7 +170,7 @@ OPTIONS: Final = (
         )
     ),
 )
-"""In the order in which scstadmin looks which of them was given."""
+"""In the order in which scstadmin checks which of them was given."""
 
 _BY_NAME: Final[Mapping[str, Option]] = {option.name.lower(): option for option in OPTIONS}
 
@@ -187,7 +189,7 @@ class Arguments:
         return self._given.get(name)
 
     def __getitem__(self, name: str) -> str:
-        """The value of an option; "" where it was not given."""
+        """The value of an option; "" if it was not given."""
         return self._given.get(name, "")
 
     def given(self, *roles: Role) -> list[str]:
@@ -196,7 +198,7 @@ class Arguments:
 
     @property
     def attributes(self) -> dict[str, str]:
-        """What -attributes lists: names and values, 1 for a name without one."""
+        """The list of -attributes: names and values, 1 for a name without one."""
         attributes = {}
         for word in filter(None, self["attributes"].split(",")):
             name, equals, value = word.partition("=")
@@ -208,9 +210,9 @@ def read(argv: Sequence[str]) -> Arguments:
     """Read a command line.
 
     Option names may begin with one dash or two, be in any case, and be cut as long as they are
-    unambiguous; words that are no options are ignored.
+    unambiguous; words that are not options are ignored.
 
-    Raises BadOption with all that is wrong with the words themselves.
+    Raises BadOption with all errors of single words.
     """
     given: dict[str, str] = {}
     problems: list[str] = []
@@ -233,7 +235,7 @@ def read(argv: Sequence[str]) -> Arguments:
         elif equals and (value or option.value is Value.OPTIONAL):
             given[option.name] = value
         elif option.value is Value.OPTIONAL:
-            # Getopt::Long leaves a word to be an option that has more than the dash.
+            # For Getopt::Long a word is an option if it has more than the dash.
             takes = bool(words) and (not words[0].startswith("-") or words[0] == "-")
             given[option.name] = words.pop(0) if takes else ""
         elif equals or not words:
@@ -259,7 +261,7 @@ def _find(written: str, problems: list[str]) -> Option | None:
 
 
 def check(arguments: Arguments) -> None:
-    """Refuse what does not go together. Raises Stop with scstadmin's words."""
+    """Refuse invalid combinations. Raises Stop with scstadmin's message."""
     changes = arguments.given(Role.CHANGE)
     if len(changes) + bool(arguments.given(Role.QUERY)) > 1:
         raise Stop("Please specify only one non-query operation at a time.\n")

@@ -1,4 +1,4 @@
-"""What is in the tree and what is in a file, beside each other."""
+"""Comparison of the tree and a file."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from scstfs.admin.attributes import Attributes
 from scstfs.admin.configuration import Item
 from scstfs.admin.kinds import DRIVER, GROUP, HARDWARE, INITIATOR, TARGET
 from scstfs.admin.scstadmin.actions import Actions, Values, names
-from scstfs.admin.scstadmin.errors import Stop, Unavailable, fatal
+from scstfs.admin.scstadmin.errors import Stop, Unavailable, fatal, unreadable
 from scstfs.admin.scstadmin.tree_lookup import number
 
 
 def working_configuration(actions: Actions, force: bool) -> Item:
-    """Look at the tree, without attributes, and say so.
+    """Read the tree, without attributes, with a message.
 
-    Ends the program when an initiator is in several groups of a target, unless *force* is given.
+    Ends the program if an initiator is in several groups of a target, unless *force* is given.
     """
     out = actions.terminal.out
     out("\nCollecting current configuration: ")
@@ -24,7 +24,7 @@ def working_configuration(actions: Actions, force: bool) -> Item:
     try:
         current = tree.structure(actions.library.files)
     except OSError as error:
-        raise fatal(f"Unable to read directory '{error.filename}': {error.strerror}") from None
+        raise unreadable(error) from None
     out("done.\n\n")
     for driver in current.of(DRIVER).values():
         for target in driver.of(TARGET).values():
@@ -42,7 +42,7 @@ def working_configuration(actions: Actions, force: bool) -> Item:
 
 
 def values_of(item: Item) -> dict[str, str | list[str]]:
-    """The settings of an item, to be set. Ends the program when one of them is none."""
+    """The settings of an item, to be set. Ends the program if one has no value."""
     values: dict[str, str | list[str]] = {}
     for name, setting in item.settings.items():
         if not setting.values:
@@ -59,13 +59,13 @@ def values_of(item: Item) -> dict[str, str | list[str]]:
 
 
 def split(values: Values, known: Collection[str]) -> tuple[dict[str, str], Values]:
-    """Parameters of the command that makes something, and what is set when it is made."""
+    """Parameters of the command that makes an object, and settings after it is made."""
     made = {n: v if isinstance(v, str) else v[0] for n, v in values.items() if n in known}
     return made, {name: value for name, value in values.items() if name not in known}
 
 
 def differs(wanted: Mapping[str, str], live: Attributes, known: Collection[str]) -> bool:
-    """Something was made with other parameters than are wanted now."""
+    """Return whether an object was made with other parameters than wanted now."""
     for name, value in wanted.items():
         attribute = live.get(name)
         present = None
@@ -82,7 +82,7 @@ def differs(wanted: Mapping[str, str], live: Attributes, known: Collection[str])
 
 
 def is_virtual(actions: Actions, driver: str, target: str) -> bool:
-    """A target was made by a command, and can be removed by one."""
+    """Return whether a target was made by a command, and can be removed by one."""
     if not actions.library.takes_targets(driver):
         return False
     try:

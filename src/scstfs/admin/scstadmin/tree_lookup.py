@@ -1,4 +1,4 @@
-"""What is in the tree, in scstadmin's words where it is not."""
+"""Look-ups in the tree, with scstadmin's messages for missing objects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scstfs.admin.kinds import Kind
 from scstfs.admin.scstadmin.errors import Unavailable
 
 Names = Mapping[str, str]
-"""What a command is about: names by what they are of: driver, target, group, lun, ..."""
+"""The objects of a command: names by kind: driver, target, group, lun, ..."""
 
 _WORDS: Final[Mapping[str, str]] = {
     "handler": "Handler '{handler}' is not available",
@@ -31,13 +31,13 @@ _WORDS: Final[Mapping[str, str]] = {
     "group_target": "Target '{group_target}' does not exist",
 }
 
-# The system's reason is lost by the time it is told: looking for what is missing has closed a
-# directory as if it were a file.
+# scstadmin has lost the system's reason when it prints it: its search for the missing object closes
+# a directory as if it were a file.
 _LOST_REASON: Final = os.strerror(errno.EBADF)
 
 EXPORTED: Final = "exported"
 
-# What a Perl program prints of what is no text: HASH(0x55d0c0ffee00), ARRAY(0x55d0c0ffee00).
+# The length of references as Perl prints them: HASH(0x55d0c0ffee00), ARRAY(0x55d0c0ffee00).
 _HASH_WIDTH: Final = 20
 _ARRAY_WIDTH: Final = 21
 
@@ -46,7 +46,7 @@ _GROUP_LUNS: Final = re.compile(r"\.\./\.\./ini_groups/(.*)/luns")
 
 
 class _Place(NamedTuple):
-    """Where the attributes of a kind of objects are, and what must be there on the way."""
+    """Where the attributes of a kind of objects are, and which objects must exist for that."""
 
     function: str
     path: str
@@ -96,7 +96,7 @@ def locate(template: str, names: Names) -> str:
 
 
 class TreeLookup:
-    """Looks into one tree. What it returned is remembered as long as nothing is written there."""
+    """Look-ups in one tree. Results are remembered as long as nothing is written."""
 
     def __init__(self, files: Files) -> None:
         self.files = files
@@ -130,14 +130,14 @@ class TreeLookup:
             return []
 
     def targets(self, driver: str) -> list[str]:
-        """Targets of a driver; none where there is no such driver."""
+        """Targets of a driver; none if there is no such driver."""
         if not driver:
             return []
         found = self._quietly(lambda: self.files.directories(f"targets/{driver}"))
         return sorted(name for name in found if name != "module")
 
     def groups(self, driver: str, target: str) -> list[str]:
-        """Groups of a target; none where there is no such target."""
+        """Groups of a target; none if there is no such target."""
         where = f"targets/{driver}/{target}/ini_groups"
         return sorted(self._quietly(lambda: self.files.directories(where)))
 
@@ -151,7 +151,7 @@ class TreeLookup:
             raise self._unavailable("initiators", place, names, f"{path}/initiators") from None
 
     def luns(self, names: Names) -> dict[str, str]:
-        """LUNs and their devices; none where there is no such set of LUNs."""
+        """LUNs and their devices; none if there is no such set of LUNs."""
         try:
             return tree.lun_devices(self.files, locate(_LUNS, names))
         except OSError:
@@ -186,7 +186,7 @@ class TreeLookup:
     # --- whether something is there --------------------------------------------------------------
 
     def exists(self, what: str, names: Names) -> bool:
-        """There is such a driver, target, group, ...: *what* is the name of the name."""
+        """Return whether an object exists; *what* is its kind: driver, target, group, ..."""
         name = names.get(what, "")
         lists: Mapping[str, Callable[[], list[str]]] = {
             "handler": self.handlers,
@@ -211,7 +211,7 @@ class TreeLookup:
             return False
 
     def takes_targets(self, driver: str) -> bool:
-        """Targets and attributes can be added to a driver."""
+        """Return whether targets and attributes can be added to a driver."""
         return os.access(self.files.path(locate("targets/{driver}/mgmt", {"driver": driver})), 2)
 
     def _unavailable(self, function: str, place: _Place, names: Names, path: str) -> Unavailable:
@@ -230,7 +230,7 @@ class TreeLookup:
         """The attributes of an object. Raises Unavailable."""
         place = PLACES[kind]
         path = locate(place.path, names)
-        if kind is kinds.INITIATOR:  # it is a file, which can have none
+        if kind is kinds.INITIATOR:  # it is a file, which has no attributes
             raise self._unavailable(place.function, place, names, path)
         try:
             found = attributes.read(self.files, kind, path)
@@ -250,9 +250,9 @@ class TreeLookup:
         return Attribute()
 
     def exports(self, device: str) -> list[tuple[str, str, str, str]]:
-        """Driver, target, group and LUN of each place where a device is seen.
+        """Driver, target, group and LUN of each export of a device.
 
-        Those of the copy manager, which sees all devices, do not count.
+        Those of the copy manager, which has all devices, are left out.
         """
         where = f"devices/{device}/{EXPORTED}"
         found = {}
@@ -273,7 +273,7 @@ class TreeLookup:
                 found[attributes.SESSION_NAME] = Attribute(keys=keys)
 
     def parameters(self, kind: Kind, names: Names) -> list[str]:
-        """Parameters of the command that makes something of a kind. Raises Unavailable."""
+        """Parameters of the command that makes an object of a kind. Raises Unavailable."""
         function, place, where, mgmt = _PARAMETERS[kind]
         try:
             return attributes.parameters(self.files, locate(mgmt, names))
@@ -308,7 +308,7 @@ class TreeLookup:
         return self._quietly(lambda: list(self.files.entries(where)))
 
     def session(self, names: Names, session: str) -> Attributes:
-        """What -list_sessions tells of a session: attributes, and its LUNs with their devices."""
+        """The data of -list_sessions: attributes of a session, and its LUNs with their devices."""
         where = f"{locate(_TARGET + '/sessions', names)}/{session}"
         found: Attributes = {}
         for name, kind in self.files.entries(where).items():
@@ -317,7 +317,7 @@ class TreeLookup:
                 readable = self.files.is_readable(path)
                 found[name] = Attribute(value=self.files.text(path).value if readable else None)
             elif kind == stat.S_IFLNK and name != "luns":
-                if not os.path.isdir(self.files.path(path)):  # it leads nowhere
+                if not os.path.isdir(self.files.path(path)):  # a dangling link
                     found[name] = Attribute()
             elif kind == stat.S_IFLNK:
                 match = _GROUP_LUNS.search(self.files.link(path))
@@ -356,6 +356,6 @@ _PARAMETERS: Final[Mapping[Kind, tuple[str, _Place, str, str]]] = {
 
 
 def number(text: str) -> float:
-    """A number as Perl takes it from a text: what it begins with, or 0."""
+    """The number at the start of a text, or 0, as in Perl."""
     match = re.match(r"\s*[-+]?\d+(?:\.\d+)?", text)
     return float(match[0]) if match else 0

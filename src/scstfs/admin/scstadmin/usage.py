@@ -1,4 +1,4 @@
-"""What ``scstadmin -help`` prints: the program's output, which others parse and users know."""
+"""The output of ``scstadmin -help``, which programs parse and users know."""
 
 from __future__ import annotations
 

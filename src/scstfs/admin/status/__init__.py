@@ -1,10 +1,10 @@
-"""`scstfs status`: what runs, and what of it needs attention.
+"""`scstfs status`: the running configuration, and problems in it.
 
-- `model`: what there is to tell; also the schema of `--json`.
-- `survey`: a walk over the tree to the model, reading only what is asked for.
-- `backing`: what is behind a device, without waiting for a file system that hangs.
-- `problems`: what needs attention; pure.
-- `status_text`: the model for people.
+- `model`: the data; also the schema of `--json`.
+- `survey`: a walk over the tree to the model, reading only what is requested.
+- `backing`: checks of backing files, without waiting for a file system that hangs.
+- `problems`: finds problems; pure.
+- `status_text`: the model as text.
 - `options`: the command line.
-- `program`: what it does.
+- `program`: the main function.
 """

@@ -1,7 +1,7 @@
-"""Whether files are where they should be.
+"""Checks that backing files exist.
 
-A file system that does not answer (a server that is gone, a process that was stopped) keeps whoever
-asks for ever. So a thread asks, and is left behind when it does not come back.
+A call to a file system that does not answer (a server that is gone, a stopped process) may never
+return. So a thread makes the call, and is abandoned if it does not return.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Final
 from scstfs.admin.status.model import FileState
 
 PATIENCE_SECONDS: Final = 1.0
-"""How long one file may take."""
+"""Seconds for one file."""
 
 MOST_SILENT: Final = 3
-"""After so many files nothing more is asked: that would take as long again for each."""
+"""After this many silent files no more are checked: each would take as long again."""
 
 
 class _Asker:
-    """A thread that asks for one file after the other."""
+    """A thread that checks one file after another."""
 
     def __init__(self) -> None:
         self._paths: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -43,7 +43,7 @@ class _Asker:
 
 
 def states(paths: Iterable[str], patience: float = PATIENCE_SECONDS) -> dict[str, FileState | None]:
-    """What is at each of the *paths*; None when that was not found out.
+    """The state of each of the *paths*; None if it was not determined.
 
     Takes at most `MOST_SILENT` times *patience* seconds more than the file systems that answer.
     """
@@ -63,5 +63,5 @@ def states(paths: Iterable[str], patience: float = PATIENCE_SECONDS) -> dict[str
 
 
 def is_present(state: FileState | None) -> bool | None:
-    """Whether a file is there; None when that was not found out."""
+    """The state of a file; None if it was not determined."""
     return None if state in (None, FileState.SILENT) else state is FileState.PRESENT

@@ -1,8 +1,8 @@
-"""What runs, as far as the tree shows it.
+"""The data of `scstfs status`, as the tree shows it.
 
 The fields of these classes are the schema of ``scstfs status --json``, which docs/management.md
-describes; `SCHEMA` changes when one of them goes or means something else. None stands for what the
-object does not have, or what cannot be read.
+describes; `SCHEMA` changes when one is removed or changes its meaning. None stands for values that
+the object does not have, or that cannot be read.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import Any, Final
 SCHEMA: Final = 1
 
 INTERNAL_DRIVER: Final = "copy_manager"
-"""The driver whose target SCST itself uses, for copies between devices: nobody logs in there."""
+"""The driver whose target SCST itself uses, for copies between devices; initiators cannot log in
+there.
+"""
 
 
 class Section(enum.Enum):
-    """A part of the answer that can be asked for by itself."""
+    """A part of the output that can be selected."""
 
     PROBLEMS = "problems"
     TARGETS = "targets"
@@ -37,7 +39,7 @@ class Core:
 
     Attributes:
         version: of SCST, or of the SCST whose interface it has.
-        build: what it is besides that, such as the release of scstfs.
+        build: further version information, such as the release of scstfs.
         suspended: how many times the execution of commands is suspended.
         measure_latency: times of commands are measured.
     """
@@ -53,8 +55,8 @@ class Driver:
     """A target driver.
 
     Attributes:
-        enabled: None where it cannot be enabled or disabled.
-        state: whether its daemon serves it ("open"), for drivers that tell.
+        enabled: None if it cannot be enabled or disabled.
+        state: the state of its daemon ("open" if it serves), for drivers that have one.
     """
 
     name: str
@@ -63,7 +65,7 @@ class Driver:
 
     @property
     def path(self) -> str:
-        """Where it is in the tree."""
+        """Its path in the tree."""
         return f"targets/{self.name}"
 
 
@@ -78,11 +80,11 @@ class Lun:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group of initiators with a LUN set of its own.
+    """A group of initiators with its own LUN set.
 
     Attributes:
         initiators: patterns of their names.
-        black_hole: not 0 when commands stay without answer.
+        black_hole: not 0 if commands get no answer.
     """
 
     name: str
@@ -96,11 +98,11 @@ class TargetStatus:
     """A target.
 
     Attributes:
-        enabled: takes logins; None where it always does.
+        enabled: whether it accepts logins; None if it always does.
         rel_tgt_id: relative target port identifier, 0 for none.
-        sessions: how many there are.
-        luns: what initiators see that are in no group.
-        black_hole: not 0 when their commands stay without answer.
+        sessions: their number.
+        luns: the LUNs for initiators in no group.
+        black_hole: not 0 if their commands get no answer.
     """
 
     driver: str
@@ -114,7 +116,7 @@ class TargetStatus:
 
     @property
     def path(self) -> str:
-        """Where it is in the tree."""
+        """Its path in the tree."""
         return f"targets/{self.driver}/{self.name}"
 
     def lun_sets(self) -> Iterator[tuple[str, tuple[Lun, ...]]]:
@@ -130,7 +132,7 @@ class ConnectionStatus:
 
     Attributes:
         address: the initiator's, which is the name of the connection's directory.
-        portal: the address at which it is connected here.
+        portal: the local address of the connection.
     """
 
     address: str
@@ -143,9 +145,9 @@ class SessionStatus:
 
     Attributes:
         name: of its directory.
-        group: whose LUNs it sees; None for those of the target.
+        group: the group whose LUNs it sees; None for those of the target.
         luns: their numbers.
-        commands: how many it has, whatever they wait for.
+        commands: the number of its commands, in any phase.
     """
 
     driver: str
@@ -159,12 +161,12 @@ class SessionStatus:
 
     @property
     def path(self) -> str:
-        """Where it is in the tree."""
+        """Its path in the tree."""
         return f"targets/{self.driver}/{self.target}/sessions/{self.name}"
 
 
 class FileState(enum.StrEnum):
-    """What is found where a device should have its file."""
+    """The state of a device's backing file."""
 
     PRESENT = "present"
     MISSING = "missing"
@@ -177,17 +179,17 @@ class DeviceStatus:
     """A device.
 
     Attributes:
-        handler: None for a SCSI device that nobody has assigned to one.
+        handler: None for a SCSI device that is not assigned to one.
         type: SCSI peripheral device type and its name.
         size: bytes.
         block_size: bytes.
         active: its file is open.
-        file: what is behind it; None also for a drive without a medium.
-        file_state: None where there is no file.
+        file: its backing file; None also for a drive without a medium.
+        file_state: None if there is no file.
         blocked: how many times it is blocked.
-        reservations_file: where persistent reservations are kept that outlast a power loss (APTPL).
-        reservations_saved: there are such reservations.
-        scsi_device: of the machine, that is passed through.
+        reservations_file: the file of persistent reservations that survive a power loss (APTPL).
+        reservations_saved: whether there are such reservations.
+        scsi_device: the passed-through device of the machine.
     """
 
     name: str
@@ -206,7 +208,7 @@ class DeviceStatus:
 
     @property
     def path(self) -> str:
-        """Where it is in the tree."""
+        """Its path in the tree."""
         return f"devices/{self.name}"
 
 
@@ -216,7 +218,7 @@ class GroupTargetStatus:
 
     Attributes:
         driver: None for a target on another node.
-        rel_tgt_id: that the other node uses; None for a target that is here.
+        rel_tgt_id: the one on the other node; None for a local target.
     """
 
     driver: str | None
@@ -226,7 +228,7 @@ class GroupTargetStatus:
 
 @dataclass(frozen=True, slots=True)
 class TargetGroupStatus:
-    """Targets through which devices are reached in the same way.
+    """Targets that share one access state for the devices of a group.
 
     Attributes:
         id: target port group identifier, 0 for none.
@@ -242,7 +244,7 @@ class TargetGroupStatus:
 
 @dataclass(frozen=True, slots=True)
 class DeviceGroupStatus:
-    """Devices that are reached in the same way."""
+    """Devices that share target groups."""
 
     name: str
     devices: tuple[str, ...]
@@ -250,18 +252,18 @@ class DeviceGroupStatus:
 
     @property
     def path(self) -> str:
-        """Where it is in the tree."""
+        """Its path in the tree."""
         return f"device_groups/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that needs attention.
+    """A problem.
 
     Attributes:
         code: one of `problems.CODES`.
-        path: of what is concerned, in the tree.
-        message: what is wrong, for people.
+        path: of the object concerned, in the tree.
+        message: text for users.
     """
 
     code: str
@@ -271,7 +273,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """All of it; None for what was not asked for."""
+    """All data; None for parts that were not requested."""
 
     tree: str
     core: Core

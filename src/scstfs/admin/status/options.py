@@ -8,7 +8,7 @@ from typing import Final
 from scstfs.admin.status.model import Section
 
 MOST_SESSIONS: Final = 20
-"""Of each target, on a terminal."""
+"""Sessions shown for each target on a terminal."""
 
 _SECTIONS: Final = ", ".join(section.value for section in Section)
 
@@ -22,7 +22,7 @@ def _section(text: str) -> Section:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Describe the options, but for the one that says where the tree is."""
+    """Describe the options, except the one for the path of the tree."""
     parser.add_argument(
         "sections",
         metavar="SECTION",
@@ -39,5 +39,5 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="exit with a status of its own when something needs attention",
+        help="exit with status 14 if there are problems",
     )

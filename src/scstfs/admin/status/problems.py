@@ -1,4 +1,4 @@
-"""What needs attention in what runs."""
+"""Finds problems in the running configuration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_ACCESS: Final = frozenset({"standby", "unavailable", "offline", "transitionin
 """Asymmetric access states in which a device cannot be read (SPC-4 5.15.2.4)."""
 
 ProblemTexts = Iterator[tuple[str, str]]
-"""Path in the tree, and what is wrong there."""
+"""Path in the tree, and the problem there."""
 
 
 def _suspended(status: Overview) -> ProblemTexts:
@@ -35,18 +35,18 @@ def _driver_disabled(status: Overview) -> ProblemTexts:
     used = {target.driver for target in status.targets or ()}
     for driver in status.drivers or ():
         if driver.enabled is False and driver.name in used:
-            yield driver.path, "disabled: its targets take no logins"
+            yield driver.path, "disabled: its targets accept no logins"
 
 
 def _served(status: Overview) -> Iterator[TargetStatus]:
-    """Targets in which initiators log in, or could."""
+    """Targets that initiators can log in to."""
     return (target for target in status.targets or () if target.driver != INTERNAL_DRIVER)
 
 
 def _target_disabled(status: Overview) -> ProblemTexts:
     for target in _served(status):
         if target.enabled is False:
-            yield target.path, "disabled: takes no logins"
+            yield target.path, "disabled: accepts no logins"
 
 
 def _no_luns(status: Overview) -> ProblemTexts:
@@ -110,7 +110,7 @@ def _no_handler(status: Overview) -> ProblemTexts:
     exported = {lun.device for t in _served(status) for _path, luns in t.lun_sets() for lun in luns}
     for device in status.devices or ():
         if device.handler is None and device.name in exported:
-            yield device.path, "has LUNs but no handler: nobody can use them"
+            yield device.path, "has LUNs but no handler: they cannot be used"
 
 
 def _no_access(status: Overview) -> ProblemTexts:
@@ -140,11 +140,11 @@ _RULES: Final[Mapping[str, Callable[[Overview], ProblemTexts]]] = {
 }
 
 CODES: Final = tuple(_RULES)
-"""What `Problem.code` can be. A code keeps its meaning."""
+"""The values of `Problem.code`. A code keeps its meaning."""
 
 
 def find(status: Overview) -> tuple[Problem, ...]:
-    """What needs attention in the parts of *status* that are there."""
+    """Problems in the parts that *status* has."""
     return tuple(
         Problem(code, path, message)
         for code, rule in _RULES.items()

@@ -1,4 +1,4 @@
-"""What `scstfs status` does."""
+"""The main function of `scstfs status`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from scstfs.admin.status.status_text import render
 from scstfs.admin.status.survey import survey
 
 _WIDE: Final = 100
-"""Columns of a terminal on which there is room for what is less asked for."""
+"""Columns of a terminal with room for less important data."""
 
 
 def run(arguments: Namespace) -> None:
-    """Print what runs.
+    """Print the status.
 
-    Raises Mistake where there is no tree and, if that was asked for, when something needs
-    attention; OSError when the output cannot be written.
+    Raises Mistake if there is no tree and, if requested, if there are problems; OSError if the
+    output cannot be written.
     """
     output = tolerant(sys.stdout)
     sections = frozenset(arguments.sections) or ALL

@@ -1,4 +1,4 @@
-"""What runs, for people."""
+"""The status as text for users."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from scstfs.admin.display import printable, several, size, table
+from scstfs.admin.display import several, size, table
+from scstfs.admin.printable import printable
 from scstfs.admin.status.model import (
     ALL,
     INTERNAL_DRIVER,
@@ -62,7 +63,7 @@ def _summary(status: Overview) -> Parts:
 def _problems(status: Overview, _wide: bool) -> Parts:
     found = status.problems or ()
     if not found:
-        yield Text("nothing needs attention", style=_GOOD)
+        yield Text("no problems", style=_GOOD)
         return
     yield _heading("Needs attention")
     for problem in found:
@@ -237,11 +238,11 @@ _SECTIONS: Final[Mapping[Section, Callable[[Overview, bool], Parts]]] = {
     Section.DEVICES: _devices,
     Section.GROUPS: _groups,
 }
-"""In the order in which they are printed."""
+"""In the order of the output."""
 
 
 def render(status: Overview, sections: Collection[Section], *, wide: bool = True) -> Parts:
-    """What is asked for, ready to be printed; *wide* with columns that are less asked for."""
+    """The requested parts, ready to print; *wide* with less important columns."""
     yield from _summary(status)
     for section, parts in _SECTIONS.items():
         rare = section is Section.GROUPS and sections == ALL and not status.device_groups

@@ -1,7 +1,7 @@
-"""A walk over the tree to what runs.
+"""A walk over the tree that collects the status.
 
-Only what is asked for is read. No driver or handler is known by name: an attribute that an object
-does not have is None. An object that goes away meanwhile is left out.
+Only the requested parts are read. No driver or handler is known by name: an attribute that an
+object does not have is None. An object that goes away meanwhile is left out.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Object:
     """One directory of the tree."""
 
     def __init__(self, files: Files, path: str) -> None:
-        """Raises OSError when it is not there."""
+        """Raises OSError if it does not exist."""
         self._files = files
         self.path = path
         self.entries = files.entries(path)
@@ -57,7 +57,7 @@ class _Object:
         return f"{self.path}/{name}" if self.path else name
 
     def value(self, name: str) -> str | None:
-        """First line of an attribute; None when it is not there, cannot be read or is empty."""
+        """First line of an attribute; None if it does not exist, cannot be read or is empty."""
         if name not in self.entries:
             return None
         try:
@@ -74,12 +74,12 @@ class _Object:
             return None
 
     def flag(self, name: str) -> bool | None:
-        """An attribute that is 0 or not."""
+        """An attribute as a flag: whether it is not 0."""
         number = self.number(name)
         return None if number is None else number != 0
 
     def link(self, name: str) -> str | None:
-        """The text of a symbolic link; None when there is none of that name."""
+        """The text of a symbolic link; None if it does not exist."""
         if self.entries.get(name) != stat.S_IFLNK:
             return None
         try:
@@ -89,7 +89,7 @@ class _Object:
 
 
 def _each(look: Callable[[str], T | None], names: Iterable[str]) -> tuple[T, ...]:
-    """What *look* finds of each name; None, and what goes away meanwhile, is left out."""
+    """The results of *look* for each name, without None and objects that go away meanwhile."""
     found = []
     for name in names:
         try:
@@ -106,12 +106,12 @@ def _last(link: str | None) -> str | None:
 
 
 def _file(value: str | None) -> str | None:
-    """What is behind a device; a drive without a medium says "none"."""
+    """The backing file of a device; a drive without a medium has "none"."""
     return None if value == "none" else value
 
 
 class _Survey:
-    """One walk."""
+    """One walk over the tree."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
@@ -127,7 +127,7 @@ class _Survey:
             return []
 
     def core(self) -> Core:
-        """Raises Mistake when the tree goes away."""
+        """Raises Mistake if the tree goes away."""
         try:
             root, text = self.at(""), self._files.text("version").raw
         except OSError as error:
@@ -223,7 +223,7 @@ class _Survey:
         )
 
     def _value(self, path: str) -> str | None:
-        """An attribute that may not be there, without a look at the directory."""
+        """An attribute that may not exist, without reading the directory."""
         try:
             return self._files.text(path).value or None
         except OSError:
@@ -234,7 +234,7 @@ class _Survey:
     def devices(self) -> tuple[DeviceStatus, ...]:
         found = _each(self._device, self.directories("devices"))
         files = [name for device in found for name in (device.file, device.reservations_file)]
-        # What is no path is a name in another store, of which this machine knows nothing.
+        # A name that is not a path belongs to another store, which this machine cannot check.
         states = backing.states(name for name in files if name and name.startswith("/"))
         return tuple(
             replace(
@@ -248,7 +248,7 @@ class _Survey:
     def _device(self, name: str) -> DeviceStatus:
         at = self.at("devices", name)
         handler = _last(at.link("handler"))
-        # All devices of a handler are of its type, which is read once.
+        # All devices of a handler have its type, which is read once.
         type_of = at if handler is None else self.at("handlers", handler)
         return DeviceStatus(
             name,
@@ -306,20 +306,20 @@ _NEEDED: Final = {
     Section.PROBLEMS: ALL - {Section.SESSIONS},
     Section.SESSIONS: {Section.TARGETS},
 }
-"""What must be read for a section besides itself."""
+"""The other sections that a section needs."""
 
 
 def survey(
     files: Files, sections: Collection[Section] = ALL, most_sessions: int | None = None
 ) -> Overview:
-    """What runs.
+    """The status.
 
     Args:
         files: the tree.
-        sections: what is asked for.
-        most_sessions: of each target only so many sessions are looked at; None for all.
+        sections: the requested sections.
+        most_sessions: the most sessions to read of each target; None for all.
 
-    Raises Mistake where there is no tree, also when it goes away.
+    Raises Mistake if there is no tree, also if it goes away.
     """
     require_tree(files.root)
     walk = _Survey(files)
@@ -337,5 +337,5 @@ def survey(
         status = replace(status, device_groups=walk.device_groups())
     if Section.PROBLEMS in needed:
         status = replace(status, problems=problems.find(status))
-    require_tree(files.root)  # where it went away meanwhile, what is found is not all
+    require_tree(files.root)  # if it went away meanwhile, the result is incomplete
     return status

@@ -1,11 +1,11 @@
-"""`scstfs top`: rates, queue depths and latencies while it runs.
+"""`scstfs top`: rates, queue depths and latencies of a running target.
 
-- `rates`: counters, and what two readings of them say; pure.
+- `rates`: counters, and rates from two readings; pure.
 - `report`: rows for sessions, LUNs, devices and targets; pure.
-- `kept`: attributes that are read again and again.
-- `session_watch`: the sessions of a tree, looked at from time to time.
-- `top_text`: a report for people.
-- `screen`: a terminal that shows report after report.
+- `kept`: attributes that are read repeatedly.
+- `session_watch`: the sessions of a tree, read periodically.
+- `top_text`: a report as text.
+- `live`: a terminal that shows report after report.
 - `options`: the command line.
-- `program`: what it does.
+- `program`: the main function.
 """

@@ -1,7 +1,7 @@
-"""Attributes that are read again and again.
+"""Attributes that are read repeatedly.
 
-Each stays open: reading it once more is then one request to the tree instead of four, and no name
-has to be looked up. An open file does not keep the object: reading it fails once that is gone.
+Each stays open: reading it again is then one request to the tree instead of four, without a look-up
+of names. An open file does not keep the object: reading it fails once the object is gone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MOST: Final = 100_000
 
 
 def permitted() -> int:
-    """How many files may be kept open; takes all that this process may have."""
+    """How many files may be kept open; raises this process's limit as far as possible."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST + _LEFT_FREE
     most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
@@ -32,16 +32,16 @@ class Kept:
     """The attributes of one tree; paths are relative to its root."""
 
     def __init__(self, root: str, most: int) -> None:
-        """Keep at most *most* files open; those that were not read for longest are closed."""
+        """Keep at most *most* files open; the least recently read are closed."""
         self.root = root
         self._most = most
         self._open: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._names: dict[str, set[str]] = {}
 
     def read(self, directory: str, name: str) -> str:
-        """What the attribute *name* in or below a directory holds now.
+        """The present text of the attribute *name* in or below a directory.
 
-        Raises OSError when it is not there.
+        Raises OSError if it does not exist.
         """
         key = directory, name
         fd = self._open.get(key)
@@ -50,7 +50,7 @@ class Kept:
             try:
                 return _read(fd)
             except OSError:
-                self._close(key)  # another object may have taken that name
+                self._close(key)  # another object may have this name now
         fd = os.open(f"{self.root}/{directory}/{name}", os.O_RDONLY)
         self._open[key] = fd
         self._names.setdefault(directory, set()).add(name)
@@ -59,7 +59,7 @@ class Kept:
         return _read(fd)
 
     def number(self, directory: str, name: str) -> int:
-        """A numeric attribute. Raises OSError, also when it holds something else."""
+        """A numeric attribute. Raises OSError, also if it is not a number."""
         text = self.read(directory, name).partition("\n")[0]
         try:
             return int(text)
@@ -67,14 +67,14 @@ class Kept:
             raise OSError(errno.EINVAL, f"{text!r} is no number") from None
 
     def names(self, directory: str) -> list[str]:
-        """The names in a directory; none when it is not there."""
+        """The names in a directory; empty if it does not exist."""
         try:
             return os.listdir(f"{self.root}/{directory}")
         except OSError:
             return []
 
     def directories(self, path: str) -> list[str]:
-        """The names of the directories in a directory; none when it is not there."""
+        """The names of the directories in a directory; empty if it does not exist."""
         try:
             with os.scandir(f"{self.root}/{path}") as entries:
                 return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
@@ -82,14 +82,14 @@ class Kept:
             return []
 
     def link(self, path: str) -> list[str]:
-        """The parts of a link's text; none when there is no such link."""
+        """The components of a link's text; empty if the link does not exist."""
         try:
             return os.readlink(f"{self.root}/{path}").split("/")
         except OSError:
             return []
 
     def forget(self, directory: str) -> None:
-        """Close what was read in a directory."""
+        """Close the files of a directory."""
         for name in list(self._names.get(directory, ())):
             self._close((directory, name))
 
@@ -99,7 +99,7 @@ class Kept:
             self.forget(directory)
 
     def _close(self, key: tuple[str, str]) -> None:
-        with contextlib.suppress(OSError):  # closed all the same, though nobody serves it any more
+        with contextlib.suppress(OSError):  # closed all the same, although its file system is gone
             os.close(self._open.pop(key))
         directory, name = key
         self._names[directory].discard(name)

@@ -1,4 +1,4 @@
-"""A terminal that shows report after report, and takes keys."""
+"""A terminal that shows report after report, and reads keys."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class _Quit(Exception):  # noqa: N818 - it is what the user wants
 
 
 class Screen:
-    """The whole of a terminal.
+    """A full-screen terminal.
 
     Args:
         mountpoint: of the tree.
         page: what is shown first.
         output: the terminal.
-        keyboard: the terminal, or something else: then no keys are taken.
+        keyboard: the terminal; if it is something else, no keys are read.
     """
 
     def __init__(self, mountpoint: str, page: Page, output: TextIO, keyboard: TextIO) -> None:
@@ -52,7 +52,7 @@ class Screen:
         self._report: Report | None = None
 
     def run(self, reports: Callable[[Callable[[float], None]], Iterator[Report]]) -> None:
-        """Show the *reports* that a function makes that is given a function for waiting.
+        """Show reports; *reports* is called with a function for waiting and yields them.
 
         Returns when q is pressed.
         """
@@ -102,7 +102,7 @@ class Screen:
 
 @contextlib.contextmanager
 def _unbuffered(keyboard: TextIO | None) -> Iterator[None]:
-    """Keys come as they are pressed, and are not shown; afterwards the terminal is as it was."""
+    """Read keys unbuffered and without echo; afterwards restore the terminal."""
     if keyboard is None:
         yield
         return
@@ -117,7 +117,7 @@ def _unbuffered(keyboard: TextIO | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _terminated_in_order() -> Iterator[None]:
-    """SIGTERM and SIGHUP leave no half of a screen behind."""
+    """Restore the terminal also after SIGTERM and SIGHUP."""
 
     def end(number: int, _frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + number)

@@ -1,4 +1,4 @@
-"""Which LUNs sessions see, and the devices behind them."""
+"""The LUNs that sessions see, and their devices."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from scstfs.admin.top.kept import Kept
 from scstfs.admin.top.watched_session import SessionPlace
 
 _REFRESH: Final = 10
-"""After so many looks it is asked again what rarely changes: which set a session sees, and which
-device is behind a LUN that was there before."""
+"""Readings after which rarely changing data is read again: the LUN set of a session, and the device
+of a known LUN.
+"""
 
 
 class LunSets:
@@ -37,7 +38,7 @@ class LunSets:
         return devices
 
     def look(self) -> None:
-        """Find out what has changed."""
+        """Read what has changed."""
         self._looks += 1
         if self._looks % _REFRESH == 0:
             self._of.clear()
@@ -47,7 +48,7 @@ class LunSets:
             self._sets[path] = self._devices(path, devices)
 
     def forget(self, place: SessionPlace) -> None:
-        """Ask again about a session, and about its LUNs."""
+        """Read a session and its LUNs again."""
         path = self._of.pop(place, "")
         self._sets.pop(path, None)
 

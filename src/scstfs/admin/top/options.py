@@ -18,23 +18,25 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = math.nan
     if not _SHORTEST_SECONDS <= seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}' is no number from {_SHORTEST_SECONDS} on")
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a number of at least {_SHORTEST_SECONDS}"
+        )
     return seconds
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Describe the options, but for the one that says where the tree is."""
+    """Describe the options, except the one for the path of the tree."""
     parser.add_argument(
         "--by",
         choices=[view.value for view in View],
         default=View.SESSIONS.value,
-        help="what a line is about (default: %(default)s)",
+        help="the objects, one on each line (default: %(default)s)",
     )
     parser.add_argument(
         "--order",
         choices=[order.value for order in Order],
         default=Order.COMMANDS.value,
-        help="of what those with most come first (default: %(default)s)",
+        help="the column to sort by, largest first (default: %(default)s)",
     )
     parser.add_argument(
         "--interval",

@@ -1,4 +1,4 @@
-"""What `scstfs top` does."""
+"""The main function of `scstfs top`."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from scstfs.admin.top.session_watch import SessionWatch
 from scstfs.admin.top.top_text import render
 
 _SAMPLES: Final = 4
-"""How many times in an interval it is looked how many commands are under way."""
+"""How many times in an interval the number of commands under way is read."""
 
 _SHARE: Final = 0.2
-"""Looking takes at most this part of the time: with very many sessions the interval gets longer."""
+"""Reading takes at most this part of the time: with very many sessions the interval gets longer."""
 
 
 def reports(
     watch: SessionWatch, interval: float, wait: Callable[[float], None]
 ) -> Iterator[Report]:
-    """A report for each interval (seconds); *wait* waits so many seconds.
+    """A report for each interval (seconds); *wait* waits for a number of seconds.
 
-    Raises Mistake, also when the tree goes away.
+    Raises Mistake, also if the tree goes away.
     """
-    watch.look()  # which opens everything, and so takes longer than any other
+    watch.look()  # the first reading opens everything, so it takes longest
     looked, spent = time.monotonic(), 0.0
     while True:
         pause = max(interval, spent / _SHARE)
@@ -62,9 +62,9 @@ def _print(found: Iterator[Report], page: Page, arguments: Namespace, output: Te
 
 
 def run(arguments: Namespace) -> None:
-    """Show reports until there is a reason to stop.
+    """Show reports until stopped.
 
-    Raises Mistake where there is no tree, also when it goes away; OSError when the output cannot be
+    Raises Mistake if there is no tree, also if it goes away; OSError if the output cannot be
     written.
     """
     output = tolerant(sys.stdout)

@@ -1,4 +1,4 @@
-"""What counters say, and what follows from two readings of them."""
+"""Counters, and the rates and averages from two readings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _RESOLUTION_US: Final = 0.05
 """The averages in latency files are rounded to 0.1 us."""
 
 _COARSE: Final = 0.1
-"""An average that may be off by more than this part of itself is not told."""
+"""An average with a larger relative error is left out."""
 
 
 class Counters(NamedTuple):
@@ -20,7 +20,7 @@ class Counters(NamedTuple):
         seconds: when, of a monotonic clock.
         reads, writes: commands that ended, with data to and from the initiator.
         others: commands that ended, without data.
-        read_kib, write_kib: data that reads and writes were about (KiB).
+        read_kib, write_kib: data read and written (KiB).
     """
 
     seconds: float
@@ -32,7 +32,7 @@ class Counters(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """How much there is per second."""
+    """Rates per second."""
 
     reads: float = 0.0
     writes: float = 0.0
@@ -42,20 +42,20 @@ class Rates(NamedTuple):
 
     @property
     def commands(self) -> float:
-        """Of all kinds."""
+        """Commands of all kinds."""
         return self.reads + self.writes + self.others
 
     @property
     def bytes(self) -> float:
-        """Both ways."""
+        """Data in both directions."""
         return self.read_bytes + self.write_bytes
 
     def plus(self, other: Rates) -> Rates:
-        """Both together."""
+        """The sum of both."""
         return Rates(*(mine + its for mine, its in zip(self, other, strict=True)))
 
     def times(self, share: float) -> Rates:
-        """A share of it."""
+        """A part of the rates."""
         return Rates(*(rate * share for rate in self))
 
 
@@ -65,7 +65,7 @@ NOTHING: Final = Rates()
 def between(before: Counters, after: Counters) -> Rates:
     """The rates between two readings.
 
-    A counter that fell was set to zero in between, and has counted since then what it shows.
+    A counter that fell was reset in between; its value counts since then.
     """
     seconds = after.seconds - before.seconds
     if seconds <= 0:
@@ -78,7 +78,7 @@ def between(before: Counters, after: Counters) -> Rates:
 
 
 class Times(NamedTuple):
-    """How long commands took: how many they were, and all their times together (us)."""
+    """Latencies: the number of commands, and the sum of their times (us)."""
 
     commands: int = 0
     total_us: float = 0.0
@@ -94,7 +94,7 @@ class Times(NamedTuple):
         return cls(count, count * float(match[2]), count * _RESOLUTION_US)
 
     def plus(self, other: Times) -> Times:
-        """Both together."""
+        """The sum of both."""
         return Times(
             self.commands + other.commands,
             self.total_us + other.total_us,
@@ -102,7 +102,7 @@ class Times(NamedTuple):
         )
 
     def since(self, before: Times) -> Times:
-        """Of the commands that came after *before*."""
+        """Those of the commands since *before*."""
         if self.commands < before.commands:
             return self
         return Times(
@@ -113,7 +113,7 @@ class Times(NamedTuple):
 
     @property
     def average_us(self) -> float | None:
-        """None where there were none, or where so few came to so many that rounding hides it."""
+        """The average (us); None without commands, or if rounding hides it."""
         if not self.commands or self.error_us > _COARSE * self.total_us:
             return None
         return self.total_us / self.commands

@@ -1,8 +1,8 @@
-"""What was seen of sessions, as rows for sessions, LUNs, devices and targets.
+"""The activity of sessions as rows for sessions, LUNs, devices and targets.
 
-The tree counts commands by session only. Where a session has one LUN, that is the LUN's, too.
-Where it has several, its rates are shared out among them in proportion to the commands that were
-seen under way, and the rows that rest on that are marked as estimated.
+The tree counts commands only by session. If a session has one LUN, its rates are the LUN's, too. If
+it has several, its rates are divided among them in proportion to the commands seen under way, and
+rows based on that are marked as estimated.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SCHEMA: Final = 1
 
 
 class View(enum.Enum):
-    """What a row is about."""
+    """The objects of the rows."""
 
     SESSIONS = "sessions"
     LUNS = "luns"
@@ -31,7 +31,7 @@ class View(enum.Enum):
 
 
 class Order(enum.Enum):
-    """What comes first."""
+    """The sort order."""
 
     COMMANDS = "commands"
     BYTES = "bytes"
@@ -41,14 +41,14 @@ class Order(enum.Enum):
 
 @dataclass(slots=True)
 class Row:
-    """What one object did.
+    """The activity of one object.
 
     Attributes:
-        name: its names, by what they are names of.
-        rates: None where the tree does not tell.
+        name: its names, by the kind of object.
+        rates: None if the tree does not have them.
         depth: commands under way, on average.
-        read_us, write_us: average latencies (us); None where they are not known.
-        is_estimated: `rates` is.
+        read_us, write_us: average latencies (us); None if unknown.
+        is_estimated: whether `rates` is estimated.
     """
 
     name: dict[str, str | int]
@@ -60,12 +60,12 @@ class Row:
 
     @property
     def is_idle(self) -> bool:
-        """It did nothing and has nothing to do."""
+        """Return whether it did nothing and has no commands."""
         return self.rates == NOTHING and not self.depth
 
     @property
     def slower_us(self) -> float:
-        """The larger one of its latencies; 0 where none is known."""
+        """The larger one of its latencies; 0 if none is known."""
         return max(self.read_us or 0.0, self.write_us or 0.0)
 
     def json(self) -> dict[str, Any]:
@@ -96,11 +96,11 @@ _ORDERS: Final[Mapping[Order, Callable[[Row], float]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What happened between two looks.
+    """The activity between two readings.
 
     Attributes:
-        when: the end of it.
-        seconds: how long that was.
+        when: its end.
+        seconds: its duration.
         is_measuring: the tree measures latencies.
         total: all sessions together.
         rows: of each view, in no particular order.
@@ -113,12 +113,12 @@ class Report:
     rows: Mapping[View, Sequence[Row]]
 
     def ordered(self, view: View, order: Order) -> list[Row]:
-        """The rows of a view, those with most first."""
+        """The rows of a view, largest first."""
         key = _ORDERS[order]
         return sorted(self.rows[view], key=lambda row: (-key(row), *map(str, row.name.values())))
 
     def json(self, order: Order, *, idle: bool) -> dict[str, Any]:
-        """For json.dumps(); with the rows of what was *idle*, or without."""
+        """For json.dumps(); with or without the *idle* rows."""
         return {
             "schema": SCHEMA,
             "time": self.when.isoformat(timespec="milliseconds"),
@@ -135,14 +135,14 @@ class Report:
 
 
 class Page(NamedTuple):
-    """How a report is shown.
+    """The form of a report.
 
     Attributes:
-        view: which rows.
-        order: which of them come first.
+        view: the kind of rows.
+        order: their order.
         all: idle rows, too.
-        width: columns of the terminal; None for as many as it takes.
-        height: lines of the terminal; None for as many as it takes.
+        width: columns of the terminal; None for no limit.
+        height: lines of the terminal; None for no limit.
     """
 
     view: View
@@ -153,7 +153,7 @@ class Page(NamedTuple):
 
 
 def make(seen: Iterable[Seen], when: datetime, seconds: float, is_measuring: bool) -> Report:
-    """Rows of what was seen in the *seconds* before *when*."""
+    """The report of the *seconds* before *when*."""
     sessions: list[Row] = []
     luns: list[Row] = []
     targets: dict[tuple[str, str], list[Row]] = {}
@@ -191,7 +191,7 @@ def make(seen: Iterable[Seen], when: datetime, seconds: float, is_measuring: boo
 
 
 def _lun(row: Row, session: Seen, lun: LunSeen) -> Row:
-    """The part that a LUN has in what its session did."""
+    """The part of its session's activity that a LUN has."""
     name = {**row.name, "lun": lun.lun, "device": lun.device}
     if len(session.luns) == 1:
         return Row(name, row.rates, lun.depth, row.read_us, row.write_us)
@@ -215,7 +215,7 @@ def _together(name: dict[str, str | int], rows: Sequence[Row]) -> Row:
 
 
 def _average(parts: Sequence[tuple[float, float | None]]) -> float | None:
-    """The average latency of commands at different rates; None where that of some is not known."""
+    """The average latency of commands at different rates; None if one is unknown."""
     rate = total = 0.0
     for each, latency in parts:
         if each:

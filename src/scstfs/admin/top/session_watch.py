@@ -1,8 +1,8 @@
-"""The sessions of a tree, looked at from time to time.
+"""The sessions of a tree, read periodically.
 
-Most attributes are read only where something happens: the counters of a target's sessions when the
-sums that the target shows have changed, LUNs while their session has commands under way, latencies
-of those that do most.
+Most attributes are read only if there is activity: the counters of a target's sessions if the
+target's sums have changed, LUNs while their session has commands under way, latencies of the
+busiest sessions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scstfs.admin.top.lun_sets import LunSets
 from scstfs.admin.top.watched_session import COUNTS, Seen, SessionPlace, WatchedSession
 
 MOST_MEASURED: Final = 50
-"""Latencies are read of so many sessions: 11 files for each direction."""
+"""The most sessions whose latencies are read: 11 files for each direction."""
 
 
 class _Target:
@@ -31,11 +31,11 @@ class _Target:
         self._sums: list[int] = []
 
     def look(self) -> None:
-        """Find out who is there and what they did. Raises OSError when the target is gone."""
+        """Read the sessions and their counters. Raises OSError if the target is gone."""
         sums = [self._kept.number(self._path, name) for name in COUNTS]
         names = self._kept.names(f"{self._path}/sessions")
         gone = self.sessions.keys() - set(names)
-        # Nobody came, nobody went, and together they did nothing: so nobody did anything.
+        # The sessions are the same and their sums have not changed, so none did anything.
         idle = not gone and len(names) == len(self.sessions) and sums == self._sums
         self._sums = sums
         for name in gone:
@@ -76,11 +76,11 @@ class SessionWatch:
 
     @property
     def session_count(self) -> int:
-        """How many sessions there were at the last look."""
+        """The number of sessions at the last reading."""
         return sum(len(target.sessions) for target in self._targets.values())
 
     def look(self) -> list[Seen]:
-        """What all sessions did since the last look.
+        """The activity of all sessions since the last reading.
 
         Raises Mistake.
         """
@@ -101,7 +101,7 @@ class SessionWatch:
         return [session.take(self._luns.of(session.place)) for session in sessions]
 
     def sample(self, *, busy_only: bool = False) -> None:
-        """Look how many commands are under way."""
+        """Read how many commands are under way."""
         for session in self._sessions():
             if busy_only and not session.is_busy:
                 continue

@@ -1,4 +1,4 @@
-"""A report for people: a line for each row, in the columns that there is room for."""
+"""A report as text: a line for each row, with the columns that fit."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Final, NamedTuple
 from rich.cells import cell_len
 from rich.text import Text
 
-from scstfs.admin.display import printable, several
+from scstfs.admin.display import several
+from scstfs.admin.printable import printable
 from scstfs.admin.top.rates import Rates
 from scstfs.admin.top.report import Page, Report, Row, View
 
 _UNKNOWN: Final = "-"
 _CELL: Final = 6
 _ROOM_FOR_NAMES: Final = 40
-"""Columns that names must have before there are any for what is less asked for."""
+"""Width for names before less important columns are shown."""
 
 
 def amount(value: float, base: int = 1000) -> str:
@@ -75,7 +76,9 @@ _NAMES: Final[Mapping[View, tuple[str, str]]] = {
     View.DEVICES: ("device", "{device}"),
     View.TARGETS: ("target", "{driver}/{target}"),
 }
-"""Heading and name of a row. Long names lose their beginning, so what distinguishes comes last."""
+"""Heading and name of a row. Long names lose their beginning, so the distinguishing part comes
+last.
+"""
 
 
 def _fit(name: str, width: int) -> str:
@@ -94,7 +97,7 @@ _ESTIMATES: Final = "~ and -: SCST counts by session, not by LUN"
 
 
 def _line(text: str, style: str = "") -> Text:
-    """A line that is never continued in the next one."""
+    """A line that is never wrapped."""
     return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 
@@ -117,7 +120,7 @@ def render(report: Report, page: Page, mountpoint: str) -> list[Text]:
 
 
 def _columns(width: int | None) -> Sequence[_Column]:
-    """Those that there is room for in *width* columns of the terminal."""
+    """The columns that fit into *width* columns of the terminal."""
     if width is None or width - len(_COLUMNS) * (_CELL + 1) >= _ROOM_FOR_NAMES:
         return _COLUMNS
     return [column for column in _COLUMNS if not column.is_extra]
@@ -136,9 +139,7 @@ def _summary(report: Report, columns: Sequence[_Column], mountpoint: str) -> Ite
     )
     yield _line("  ".join(words), "bold")
     if not report.is_measuring:
-        yield _line(
-            f"no times: they are measured after echo 1 >{mountpoint}/measure_latency", "dim"
-        )
+        yield _line(f"no latencies: measure them by echo 1 >{mountpoint}/measure_latency", "dim")
 
 
 def _table(rows: Sequence[Row], columns: Sequence[_Column], page: Page) -> Iterator[Text]:

@@ -1,4 +1,4 @@
-"""One session that is watched."""
+"""One watched session."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _VOLUMES: Final = ("read_io_count_kb", "write_io_count_kb")
 _ACTIVE: Final = "active_commands"
 
 _SIZES: Final = tuple(512 << shift for shift in range(11))
-"""Upper bounds of the sizes (bytes) that the files in ``latency/`` tell apart."""
+"""Upper bounds of the sizes (bytes) of the files in ``latency/``."""
 
 _FADE: Final = 0.7
-"""What is left after one look of the weight of earlier queue depths."""
+"""The factor for the weight of earlier queue depths at each reading."""
 
 
 class SessionPlace(NamedTuple):
-    """Where a session is."""
+    """The place of a session."""
 
     driver: str
     target: str
@@ -41,8 +41,8 @@ class LunSeen:
     """A LUN of a session.
 
     Attributes:
-        depth: commands under way, the average of what was seen since the last look.
-        weight: likewise over a longer time, of use only in proportion to the session's other LUNs.
+        depth: commands under way, averaged since the last reading.
+        weight: likewise over a longer time; only its ratio to the session's other LUNs matters.
     """
 
     lun: int
@@ -53,12 +53,12 @@ class LunSeen:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was seen of a session between two looks.
+    """The activity of a session between two readings.
 
     Attributes:
-        depth: commands under way, the average of what was seen since the last look.
-        read_us, write_us: average latencies (us); None where they were not measured, or there were
-            no such commands.
+        depth: commands under way, averaged since the last reading.
+        read_us, write_us: average latencies (us); None if they were not measured, or there were no
+            such commands.
     """
 
     place: SessionPlace
@@ -70,7 +70,7 @@ class Seen:
 
 
 class WatchedSession:
-    """Reads a session's attributes as far as they can have changed. All methods raise OSError."""
+    """Reads those of a session's attributes that can have changed. All methods raise OSError."""
 
     def __init__(self, kept: Kept, place: SessionPlace) -> None:
         self.place = place
@@ -87,11 +87,11 @@ class WatchedSession:
 
     @property
     def is_busy(self) -> bool:
-        """Something happened since the last look but one."""
+        """Return whether there was activity since the reading before the last."""
         return self.rates != NOTHING or self._depth_sum > 0
 
     def count(self, idle: bool) -> None:
-        """Read the counters; not where it is known that the session was *idle*."""
+        """Read the counters, unless the session is known to be *idle*."""
         before = self._counters
         if idle and before is not None:
             self._counters = before._replace(seconds=time.monotonic())
@@ -107,7 +107,7 @@ class WatchedSession:
         self.rates = NOTHING if before is None else between(before, after)
 
     def sample(self, luns: Collection[int]) -> None:
-        """Look how many commands are under way, in each of its *luns* where there are several."""
+        """Read how many commands are under way, for each of its *luns* if there are several."""
         active = self._kept.number(self._path, _ACTIVE)
         self._samples += 1
         self._depth_sum += active
@@ -118,12 +118,14 @@ class WatchedSession:
 
     @property
     def activity(self) -> tuple[float, int]:
-        """For comparing sessions: what it does, and what it has done."""
+        """A key for comparing sessions: present activity, then past activity."""
         counters = self._counters
         return self.rates.commands, counters.reads + counters.writes if counters else 0
 
     def measure(self) -> None:
-        """Read the latencies of what it did, and for a start those of what it has done."""
+        """Read the latencies of its recent commands, and at the first reading those of all its
+        commands.
+        """
         for kind, rate in (("r", self.rates.reads), ("w", self.rates.writes)):
             if rate or kind not in self._times:
                 now = Times()
@@ -134,7 +136,7 @@ class WatchedSession:
                 self._averages[kind] = None if before is None else now.since(before).average_us
 
     def take(self, luns: Mapping[int, str]) -> Seen:
-        """What was seen since this was last called; *luns* are its LUNs with their devices."""
+        """The activity since the last call; *luns* are its LUNs with their devices."""
         samples = max(self._samples, 1)
         depth = self._depth_sum / samples
         depths = {lun: self._lun_sums.get(lun, 0) / samples for lun in luns}

@@ -1,7 +1,7 @@
 """Third-party copies: EXTENDED COPY and copies by token (SPC-4 5.17, SBC-4 4.28).
 
-``install`` makes an Scst execute them.  ``block_copy`` moves the bytes, ``copies`` knows who may
-copy what, ``records`` remember how copies ended; ``extended`` and ``by_token`` are the commands.
+``install`` makes an Scst execute them.  ``block_copy`` moves the bytes, ``copies`` decides which
+session may copy what, ``records`` keep the results; ``extended`` and ``by_token`` are the commands.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def install(scst: Scst) -> Copies:
-    """Have ``scst`` execute third-party copies; to be called once."""
+    """Make ``scst`` execute third-party copies; call it once."""
     copies = Copies(scst)
     store = TokenStore(scst.env.runtime)
     copies.gone.append(store.drop_device)

@@ -1,9 +1,9 @@
-"""How copies are made, whatever asks for them (SPC-4 5.17.7).
+"""How copies are made, for all commands (SPC-4 5.17.7).
 
 A copy is a list of *pieces*, each so many bytes from one device to another.  Before it begins it
-gets claims on all blocks that it will read or write (``core.taskset``), so that commands for the
-same blocks wait until it is over and never see half of it.  The bytes move in steps in the global
-worker threads; between two steps the copy can be aborted, and other work gets its turn.
+gets claims on all blocks that it will read or write (``core.taskset``), so commands for the same
+blocks wait until it is over and never see half of it.  The bytes move in steps in the global worker
+threads; between two steps the copy can be aborted, and other work gets its turn.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ _WRITE: Final = RW[0x2A].op.flags
 class Piece:
     """``length`` bytes from one device, or zeros from none, to another; offsets in bytes.
 
-    ``segment`` is the number of the segment or range that asks for it, ``descriptor`` where the
-    parameter list describes the destination.
+    ``segment`` is the number of its segment or range; ``descriptor`` is the offset of the
+    destination's description in the parameter list.
     """
 
     source: Device | None
@@ -61,7 +61,7 @@ class Piece:
 
 
 def claims_of(pieces: Iterable[Piece]) -> tuple[tuple[TaskSet, Claim], ...]:
-    """What a copy touches; ranges that adjoin or overlap are taken together."""
+    """The claims of a copy; ranges that adjoin or overlap are merged."""
     ranges: dict[tuple[TaskSet, bool], list[tuple[int, int]]] = {}
     for piece in pieces:
         if not piece.length:
@@ -115,7 +115,7 @@ class Copy:
         record: CopyRecord,
         ended: Callable[[Copy, CheckCondition | TaskStatus | None], None],
     ) -> None:
-        """``ended`` is called when nothing more happens, with what went wrong if anything did."""
+        """``ended`` is called at the end, with the error or None."""
         self._scst = scst
         self._session = session
         self._pieces = tuple(pieces)
@@ -127,9 +127,9 @@ class Copy:
         self._operation = Operation(scst.env.threads, self._run(), self._finish)
 
     def start(self, command: Command | None) -> None:
-        """Begin; ``command`` is the one that waits for the end, if any does.
+        """Begin; ``command`` is the one that waits for the end, or None.
 
-        To be called when a command with the claims of these pieces starts.
+        Call it when a command with the claims of these pieces starts.
         """
         self._command = command
         if command is not None:
@@ -142,7 +142,7 @@ class Copy:
         self._operation.start()
 
     def touches(self, device: Device) -> bool:
-        """``device`` is copied from or to."""
+        """Return whether ``device`` is copied from or to."""
         return any(device in (piece.source, piece.destination) for piece in self._pieces)
 
     def lose(self, device: Device) -> None:
@@ -161,7 +161,7 @@ class Copy:
             blocks = written[piece.destination] = self._destination(piece)
             for offset, length in _steps(piece, source, blocks):
                 self._check_aborted()
-                # Who has been locked out by a reservation meanwhile must not write on.
+                # A session that a reservation has excluded meanwhile must not continue to write.
                 self._check_reservations(piece)
                 try:
                     yield _work(piece, source, blocks, offset, length)
@@ -177,7 +177,7 @@ class Copy:
             yield blocks.flush
 
     def _require_devices(self, piece: Piece) -> None:
-        """The devices still exist: one may have been deleted while the copy waited."""
+        """Check that the devices still exist: one may have been deleted while the copy waited."""
         for device in (piece.source, piece.destination):
             if device is not None and self._scst.devices.get(device.name) is not device:
                 raise _lost(piece.segment)
@@ -213,7 +213,7 @@ class Copy:
             raise _failed(piece, CopySide.DESTINATION, error) from error
 
     def _access(self, device: Device, offset: int, length: int, flags: Flag) -> Blocks:
-        """What a READ or WRITE of the session would be checked for."""
+        """Make the checks of a READ or WRITE of the session."""
         self._check_reservation(device, flags)
         blocks = device.copy_blocks()
         if offset + length > device.blocks << device.block_shift:
@@ -233,7 +233,7 @@ class Copy:
         if isinstance(error, CheckCondition | TaskStatus):
             outcome = error
         elif isinstance(error, OSError):
-            # Only making it durable is left to fail like this.
+            # Only the flush can fail like this.
             last = self._pieces[-1]
             written = last.destination.translate(error, writing=True)
             outcome = _failed(last, CopySide.DESTINATION, written)
@@ -261,7 +261,8 @@ def _answer(outcome: CheckCondition | TaskStatus | None) -> Answer:
 def _steps(piece: Piece, source: Blocks | None, target: Blocks) -> Iterator[tuple[int, int]]:
     """Cut a piece: offsets from its beginning, and lengths.
 
-    Where it overlaps itself the steps go from the end to the beginning if the data moves that way.
+    If it overlaps itself and the data moves towards the end, the steps go from the end to the
+    beginning.
     """
     starts = range(0, piece.length, STEP)
     moves_up = piece.offset > piece.source_offset
@@ -285,7 +286,7 @@ def _lost(segment: int) -> CheckCondition:
 
 
 def _failed(piece: Piece, side: CopySide, error: CheckCondition | TaskStatus) -> CheckCondition:
-    """What an error of one of the devices looks like to whoever asked for the copy."""
+    """The sense that the copy's command gets for an error of one of the devices."""
     if isinstance(error, CheckCondition):
         answer = error.sense.encode()
     elif side is CopySide.DESTINATION:

@@ -40,12 +40,12 @@ class _Span:
 
 @dataclass(frozen=True, slots=True)
 class _Write:
-    """A WRITE USING TOKEN understood."""
+    """A decoded WRITE USING TOKEN."""
 
     request: CopyRequest
     parameters: WriteUsing
     token: Token | None
-    #: Bytes that the ranges have room for; the token may have less to fill them with.
+    #: Bytes in the ranges; the token may represent fewer.
     wanted: int
 
 
@@ -57,7 +57,7 @@ class CopyByToken:
         self._store = store
 
     def install(self, scst: Scst) -> None:
-        """Have ``scst`` execute the commands."""
+        """Make ``scst`` execute the commands."""
         scst.env.descriptors["populate_token"] = _understand_populate
         scst.env.descriptors["write_using_token"] = self._understand_write
         scst.env.commands["populate_token"] = self._populate
@@ -105,7 +105,7 @@ class CopyByToken:
             source = _behind(token, device, parameters.offset)
         pieces = tuple(_pair(source, device, parameters.extents))
         if any(_overlaps_itself(piece, pieces) for piece in pieces):
-            # The token would be revoked by what it is used for.
+            # The write would revoke its own token.
             raise invalid_field_in_parameter_list(_RANGES_FIELD)
         request = CopyRequest(
             self._copies,
@@ -127,7 +127,7 @@ class CopyByToken:
             return b""
         token, record = write.token, write.request.record
         if token is not None:
-            # It may have ended while the command waited.
+            # The token may have become invalid while the command waited.
             self._store.find(token.data)
             self._store.use(token)
 
@@ -163,15 +163,15 @@ def _check_range(device: Device, extents: Iterable[LbaRange]) -> None:
 
 
 def _designator(device: Device) -> bytes:
-    """A designation descriptor of the kind that tokens hold."""
+    """A designation descriptor of the type that tokens contain."""
     names = device.identifiers()
     return next((name for name in names if name[1] & 0x0F in _IEEE_TYPES), names[-1])
 
 
 def _behind(token: Token, device: Device, offset: int) -> Iterator[_Span]:
-    """What ``token`` stands for from block ``offset`` on; raises CheckCondition.
+    """The data of ``token`` from block ``offset`` on; raises CheckCondition.
 
-    Its blocks have to be as large as those of ``device``.
+    Its blocks must be as large as those of ``device``.
     """
     shift = token.device.block_shift
     if shift != device.block_shift:
@@ -192,7 +192,7 @@ def _spans(token: Token, offset: int) -> Iterator[_Span]:
 
 
 def _pair(source: Iterable[_Span], device: Device, extents: Iterable[LbaRange]) -> Iterator[Piece]:
-    """Lay ``source`` out over the ranges of ``device``, as far as it goes."""
+    """Distribute ``source`` over the ranges of ``device``, as far as its data reaches."""
     shift, spans = device.block_shift, iter(source)
     span = next(spans, None)
     for number, extent in enumerate(extents):
@@ -207,7 +207,7 @@ def _pair(source: Iterable[_Span], device: Device, extents: Iterable[LbaRange]) 
 
 
 def _overlaps_itself(piece: Piece, pieces: Iterable[Piece]) -> bool:
-    """``piece`` is read from where some of the pieces are written."""
+    """Return whether ``piece`` is read from where some of the pieces are written."""
     end = piece.source_offset + piece.length
     return piece.source is piece.destination and any(
         other.offset < end and piece.source_offset < other.offset + other.length for other in pieces

@@ -1,4 +1,4 @@
-"""The copy manager's part of third-party copies: who may copy what, and which copies go on."""
+"""The copy manager's part of third-party copies: access checks, and the copies under way."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DRIVER: Final = "copy_manager"
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A device as part of a copy that one session asks for (``xcopy.CopyDevice``)."""
+    """A device as part of a copy that one session requests (``xcopy.CopyDevice``)."""
 
     device: Device
     read_only: bool
@@ -36,7 +36,7 @@ class Member:
 
 
 class CopyRequest:
-    """A copy that a command asks for, from the decoding of its parameters to its record's end."""
+    """A copy that a command requests, from the decoding of its parameters to its record's end."""
 
     def __init__(
         self,
@@ -47,10 +47,10 @@ class CopyRequest:
         *,
         immediate: bool = False,
     ) -> None:
-        """Take the name ``list_id`` (None: nobody will ask); raises CheckCondition if in use.
+        """Reserve the name ``list_id`` (None: unnamed); raises CheckCondition if it is in use.
 
-        ``immediate``: no command will wait for the end.  Nothing else limits how many such copies
-        there are: raises TaskStatus BUSY while as many go on as are reported to be possible.
+        ``immediate``: no command waits for the end. Only this limits the number of such copies:
+        raises TaskStatus BUSY if the reported maximum is under way.
         """
         if immediate and len(copies.copies) >= CONCURRENT_COPIES:
             raise busy()
@@ -64,26 +64,26 @@ class CopyRequest:
             copies.records.add(*self._key, self.record)
 
     def forget(self) -> None:
-        """Nothing came of it: free the name."""
+        """The copy was refused: free the name."""
         if self._key is not None:
             self._copies.records.remove(*self._key, self.record)
 
     def finish(self) -> None:
-        """It is over; the result can be asked for."""
+        """It is over; its result is available."""
         self.record.over = True
         if self._key is not None:
             _, form, _ = self._key
             self._copies.records.finish(form, self.record)
 
     def forget_unless_started(self) -> None:
-        """The command is over: if the copy never began, nothing will come of it."""
+        """The command is over: if the copy has not begun, it will not."""
         if not self._started and not self.record.over:
             self.forget()
 
     def run(self, cmd: Command, over: Callable[[bool], None] = lambda good: None) -> Answer:
-        """Copy the pieces; ``cmd`` waits for that unless the record says otherwise.
+        """Copy the pieces; ``cmd`` waits for the end unless the record says otherwise.
 
-        ``over`` is called at the end, with whether all went well.
+        ``over`` is called at the end, with True if the copy succeeded.
         """
         self._started = True
         waiting = None if self.record.immediate else cmd
@@ -107,15 +107,15 @@ class CopyRequest:
 
 
 class Copies:
-    """What all kinds of copies have in common; one for each Scst, and a watcher of its devices."""
+    """State shared by all kinds of copies; one for each Scst, and a watcher of its devices."""
 
     def __init__(self, scst: Scst) -> None:
         self.scst = scst
         self.records = CopyRecords(scst.env.runtime)
         self.copies: set[Copy] = set()
-        #: Who else has to know when a device is being deleted.
+        #: Called when a device is being deleted.
         self.gone: list[Callable[[Device], None]] = []
-        #: Devices by their designation descriptors; None until somebody asks.
+        #: Devices by their designation descriptors; None until first needed.
         self._names: dict[bytes, Device] | None = None
 
     # Watcher
@@ -140,7 +140,9 @@ class Copies:
     # Which devices
 
     def find(self, session: Session, designator: bytes) -> Member | None:
-        """The device with this designation descriptor, which ``session`` may or may not use."""
+        """The device with this designation descriptor; its result tells whether ``session`` may use
+        it.
+        """
         if self._names is None:
             self._names = {}
             for device in self.scst.devices.values():
@@ -152,11 +154,11 @@ class Copies:
         return Member(found, self._is_read_only(session, found))
 
     def may_use(self, session: Session, member: Member) -> bool:
-        """The initiator has a LUN for the device somewhere, or needs none."""
+        """Return whether the initiator has a LUN for the device on any target, or needs none."""
         return self._allows_all or any(self._luns(session, member.device))
 
     def _reaches(self, device: Device) -> bool:
-        """The device has a LUN of the copy manager's own, where it is a target."""
+        """Return whether the device has a LUN of the copy manager's target."""
         if DRIVER not in self.scst.drivers:
             return True
         return any(acg_dev.acg.target.driver.name == DRIVER for acg_dev in device.exports.values())
@@ -166,7 +168,7 @@ class Copies:
         return bool(getattr(self.scst.drivers.get(DRIVER), "allow_not_connected_copy", False))
 
     def _is_read_only(self, session: Session, device: Device) -> bool:
-        """SCST looks at the device only, and so lets initiators write what they may only read."""
+        """SCST checks only the device, and so lets initiators write what they may only read."""
         if device.read_only or device.control.swp:
             return True
         return not self._allows_all and all(
@@ -174,7 +176,7 @@ class Copies:
         )
 
     def _luns(self, session: Session, device: Device) -> Iterator[AcgDev]:
-        """LUNs of ``device`` that the initiator sees, through whatever target."""
+        """LUNs of ``device`` that the initiator sees, through any target."""
         for acg_dev in device.exports.values():
             acg = acg_dev.acg
             if acg.target.driver.name == DRIVER:

@@ -30,7 +30,7 @@ class ExtendedCopy:
         self._copies = copies
 
     def install(self, scst: Scst) -> None:
-        """Have ``scst`` execute the commands."""
+        """Make ``scst`` execute the commands."""
         scst.env.descriptors.update(
             {
                 "extended_copy": partial(self._understand, xcopy.decode_header, Form.LID1),
@@ -67,7 +67,7 @@ class ExtendedCopy:
             segments = xcopy.decode_segments(header, data, self._lookup(cmd))
         except CheckCondition as error:
             if error.sense.segment is not None:
-                # One can ask for the details of a segment that cannot be copied.
+                # The details of a segment that cannot be copied are available.
                 request.record.fail(error)
                 request.finish()
             raise
@@ -113,7 +113,7 @@ class ExtendedCopy:
         return self._copies.records.find(cmd.session, Form.LID1, cmd.cdb[2])
 
     def _forget(self, cmd: Command, record: CopyRecord) -> None:
-        """A result that has been fetched is not kept (SPC-3 6.18.2)."""
+        """Forget a result that has been fetched (SPC-3 6.18.2)."""
         self._copies.records.remove(cmd.session, Form.LID1, cmd.cdb[2], record)
 
     def _receive_copy_status_lid4(self, cmd: Command) -> Answer:
@@ -128,7 +128,7 @@ _RECEIVE: Final = {
 
 
 def find_lid4(copies: Copies, cmd: Command) -> CopyRecord:
-    """The copy that a RECEIVE COPY command of the LID4 kind asks about; raises CheckCondition."""
+    """The copy that a RECEIVE COPY command of the LID4 form names; raises CheckCondition."""
     list_id = int.from_bytes(cmd.cdb[2:6], "big")
     record = copies.records.find(cmd.session, Form.LID4, list_id)
     if record is None:

@@ -1,8 +1,8 @@
-"""What is known of copies: for RECEIVE COPY RESULTS and its relatives (SPC-4 5.17.4).
+"""Records of copies, for RECEIVE COPY RESULTS and similar commands (SPC-4 5.17.4).
 
-A record belongs to the session that asked for the copy and is named by the list identifier in its
-parameter list.  It exists while the copy goes on and for some time afterwards.  Records of copies
-that nobody named are kept by nobody.
+A record belongs to the session that requested the copy and is named by the list identifier in its
+parameter list. It exists during the copy and for some time afterwards. Records of unnamed copies
+are not kept.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Form(enum.Enum):
     LID4 = 4
 
 
-#: How long a record is kept when the copy is over (seconds).
+#: How long a record is kept after the end of the copy (seconds).
 KEEP: Final = {Form.LID1: 5.0, Form.LID4: 60.0}
 
-#: Records that one session may have; the oldest of those that are over makes room.
+#: Most records of one session; the oldest finished one is dropped for another.
 MOST_RECORDS: Final = 1024
 
 
@@ -43,7 +43,7 @@ class CopyRecord:
 
     service_action: int = 0
     immediate: bool = False
-    #: In bytes; set where what was transferred is told in blocks.
+    #: Block size in bytes; set if the amount transferred is reported in blocks.
     block_size: int | None = None
     over: bool = False
     #: When it is forgotten, by the runtime's clock.
@@ -60,7 +60,7 @@ class CopyRecord:
     tokens: list[bytes] = field(default_factory=list)
 
     def fail(self, error: CheckCondition | TaskStatus) -> None:
-        """The copy ends, or has been refused, with ``error``."""
+        """The copy ends, or was refused, with ``error``."""
         self.status = error.status
         self.sense = error.sense if isinstance(error, CheckCondition) else None
         self.result = OperationStatus.FAILED
@@ -101,9 +101,9 @@ class CopyRecords:
         )
 
     def add(self, session: Session, form: Form, list_id: int, record: CopyRecord) -> None:
-        """Name ``record``; raises CheckCondition while a copy of that name goes on.
+        """Name ``record``; raises CheckCondition while a copy of that name is under way.
 
-        Raises TaskStatus BUSY while too many others go on.
+        Raises TaskStatus BUSY while too many others are under way.
         """
         own = self._records.setdefault(session, {})
         present = own.pop((form, list_id), None)
@@ -118,11 +118,11 @@ class CopyRecords:
         own[form, list_id] = record
 
     def find(self, session: Session, form: Form, list_id: int) -> CopyRecord | None:
-        """The copy of that name, if anything is known of it."""
+        """The copy of that name, or None."""
         return self._records.get(session, {}).get((form, list_id))
 
     def remove(self, session: Session, form: Form, list_id: int, record: CopyRecord) -> None:
-        """Forget ``record``, unless the name has another meaning by now."""
+        """Forget ``record``, unless the name belongs to another copy by now."""
         own = self._records.get(session, {})
         if own.get((form, list_id)) is record:
             del own[form, list_id]

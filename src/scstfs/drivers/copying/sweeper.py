@@ -11,8 +11,8 @@ from scstfs.core.runtime import Runtime
 class Sweeper:
     """Calls ``sweep`` when something may have expired.
 
-    ``sweep`` gets the time and returns when (in seconds of the runtime's clock) it wants to be
-    called again, None if there is nothing to wait for.
+    ``sweep`` gets the time and returns the time of its next call (seconds of the runtime's clock),
+    None if there is nothing to wait for.
     """
 
     def __init__(self, runtime: Runtime, sweep: Callable[[float], float | None]) -> None:
@@ -28,7 +28,7 @@ class Sweeper:
 
     def _run(self, due: float) -> None:
         if due != self._due:
-            # An earlier time was asked for since; this call is not needed any more.
+            # An earlier call was scheduled since; this one is not needed any more.
             return
         self._due = None
         again = self._sweep(self._runtime.now())

@@ -1,10 +1,10 @@
-"""ROD tokens: what they stand for, and for how long (SPC-4 5.17.6, SBC-4 4.28).
+"""ROD tokens: the data that they represent, and their lifetime (SPC-4 5.17.6, SBC-4 4.28).
 
-A token stands for blocks of a device as they were when it was made.  Nothing is copied for that:
-a token whose blocks are about to change is *revoked* (its type says so: point in time copy, change
-vulnerable), and one that nobody used for its inactivity timeout *expires*.  It also ends with its
-device, with a change of the device's medium or size, and with the daemon.  Whoever presents the
-512 bytes may read the blocks, through whatever session: they cannot be guessed.
+A token represents blocks of a device as they were when it was made. Nothing is copied: a token
+whose blocks are about to change is *revoked* (its type says so: point in time copy, change
+vulnerable), and one that was not used for its inactivity timeout *expires*.  It also ends with its
+device, with a change of the device's medium or size, and with the daemon.  Any session that
+presents the 512 bytes may read the blocks; the bytes cannot be guessed.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from scstfs.scsi.provisioning import LbaRange
     from scstfs.scsi.unit import LogicalUnit
 
-#: Tokens that are valid at the same time; the oldest is revoked for one more.
+#: Most tokens that are valid at a time; the oldest is revoked for one more.
 MOST_TOKENS: Final = 1024
-#: Tokens of which it is still known that they were once valid.
+#: Most former tokens that are remembered as once valid.
 MOST_REMEMBERED: Final = 1024
 
 
 class End(enum.Enum):
-    """Why a token is not valid any longer, and what its user is told."""
+    """Why a token is no longer valid, with the sense for its user."""
 
     REVOKED = TOKEN_REVOKED
     EXPIRED = TOKEN_EXPIRED
@@ -67,16 +67,16 @@ class Token:
 
     @property
     def expires(self) -> float:
-        """When it ends if nobody uses it, by the runtime's clock."""
+        """When it expires unless it is used, by the runtime's clock."""
         return self.last_used + self.timeout
 
     @property
     def blocks(self) -> int:
-        """How many blocks it stands for."""
+        """The number of blocks that it represents."""
         return sum(extent.blocks for extent in self.extents)
 
     def covers(self, claim: Claim) -> bool:
-        """Some of its blocks are among those of ``claim``."""
+        """Return whether ``claim`` covers some of its blocks."""
         return any(
             extent.lba < claim.end and claim.start < extent.lba + extent.blocks
             for extent in self.extents
@@ -136,7 +136,7 @@ class TokenStore:
         token.users += 1
 
     def used(self, token: Token, *, delete: bool) -> None:
-        """The copy is over; ``delete`` the token if nobody needs it any more."""
+        """The copy is over; ``delete`` the token if it is not needed any more."""
         token.users -= 1
         token.last_used = self._runtime.now()
         if delete:
@@ -177,7 +177,7 @@ class TokenStore:
     # Watching
 
     def _watch(self, device: Device) -> None:
-        """Hear of every write to ``device``; the fast path, where nobody looks, is closed."""
+        """Watch every write to ``device``; this closes the fast path, which reports no writes."""
         if device not in self._watchers:
             watcher = self._watchers[device] = partial(self._written, device)
             device.tasks.watchers.add(watcher)

@@ -1,8 +1,8 @@
 """Users and portals of the driver or of one target: lists, and the files that show them.
 
 ``IncomingUser``, ``OutgoingUser`` and ``allowed_portal`` are numbered: the first entry has the
-name as it was asked for, further ones the lowest free number behind it.  Deleting frees a number
-and nothing else is renumbered.
+plain name, further ones the lowest free number behind it. Deleting an entry frees its number; the
+others keep theirs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 from scstfs.observable import ObservableDict
 from scstfs.sysfs.errors import SysfsError, invalid
 
-#: RFC 7143 9.2.1 asks for 96 bits of secret.
+#: RFC 7143 9.2.1 wants secrets of 96 bits.
 SHORTEST_SECRET: Final = 12
 _LONGEST_NAME: Final = 49
 
@@ -44,7 +44,7 @@ class EntryList:
         return len(self._entries)
 
     def add(self, template: str, key: str, value: str = "") -> AccountEntry:
-        """Add an entry whose file is called like ``template``; EINVAL if there is such a key."""
+        """Add an entry whose file is named after ``template``; EINVAL if the key exists."""
         if self.find(key) is not None:
             raise invalid(f"Attribute {key} already exists")
         entry = AccountEntry(self._free_name(template), key, value)
@@ -64,7 +64,7 @@ class EntryList:
         return next((entry for entry in self._entries if entry.key == key), None)
 
     def of_file(self, file: str) -> AccountEntry:
-        """The entry that a file shows; EINVAL if there is none (any more)."""
+        """The entry that a file shows; EINVAL if it does not exist (any more)."""
         for entry in self._entries:
             if entry.file == file:
                 return entry
@@ -88,13 +88,13 @@ class EntryList:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AttributeFile:
-    """A file in the tree; it may outlive its entry, and then reading it is EINVAL."""
+    """A file in the tree; it may outlive its entry, and reading it then gives EINVAL."""
 
     name: str
     entries: EntryList
 
     def entry(self) -> AccountEntry:
-        """What it shows."""
+        """Its contents."""
         return self.entries.of_file(self.name)
 
     def replace(self, key: str, value: str) -> None:
@@ -103,7 +103,7 @@ class AttributeFile:
 
 
 class Accounts:
-    """Users, and portals where there are some, of the driver or of a target."""
+    """Users, and portals of a target, of the driver or of a target."""
 
     def __init__(self) -> None:
         self.incoming = EntryList()
@@ -117,7 +117,7 @@ class Accounts:
         return {name: file for name, file in self.files.items() if file.entries is entries}
 
     def of_kind(self, attribute: str) -> EntryList:
-        """The entries whose files are called ``attribute``, with a number or without."""
+        """The entries whose files are named ``attribute``, with a number or without."""
         return {
             "IncomingUser": self.incoming,
             "OutgoingUser": self.outgoing,
@@ -125,23 +125,22 @@ class Accounts:
         }[attribute]
 
     def add_incoming(self, template: str, name: str, secret: str) -> None:
-        """Add somebody who may log in; EINVAL for a missing word or too short a secret."""
+        """Add a user that may log in; EINVAL for a missing word or too short a secret."""
         _check_user(name, secret)
         self._show(self.incoming, self.incoming.add(template, name, secret))
 
     def add_outgoing(self, template: str, name: str, secret: str) -> None:
-        """Set as whom we log in where initiators want to know (CHAP both ways).
+        """Set the user that we authenticate as (mutual CHAP).
 
-        There can be one only, and so a second one replaces it.  Its file would have the name of
-        the first one's, which still stands there: SCST refuses that with EEXIST and has forgotten
-        both by then.
+        There is only one, so a second one replaces it. Its file would have the name of the first
+        one's file, which still exists: SCST then refuses it with EEXIST and has lost both.
         """
         _check_user(name, secret)
         self.outgoing.clear()
         self._show(self.outgoing, self.outgoing.add(template, name, secret))
 
     def forget_outgoing(self) -> None:
-        """As whom we log in is not set any more."""
+        """Remove the user that we authenticate as."""
         for entry in list(self.outgoing):
             self.files.pop(entry.file, None)
         self.outgoing.clear()
@@ -157,7 +156,7 @@ class Accounts:
         self.files[entry.file] = AttributeFile(entry.file, entries)
 
     def remove(self, entries: EntryList, entry: AccountEntry) -> None:
-        """Take an entry and its file away."""
+        """Remove an entry and its file."""
         if self.files.pop(entry.file, None) is None:
             raise SysfsError(errno.ENOENT, f"Attribute {entry.file} not found")
         entries.remove(entry)

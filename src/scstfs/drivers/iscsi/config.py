@@ -1,7 +1,7 @@
-"""What is configured of the iSCSI driver and its targets: no sockets, no sessions.
+"""The configuration of the iSCSI driver and its targets: no sockets, no sessions.
 
-Whoever serves initiators looks at these objects when an initiator comes, and is told through
-`Live` of what concerns those that are there already.
+The server reads these objects when an initiator logs in, and is told through `Live` of changes that
+concern present sessions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from scstfs.iscsi.admission import Redirect
     from scstfs.iscsi.negotiate import SessionParameters
 
-#: Bytes of a target's name; SCST cuts what is behind.
+#: Most bytes of a target's name; SCST cuts the rest.
 LONGEST_NAME: Final = 255
 
 #: Trace categories of the driver, besides the common ones.
@@ -45,10 +45,10 @@ _TRACES: Final[Mapping[str, int]] = MappingProxyType(
 
 
 class Live(Protocol):
-    """Who serves initiators. Everything is changed already when it is told."""
+    """What serves initiators. It is told of changes after they were made."""
 
     def parameter_changed(self, target: IscsiTarget, name: str) -> None:
-        """A target attribute was written; QueuedCommands and timeouts hold at once."""
+        """A target attribute was written; QueuedCommands and timeouts take effect at once."""
 
     def enabled_changed(self, driver: IscsiDriver) -> None:
         """The driver as a whole was enabled or disabled."""
@@ -63,19 +63,19 @@ class Live(Protocol):
         """A target, which has no session, was deleted."""
 
     def trace_changed(self, driver: IscsiDriver) -> None:
-        """Other categories of events go to the log."""
+        """Other trace categories are enabled now."""
 
     async def isns_changed(
         self, driver: IscsiDriver, host: str | None, access_control: bool
     ) -> None:
         """Register with the iSNS server ``host``, None for nowhere, instead of the present one.
 
-        Raises SysfsError with the errno of what failed; then no server is used.
+        Raises SysfsError with the errno of the failure; no server is used then.
         """
 
 
 class NotLive:
-    """Nobody serves initiators."""
+    """A `Live` without a server."""
 
     def parameter_changed(self, target: IscsiTarget, name: str) -> None:
         """See Live."""
@@ -102,7 +102,7 @@ class NotLive:
 
 
 class IscsiDriver:
-    """The driver: what holds for all targets, and for discovery sessions."""
+    """The driver: settings for all targets, and for discovery sessions."""
 
     name: Final = "iscsi"
     addr_method: Final = AddressMethod.PERIPHERAL
@@ -117,14 +117,14 @@ class IscsiDriver:
         self._by_folded_name: dict[bytes, IscsiTarget] = {}
         self._last_tid = 0
         self.trace = TraceLog("iscsi", "".join(f", {token}" for token in _TRACES), _TRACES)
-        #: ``closed``, ``open`` or ``closing``: whether the daemon is there.
+        #: ``closed``, ``open`` or ``closing``: the state of the daemon.
         self.open_state = "open"
         self.enabled = False
         #: Users of discovery sessions.
         self.accounts = Accounts()
-        #: SendTargets tells link-local IPv6 addresses.
+        #: SendTargets includes link-local IPv6 addresses.
         self.link_local = True
-        #: Numeric addresses, separated by blanks, at which nobody has to authenticate.
+        #: Numeric addresses, separated by blanks, at which initiators need not authenticate.
         self.internal_portal = ""
         self.isns_server: str | None = None
         self.isns_access_control = False
@@ -143,7 +143,7 @@ class IscsiDriver:
 
     @property
     def credentials(self) -> Credentials:
-        """Who may have a discovery session."""
+        """The users for discovery sessions."""
         return credentials_of(self.accounts)
 
     @property
@@ -152,11 +152,11 @@ class IscsiDriver:
         return tuple(self.internal_portal.split())
 
     def find_target(self, name: str) -> IscsiTarget | None:
-        """The target of this name, ASCII letters in either case."""
+        """The target of this name; the case of ASCII letters is ignored."""
         return self._by_folded_name.get(_fold(name))
 
     def new_target(self, name: str) -> IscsiTarget:
-        """A target that nobody knows yet."""
+        """A new target, not yet registered."""
         return IscsiTarget(self, decode(encode(name)[:LONGEST_NAME]))
 
     def take_tid(self) -> int:
@@ -165,7 +165,7 @@ class IscsiDriver:
         return self._last_tid
 
     def add(self, target: IscsiTarget) -> None:
-        """Make ``target`` exist; there must be none of its name."""
+        """Register ``target``; its name must be free."""
         self.targets[target.name] = self._by_folded_name[_fold(target.name)] = target
 
     def remove(self, target: IscsiTarget) -> None:
@@ -175,7 +175,7 @@ class IscsiDriver:
 
 
 class IscsiTarget(Target):
-    """A target; it is also what a login asks (``scstfs.iscsi.admission.LoginTarget``)."""
+    """A target; it is also the login's view of one (``scstfs.iscsi.admission.LoginTarget``)."""
 
     def __init__(self, driver: IscsiDriver, name: str) -> None:
         super().__init__(driver, name, driver.env.cpus)
@@ -192,37 +192,39 @@ class IscsiTarget(Target):
         self.parameters: dict[str, int] = keys.defaults()
 
     def access_name(self, initiator: str, address: str) -> str:
-        """The name under which access control knows an initiator that came to ``address``."""
+        """The name that access control uses for an initiator that connected to ``address``."""
         return f"{initiator}#{address}" if self.per_portal_acl else initiator
 
     @property
     def is_active(self) -> bool:
-        """The target itself is enabled, whatever the driver is."""
+        """The target itself is enabled, even if the driver is not."""
         return self.switched_on
 
     @property
     def enabled(self) -> bool:
-        """The target and its driver take logins."""
+        """The target and its driver accept logins."""
         return self.switched_on and self.iscsi_driver.enabled
 
     @property
     def credentials(self) -> Credentials:
-        """Who may log in, and as whom the target answers."""
+        """The users that may log in, and the user that the target authenticates as."""
         return credentials_of(self.accounts)
 
     def cpu_mask_changed(self, acg: Acg) -> None:
-        """See Target; initiators have to log in anew, since SCST moves no connection's threads."""
+        """See Target; initiators must log in again, because SCST does not move threads of
+        connections.
+        """
         for session in list(acg.sessions):
             session.transport.close()
 
     @property
     def allowed_portals(self) -> list[str]:
-        """Patterns of the addresses at which the target is served."""
+        """Patterns of the addresses at which the target is available."""
         return [entry.key for entry in self.accounts.portals]
 
 
 def credentials_of(accounts: Accounts) -> Credentials:
-    """The users of a list as authentication takes them."""
+    """The users of a list, for authentication."""
     incoming = {entry.key: encode(entry.value) for entry in accounts.incoming}
     outgoing = next((User(e.key, encode(e.value)) for e in accounts.outgoing), None)
     return Credentials(incoming, outgoing)
@@ -252,7 +254,7 @@ class ConnectionView(Protocol):
 
     @property
     def state(self) -> str:
-        """What it is doing, in SCST's words: ``established idle ``."""
+        """Its state, in SCST's words: ``established idle ``."""
 
     @property
     def transport(self) -> str:
@@ -269,7 +271,7 @@ class SessionView(Transport, Protocol):
 
     @property
     def parameters(self) -> SessionParameters:
-        """What was negotiated."""
+        """The negotiated parameters."""
 
     @property
     def thread_ids(self) -> str:
@@ -277,7 +279,7 @@ class SessionView(Transport, Protocol):
 
     @property
     def connections(self) -> Mapping[str, ConnectionView]:
-        """Its connections by the name of their directories."""
+        """Its connections by the names of their directories."""
 
 
 def view(session: Session) -> SessionView | None:

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from scstfs.drivers.iscsi.shared import Shared
 
 log = logging.getLogger(__name__)
-#: For what any peer can provoke as often as it likes.
+#: For incidents that any peer can cause as often as it likes.
 _incidents: Final = RateLimited(log)
 
-#: Logins that are sent elsewhere, as configured: no incident.
+#: Redirected logins: they are configured, not incidents.
 _REDIRECTIONS: Final = frozenset(
     {LoginStatus.TARGET_MOVED_TEMPORARILY, LoginStatus.TARGET_MOVED_PERMANENTLY}
 )
@@ -50,21 +50,21 @@ async def serve(shared: Shared, wire: Wire) -> None:
             result, rest = None, b""
             with _guarded(wire):
                 result, rest = await _log_in(shared, wire, admission)
-            # Another login may have taken the session's place while the answer was being sent.
+            # Another login may have reinstated the session while the answer was being sent.
             if result is not None and not wire.scope.cancel_called:
                 await _full_feature(shared, wire, admission.nexus, result, rest)
         if wire.lingers:
             await wire.linger()
     finally:
         if admission.nexus is not None:
-            # Also where the connection has not got as far as that.
+            # Even if the connection never reached full-feature phase.
             with _guarded(wire):
                 admission.nexus.connection_ended(wire)
 
 
 @contextmanager
 def _guarded(wire: Wire, whose: object = "login") -> Iterator[None]:
-    """Whatever goes wrong with a connection is the end of that connection only."""
+    """An error in a connection ends only that connection."""
     try:
         yield
     except ProtocolError as fault:
@@ -79,7 +79,7 @@ def _guarded(wire: Wire, whose: object = "login") -> Iterator[None]:
 async def _log_in(
     shared: Shared, wire: Wire, admission: DriverLoginHost
 ) -> tuple[_Result | None, bytes]:
-    """The login phase; returns its result and what has arrived behind it."""
+    """The login phase; returns its result and the bytes that arrived behind it."""
     rx, trace = Receiver(MAX_SEGMENT, shared.chunks), shared.driver.trace
     login = Login(admission, random=secrets.token_bytes, now=trio.current_time())
     with shared.in_lobby(wire), ExitStack() as stack:
@@ -96,7 +96,8 @@ async def _log_in(
                 pdu_trace.tell(trace, wire.peer, RECEIVED, header)
                 step = login.receive(header, rx.data, trio.current_time())
                 if step.close:
-                    # Before the answer: whoever gets that finds the reason in the log.
+                    # Before the answer, so that the reason is in the log when the initiator gets
+                    # it.
                     _log_refusal(wire, login, step)
                 if step.send:
                     pdu_trace.tell(trace, wire.peer, SENT, step.send)
@@ -112,7 +113,7 @@ async def _log_in(
 
 def _name(login: Login[IscsiTarget]) -> Subject:
     if not login.initiator:
-        return Subject("somebody")
+        return Subject("an unknown initiator")
     return Subject(shown(login.initiator), initiator_fields(login.initiator))
 
 
@@ -162,7 +163,7 @@ async def _full_feature(
         shared.watch.remove(wire)
         log.info("%s: connection of %s ended: %s", wire.peer, session, wire.reason)
         session.connection_ended(wire)
-        # Not left to the collector of cycles: strangers come quicker than it does.
+        # Do not wait for the garbage collector: connections may come faster than it runs.
         rx.release()
         wire.stop_writing()
         wire.tx.clear()
@@ -177,7 +178,7 @@ async def _pump(
     def poll_seconds() -> float:
         return scst.poll_us * 1e-6
 
-    # Closing cancels the scope, but not every turn awaits something.
+    # Closing cancels the scope, but not every iteration awaits something.
     while not wire.scope.cancel_called:
         flusher.hold()
         try:
@@ -189,8 +190,8 @@ async def _pump(
             wire.reason = wire.reason or "logout"
             await wire.drain()
             wire.lingers = True
-            # At once: who has the answer to a logout may be back before another task had its turn,
-            # and must not find the old session.
+            # At once: an initiator with the answer to its logout may log in again before another
+            # task runs, and must not find the old session.
             session.connection_ended(wire)
             return
         if not all_done:

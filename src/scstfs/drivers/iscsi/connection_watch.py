@@ -1,4 +1,4 @@
-"""What happens to connections because time passes, or because somebody wants to see their PDUs."""
+"""Timers and PDU traces of connections."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scstfs.iscsi.connection import Connection
 
 log = logging.getLogger(__name__)
-#: For what may happen again and again.
+#: For incidents that may repeat.
 _incidents: Final = RateLimited(log)
 
 
@@ -26,7 +26,7 @@ class Watched(Protocol):
 
     @property
     def limits(self) -> Limits:
-        """What the peer is given time for."""
+        """The peer's time limits."""
 
     def disconnect(self, why: str) -> None:
         """Close the connection."""
@@ -36,7 +36,7 @@ class ConnectionWatch:
     """The connections in full-feature phase."""
 
     def __init__(self, trace: TraceLog) -> None:
-        """``trace`` is where PDUs are told, if anywhere."""
+        """``trace`` logs PDUs if its category is on."""
         self._trace = trace
         self._watched: dict[Wire, tuple[Watchdog, Watched]] = {}
 
@@ -50,18 +50,18 @@ class ConnectionWatch:
         self._watched.pop(wire, None)
 
     def trace_changed(self) -> None:
-        """Other categories of events go to the log."""
+        """Other trace categories are enabled now."""
         for watchdog, owner in self._watched.values():
             pdu_trace.follow(self._trace, owner, watchdog.connection)
 
     def tick(self) -> None:
-        """Look at all timers; to be called about once a second."""
+        """Check all timers; call it about once a second."""
         now = trio.current_time()
         for wire, (watchdog, owner) in list(self._watched.items()):
             try:
                 _look_after(wire, watchdog, owner, now)
             except Exception:
-                # A bug in one connection must not be the end of all.
+                # A bug in one connection must not stop the others.
                 wire.fail()
 
 

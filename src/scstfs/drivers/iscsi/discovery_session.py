@@ -1,4 +1,4 @@
-"""Discovery sessions: a connection over which an initiator asks for targets (RFC 7143 4.3)."""
+"""Discovery sessions: connections over which initiators look for targets (RFC 7143 4.3)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: Initiator name, ISID, and the target's name in lower case or the portal.
 DiscoveryKey: TypeAlias = tuple[str, bytes, str | NetworkPortal]
 
-#: Seconds that an initiator may say nothing; it could come again.
+#: Seconds that an initiator may be silent; it can connect again.
 _SILENCE: Final = 60
 _LIMITS: Final = Limits(nop_in_interval=0, nop_in_timeout=0, rsp_timeout=30, silence=_SILENCE)
 
@@ -44,12 +44,12 @@ class DiscoverySession:
         login: LoginResult[IscsiTarget],
         ended: Callable[[DiscoverySession], None],
     ) -> None:
-        """``ended`` is called when it has."""
+        """``ended`` is called at the end of the session."""
         self._wire = wire
         self._ended = ended
         self.exp_cmd_sn = login.exp_cmd_sn
-        #: Which session another one of the same key takes the place of: one that names a target is
-        #: a session with that (RFC 7143 7.4.2.2), one that does not is a session with a portal.
+        #: A session reinstates another one of the same key: one that names a target is a session
+        #: with that target (RFC 7143 7.4.2.2), one that does not is a session with a portal.
         with_whom = login.named.lower() if login.named else wire.local
         self.key: DiscoveryKey = (login.initiator.lower(), login.isid, with_whom)
         self.parameters: SessionParameters = login.parameters
@@ -57,12 +57,12 @@ class DiscoverySession:
         self.discover = partial(access.discover, wire, login.initiator)
 
     def __str__(self) -> str:
-        """What the log says of it."""
+        """Its name in the log."""
         return f"discovery session of {self.key[0]}"
 
     @property
     def host(self) -> DiscoverySession:
-        """What its connection knows of it."""
+        """Its name and fields in the log."""
         return self
 
     @property
@@ -79,11 +79,11 @@ class DiscoverySession:
         self._ended(self)
 
     def disconnect(self, why: str) -> None:
-        """Close the connection; discovery sessions get no messages (RFC 7143 7.4.3)."""
+        """Close the connection; there are no Asynchronous Messages here (RFC 7143 7.4.3)."""
         self._wire.close(why)
 
     def negotiate(self) -> _DiscoveryText:
-        """SendTargets, above all."""
+        """Begin an exchange of text, mainly SendTargets."""
         return _DiscoveryText(self)
 
     def agree(self, parameters: SessionParameters) -> None:
@@ -93,29 +93,29 @@ class DiscoverySession:
             self.connection.agree(parameters)
 
     def logout(self) -> None:
-        """Nothing is left to do."""
+        """Does nothing: the answer is all."""
 
     # The connection takes no commands in a discovery session.
 
     def fast(self, connection: Connection) -> None:
-        """Nothing is."""
+        """Discovery sessions have no fast path."""
 
     def command(self, task: IscsiTask) -> int:
-        """Never."""
+        """Not called: discovery sessions have no commands."""
         raise ProtocolError("a command in a discovery session")
 
     def data_complete(self, task: IscsiTask) -> None:
-        """Never."""
+        """Not called: discovery sessions have no commands."""
 
     def refuse(self, task: IscsiTask, fault: TaskFault) -> None:
-        """Never."""
+        """Not called: discovery sessions have no commands."""
 
     def allocate(self, size: int) -> tuple[memoryview, Callable[[], None]]:
-        """Never."""
+        """Not called: discovery sessions have no commands."""
         raise ProtocolError("write data in a discovery session")
 
     def task_management(self, function: ManagementFunction) -> None:
-        """Never."""
+        """Not called: discovery sessions have no commands."""
 
 
 class _DiscoveryText:

@@ -1,10 +1,10 @@
 """The fast path: READs and WRITEs that need nothing but their blocks, a whole run of them at once.
 
 One loop takes the commands that stand at the front of what a connection has received, moves their
-blocks and lays out their answers.  Which commands those are, and whether they may, is the core's
-business (``core.quick``); here is how they look as PDUs.  The loop stops before the first command
-that is anything else, or whose blocks are not in memory: that one goes the general way, for which
-nothing has happened to it yet.
+blocks and lays out their answers.  The core (``core.quick``) decides which commands those are, and
+whether they may; this module knows their PDUs.  The loop stops before the first command that is
+anything else, or whose blocks are not in memory: that one goes the general way, for which nothing
+has happened to it yet.
 
 What is looked up for every command is bound to local names, and layouts are packed and unpacked in
 place: at this rate calling a method costs more than what most of them do.

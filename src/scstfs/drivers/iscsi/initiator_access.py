@@ -1,4 +1,4 @@
-"""``/etc/initiators.deny`` and ``/etc/initiators.allow``: who may use which target.
+"""``/etc/initiators.deny`` and ``/etc/initiators.allow``: initiators that may use a target.
 
 An initiator that the first file names and the second does not is refused.
 """
@@ -21,25 +21,25 @@ DIRECTORY: Final = Path("/etc")
 
 @dataclass(frozen=True, slots=True)
 class InitiatorAccess:
-    """What both files say at one time."""
+    """The contents of both files at one time."""
 
     deny: str
     allow: str
 
     def allows(self, target: str, address: str) -> bool:
-        """An initiator at ``address`` may use ``target``."""
+        """Return whether an initiator at ``address`` may use ``target``."""
         return not is_listed(self.deny, target, address) or is_listed(self.allow, target, address)
 
 
 class InitiatorAccessFiles:
-    """Both files, read anew for each login: they are small, and rarely there."""
+    """Both files, read again for each login: they are small and rarely exist."""
 
     def __init__(self, directory: Path = DIRECTORY) -> None:
         self._deny = directory / "initiators.deny"
         self._allow = directory / "initiators.allow"
 
     def read(self) -> InitiatorAccess:
-        """What the files say now; one that cannot be read says nothing."""
+        """The present contents; a file that cannot be read counts as empty."""
         return InitiatorAccess(_read(self._deny), _read(self._allow))
 
 

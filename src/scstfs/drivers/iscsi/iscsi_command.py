@@ -48,8 +48,8 @@ class IscsiCommand(Command):
     def allocate(self, size: int) -> memoryview:
         """Pooled memory that the answer is sent from.
 
-        Raises TaskStatus where the answers before it fill as much as one connection may.  No more
-        requests are looked at then, but some may have waited for their turn since before that.
+        Raises TaskStatus if earlier answers use all the memory that one connection may have. No
+        more requests are processed then, but some may already wait for their turn.
         """
         replies = self.task.table.replies
         if replies.reading >= replies.reading_limit:
@@ -59,7 +59,7 @@ class IscsiCommand(Command):
         return self._buffer.view
 
     def cancel_transfer(self) -> None:
-        """Nothing to do: without an answer the task ends, and late data finds none."""
+        """Does nothing: the task ends without an answer, and late data is dropped."""
 
     def reply(self) -> None:
         """Send status, sense and data, or forget the task."""
@@ -80,8 +80,8 @@ class IscsiCommand(Command):
                 release=release,
                 residual=self._residual(),
             )
-        # Command and task refer to each other. What they have been given, up to 64 MiB, must not
-        # wait with them for the garbage collector, which goes by the number of objects.
+        # Command and task refer to each other. Their memory, up to 64 MiB, must not wait for the
+        # garbage collector, which counts objects, not bytes.
         self.data = self.data_in = b""
         self._buffer = None
         self.nexus.mark()
@@ -89,7 +89,7 @@ class IscsiCommand(Command):
     def _residual(self) -> int:
         """Bytes that were expected and not transferred, negative for those that did not fit.
 
-        Write data counts as transferred once it has been asked for, whatever becomes of it.
+        Write data counts as transferred once it has been requested, even if the command fails.
         """
         task, decoded = self.task, self.decoded
         if task.reads:
@@ -98,7 +98,7 @@ class IscsiCommand(Command):
             return task.expected - (0 if decoded is None else decoded.length)
         is_read = decoded is not None and decoded.op.direction is Direction.IN
         if is_read and self.status is Status.GOOD:
-            # Of a READ that announces no data.
+            # A READ that announces no data.
             return -self.parsed.data_length
         return 0
 

@@ -1,8 +1,8 @@
 """The command language of SCST's iSCSI daemon: ``mgmt`` and writes to its attributes.
 
-The kernel takes the verb and a new target's name and hands the rest to the daemon, which splits by
-rules of its own: parameters end at ';' or a newline, those that are empty or begin with '#' are
-nothing, and words are separated by blanks and '='.
+The kernel takes the verb and a new target's name and hands the rest to the daemon, which has its
+own rules: parameters end at ';' or a newline, empty ones and those that begin with '#' are ignored,
+and words are separated by blanks and '='.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class Words:
         match = _WORD.match(self._text, self._position)
         if match is None:
             return ""
-        # The separator behind a word goes with it.
+        # The separator behind a word belongs to it.
         self._position = min(match.end() + 1, len(self._text))
         return match.group(1)
 
     def take_last(self) -> str:
-        """The next word; EINVAL if there is another one behind it."""
+        """The next word; EINVAL if another one follows."""
         word = self.take()
         self.expect_end()
         return word
@@ -57,7 +57,7 @@ class Words:
             raise invalid(f"Unexpected parameter value {word}")
 
     def rest(self) -> str:
-        """What has not been taken yet."""
+        """The rest of the text."""
         return self._text[self._position :]
 
 
@@ -110,7 +110,7 @@ ALLOWED_PORTAL: Final = "allowed_portal"
 
 DRIVER_ATTRIBUTES: Final = (INCOMING_USER, OUTGOING_USER)
 TARGET_ATTRIBUTES: Final = (INCOMING_USER, OUTGOING_USER, ALLOWED_PORTAL)
-"""What can be added to the driver and to a target, as usage texts list it."""
+"""The attributes that can be added to the driver and to a target, as in usage texts."""
 
 _ADD: Final[Mapping[str, Callable[[Accounts, str, Words], None]]] = MappingProxyType(
     {
@@ -129,7 +129,7 @@ _REMOVE: Final[Mapping[str, Callable[[Accounts, Words], None]]] = MappingProxyTy
 
 
 def _kind_of(name: str, known: tuple[str, ...]) -> str:
-    """Which attribute *name*, with or without a number behind it, means; EINVAL for none."""
+    """The attribute that *name*, with or without a number, means; EINVAL for none."""
     for kind in known:
         head, number = name[: len(kind)], name[len(kind) :]
         if head.lower() == kind.lower() and (not number or _is_number(number)):
@@ -145,7 +145,7 @@ def _is_number(text: str) -> bool:
 
 
 def execute(driver: IscsiDriver, command: MgmtWrite) -> None:
-    """Every verb of ``mgmt`` but add_target and del_target; raises SysfsError."""
+    """Execute a verb of ``mgmt`` other than add_target and del_target; raises SysfsError."""
     words = Words(decode(command.text))
     verb = words.take().lower()
     action = _VERBS.get(verb)
@@ -201,10 +201,10 @@ _VERBS: Final[Mapping[str, Callable[[IscsiDriver, Words], None]]] = MappingProxy
 
 
 def new_target(driver: IscsiDriver, name: str, given: str) -> IscsiTarget:
-    """The target of ``add_target NAME GIVEN``, complete but not yet known to the driver.
+    """The target of ``add_target NAME GIVEN``, complete but not yet registered.
 
-    Raises SysfsError: EINVAL for an unknown parameter or a wrong value, EEXIST for a name that
-    differs from a present target's in case at most.
+    Raises SysfsError: EINVAL for an unknown parameter or a wrong value, EEXIST for the name of a
+    present target, ignoring case.
     """
     target: IscsiTarget | None = None
     for item in _ITEM.findall(f"Target {name}; {given}"):
@@ -244,6 +244,6 @@ def _configure(target: IscsiTarget, name: str, words: Words) -> None:
         if kind == INCOMING_USER:
             target.accounts.add_incoming(name, user, secret)
         else:
-            # No file shows a first one yet, and so a second one simply takes its place.
+            # No file shows a first one yet, so a second one replaces it.
             target.accounts.forget_outgoing()
             target.accounts.add_outgoing(name, user, secret)

@@ -1,4 +1,4 @@
-"""What a login asks the target side (``scstfs.iscsi.admission.LoginHost``), for one connection."""
+"""The target side of a login (``scstfs.iscsi.admission.LoginHost``), for one connection."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class DriverLoginHost:
         return self._shared.access.refusal(target, initiator, self._wire)
 
     def redirect(self, target: IscsiTarget) -> Redirect | None:
-        """See LoginHost; whoever came to the right address already stays."""
+        """See LoginHost; an initiator that connected to the right address is not redirected."""
         redirect = target.redirect
         if redirect is None or same_address(redirect.address.strip("[]"), self._wire.local.address):
             return None
@@ -83,7 +83,7 @@ class DriverLoginHost:
             if existing is None or existing.tsih != login.tsih or not existing.is_open:
                 raise LoginRefused(LoginStatus.SESSION_DOES_NOT_EXIST, "the session has ended")
             if login.user != existing.user:
-                # All connections of a session authenticate as the same (RFC 7143 9.2).
+                # All connections of a session authenticate as the same user (RFC 7143 9.2).
                 raise LoginRefused(
                     LoginStatus.AUTHENTICATION_FAILURE, "the session belongs to another user"
                 )

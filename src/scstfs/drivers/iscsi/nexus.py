@@ -1,8 +1,8 @@
 """A normal session: a core session on one side, an iSCSI connection on the other (RFC 7143 4.3).
 
-It is the core session's transport; what executes the connection's commands is its ``host``.  A
-session has one connection at a time; it can get another one by connection reinstatement, and its
-place can be taken by another session (session reinstatement).
+It is the core session's transport; its ``host`` executes the connection's commands. A session has
+one connection at a time. Connection reinstatement gives it another one; session reinstatement
+replaces it by another session.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Nexus:
         wire: Wire,
         gone: Callable[[Nexus], None],
     ) -> None:
-        """``login`` is one that found a target; ``gone`` is called at the end of the session."""
+        """``login`` is a normal session's login; ``gone`` is called at the end of the session."""
         assert login.target is not None
         self.access = access
         self._gone = gone
@@ -55,8 +55,8 @@ class Nexus:
         self._exp_cmd_sn = login.exp_cmd_sn
         #: The connection as the tree shows it, while there is one.
         self._view: LiveConnection | None = None
-        #: The session that takes this one's place as soon as this one has ended, and the one
-        #: whose place this one takes.
+        #: The session that reinstates this one, and begins when this one has ended; the session
+        #: that this one reinstates.
         self._successor: Nexus | None = None
         self._predecessor: Nexus | None = None
         self.host = SessionHost(self)
@@ -67,7 +67,7 @@ class Nexus:
         self.core.transport_level = login.parameters.protocol_level
 
     def __str__(self) -> str:
-        """What the log says of it."""
+        """Its name in the log."""
         return str(self.core)
 
     @property
@@ -76,16 +76,16 @@ class Nexus:
         return self.core.log_fields
 
     def _trace(self, event: str, *details: object) -> None:
-        """Trace what happens to the connection."""
+        """Log an event of the connection (``trace_level``)."""
         self.target.iscsi_driver.trace.event("conn", f"%s {event}", self, *details)
 
     # Life
 
     def adopt(self, login: LoginResult[IscsiTarget], wire: Wire) -> None:
-        """Take over what a login agreed on and the wire it came by."""
+        """Take over the parameters and the wire of a login."""
         self.wire = wire
         self.cid = login.cid
-        #: Who has authenticated, if anybody had to.
+        #: The user that has authenticated, or None.
         self.user = login.user
         self._set_parameters(login.parameters)
 
@@ -95,7 +95,7 @@ class Nexus:
 
     @property
     def is_open(self) -> bool:
-        """The session has not begun to end."""
+        """Return whether the session has not begun to end."""
         return self.core.is_open
 
     @property
@@ -122,7 +122,7 @@ class Nexus:
 
     @property
     def limits(self) -> Limits:
-        """What the initiator is given time for."""
+        """The initiator's time limits."""
         parameters = self.target.parameters
         return Limits(
             nop_in_interval=parameters["NopInInterval"],
@@ -143,26 +143,26 @@ class Nexus:
         self.core.state = SessionState.READY
 
     def connection_ended(self, wire: Wire) -> None:
-        """The connection over ``wire`` is gone, and with it the session if it has no other."""
+        """The connection over ``wire`` is gone; the session ends if it has no other."""
         if self.wire is wire:
             self.end()
 
     def end(self) -> None:
-        """End the session: abort what it has under way, then give everything back."""
+        """End the session: abort all that it has under way, then release its resources."""
         if not self.is_open:
             return
         self._drop_connection("the session ends")
         session_lifecycle.close_session(self.core, self._ended)
 
     def _ended(self) -> None:
-        # Without cycles the memory of a session that has ended is free at once.
+        # Without reference cycles, the memory of a session is free as soon as it has ended.
         self.core.transport = _NOBODY
         del self.host
         self._gone(self)
         successor, self._successor = self._successor, None
         predecessor, self._predecessor = self._predecessor, None
         if predecessor is not None:
-            # This session has never begun; whoever follows waits for the one before it.
+            # This session has never begun; its successor waits for its predecessor instead.
             predecessor._successor = successor
         if successor is not None:
             successor._predecessor = predecessor
@@ -191,10 +191,10 @@ class Nexus:
 
     @staticmethod
     def _nothing() -> None:
-        """The session that this one follows decides when it goes on."""
+        """Wait for the end of the session that this one reinstates."""
 
     def go_on(self) -> None:
-        """Everything that had to end before this session could begin has ended."""
+        """The session that this one reinstates has ended: begin."""
         self._predecessor = None
         self.core.reinstating = False
         postponed, self.core.postponed = self.core.postponed, []
@@ -210,20 +210,20 @@ class Nexus:
             self.connection = self._view = None
 
     def disconnect(self, why: str) -> None:
-        """Close the connection from this side, without a word as SCST does."""
+        """Close the connection from this side, without a message, as SCST does."""
         self.wire.close(why)
 
     def announce(self, event: AsyncEvent, seconds: int = 0) -> None:
-        """Tell the initiator of the end that is near (RFC 7143 11.9.1).
+        """Ask the initiator to log out (RFC 7143 11.9.1).
 
-        ``seconds`` is Parameter3: how long it has for logging out.
+        ``seconds`` is Parameter3: the time that it has to log out.
         """
         if self.connection is not None:
             self.connection.replies.async_message(event, parameters=(0, 0, seconds))
             self.mark()
 
     def mark(self) -> None:
-        """Something is to be sent."""
+        """There is something to send."""
         self.wire.flusher.mark(self.wire)
 
     # Transport of the core session

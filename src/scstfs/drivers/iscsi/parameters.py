@@ -15,7 +15,7 @@ from scstfs.sysfs.errors import invalid
 from scstfs.sysfs.numbers import strtol_prefix
 from scstfs.sysfs.text import encode
 
-#: The rows by name, in lower case: commands do not care.
+#: The rows by name, in lower case: commands ignore case.
 BY_NAME: Final[Mapping[str, Key]] = MappingProxyType({key.name.lower(): key for key in ATTRIBUTES})
 
 _DEFAULT: Final = ":default:"
@@ -24,8 +24,8 @@ _DEFAULT: Final = ":default:"
 def parse(key: Key, text: str) -> int:
     """The value that ``text`` stands for; EINVAL for none and for one out of range.
 
-    Numbers are C's (base 0, whatever follows them is ignored, no number at all is 0) and never
-    brought into the range; ``:default:`` is the default.
+    Numbers are read as in C (base 0, anything behind them is ignored, no number is 0) and are not
+    clamped to the range; ``:default:`` is the default.
     """
     if text == _DEFAULT:
         return key.default

@@ -1,6 +1,6 @@
 """The category ``pdu`` of the driver's ``trace_level``: the header of every PDU, both ways.
 
-Data segments are left out: they hold what is on disks, and what authentication is made of.
+Data segments are left out: they hold the contents of disks, and authentication data.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _NAMES: Final = {int(opcode): opcode.name for opcode in PduOpcode}
 
 
 def follow(trace: TraceLog, who: object, connection: Connection) -> None:
-    """Trace the PDUs of a connection in full-feature phase from now on, or not any more.
+    """Start or stop tracing the PDUs of a connection in full-feature phase.
 
-    ``who`` is what the log calls it.
+    ``who`` is its name in the log.
     """
     is_on = trace.enabled(_CATEGORY)
     connection.trace(partial(tell, trace, who) if is_on else None)
 
 
 def tell(trace: TraceLog, who: object, direction: str, header: bytes) -> None:
-    """Trace a PDU, if that is wanted; ``header`` has 48 bytes."""
+    """Trace a PDU if the category is on; ``header`` has 48 bytes."""
     if trace.enabled(_CATEGORY):
         opcode = header[0] & OPCODE_MASK
         trace.event(

@@ -1,4 +1,4 @@
-"""Who may use which target at which portal, and what SendTargets tells of that."""
+"""Which initiators may use which target at which portal, and what SendTargets lists."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class PortalAccess:
-    """What the driver's configuration, the host files and iSNS say together."""
+    """Decides by the driver's configuration, the files in /etc and iSNS."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class PortalAccess:
         self.portals: Sequence[NetworkPortal] = ()
 
     def refusal(self, target: IscsiTarget, initiator: str, wire: Wire) -> str | None:
-        """Why an initiator may not use a target over this connection; None if it may."""
+        """The reason why an initiator may not use a target over this connection; None if it may."""
         return self._refusal_at(target, initiator, wire, wire.local.address, self._hosts.read())
 
     def _refusal_at(

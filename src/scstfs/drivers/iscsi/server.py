@@ -1,8 +1,8 @@
-"""The live part of the iSCSI driver: accepting connections, and the sessions that exist.
+"""The server of the iSCSI driver: it accepts connections and has the sessions.
 
 Connections are accepted while the driver is enabled; otherwise they wait in the listening sockets'
-queues, as with SCST.  A connection is one task (and a writer that sleeps); whatever goes wrong in
-it costs that connection and nothing else.
+queues, as with SCST.  A connection is one task (and a writer that sleeps); an error in it costs
+only that connection.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from scstfs.drivers.iscsi.config import IscsiDriver, IscsiTarget
 
 log = logging.getLogger(__name__)
-#: For what may happen again and again.
+#: For incidents that may repeat.
 _incidents: Final = RateLimited(log)
 
-#: Seconds between two looks at timers.
+#: Seconds between two checks of timers.
 TICK: Final = 1.0
-#: accept(2) fails for want of something that others may give back.
+#: Errors of accept(2) for a lack of resources that may become free.
 _SCARCE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
-#: Seconds to wait for that.
+#: Seconds to wait for them.
 _SCARCE_PAUSE: Final = 0.25
 #: Connections accepted without a pause.
 _ACCEPTS: Final = 32
@@ -83,12 +83,12 @@ class Server:
             self._may_accept = trio.Event()
 
     def suspend_logins(self) -> None:
-        """Let nobody log in any more (SIGUSR1)."""
+        """Suspend logins (SIGUSR1)."""
         log.info("logins are suspended")
         self.shared.is_suspended = True
 
     def resume_logins(self) -> None:
-        """Let initiators log in again (SIGUSR2)."""
+        """Resume logins (SIGUSR2)."""
         log.info("logins are resumed")
         self.shared.is_suspended = False
 
@@ -104,7 +104,7 @@ class Server:
                 except BlockingIOError:
                     break
                 except OSError as error:
-                    # Everything else concerns the connection that is gone already.
+                    # All other errors concern a connection that is gone already.
                     if error.errno in _SCARCE:
                         _incidents.warning("cannot accept connections: %s", error.strerror)
                         await trio.sleep(_SCARCE_PAUSE)
@@ -124,7 +124,7 @@ class Server:
                 self._trimmer.gone()
 
     async def close(self) -> None:
-        """Close all sessions in good order: who does not log out when asked to is dropped."""
+        """Ask all initiators to log out, then drop the sessions that are left."""
         self._closing = True
         self._decide_to_accept()
         deadline = trio.current_time() + LOGOUT_SECONDS
@@ -135,18 +135,18 @@ class Server:
     # Changes of the configuration (config.Live)
 
     def enabled_changed(self, driver: IscsiDriver) -> None:
-        """See Live; who does not log out when asked to stays, as with SCST."""
+        """See Live; sessions whose initiators do not log out when asked stay, as with SCST."""
         self._decide_to_accept()
         if not driver.enabled:
             self.sessions.request_logout()
         self.isns.changed()
 
     def target_enabled_changed(self, target: IscsiTarget) -> None:
-        """See Live; sessions that are there stay."""
+        """See Live; present sessions stay."""
         self.isns.changed()
 
     def alias_changed(self, target: IscsiTarget) -> None:
-        """See Live; the next login tells it."""
+        """See Live; the next login reports it."""
         self.isns.changed()
 
     def target_removed(self, target: IscsiTarget) -> None:

@@ -1,4 +1,4 @@
-"""A normal session as its connection sees it: what executes commands (``scstfs.iscsi.host``)."""
+"""The host of a normal session's connection: it executes commands (``scstfs.iscsi.host``)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from scstfs.iscsi.task import ManagementFunction
     from scstfs.scsi.cdb import Decoded
 
-#: Bytes of a parameter list, or of data of any other kind, that a command may bring.
+#: Most bytes of a parameter list, or of any data other than blocks, that a command may bring.
 _LONGEST_DATA_OUT: Final = 64 << 20
 
 _FAULTS: Final = {
@@ -37,14 +37,14 @@ _FAULTS: Final = {
 
 
 class SessionHost:
-    """Takes commands, task management and text for a session; it lasts as long as that."""
+    """Takes commands, task management and text for a session, as long as it exists."""
 
     def __init__(self, nexus: Nexus) -> None:
         self._nexus = nexus
         self._buffers = nexus.target.iscsi_driver.env.buffers
 
     def agree(self, parameters: SessionParameters) -> None:
-        """These parameters hold from now on."""
+        """Use these parameters from now on."""
         self._parameters = parameters
         #: Data that fits into one Data-In PDU and is worth copying into the send buffer (bytes).
         self._segment = min(
@@ -57,7 +57,7 @@ class SessionHost:
     # Commands
 
     def fast(self, connection: Connection) -> None:
-        """READ and WRITE that no gate has to look at and that need not wait."""
+        """Answer READs and WRITEs that pass all gates and need not wait."""
         fast.answer(
             connection,
             self._nexus.core,
@@ -70,7 +70,7 @@ class SessionHost:
     def _begin_write(
         self, tgt_dev: TgtDev, decoded: Decoded, itt: int, lun: bytes, flags: int, data: memoryview
     ) -> bool:
-        """Begin a WRITE of which only ``data`` has come, and ask for the rest."""
+        """Begin a WRITE of which only ``data`` has arrived, and request the rest."""
         connection, length = self._nexus.connection, decoded.length
         if connection is None:
             return False
@@ -102,7 +102,7 @@ class SessionHost:
         return True
 
     def command(self, task: IscsiTask) -> int:
-        """Begin a command; returns how many bytes of write data it needs."""
+        """Begin a command; return how many bytes of write data it needs."""
         cmd = IscsiCommand(self._nexus, task)
         task.owner = cmd
         execute.prepare(cmd)
@@ -111,14 +111,14 @@ class SessionHost:
         return cmd.data_out_length
 
     def data_complete(self, task: IscsiTask) -> None:
-        """Execute a command whose write data is there."""
+        """Execute a command whose write data has arrived."""
         cmd = _command_of(task)
         if task.transfer is not None:
             cmd.data = task.transfer.buffer
         execute.run(cmd)
 
     def refuse(self, task: IscsiTask, fault: TaskFault) -> None:
-        """End a command whose write data is not what it should be."""
+        """End a command whose write data has a fault."""
         if task.owner is None:
             self.command(task)
         condition = _FAULTS.get(fault)

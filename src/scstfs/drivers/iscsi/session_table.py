@@ -1,4 +1,4 @@
-"""The sessions that there are: found by initiator port, numbered, reinstated, closed at the end."""
+"""All sessions: found by initiator port, numbered, reinstated, closed at the end."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from scstfs.drivers.iscsi.nexus import Nexus
     from scstfs.iscsi.discovery import NetworkPortal
 
-#: Seconds in which initiators are to log out when asked to (Parameter3 of RFC 7143 11.9.1).
+#: Seconds that initiators have to log out when asked to (Parameter3 of RFC 7143 11.9.1).
 LOGOUT_SECONDS: Final = 1
-#: Discovery sessions at a time; the oldest goes when there is one more.
+#: Most discovery sessions at a time; the oldest is dropped for one more.
 MAX_DISCOVERIES: Final = 1024
 #: Target Session Identifying Handles have 16 bits, and 0 is none (RFC 7143 11.12.6).
 _HANDLES: Final = 0xFFFF
@@ -27,9 +27,9 @@ class SessionTable:
     """Normal sessions and discovery sessions."""
 
     def __init__(self) -> None:
-        #: By initiator port and target: those that a login would reinstate.
+        #: Sessions that a login would reinstate, by initiator port and target.
         self._sessions: dict[tuple[IscsiTarget, str, bytes], Nexus] = {}
-        #: These and those that are ending.
+        #: These, and those that are ending.
         self._all: dict[Nexus, None] = {}
         self._discoveries: dict[DiscoverySession, None] = {}
         self._tsih = 0
@@ -77,7 +77,7 @@ class SessionTable:
         self._discoveries.pop(session, None)
 
     def take_tsih(self) -> int:
-        """An unused Target Session Identifying Handle; raises LoginRefused where all are used."""
+        """An unused Target Session Identifying Handle; raises LoginRefused if all are used."""
         used = {nexus.tsih for nexus in self._all}
         if len(used) == _HANDLES:
             raise LoginRefused(LoginStatus.OUT_OF_RESOURCES, "there are too many sessions")

@@ -1,4 +1,4 @@
-"""What all connections of the driver have in common."""
+"""State shared by all connections of the driver."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from scstfs.drivers.iscsi.wire import Wire
 
 log = logging.getLogger(__name__)
-#: For what may happen again and again.
+#: For incidents that may repeat.
 _incidents: Final = RateLimited(log)
 
-#: Logins at a time; the oldest goes when there is one more.
+#: Most logins at a time; the oldest is dropped for one more.
 MAX_LOGINS: Final = 1024
 
 
 class Shared:
-    """The driver, who may use it, the sessions that there are, and memory."""
+    """The driver, access control, the sessions, and memory."""
 
     def __init__(self, scst: Scst, driver: IscsiDriver, access: PortalAccess) -> None:
         self.scst = scst
@@ -35,7 +35,7 @@ class Shared:
         self.access = access
         self.sessions = SessionTable()
         self.watch = ConnectionWatch(driver.trace)
-        #: Memory for what connections receive and send.
+        #: Memory in which connections receive and send.
         self.chunks = Chunks()
         #: Logins are answered with Service Unavailable (SIGUSR1).
         self.is_suspended = False
@@ -44,7 +44,7 @@ class Shared:
 
     @contextmanager
     def in_lobby(self, wire: Wire) -> Iterator[None]:
-        """Count a login; where there are too many the oldest is given up."""
+        """Register a login; if there are too many, drop the oldest."""
         self.lobby[wire] = None
         if len(self.lobby) > MAX_LOGINS:
             oldest = next(iter(self.lobby))

@@ -24,7 +24,7 @@ class IscsiFunction(PendingFunction):
     __slots__ = ("_functions", "nexus", "received")
 
     def __init__(self, nexus: Nexus, functions: Functions, received: ManagementFunction) -> None:
-        """``received`` is one of ``functions``, by which it is answered."""
+        """``received`` is one of ``functions``, which sends the response."""
         super().__init__(
             _NAMES.get(received.code, str(received.code)),
             unpack_lun(received.lun) or 0,
@@ -40,7 +40,7 @@ class IscsiFunction(PendingFunction):
         )
 
     def perform(self) -> None:
-        """Begin; the answer comes when the effect is complete."""
+        """Begin; the response is sent when the effect is complete."""
         nexus, received = self.nexus, self.received
         if nexus.core.acg.black_hole.swallows_task_management:
             nexus.core.pending_functions.remove(self)
@@ -51,7 +51,7 @@ class IscsiFunction(PendingFunction):
             self.answer(TaskResponse.FUNCTION_REJECTED)
 
     def answer(self, response: TaskResponse, information: bytes = NO_INFORMATION) -> None:
-        """Answer the request, on the connection that it came by."""
+        """Send the response, on the connection of the request."""
         self.nexus.core.pending_functions.remove(self)
         self._functions.answer(self.received.itt, response, information)
         self.nexus.mark()
@@ -62,7 +62,7 @@ class IscsiFunction(PendingFunction):
 
     @property
     def tgt_dev(self) -> TgtDev | None:
-        """The nexus that the request's LUN field means."""
+        """The I_T_L nexus of the request's LUN field."""
         return self.nexus.core.find(self.received.lun)
 
 
@@ -79,7 +79,7 @@ def _query_task(function: IscsiFunction) -> None:
 
 
 def _of_lun(perform: Callable[[IscsiFunction, TgtDev], None]) -> Callable[[IscsiFunction], None]:
-    """A function that is about one logical unit."""
+    """Begin a function for one logical unit."""
 
     def handle(function: IscsiFunction) -> None:
         tgt_dev = function.tgt_dev
@@ -117,7 +117,7 @@ def _query_task_set(function: IscsiFunction, tgt_dev: TgtDev) -> None:
 
 
 def _query_asynchronous_event(function: IscsiFunction, tgt_dev: TgtDev) -> None:
-    """Tell the first pending unit attention, and whether it is the only one (SAM-5 7.10)."""
+    """Report the first pending unit attention, and whether it is the only one (SAM-5 7.10)."""
     pending = [unit_attention.sense for unit_attention in tgt_dev.unit_attentions]
     if not pending:
         function.complete()
@@ -175,7 +175,7 @@ _HANDLERS: Final[dict[int, _Handler]] = {
     TaskFunction.QUERY_ASYNCHRONOUS_EVENT: _of_lun(_query_asynchronous_event),
 }
 
-#: As ``trace_mcmds`` calls them.
+#: The names in ``trace_mcmds``.
 _NAMES: Final[dict[int, str]] = {
     **{function: function.name for function in TaskFunction},
     TaskFunction.LOGICAL_UNIT_RESET: "LUN_RESET",

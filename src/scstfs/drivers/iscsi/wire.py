@@ -1,9 +1,9 @@
 """The socket of one connection: one receive, many requests, one send.
 
-A wire is driven by one task, the *pump*: it receives, has the requests processed and sends what
-they brought about.  The first time that a send would block a second one is started, the *writer*,
-which goes on when the socket takes more.  Answers that become ready elsewhere (worker threads,
-management commands) are sent from there directly: the ``Flusher`` remembers who has any.
+A wire is driven by one task, the *pump*: it receives, has the requests processed and sends the
+answers. When a send would block for the first time, a second task is started, the *writer*, which
+continues when the socket accepts more. Answers that become ready elsewhere (worker threads,
+management commands) are sent directly; the ``Flusher`` remembers the wires that have some.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from scstfs.iscsi.transmit import FilePart, Transmitter
 
 log = logging.getLogger(__name__)
 
-#: What may be received without a pause before others get their turn, a receive of little data
-#: counting for one and any other for MUCH.
+#: Receives without a pause before other tasks run; a receive of little data counts as one, any
+#: other as MUCH.
 TURNS: Final = 32
 MUCH: Final = 4
 
-#: Seconds without a sign of life after which TCP asks for one, seconds between questions, and how
-#: many of them, as SCST has it.
+#: TCP keepalive, as in SCST: seconds of silence before the first probe, seconds between probes, and
+#: their number.
 _KEEPALIVE: Final = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 50),
@@ -41,23 +41,23 @@ _KEEPALIVE: Final = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2),
 )
 
-#: Seconds for which a connection that is the only busy one waits for the next request of a peer
-#: that is as quick as this without going through the event loop, which costs more than the wait.
+#: If only one connection is busy and its peer is this quick (seconds), the connection waits for the
+#: next request without going through the event loop, which would cost more than the wait.
 PROMPT: Final = 100e-6
-#: Bytes moved between two requests of such a peer up to which it is looked for all the time.  Where
-#: more is under way it is better to sleep: requests pile up that can be answered all at once.
+#: Up to this many bytes moved between two requests, the connection polls for the next one. With
+#: more it is better to sleep: requests pile up and can be answered together.
 LITTLE: Final = 16 * 1024
 #: File descriptors that select(2) takes.
 _SELECTABLE: Final = 1024
-#: Where the peer may need this very CPU, looking on would keep it from sending.
+#: If the peer may need this CPU, polling would keep it from sending.
 _HAS_CPU_TO_SPARE: Final = len(os.sched_getaffinity(0)) > 1
 
 #: Why a connection ended, in the usual case.
 CLOSED_BY_PEER: Final = "closed by the initiator"
-#: Some close with a reset, for instance because of data that they do not read any more.
+#: Some initiators close with a reset, for example because of unread data.
 _CLOSED: Final = frozenset({errno.ECONNRESET, errno.EPIPE})
 
-#: How long (seconds) a peer may take to close its side, and what it may still send (bytes).
+#: How long (seconds) a peer may take to close its side, and how much it may still send (bytes).
 _LINGER: Final = 1.0
 _LINGER_BYTES: Final = 1 << 20
 
@@ -69,8 +69,8 @@ Spawn: TypeAlias = Callable[..., object]
 class _SocketWriter:
     """The task that waits for the socket to take more.
 
-    It is in no nursery of the connection: leaving one by cancellation costs memory that is never
-    given back (CPython keeps the names of methods that were looked up from C).
+    It is in no nursery of the connection: leaving one by cancellation leaks memory (CPython keeps
+    the names of methods that were looked up from C).
     """
 
     def __init__(self) -> None:
@@ -79,21 +79,21 @@ class _SocketWriter:
 
 
 class Flusher:
-    """Who has something to send when the present batch of work is done."""
+    """The wires that have something to send when the present batch of work is done."""
 
     def __init__(self, wake: Callable[[Callable[[], None]], None]) -> None:
-        """``wake`` has a function called in the event loop soon."""
+        """``wake`` schedules a call in the event loop soon."""
         self._wake = wake
         self._ready: dict[Wire, None] = {}
         self._held = 0
         self._armed = False
-        #: Who received last.
+        #: The wire that received last.
         self.receiver: Wire | None = None
-        #: Somebody waits who should not wait for the next batch: a reader of the tree.
+        #: A request of the tree waits, which should not wait for the next batch.
         self.urgent: Callable[[], bool] = lambda: False
 
     def mark(self, wire: Wire) -> None:
-        """``wire`` has something to send: at the end of the batch, or soon where there is none."""
+        """``wire`` has something to send: at the end of the batch, or soon if there is none."""
         self._ready[wire] = None
         if not self._held and not self._armed:
             self._armed = True
@@ -116,17 +116,17 @@ class Flusher:
             try:
                 wire.flush()
             except Exception:
-                # A bug in one connection must not keep the others waiting.
+                # A bug in one connection must not stop the others.
                 wire.fail()
 
 
 class Wire:
-    """A non-blocking socket with what is waiting to be sent on it."""
+    """A non-blocking socket with the data that waits to be sent on it."""
 
     def __init__(self, sock: socket.socket, flusher: Flusher, chunks: Chunks, spawn: Spawn) -> None:
-        """``sock`` stays the caller's to close; raises OSError where it is not connected.
+        """The caller closes ``sock``; raises OSError if it is not connected.
 
-        What is to be sent is laid out in ``chunks``; ``spawn`` starts the writer.
+        PDUs are laid out in ``chunks``; ``spawn`` starts the writer.
         """
         self.sock = sock
         self.tx = Transmitter(chunks)
@@ -135,10 +135,10 @@ class Wire:
         self.scope = trio.CancelScope()
         #: Why the connection ended; for the log.
         self.reason = ""
-        #: The peer is to get time to read what was sent last.
+        #: The peer gets time to read what was sent last.
         self.lingers = False
         self._blocked = False
-        #: The pump sleeps until something comes, and nothing is borrowed meanwhile.
+        #: The pump sleeps until data arrives, and no chunk is borrowed meanwhile.
         self._rests = False
         #: The peer's last request came within PROMPT.
         self._is_prompt = False
@@ -157,7 +157,7 @@ class Wire:
 
     @property
     def is_writing(self) -> bool:
-        """There is more to send than the peer takes at the moment."""
+        """Return whether there is more to send than the peer accepts at the moment."""
         return self._blocked
 
     def close(self, reason: str) -> None:
@@ -167,7 +167,7 @@ class Wire:
         self.stop_writing()
 
     def fail(self) -> None:
-        """End the connection because of the exception that is being handled, a bug of ours."""
+        """End the connection because of the exception being handled, a bug of ours."""
         log.exception("%s: connection dropped because of an internal error", self.peer)
         self.close("internal error")
 
@@ -180,7 +180,7 @@ class Wire:
             laid_out = tx.laid_out
             try:
                 if laid_out is not None:
-                    # In the common case there is nothing else.
+                    # In the common case this is all.
                     sent, wanted = self.sock.send(laid_out), len(laid_out)
                 else:
                     sent, wanted = self._send_some()
@@ -199,12 +199,12 @@ class Wire:
             self._pump.unpark_all()
 
     def _send_some(self) -> tuple[int, int]:
-        """Send what comes next; how many bytes of how many."""
+        """Send the next data; return the bytes sent and the bytes offered."""
         buffers = self.tx.buffers()
         if not buffers:
             return self._send_file(self.tx.file_part)
         wanted = sum(map(len, buffers))
-        # What comes from a file is to go into the same segments as the header before it.
+        # Data from a file should share TCP segments with the header before it.
         flags = socket.MSG_MORE if wanted < self.tx.pending else 0
         if len(buffers) == 1:
             return self.sock.send(buffers[0], flags), wanted
@@ -238,7 +238,7 @@ class Wire:
                 self.fail()
 
     def stop_writing(self) -> None:
-        """Nothing is sent any more unless the socket takes it at once."""
+        """Stop the writer: from now on data is sent only if the socket accepts it at once."""
         if self._writer is not None:
             self._writer.scope.cancel()
 
@@ -260,7 +260,7 @@ class Wire:
     async def linger(self) -> None:
         """Close our side, and wait a while for the peer to close its own.
 
-        What was sent last would be lost if the socket were closed while data is unread.
+        The last data sent would be lost if the socket were closed while received data is unread.
         """
         left = _LINGER_BYTES
         try:
@@ -281,10 +281,10 @@ class Wire:
     async def receive(
         self, rx: Receiver, poll: Callable[[], float] | None = None, *, is_idle: bool = False
     ) -> int:
-        """Receive what there is into ``rx``, waiting if there is nothing; 0 at the end.
+        """Receive available data into ``rx``, waiting if there is none; returns 0 at the end.
 
-        ``poll`` tells for how long (seconds) to look for more before sleeping, ``is_idle`` that
-        nothing is under way that the peer may be waiting for.  Raises OSError.
+        ``poll`` is how long (seconds) to poll for more before sleeping; ``is_idle``: nothing is
+        under way that the peer may wait for. Raises OSError.
         """
         buffers = rx.buffers()
         count = self._receive_now(buffers)
@@ -294,7 +294,7 @@ class Wire:
             if poll is not None:
                 count = await self._poll(buffers, poll)
             if count is None:
-                del buffers  # they are in a chunk that is about to be given back
+                del buffers  # they are in a chunk that will be given back
                 count = await self._receive_later(rx, is_idle=is_idle)
             self._turns = 0
         else:
@@ -304,9 +304,9 @@ class Wire:
         return count
 
     def _receive_soon(self, rx: Receiver, buffers: list[memoryview]) -> int | None:
-        """Wait for the next request where it is about to come and nobody else is kept waiting.
+        """Poll for the next request if it is expected soon and no other task waits.
 
-        A peer that turns out not to be that quick any more is not waited for again before it is.
+        After a peer was too slow, this stops until it is quick again.
         """
         moved = rx.total + self.tx.sent_total
         is_little = moved - self._moved <= LITTLE
@@ -341,8 +341,8 @@ class Wire:
             rx.rest()
             await trio.lowlevel.wait_readable(self.sock)
             if self.scope.cancel_called:
-                # Closed after there was something to read and before this task had its turn: the
-                # memory that the rest of a data segment was to go to is somebody else's by now.
+                # Closed after data arrived and before this task ran: the memory for the rest of a
+                # data segment has another owner by now.
                 await trio.lowlevel.checkpoint()
             count = self._receive_now(rx.buffers())
             if count is not None:
@@ -351,7 +351,7 @@ class Wire:
                 return count
 
     async def take_turn(self, weight: int = MUCH) -> None:
-        """Let others run now and then, however much there is to do here."""
+        """Let other tasks run now and then, even if there is much to do here."""
         self._turns += weight
         if self._turns >= TURNS or self.flusher.urgent():
             self._turns = 0
@@ -376,7 +376,7 @@ class Wire:
             return None
 
     async def wait_for_room(self, has_room: Callable[[], bool]) -> None:
-        """Wait until enough has been sent to look at more requests."""
+        """Wait until enough has been sent to process more requests."""
         if has_room():
             await self.take_turn()
         while not has_room():
@@ -384,5 +384,5 @@ class Wire:
 
 
 def lost(error: OSError) -> str:
-    """Why a connection whose socket fails has ended; for the log."""
+    """The reason for the log why a connection whose socket failed has ended."""
     return CLOSED_BY_PEER if error.errno in _CLOSED else reason(error)

@@ -1,7 +1,7 @@
-"""Keeps an iSNS server told of our targets, and tells who may log in (RFC 4171).
+"""Registers our targets with an iSNS server, and asks it which initiators may log in (RFC 4171).
 
-A server that goes away is tried again, each time after a longer pause; what it said last of who may
-log in holds in the meantime.
+If the server is lost, the client tries again, each time after a longer pause; the last list of
+initiators stays in effect meanwhile.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _incidents: Final = RateLimited(log)
 
-#: Seconds that who sets a server may have to wait: for the connection, for the first answers, and
-#: for the good-bye to the server before.
+#: Seconds that a write to ``iSNSServer`` may wait: for the connection, for the first answers, and
+#: for deregistration from the server before.
 CONNECT_SECONDS: Final = 5.0
 _ANSWERS_SECONDS: Final = 2.0
 _GOODBYE_SECONDS: Final = 1.0
-#: Seconds before the first and at most before any other attempt to come back to a server; after
-#: a connection of the latter length it is the first again.
+#: Seconds before the first attempt to reconnect, and at most before later ones; after a connection
+#: that lasted longer than the latter, the pause is the first again.
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 
@@ -58,10 +58,10 @@ class _Order:
     host: str
     controls_access: bool
     sock: trio.socket.SocketType | None
-    """The connection that was made when it was set."""
+    """The connection that was made when the server was set."""
 
     def __post_init__(self) -> None:
-        #: The server has heard everything and answered, once.
+        #: Set when the server has answered all requests once.
         self.told = trio.Event()
         #: Its task runs in here, until it has ended.
         self.scope = trio.CancelScope()
@@ -79,8 +79,8 @@ class IsnsClient:
     ) -> None:
         """Wait for a server to be set.
 
-        ``portals`` lists where initiators find us, for a server that is reached from the address
-        given; ``port`` is the server's.
+        ``portals`` lists our portals, for a server that is reached from the given address; ``port``
+        is the server's.
         """
         self.port = port
         self._driver = driver
@@ -89,26 +89,26 @@ class IsnsClient:
         self._ordered = trio.Event()
         self._changing = trio.Lock()
         self._changed = trio.Event()
-        #: Where the server controls access: the initiators of each target.
+        #: If the server controls access: the initiators of each target.
         self._listed: dict[str, frozenset[str]] | None = None
 
     def allows(self, target: IscsiTarget, initiator: str) -> bool:
-        """The server does not control access, or lists the initiator for the target."""
+        """Return whether the server lists the initiator, or does not control access."""
         if self._listed is None:
             return True
         return initiator.lower() in self._listed.get(target.name, frozenset())
 
     def changed(self) -> None:
-        """Targets have changed, or what the server knows has."""
+        """Targets have changed, or the server's data has."""
         self._changed.set()
 
     async def use(self, host: str | None, controls_access: bool) -> None:
         """Register with another server, or with none, instead of the present one.
 
-        Returns as soon as the server has answered everything, or after a while.
+        Returns as soon as the server has answered all requests, or after a while.
 
         Raises:
-            SysfsError: the errno of why there is no connection; no server is used then.
+            SysfsError: the errno of the failed connection; no server is used then.
         """
         async with self._changing:
             await self._leave()
@@ -144,17 +144,17 @@ class IsnsClient:
             await order.ended.wait()
 
     async def close(self) -> None:
-        """Take leave of the server in good order."""
+        """Deregister from the server."""
         async with self._changing:
             await self._leave()
 
     async def run(self) -> None:
-        """Serve whatever server is set, until cancelled."""
+        """Keep the configured server up to date, until cancelled."""
         while True:
             await self._ordered.wait()
             order = self._order
             if order is None:
-                # Taken back in the meantime.
+                # Removed in the meantime.
                 continue
             try:
                 with order.scope:
@@ -183,7 +183,7 @@ class IsnsClient:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _talk(self, order: _Order, sock: trio.socket.SocketType) -> None:
-        """Register over one connection and keep that up to date; raises LinkLostError."""
+        """Register over one connection and keep it up to date; raises LinkLostError."""
         link = IsnsLink(sock, self._told)
         with lost_by_os_errors():
             local, server = link.local_address, link.peer_address
@@ -201,7 +201,7 @@ class IsnsClient:
         except LinkLostError:
             raise
         except BaseException:
-            # Another server is to be used, or none; there is time for a good-bye.
+            # Another server was set, or none; there is time to deregister.
             with trio.move_on_after(_GOODBYE_SECONDS, shield=True):
                 await _until_one_ends(link.run, registration.remove_all)
             raise
@@ -222,12 +222,12 @@ class IsnsClient:
                 await changed.wait()
 
     def _told(self, message: Message) -> None:
-        """The server speaks without having been asked: look at everything again."""
+        """The server sent an unsolicited message: check everything again."""
         if message.function == Function.SCN:
             self.changed()
 
     def _forget_all_but(self, targets: Container[str]) -> None:
-        """A target that comes back is another one."""
+        """Forget the target: one that comes back is registered again."""
         if self._listed is not None:
             self._listed = {name: who for name, who in self._listed.items() if name in targets}
 
@@ -237,7 +237,7 @@ class IsnsClient:
 
 
 def _entries(portals: Sequence[NetworkPortal], inquiries: Inquiries | None) -> list[PortalEntry]:
-    """The portals to be registered; the server finds us at the first of them."""
+    """The portals to register; the server reaches us at the first of them."""
     entries = [PortalEntry(portal.address, portal.port) for portal in portals]
     if inquiries is not None:
         port = inquiries.port

@@ -1,4 +1,4 @@
-"""Where the iSNS server tells us of changes, and asks whether we are there (RFC 4171 2.6, 2.5)."""
+"""The socket for state change notifications and entity status inquiries (RFC 4171 2.6, 2.5)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _incidents: Final = RateLimited(log)
 
 #: Connections at a time; a server needs one.
 _MOST_CONNECTIONS: Final = 8
-#: Seconds to wait where descriptors are short.
+#: Seconds to wait if there are no file descriptors.
 _SCARCE_PAUSE: Final = 1.0
 
 
 class Inquiries:
-    """Listens for the server, and for nobody else."""
+    """Listens for connections from the server only."""
 
     def __init__(self, address: str, server: str, told: Callable[[Message], None]) -> None:
         """Listen at ``address`` for connections from ``server``, both numeric; raises OSError.

@@ -1,4 +1,4 @@
-"""A TCP connection with an iSNS server: our requests and its answers, its requests and ours."""
+"""A TCP connection with an iSNS server: requests and answers, in both directions."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from scstfs.iscsi import isns
 from scstfs.iscsi.errors import ProtocolError
 from scstfs.iscsi.isns import Decoder, Function, IsnsAttribute, Message, Tag
 
-#: Makes a request of its transaction number.
+#: Makes a request from its transaction number.
 IsnsRequest: TypeAlias = Callable[[int], Message]
 
 #: Seconds for an answer.
 ANSWER_SECONDS: Final = 10.0
-#: Seconds for taking what we send.
+#: Seconds in which the server must take what we send.
 _SEND_SECONDS: Final = 10.0
 _PIECE: Final = 65536
 #: A server without a word for this long is asked for a sign of life by TCP (seconds, seconds
@@ -34,11 +34,11 @@ _KEEPALIVE: Final = (
 
 
 class LinkLostError(Exception):
-    """There is no talking to the server any more; its text says why."""
+    """The connection with the server has failed; its text says why."""
 
 
 class NotConnectedError(LinkLostError):
-    """There is no connection, because of ``errno``."""
+    """The connection could not be made; ``errno`` says why."""
 
     def __init__(self, errno: int, why: str) -> None:
         super().__init__(why)
@@ -47,7 +47,7 @@ class NotConnectedError(LinkLostError):
 
 @contextmanager
 def lost_by_os_errors() -> Iterator[None]:
-    """What goes wrong with the socket in this context raises LinkLostError."""
+    """Turn errors of the socket in this context into LinkLostError."""
     try:
         yield
     except OSError as error:
@@ -61,7 +61,7 @@ class IsnsLink:
     """
 
     def __init__(self, sock: trio.socket.SocketType, told: Callable[[Message], None]) -> None:
-        """``told`` is called with what the peer asks or says by itself; it is answered here."""
+        """``told`` is called with the peer's requests and notifications; they are answered here."""
         self._sock = sock
         self._told = told
         self._decoder = Decoder()
@@ -84,7 +84,7 @@ class IsnsLink:
         return numeric(self._sock.getpeername())
 
     async def run(self) -> None:
-        """Receive until the connection ends, which raises LinkLostError."""
+        """Receive until the connection ends; that raises LinkLostError."""
         while True:
             with lost_by_os_errors():
                 data = await self._sock.recv(_PIECE)
@@ -111,7 +111,7 @@ class IsnsLink:
     async def request(self, make: IsnsRequest) -> Message:
         """Send a request and wait for its answer; needs ``run`` to run.
 
-        Raises LinkLostError: there is none in time, or nothing can be sent.
+        Raises LinkLostError if there is no answer in time, or sending fails.
         """
         self._transaction = self._transaction % 0xFFFF + 1
         message = make(self._transaction)
@@ -127,7 +127,7 @@ class IsnsLink:
     async def _send(self, message: Message) -> None:
         data = view = memoryview(isns.encode(message))
         with lost_by_os_errors(), trio.move_on_after(_SEND_SECONDS):
-            # Two messages must not get into each other.
+            # Two messages must not be mixed.
             async with self._sending:
                 if self._cut:
                     raise LinkLostError("a message was sent in part")
@@ -141,9 +141,9 @@ class IsnsLink:
 
 
 def answer_to(message: Message) -> Message | None:
-    """What a server is answered to a request of its own, None for nothing."""
+    """The answer to a request of the server, or None."""
     if message.function == Function.ESI:
-        # RFC 4171 5.6.5.13: what it holds goes back as it is.
+        # RFC 4171 5.6.5.13: the answer has the same contents.
         return isns.reply(message, message.attributes)
     if message.function == Function.SCN:
         # RFC 4171 5.6.5.8: with the name that it was sent to.
@@ -161,9 +161,9 @@ def numeric(name: tuple[str, int] | tuple[str, int, int, int]) -> str:
 
 
 async def connect(host: str, port: int) -> trio.socket.SocketType:
-    """Connect to a host name or numeric address, to whichever of its addresses answers first.
+    """Connect to a host name or numeric address, trying its addresses in turn.
 
-    Raises NotConnectedError, for the last attempt; EHOSTUNREACH where the name means nothing.
+    Raises NotConnectedError for the last attempt; EHOSTUNREACH if the name has no address.
     """
     try:
         found = await trio.socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)

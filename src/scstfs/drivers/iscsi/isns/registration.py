@@ -1,4 +1,4 @@
-"""What an iSNS server has been told over one connection, kept up to what is configured."""
+"""The registration with an iSNS server over one connection, kept equal to the configuration."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from scstfs.log import RateLimited
 log = logging.getLogger(__name__)
 _incidents: Final = RateLimited(log)
 
-#: Targets to be registered, with their aliases.
+#: Targets to register, with their aliases.
 Wanted: TypeAlias = Mapping[str, str | None]
 
-#: Seconds between entity status inquiries that we ask for, and between looks at what the server
-#: knows, as long as it does not want to hear of us more often.
+#: Seconds between entity status inquiries that we request, and between our own checks of the
+#: server's data, unless it wants to hear of us more often.
 ESI_SECONDS: Final = 60
 REFRESH_SECONDS: Final = 600.0
 #: The same for a server that does not tell of changes.
 POLL_SECONDS: Final = 30.0
-#: We ask to be told what concerns initiators that share a discovery domain with a target.
+#: We request notifications about initiators that share a discovery domain with a target.
 _EVENTS: Final = (
     ScnEvent.INITIATOR_AND_SELF_ONLY
     | ScnEvent.DD_ADDED
@@ -40,7 +40,7 @@ _STATUS_NAMES: Final = {int(status): status.name.lower().replace("_", " ") for s
 
 
 class Registration:
-    """The entity, its portals and targets at one server, and what the server says of them."""
+    """The entity, its portals and targets at one server, and the initiators that it lists."""
 
     def __init__(
         self,
@@ -49,21 +49,21 @@ class Registration:
         portals: Iterable[PortalEntry],
         listed: Callable[[str, frozenset[str]], None] | None,
     ) -> None:
-        """``listed`` is told the initiators of a target; None where nobody wants to know."""
+        """``listed`` is called with a target's initiators; None if access is not controlled."""
         self._link = link
         self._entity = entity
         self._portals = list(portals)
         self._listed = listed
-        #: What the server has, with the aliases, and what it would not have.
+        #: Registered targets with their aliases, and targets that the server refused.
         self._registered: dict[str, str | None] = {}
         self._refused: dict[str, str | None] = {}
         #: Seconds after which the server wants to hear of us again.
         self.refresh_seconds = REFRESH_SECONDS
 
     async def reconcile(self, wanted: Wanted) -> None:
-        """Tell the server what has changed, and ask it whom it lets in.
+        """Register what has changed, and ask for the initiators of each target.
 
-        Raises LinkLostError where that is impossible; then everything begins anew.
+        Raises LinkLostError if that fails; the caller then starts from the beginning.
         """
         for name in [name for name in self._registered if name not in wanted]:
             await self._remove(name)
@@ -76,7 +76,7 @@ class Registration:
             await self._ask(name)
 
     def _knows(self, name: str, alias: str | None) -> bool:
-        """The server has been told of a target as it is."""
+        """Return whether the server has the present state of a target."""
         told = self._registered if name in self._registered else self._refused
         return name in told and told[name] == alias
 
@@ -101,7 +101,7 @@ class Registration:
 
     async def _register(self, name: str, alias: str | None) -> Message:
         source = next(iter(self._registered), name)
-        # The first registration replaces whatever is left there from an earlier life.
+        # The first registration replaces all that is left there from an earlier run.
         portals = () if self._registered else self._portals
         return await self._link.request(
             lambda number: isns.registration(
@@ -115,7 +115,7 @@ class Registration:
         )
 
     async def _ask_for_notifications(self, name: str) -> bool:
-        """Whether the server is going to tell of changes."""
+        """Whether the server will notify us of changes."""
         if not self._portals:
             return False
         answer = await self._link.request(
@@ -142,7 +142,7 @@ class Registration:
         del self._registered[name]
 
     async def remove_all(self) -> None:
-        """Have the server forget everything; raises LinkLostError."""
+        """Deregister everything; raises LinkLostError."""
         if self._registered:
             source = next(iter(self._registered))
             what = isns.text(Tag.ENTITY_IDENTIFIER, self._entity)
@@ -152,7 +152,7 @@ class Registration:
             self._registered.clear()
 
     async def _ask(self, name: str) -> None:
-        """Ask for the initiators of a target; also a sign of life of ours."""
+        """Ask for the initiators of a target; this also shows the server that we are alive."""
         answer = await self._link.request(lambda number: isns.initiators_query(number, source=name))
         if answer.status in _FORGOTTEN:
             raise LinkLostError(f"the server has forgotten {name}")
@@ -176,5 +176,5 @@ def _agreed(answer: Message, what: str) -> bool:
 
 
 def entity_name(configured: str, address: str) -> str:
-    """How this machine is called (RFC 4171 6.2.1): as configured, by its host name or address."""
+    """The name of this machine (RFC 4171 6.2.1): as configured, or its host name or address."""
     return configured or socket.gethostname() or address

@@ -1,1 +1,1 @@
-"""``targets/iscsi/``: what SCST's kernel module and its daemon show of the iSCSI driver."""
+"""``targets/iscsi/``: the iSCSI driver, as SCST's kernel module and its daemon show it."""

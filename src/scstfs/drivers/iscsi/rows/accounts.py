@@ -15,7 +15,7 @@ from scstfs.sysfs.directory import EachAttr
 
 def _show_user(file: AttributeFile) -> str:
     entry = file.entry()
-    # What the daemon's printf makes of a secret that is not there: only a write can take it away.
+    # The daemon's printf shows a missing secret so; only a write can remove the secret.
     return f"{entry.key} {entry.value or '(null)'}"
 
 
@@ -47,7 +47,7 @@ def _numbered(
         refuses="EEXIST: another instance has this name; EINVAL (also on reading): the instance "
         "was replaced",
         key_when="always",
-        effect="holds for the next login",
+        effect="from the next login on",
     )
 
 
@@ -56,21 +56,21 @@ _ROWS: Final = {
         iscsi_mgmt.INCOMING_USER,
         0o600,
         _show_user,
-        "name and secret of somebody who may log in",
+        "name and secret of a user that may log in",
         "name and secret",
     ),
     iscsi_mgmt.OUTGOING_USER: _numbered(
         iscsi_mgmt.OUTGOING_USER,
         0o600,
         _show_user,
-        "name and secret with which the target answers initiators that want to know who it is",
+        "name and secret with which the target authenticates to initiators that ask for it",
         "name and secret",
     ),
     iscsi_mgmt.ALLOWED_PORTAL: _numbered(
         iscsi_mgmt.ALLOWED_PORTAL,
         0o644,
         _show_portal,
-        "a pattern of addresses at which the target is served",
+        "a pattern of addresses at which the target is available",
         "a pattern",
     ),
 }

@@ -18,7 +18,7 @@ _LONGEST_VALUE: Final = 511
 
 
 def _cut(text: str) -> str:
-    """What the daemon's buffer holds, and the kernel's newline."""
+    """The contents of the daemon's buffer, and the kernel's newline."""
     data = encode(text)
     return (text if len(data) <= _LONGEST_VALUE else decode(data[:_LONGEST_VALUE])) + "\n"
 
@@ -34,13 +34,12 @@ def daemon_lines(value: str, marked: bool) -> str:
 
 
 def words_of(data: bytes) -> Words:
-    """What was written, to be taken apart as the daemon does it; EINVAL if that is nothing."""
+    """The text written, as the daemon reads it; EINVAL if there is none."""
     return Words(decode(_sent(data)))
 
 
 def _sent(data: bytes) -> bytes:
-    # What begins with a NUL reaches the daemon without a value, which it does not take for an
-    # empty line.
+    # Text that begins with a NUL reaches the daemon without a value, which is not an empty line.
     if not data:
         raise invalid("attr value expected")
     return data
@@ -55,7 +54,7 @@ def daemon_switch(data: bytes) -> bool:
 
 
 def is_address(text: str) -> bool:
-    """inet_pton of either family knows it."""
+    """Return whether inet_pton of either family accepts it."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -64,5 +63,5 @@ def is_address(text: str) -> bool:
 
 
 def stripped(data: bytes) -> str:
-    """Text without blanks at either end, as the daemon knows them; EINVAL for nothing at all."""
+    """Text without the daemon's blanks at both ends; EINVAL for none."""
     return decode(_sent(data).strip(b" \t\n\v\f\r"))

@@ -120,7 +120,7 @@ async def _set_isns_server(driver: IscsiDriver, data: bytes) -> None:
     words = words_of(data)
     host, option = words.take(), words.take()
     access_control = option.lower() == _ACCESS_CONTROL.lower() and words.take().lower() != "no"
-    # Whatever becomes of this, the present server is not used any more.
+    # Even if this fails, the present server is not used any more.
     driver.isns_server, driver.isns_access_control = None, False
     if host and option and option.lower() != _ACCESS_CONTROL.lower():
         await driver.live.isns_changed(driver, None, False)
@@ -148,7 +148,7 @@ DRIVER: Final[DirType[IscsiDriver]] = DirType(
             "`del_attribute NAME VALUE`, `add_target_attribute TARGET NAME VALUE`, "
             "`del_target_attribute TARGET NAME VALUE`",
             refuses="EINVAL: an unknown verb, attribute or parameter, a wrong value, a secret of "
-            "less than 12 bytes; EEXIST: the target exists (in whatever case), a second "
+            "less than 12 bytes; EEXIST: the target exists (in any case), a second "
             "OutgoingUser; ENOENT: an unknown target or user; EBUSY: `del_target` of one that has "
             "sessions, a name that is an attribute's",
             effect="targets are made disabled",
@@ -175,9 +175,9 @@ DRIVER: Final[DirType[IscsiDriver]] = DirType(
             parse=bytes,
             store=_set_isns_server,
             since="2.0",
-            reads="the iSNS server's host, and AccessControl if it says who may log in",
+            reads="the iSNS server's host, and AccessControl if it controls logins",
             accepts="`HOST`, `HOST AccessControl`, `HOST AccessControl No`, or an empty line",
-            refuses="EINVAL: another word; ECONNREFUSED, ETIMEDOUT, ...: why there is no "
+            refuses="EINVAL: another word; ECONNREFUSED, ETIMEDOUT, ...: the error of the "
             "connection; EHOSTUNREACH: also for a name that has no address. Then no server is set",
             key_when="set",
             effect="enabled targets are registered there; with AccessControl only initiators that "
@@ -193,7 +193,7 @@ DRIVER: Final[DirType[IscsiDriver]] = DirType(
             since="3.0",
             reads="the entity identifier for the iSNS server",
             accepts="a word",
-            effect="holds for the next registration",
+            effect="from the next registration on",
         ),
         Attr(
             name="link_local",
@@ -204,11 +204,11 @@ DRIVER: Final[DirType[IscsiDriver]] = DirType(
             parse=daemon_switch,
             store=_set_link_local,
             since="3.9",
-            reads="1 if SendTargets tells link-local IPv6 addresses, else 0",
+            reads="1 if SendTargets includes link-local IPv6 addresses, else 0",
             accepts="0 or 1",
             refuses="EINVAL: anything else",
             key_when="0",
-            effect="holds for the next discovery",
+            effect="from the next discovery on",
         ),
         Attr(
             name="internal_portal",
@@ -219,11 +219,11 @@ DRIVER: Final[DirType[IscsiDriver]] = DirType(
             parse=_parse_internal_portal,
             store=_set_internal_portal,
             since="3.9",
-            reads="portals at which nobody has to authenticate",
+            reads="portals at which initiators need not authenticate",
             accepts="numeric addresses separated by blanks, or an empty line",
             refuses="EINVAL: anything else",
             key_when="set",
-            effect="holds for the next login",
+            effect="from the next login on",
         ),
         Attr(
             name="open_state",
@@ -237,7 +237,7 @@ DRIVER: Final[DirType[IscsiDriver]] = DirType(
             mode=0o444,
             show=lambda driver: "3.10.0\nTRACING",
             since="2.0",
-            reads="the version of SCST whose interface this is",
+            reads="the version of SCST that this interface belongs to",
         ),
         trace_level(lambda driver: driver.trace, lambda driver: driver.live.trace_changed(driver)),
         *(instances(name) for name in iscsi_mgmt.DRIVER_ATTRIBUTES),

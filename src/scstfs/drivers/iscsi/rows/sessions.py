@@ -73,7 +73,7 @@ _CONNECTION: Final[DirType[ConnectionView]] = DirType(
             show=lambda connection: connection.state,
             render=raw,
             since="2.0",
-            reads="what the connection is doing (no newline)",
+            reads="the state of the connection (no newline)",
         ),
         Attr(
             name="transport",
@@ -113,7 +113,7 @@ SESSION: Final = session_type(
             mode=0o444,
             show=lambda session: flag(session.reinstating),
             since="2.0",
-            reads="1 while the session waits for the end of the one it takes over from",
+            reads="1 while the session waits for the end of the one that it reinstates",
         ),
         Attr(
             name="thread_pid",
@@ -128,7 +128,7 @@ SESSION: Final = session_type(
             get=_connection,
             dirtype=_CONNECTION,
             label="ADDRESS",
-            about="a connection, called after the initiator's address",
+            about="a connection, named after the initiator's address",
         ),
     ),
 )

@@ -57,13 +57,13 @@ _ACCEPTS: Final = {
 }
 _SINCE: Final = {"NopInTimeout": "2.1", "RDMAExtensions": "3.1"}
 
-_NEXT_LOGIN: Final = "holds for the next login"
+_NEXT_LOGIN: Final = "from the next login on"
 _AT_ONCE: Final = "holds at once"
 
-#: What is no key of RFC 7143: what it means, and when.
+#: Settings that are not keys of RFC 7143: their meaning, and when they take effect.
 _SETTINGS: Final = {
     "MaxXmitDataSegmentLength": (
-        "data (bytes) sent in one PDU, if the initiator does not want less",
+        "data (bytes) sent in one PDU, unless the initiator wants less",
         _NEXT_LOGIN,
     ),
     "RDMAExtensions": ("whether iSER is offered", "none: there is no iSER"),
@@ -83,7 +83,7 @@ def _parameter(key: Key) -> Attr[IscsiTarget, bytes]:
     bounds = key.attribute
     numbers = "" if bounds is None else f"{bounds.low} to {bounds.high}"
     accepts = _ACCEPTS.get(key.kind, numbers).format(choices=" and ".join(key.choices))
-    negotiated = f"what the target brings into the negotiation (RFC 7143 {key.clause})"
+    negotiated = f"the target's value in the negotiation (RFC 7143 {key.clause})"
     reads, effect = _SETTINGS.get(key.name, (negotiated, _NEXT_LOGIN))
     return Attr(
         name=key.name,
@@ -130,7 +130,7 @@ def _parse_redirect(data: bytes) -> Redirect | None:
     address, port = _split_place(place)
     if len(encode(address)) > _LONGEST_ADDRESS:
         raise SysfsError(errno.ERANGE, f"Too long address {address}")
-    # The daemon looks at what is within brackets, and stores what it was given.
+    # The daemon checks the address within brackets, and stores it as written.
     if not is_address(address.removeprefix("[").partition("]")[0]):
         raise invalid(f"Invalid address {address}")
     permanent = _REDIRECT_TYPES.get(kind.lower())
@@ -179,7 +179,7 @@ TARGET: Final[DirType[IscsiTarget]] = target_type(
             store=_set_enabled,
             queued=True,
             since="2.0",
-            reads="1 if the target takes logins (once the driver is enabled, too), else 0",
+            reads="1 if the target accepts logins (once the driver is enabled, too), else 0",
             accepts="0 or 1; what follows the first character is ignored",
             refuses="EINVAL: another first character; EBADSLT: another active target has the same "
             "rel_tgt_id",
@@ -218,7 +218,7 @@ TARGET: Final[DirType[IscsiTarget]] = target_type(
             parse=_parse_redirect,
             store=_set_redirect,
             since="2.0",
-            reads="where initiators are sent instead, and whether for good; empty for nowhere",
+            reads="where logins are redirected, temporarily or permanently; empty for nowhere",
             accepts="`ADDRESS[:PORT] temp`, `ADDRESS[:PORT] perm` or an empty line",
             refuses="EINVAL: anything else; ERANGE: an address of more than 1025 bytes",
             key_when="set",
@@ -250,7 +250,7 @@ TARGET: Final[DirType[IscsiTarget]] = target_type(
             parse=any_nonzero,
             store=_set_dedicated_threads,
             since="3.3",
-            reads="1 if sessions are to have threads of their own, else 0",
+            reads="1 if sessions have their own threads, else 0",
             accepts="0, or another number for 1",
             refuses="EINVAL: anything else",
             key_when="1",

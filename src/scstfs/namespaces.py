@@ -1,0 +1,63 @@
+"""Name spaces of one's own (namespaces(7)): unshare(2), and what goes with it.
+
+No policy lives here: that is `scstfs.sandbox`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import os
+import signal
+from pathlib import Path
+from typing import Final
+
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class NameSpace(enum.IntFlag):
+    """Kinds of name spaces; flags of unshare(2), there called CLONE_NEW*."""
+
+    MOUNT = 0x00020000
+    USER = 0x10000000
+    PID = 0x20000000
+
+
+def unshare(kinds: NameSpace) -> None:
+    """Leave the name spaces of these kinds for new ones.
+
+    With PID, the next process that is forked is the first in the new one: when it ends, the kernel
+    ends all others in there.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    if _LIBC.unshare(ctypes.c_int(kinds)) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def become_root(user: int, group: int) -> None:
+    """Be user 0 and group 0 in the user name space just made (user_namespaces(7)).
+
+    Args:
+        user: whom that is outside.
+        group: likewise.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    # Without privileges outside, a group can be mapped only once groups cannot be dropped any more.
+    for file, text in (
+        ("uid_map", f"0 {user} 1"),
+        ("setgroups", "deny"),
+        ("gid_map", f"0 {group} 1"),
+    ):
+        Path("/proc/self", file).write_text(text)
+
+
+def end_with_parent() -> None:
+    """Be killed when the process ends that forked this one, however that ends (prctl(2))."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)
