@@ -11,7 +11,6 @@ import trio
 from scstfs.core import device_registration
 from scstfs.handlers.device_node import DeviceNode, NoNodeError
 from scstfs.handlers.scsi_device import FoundDevice, ScsiDevice
-from scstfs.handlers.scsi_transfer import COMMAND_TIMEOUT
 from scstfs.local import open_session
 from scstfs.scsi.opcodes import DeviceType
 from scstfs.scsi.sense import RESET, Sense, SenseKey
@@ -272,10 +271,10 @@ async def test_less_data_than_asked_for(everything: Whole) -> None:
 @pytest.mark.parametrize(
     ("error", "answer"),
     [
-        (OSError(errno.ETIMEDOUT, "late"), COMMAND_TIMEOUT.triple),
+        (OSError(errno.ETIMEDOUT, "late"), (0xB, 0x2E, 2)),
         (OSError(errno.ENODEV, "gone"), (4, 0x05, 0)),
         (OSError(errno.EIO, "broken"), (4, 0x44, 0)),
-        (TransportError(0x03), COMMAND_TIMEOUT.triple),
+        (TransportError(0x03), (0xB, 0x2E, 2)),
         (TransportError(0x01), (4, 0x05, 0)),
         (TransportError(0x07), (0x0B, 0x44, 0)),
         (TransportError(0x13), (3, 0x11, 0)),

@@ -87,6 +87,37 @@ def test_a_slow_write_makes_the_store_decline_for_a_while(
     assert store.try_write(0, memoryview(PATTERN)), "and is tried again"
 
 
+def test_a_slow_read_makes_the_store_decline_for_a_while(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system that cannot be asked whether a read would wait."""
+    preadv = os.preadv
+
+    def plain(fd: int, buffers: tuple[memoryview], offset: int, flags: int = 0) -> int:
+        if flags & os.RWF_NOWAIT:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return preadv(fd, buffers, offset)
+
+    monkeypatch.setattr("scstfs.handlers.store.os.preadv", plain)
+    store = FileStore(str(path), read_only=True)
+    now = [0.0]
+    monkeypatch.setattr("scstfs.handlers.store.time.monotonic", lambda: now[0])
+    buffer = memoryview(bytearray(512))
+    assert store.try_read(0, buffer), "is tried"
+
+    def slow(fd: int, buffers: tuple[memoryview], offset: int, flags: int = 0) -> int:
+        now[0] += 1.0
+        return plain(fd, buffers, offset, flags)
+
+    monkeypatch.setattr("scstfs.handlers.store.os.preadv", slow)
+    assert store.try_read(0, buffer), "took a second"
+    now[0] += 0.9 * REST
+    assert not store.try_read(0, buffer)
+    now[0] += 0.2 * REST
+    assert store.try_read(0, buffer), "and is tried again"
+    store.close()
+
+
 def test_a_file_that_shrank_gives_an_error(store: FileStore, path: Path) -> None:
     os.truncate(path, 4096)
     with pytest.raises(OSError, match="Errno") as failure:
