@@ -213,6 +213,11 @@ def test_why_a_command_was_refused_is_told_without_a_log(tmp_path: Path) -> None
                 "",
                 f"scstfs: cannot ask {SCST_TGT}/nothing: No such file or directory\n",
             )
+            assert why(str(tmp_path)) == (
+                ExitStatus.USAGE,
+                "",
+                f"scstfs: {tmp_path} is not in a tree of scstfs\n",
+            )
             assert daemon.stop()[0] == 0
 
     in_namespace(body)

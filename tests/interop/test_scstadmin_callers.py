@@ -169,3 +169,11 @@ def test_shell_scripts_answer_and_cut_options_short(tmp_path: Path) -> None:
         run(admin, "-rem_target", TARGET, "-driver", "iscsi", answer="y\n")
         run(admin, "-close_dev", "disk-1f2e", "-handler", "vdisk_fileio", answer="yes\n")
         assert "disk-1f2e" not in run(admin, "-list_device")
+
+
+@pytest.mark.parametrize("option", ["-enable_target", "-disable_target"])
+def test_a_target_without_its_driver_is_told(option: str, tmp_path: Path) -> None:
+    """As SCST's program tells it, with the same exit status."""
+    with administered(tmp_path) as admin:
+        told = run(admin, option, TARGET, "-noprompt")
+    assert "WARNING: Received the following error:\n\n\tToo few arguments\n" in told

@@ -42,6 +42,9 @@ SHORTEST_SECRET: Final = 12
 FILE_ATTRIBUTES: Final = ("filename",)
 """Attributes that name a file that must exist."""
 
+_MOST_VALUES: Final = 5
+"""So many values of an attribute are shown in a message."""
+
 _UNIQUE: Final = ("usn", "t10_dev_id", "naa_id", "eui64_id")
 """Identifiers by which initiators tell devices apart."""
 
@@ -89,6 +92,11 @@ def _error(place: Place, message: str) -> Finding:
 
 def _warning(place: Place, message: str) -> Finding:
     return Finding(*place, False, message)
+
+
+def _some(values: list[str]) -> str:
+    shown = ", ".join(values[:_MOST_VALUES])
+    return shown if len(values) <= _MOST_VALUES else f"{shown}, ..."
 
 
 def _near(name: str, known: Collection[str]) -> str:
@@ -178,9 +186,7 @@ class _Checker:
                 if is_all or hint:
                     yield _error(setting.place, f"{where} has no attribute {name}{hint}")
             if len(setting.values) > 1 and name not in self._dynamic(item):
-                yield _error(
-                    setting.place, f"{name} has several values: {', '.join(setting.values)}"
-                )
+                yield _error(setting.place, f"{name} has several values: {_some(setting.values)}")
             if name in FILE_ATTRIBUTES and not self._may_be_missing(item):
                 yield from self._file(setting)
             if name in self._dynamic(item):

@@ -33,6 +33,8 @@ BARE = [
     (disk("a {"),
      ["1:22: error: brace is not closed", "3:1: error: DEVICE has no a with a block"]),
     (disk("usn 1", "usn 2"), ["3:1: error: usn has several values: 1, 2"]),
+    (disk(*(f"usn {number}" for number in range(1, 9))),
+     ["3:1: error: usn has several values: 1, 2, 3, 4, 5, ..."]),
     (disk(name="a/b"), ["2:1: error: the name of device a/b must have no slash"]),
     (disk() + target("LUN x d"), ["8:1: error: x is not a LUN number"]),
     (disk(name="disk") + target("LUN 0 disc"),

@@ -88,6 +88,14 @@ def test_a_merged_file_says_what_is_to_be_said(seed: int, tmp_path: Path) -> Non
     assert essence(conf.parse(merged).configuration) == essence(new)
 
 
+@pytest.mark.parametrize("old", ["HANDLER\n", "TARGET_DRIVER iscsi {\nTARGET\nLUN\n}\n", "LUN 0\n"])
+def test_a_file_with_statements_that_say_too_little(old: str) -> None:
+    wanted = conf.parse(OLD).configuration
+    merged = merge(old, wanted)
+    text = conf.render(wanted) if merged is None else merged
+    assert essence(conf.parse(text).configuration) == essence(wanted)
+
+
 @pytest.mark.parametrize("old", ["a {\n", "HANDLER h { DEVICE d }\n", "a 1 2 3 4\n"])
 def test_a_file_that_cannot_be_kept(old: str) -> None:
     assert merge(old, conf.parse("").configuration) is None

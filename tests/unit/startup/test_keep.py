@@ -46,6 +46,34 @@ class Recorded(RunningFile):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.logs("changes of the configuration cannot be kept")
+@pytest.mark.parametrize("is_clean", [True, False])
+async def test_a_full_disk_is_no_obstacle_to_going_on(
+    is_clean: bool, everything: Whole, tmp_path: Path
+) -> None:
+    """Nothing has to be written that is not there already."""
+    made = [add("a"), add("b")]
+    file = Recorded(everything.directory)
+    file.replace(made)
+    if is_clean:
+        file.stop()
+    else:
+        with file.path.open("ab") as cut:
+            cut.write(b'["handlers/vdisk')  # of a write that did not end
+    bare = look(everything.tree)
+    await resume(everything.tree, file.load() or [])
+    file.fails = True
+    keeper = Keeper(everything.tree, bare, file)
+    with pytest.raises(OSError, match="No space left"):
+        await keeper.start(made)
+    await keeper.start(made, resumed=True)
+    assert file.is_unclean
+    await everything.write(*add("c"))  # in effect, though it is not kept
+    file.fails = False
+    await everything.write(*add("d"))
+    await check(everything, tmp_path / "again")
+
+
 async def kept(everything: Whole) -> tuple[Keeper, Recorded]:
     file = Recorded(everything.directory)
     keeper = Keeper(everything.tree, look(everything.tree), file)
