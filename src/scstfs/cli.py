@@ -180,12 +180,12 @@ def parser() -> argparse.ArgumentParser:
 def _add_sandbox(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
     sandbox = commands.add_parser(
         "sandbox",
-        help="run a command, or a shell, that has a running target for itself",
+        help="run a command, or a shell, with its own running target",
         description=textwrap.fill(
-            "Run COMMAND, or a shell, for which /sys/kernel/scst_tgt is a running target. Needs no "
-            "privileges and changes nothing on the machine: everything but what COMMAND writes to "
-            "files of the machine is gone when it ends. $SCSTFS_PORTAL is the address and port "
-            "for initiators, $SCSTFS_LOG the log."
+            "Run COMMAND, or a shell, with its own running target at /sys/kernel/scst_tgt. This "
+            "needs no privileges. When COMMAND ends, only what it wrote to files of the machine "
+            "remains. $SCSTFS_PORTAL is the address and port for initiators, and $SCSTFS_LOG is "
+            "the path of the log."
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -193,7 +193,7 @@ def _add_sandbox(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         "--keep",
         metavar="DIR",
         type=_optional_path,
-        help="keep what runs and its state here, and go on with it the next time",
+        help="directory for configuration, state and log, which the next sandbox resumes",
     )
     sandbox.add_argument(
         "--log-level",

@@ -54,7 +54,7 @@ os.setgid(65534)
 os.setuid(65534)
 sys.exit(cli.main(sys.argv[1:]))
 """
-"""The program, once it is read from wherever it is, run by an ordinary user."""
+"""Runs the program as an ordinary user, after reading it as root."""
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +197,8 @@ def test_a_refusal_names_the_line_and_leaves_nothing(admin: Admin, file: Path) -
 def test_mistakes_are_found_before_anything_is_done(admin: Admin, file: Path) -> None:
     file.write_text(TEXT.replace("LUN 0 disk", "LUN 1 disc").replace("size", "sice"))
     expected = [
-        f"{file}:10:9: warning: target {TARGET} has no LUN 0, which initiators ask for the others",
+        f"{file}:10:9: warning: target {TARGET} has no LUN 0, which initiators need to find the "
+        "others",
         f"scstfs: {file}:4:9: error: DEVICE has no attribute sice; did you mean size?",
         f"scstfs: {file}:10:9: error: there is no device disc; did you mean disk?",
     ]
@@ -269,7 +270,7 @@ def test_only_root_sees_secrets_and_others_are_told_so(admin: Admin, tmp_path: P
 
 
 def test_changes_of_others_do_not_end_a_look(admin: Admin, tmp_path: Path) -> None:
-    """Whatever a device, its target and its groups are made and removed beside it."""
+    """A device, its target and its groups may be created and removed meanwhile."""
     script = """
     while [ ! -e "$0" ]; do
         echo "add_device r" >handlers/vdisk_nullio/mgmt

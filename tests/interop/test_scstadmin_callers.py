@@ -41,7 +41,7 @@ def test_openstack_cinder(tmp_path: Path) -> None:
         run(admin, "-add_group", group, *place)
         run(admin, "-add_init", INITIATOR, *place, "-group", group)
 
-        # Which number the target has, and who may log in: columns of a table.
+        # The number of the target, and its initiators: columns of a table.
         assert TARGET in run(admin, "-list_target")
         table = run(admin, "-list_tgt_attr", TARGET, "-driver", "iscsi")
         row = next(line for line in table.splitlines() if "rel_tgt_id" in line)

@@ -20,7 +20,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
-    """What the daemon is asked to serve, instead of serving it."""
+    """The options for the daemon, instead of running it."""
     configs: list[Config] = []
     monkeypatch.setattr(daemon, "run", lambda config, announce: configs.append(config))
     return configs

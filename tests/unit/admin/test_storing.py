@@ -69,7 +69,7 @@ def changed(*pairs: tuple[str, str]) -> str:
     ],
 )  # fmt: skip
 def test_only_what_differs_is_changed_in_a_file(pairs: list[tuple[str, str]]) -> None:
-    """What comes of the old text and the new configuration is what a person would have written."""
+    """The merge of the old text and the new configuration is what a person would have written."""
     wanted = changed(*pairs)
     assert merge(OLD, conf.parse(wanted).configuration) == wanted
 
@@ -132,13 +132,13 @@ def test_a_file_keeps_its_owner(tmp_path: Path) -> None:
 
 
 def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path) -> None:
-    """Such as /dev/null, which the whole machine would miss."""
+    """For example /dev/null, which the whole machine needs."""
     link, pipe = tmp_path / "device", tmp_path / "pipe"
     link.symlink_to("/dev/null")
     os.mkfifo(pipe)
     before = os.stat("/dev/null")
     for path in link, pipe, tmp_path:
-        with pytest.raises(Mistake, match="is no regular file"):
+        with pytest.raises(Mistake, match="is not a regular file"):
             storing.save(str(path), conf.parse(OLD).configuration)
     assert os.stat("/dev/null").st_rdev == before.st_rdev
     assert sorted(os.listdir(tmp_path)) == ["device", "pipe"]

@@ -52,7 +52,7 @@ def test_what_is_written_can_be_read(store: FileStore, path: Path, durable: bool
 def test_attempts_do_the_whole_transfer(store: FileStore) -> None:
     assert store.try_write(512, memoryview(PATTERN))
     buffer = memoryview(bytearray(len(PATTERN)))
-    # What was just written is in memory, unless the machine is so slow that attempts have to rest.
+    # Data just written is in memory, unless the machine is so slow that attempts decline.
     deadline = time.monotonic() + 5
     while not store.try_read(512, buffer):
         assert time.monotonic() < deadline
@@ -71,7 +71,7 @@ def test_an_attempt_that_fails_is_declined(path: Path) -> None:
 def test_a_slow_write_makes_the_store_decline_for_a_while(
     store: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a file system that cannot be asked whether a write would wait."""
+    """On a file system that cannot tell whether a write would wait."""
     pwritev = os.pwritev
 
     def plain(fd: int, buffers: tuple[memoryview], offset: int, flags: int) -> int:
@@ -85,6 +85,37 @@ def test_a_slow_write_makes_the_store_decline_for_a_while(
     assert store.try_write(0, memoryview(PATTERN)), "took a second"
     assert not store.try_write(0, memoryview(PATTERN))
     assert store.try_write(0, memoryview(PATTERN)), "and is tried again"
+
+
+def test_a_slow_read_makes_the_store_decline_for_a_while(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system that cannot be asked whether a read would wait."""
+    preadv = os.preadv
+
+    def plain(fd: int, buffers: tuple[memoryview], offset: int, flags: int = 0) -> int:
+        if flags & os.RWF_NOWAIT:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return preadv(fd, buffers, offset)
+
+    monkeypatch.setattr("scstfs.handlers.store.os.preadv", plain)
+    store = FileStore(str(path), read_only=True)
+    now = [0.0]
+    monkeypatch.setattr("scstfs.handlers.store.time.monotonic", lambda: now[0])
+    buffer = memoryview(bytearray(512))
+    assert store.try_read(0, buffer), "is tried"
+
+    def slow(fd: int, buffers: tuple[memoryview], offset: int, flags: int = 0) -> int:
+        now[0] += 1.0
+        return plain(fd, buffers, offset, flags)
+
+    monkeypatch.setattr("scstfs.handlers.store.os.preadv", slow)
+    assert store.try_read(0, buffer), "took a second"
+    now[0] += 0.9 * REST
+    assert not store.try_read(0, buffer)
+    now[0] += 0.2 * REST
+    assert store.try_read(0, buffer), "and is tried again"
+    store.close()
 
 
 def test_a_file_that_shrank_gives_an_error(store: FileStore, path: Path) -> None:
