@@ -20,7 +20,7 @@ from scstfs.admin.configuration import (
     lun_number,
     luns,
 )
-from scstfs.admin.creation import NOT_SET
+from scstfs.admin.creation import ENDS_PARAMETER, NOT_SET
 from scstfs.admin.kinds import (
     DEVICE,
     DEVICE_GROUP,
@@ -188,7 +188,7 @@ class _Checker:
             if len(setting.values) > 1 and name not in self._dynamic(item):
                 yield _error(setting.place, f"{name} has several values: {_some(setting.values)}")
             if name in FILE_ATTRIBUTES and not self._may_be_missing(item):
-                yield from self._file(setting)
+                yield from self._file(item, name, setting)
             if name in self._dynamic(item):
                 yield from self._secrets(name, setting)
 
@@ -203,9 +203,16 @@ class _Checker:
         active = item.settings.get("active")
         return active is not None and active.values == ["0"]
 
-    def _file(self, setting: Setting) -> Iterator[Finding]:
+    def _file(self, item: Item, name: str, setting: Setting) -> Iterator[Finding]:
+        present = self._present(item)
+        live = None if present is None else present.live.get(name)
         for path in filter(None, setting.values):
             place = setting.place_of(path)
+            if ENDS_PARAMETER.search(path) and (live is None or path not in live.values):
+                yield _error(
+                    place, f"{path}: no device can be made with blanks or ; in a file name"
+                )
+                continue
             try:
                 mode = os.stat(path).st_mode
             except OSError as error:

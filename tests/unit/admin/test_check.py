@@ -70,6 +70,10 @@ BARE = [
                      "    INITIATOR i", "}"),
      ["8:3: error: there is no device disc", "13:5: error: initiator i is in group g already"]),
     # invalid file names and LUN numbers
+    (disk('filename "/a disk"'),
+     ["3:1: error: /a disk: no device can be made with blanks or ; in a file name"]),
+    (disk("filename /a;b"),
+     ["3:1: error: /a;b: no device can be made with blanks or ; in a file name"]),
     (disk("filename /a\0b"), ["3:1: error: /a\0b is not a file name"]),
     (disk() + target(f"LUN {'9' * 5000} d"), [f"8:1: error: {'9' * 5000} is not a LUN number"]),
     (disk() + target("LUN \u0663 d"), ["8:1: error: \u0663 is not a LUN number"]),
