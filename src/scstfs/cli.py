@@ -260,7 +260,7 @@ def _why(arguments: argparse.Namespace) -> None:
 
 
 def _is_served(path: str) -> bool:
-    """scstfs serves what is at *path*: its directories tell what they hold."""
+    """Whether scstfs serves *path*: its directories have an attribute with their entries."""
     directory = path if os.path.isdir(path) else os.path.dirname(path)
     try:
         os.getxattr(directory, ENTRIES)
@@ -328,7 +328,7 @@ def _answer_watch(arguments: argparse.Namespace) -> Iterator[None]:
     """End a command that waits for a tree that does not answer."""
     found = vars(arguments)
     place = found.get("mountpoint") or found.get("file")
-    if place is None:  # it uses no tree
+    if place is None:  # the command uses no tree
         yield
         return
 

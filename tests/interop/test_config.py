@@ -127,7 +127,7 @@ def test_nothing_that_is_printed_holds_a_secret(admin: Admin, file: Path) -> Non
 
 
 def test_a_shell_does_what_diff_prints(admin: Admin, file: Path) -> None:
-    """Also when it takes away a target that has no sessions."""
+    """Also when it removes a target without sessions."""
     for wanted in file.read_text(), "":
         commands = admin.config("diff", "--commands", "--show-secrets", "-", answer=wanted).stdout
         done = admin.served.running.sh("set -e\n" + commands.replace(admin.root, "."))
@@ -414,7 +414,7 @@ def test_a_daemon_that_ends_during_an_apply_is_told(tmp_path: Path) -> None:
 
 
 def test_two_that_apply_at_once_do_it_one_after_the_other(admin: Admin, tmp_path: Path) -> None:
-    """So that what is there in the end is what one of them says, and neither is refused."""
+    """In the end one of the two configurations runs, and neither was refused."""
     argv = [sys.executable, "-m", "scstfs", "config", "apply", "--mountpoint", admin.root]
     files = []
     for name in "abc":

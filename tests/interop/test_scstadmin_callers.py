@@ -173,7 +173,7 @@ def test_shell_scripts_answer_and_cut_options_short(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", ["-enable_target", "-disable_target"])
 def test_a_target_without_its_driver_is_told(option: str, tmp_path: Path) -> None:
-    """As SCST's program tells it, with the same exit status."""
+    """With the message and exit status of SCST's program."""
     with administered(tmp_path) as admin:
         told = run(admin, option, TARGET, "-noprompt")
     assert "WARNING: Received the following error:\n\n\tToo few arguments\n" in told

@@ -1,4 +1,4 @@
-"""One program at a time makes a tree what a file says."""
+"""A lock: only one program at a time changes the configuration of a tree."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from typing import Final
 
 _DIRECTORY: Final = "/run"
 _MODE: Final = 0o600
-"""Nobody else must be able to keep the administrator waiting."""
+"""Other users must not be able to take the lock and make the administrator wait."""
 
 
 @contextlib.contextmanager
 def alone(root: str, tell: Callable[[str], None]) -> Iterator[None]:
-    """Wait until no other program does this with the tree at *root*, and keep others waiting.
+    """Hold the lock of the tree at *root*; wait for another program that holds it.
 
-    Tells when it has to wait. Where no file can be made for that, nothing is waited for.
+    Calls *tell* with a message before it waits. If the lock file cannot be created, there is no
+    lock.
     """
     try:
         path = f"{_DIRECTORY}/scstfs-config-{os.stat(root).st_dev}.lock"
         fd = _locked(path, tell)
-    except OSError:  # not root, who alone can change anything; or no tree, which others tell
+    except OSError:  # not root, so nothing can be changed; or no tree, which is reported elsewhere
         yield
         return
     try:
@@ -50,11 +51,11 @@ def _locked(path: str, tell: Callable[[str], None]) -> int:
         except BaseException:
             os.close(fd)
             raise
-        os.close(fd)  # of one that has ended
+        os.close(fd)  # another program held and removed this file
 
 
 def _is_at(fd: int, path: str) -> bool:
-    """The file that is locked is still the one by that name."""
+    """Return whether the locked file still has that name."""
     try:
         return os.path.samestat(os.fstat(fd), os.stat(path))
     except FileNotFoundError:

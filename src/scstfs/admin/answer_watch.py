@@ -1,8 +1,8 @@
-"""Ends a program that waits for a tree that does not answer.
+"""Ends a program whose tree does not answer.
 
-A daemon that was stopped, or is stuck, keeps whoever opens a file of its tree, and the kernel lets
-a process out of that only to die. So a thread asks the tree again and again, and another one sees
-when it gets no answer.
+If a daemon is stopped or hangs, a process that opens a file of its tree waits in the kernel, and
+only a signal that kills it ends that. So one thread reads from the tree again and again, and
+another one notices when it gets no answer.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Final, Self
 from scstfs.admin.files import WHY
 
 PATIENCE_SECONDS: Final = 10.0
-"""How long the tree may take to answer."""
+"""How long the tree may take to answer, in seconds."""
 
 _TICK_SECONDS: Final = 0.25
 _ASK_SECONDS: Final = 1.0
 
 
 class AnswerWatch:
-    """Watches one tree, from when it is entered as a context until that is left."""
+    """Watches one tree while it is used as a context manager."""
 
     def __init__(
         self,
@@ -32,13 +32,13 @@ class AnswerWatch:
         tell: Callable[[str], None],
         patience: float = PATIENCE_SECONDS,
     ) -> None:
-        """Begin with nothing.
+        """Watch nothing yet.
 
         Args:
             path: of the tree, or of something in it.
-            give_up: called with a message, in another thread than the program's, when the tree
-                does not answer; must end the process.
-            tell: called with a message when the program goes on waiting (`waiting`).
+            give_up: called with a message, in another thread than the program's, when the tree does
+                not answer; must end the process.
+            tell: called with a message when the program continues to wait (`waiting`).
             patience: how long the tree may take, in seconds.
         """
         self._path = path
@@ -48,7 +48,7 @@ class AnswerWatch:
         self._at_end: list[Callable[[], None]] = []
         self._waiting = 0
         self._asked = 0
-        """Questions so far; those with an answer are counted, too."""
+        """The number of reads begun; `_answered` is the number of the last one that ended."""
         self._answered = 0
         self._ended = threading.Event()
 
@@ -62,7 +62,7 @@ class AnswerWatch:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """For as long as it takes: to end here would leave something half done."""
+        """Do not give up in this context: that would leave a change incomplete."""
         self._waiting += 1
         try:
             yield
@@ -70,14 +70,14 @@ class AnswerWatch:
             self._waiting -= 1
 
     def at_end(self, clean_up: Callable[[], None]) -> None:
-        """Have something called before the program is given up."""
+        """Call *clean_up* before the program is given up."""
         self._at_end.append(clean_up)
 
     def _ask(self) -> None:
         while not self._ended.is_set():
             self._asked += 1
-            # The kernel knows much of a tree without asking, but no extended attributes.
-            with contextlib.suppress(OSError):  # that is an answer, too
+            # The kernel caches much of a tree, but no extended attributes.
+            with contextlib.suppress(OSError):  # an error is an answer, too
                 os.getxattr(self._path, WHY)
             self._answered = self._asked
             self._ended.wait(_ASK_SECONDS)

@@ -84,7 +84,7 @@ class StepRunner:
     def run(self, steps: list[Step]) -> None:
         """Do all steps. Raises StepRefused if one is refused, after undoing those before it.
 
-        The exception's notes say what could not be undone, also if it is an interruption.
+        The notes of the exception say what could not be undone, also for an interruption.
         """
         done: list[Step] = []
         for number, step in enumerate(steps):

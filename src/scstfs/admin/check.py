@@ -43,7 +43,7 @@ FILE_ATTRIBUTES: Final = ("filename",)
 """Attributes that name a file that must exist."""
 
 _MOST_VALUES: Final = 5
-"""So many values of an attribute are shown in a message."""
+"""A message shows at most this many values of an attribute."""
 
 _UNIQUE: Final = ("usn", "t10_dev_id", "naa_id", "eui64_id")
 """Identifiers by which initiators tell devices apart."""

@@ -151,7 +151,7 @@ def _apply(name: str, current: Item, wanted: Item, files: Files) -> Plan:
 
 
 def _what_is_left(why: str, left: Sequence[str]) -> list[str]:
-    """Why a configuration is not applied, and what that leaves."""
+    """Why a configuration is not applied, and the changes that remain."""
     if left:
         return [why, "not all changes could be undone:", *limited(left)]
     return [why, "nothing was changed"]
@@ -243,7 +243,7 @@ def _run_editor(path: str) -> None:
         status = subprocess.run([*shlex.split(editor), path], check=False).returncode
     except OSError as error:
         raise Mistake(MistakeKind.USAGE, f"cannot run {editor}: {error.strerror}") from None
-    except ValueError as error:  # of its quotes
+    except ValueError as error:  # unbalanced quotes
         raise Mistake(MistakeKind.USAGE, f"cannot run {editor}: {error}") from None
     if status:
         raise Mistake(

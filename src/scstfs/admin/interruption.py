@@ -1,4 +1,4 @@
-"""Signals that ask a program to end while it does something that must not stay half done."""
+"""Signals that end a program during a change that must not remain incomplete."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextlib.contextmanager
 def interrupted_once() -> Iterator[None]:
-    """The first of SIGINT, SIGTERM and SIGHUP raises; those that follow it are ignored for good.
+    """The first SIGINT, SIGTERM or SIGHUP raises; later ones are ignored until the end.
 
-    So what undoes the work is not interrupted itself, and then the program ends. Raises
-    KeyboardInterrupt for SIGINT and SystemExit, with the status that shells have for such an end,
-    for the others. What the caller of the program has ignored stays ignored.
+    So the rollback is not interrupted. Raises KeyboardInterrupt for SIGINT, and SystemExit with the
+    shell's status for a signal (128 + its number) for the others. Signals that the program's caller
+    ignores stay ignored.
     """
     is_ending = False
 

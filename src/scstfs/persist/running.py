@@ -59,7 +59,7 @@ class RunningFile:
         durable_files.remove(self.stopped)
 
     def restart(self) -> None:
-        """Go on with the commands that are kept, also after a clean end. Raises OSError."""
+        """Continue with the saved commands, also after a clean end. Raises OSError."""
         if not self.path.exists():
             durable_files.move(self.stopped, self.path)
 

@@ -37,7 +37,7 @@ def test_only_the_first_signal_counts(number: int, status: int) -> None:
         check=False,
     )
     assert done.stdout == "undone\n"
-    # Python itself dies of the signal after a KeyboardInterrupt that nobody catches.
+    # After an uncaught KeyboardInterrupt, Python ends itself by the signal.
     assert done.returncode == status
 
 

@@ -51,7 +51,7 @@ class Recorded(RunningFile):
 async def test_a_full_disk_is_no_obstacle_to_going_on(
     is_clean: bool, everything: Whole, tmp_path: Path
 ) -> None:
-    """Nothing has to be written that is not there already."""
+    """The file has everything already, so a full disk is no problem."""
     made = [add("a"), add("b")]
     file = Recorded(everything.directory)
     file.replace(made)
@@ -59,7 +59,7 @@ async def test_a_full_disk_is_no_obstacle_to_going_on(
         file.stop()
     else:
         with file.path.open("ab") as cut:
-            cut.write(b'["handlers/vdisk')  # of a write that did not end
+            cut.write(b'["handlers/vdisk')  # an incomplete write
     bare = look(everything.tree)
     await resume(everything.tree, file.load() or [])
     file.fails = True
@@ -68,7 +68,7 @@ async def test_a_full_disk_is_no_obstacle_to_going_on(
         await keeper.start(made)
     await keeper.start(made, resumed=True)
     assert file.is_unclean
-    await everything.write(*add("c"))  # in effect, though it is not kept
+    await everything.write(*add("c"))  # it takes effect, but is not saved
     file.fails = False
     await everything.write(*add("d"))
     await check(everything, tmp_path / "again")

@@ -53,7 +53,7 @@ class Screen:
         self._settings = None if self._keyboard is None else termios.tcgetattr(self._keyboard)
 
     def restore(self) -> None:
-        """Have the terminal as it was, from another thread than that of `run`."""
+        """Restore the terminal, from another thread than that of `run`."""
         self._live.stop()
         if self._keyboard is not None and self._settings is not None:
             termios.tcsetattr(self._keyboard, termios.TCSADRAIN, self._settings)

@@ -125,7 +125,7 @@ def render(report: Report, page: Page, mountpoint: str) -> list[Text]:
 
 
 def _is_internal(row: Row) -> bool:
-    """The copy manager's, which is always there; status does not count it, either."""
+    """Whether it is the copy manager's, which always exists; status does not count it, either."""
     return row.name.get("driver") == INTERNAL_DRIVER
 
 

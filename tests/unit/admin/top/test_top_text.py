@@ -57,7 +57,7 @@ def sessions(count: int, name: str) -> Report:
 
 
 def one_busy(idle: int) -> Report:
-    """A session that does something, and some that do not."""
+    """A busy session, and idle ones."""
     names = [f"i{number}" for number in range(idle + 1)]
     seen = [
         Seen(
