@@ -1,4 +1,4 @@
-"""docs/differences.md tells all that is different, and nothing that is not."""
+"""docs/differences.md lists all differences, and nothing else."""
 
 from __future__ import annotations
 

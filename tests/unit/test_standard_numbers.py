@@ -1,4 +1,4 @@
-"""The numbers that standards give to things: once more, as they are printed there.
+"""The numbers that standards assign, copied once more from the standards.
 
 RFC 7143, RFC 7144 and RFC 4171 for `scstfs.iscsi`; SAM-5, SPC-4, SBC-3 and MMC-6 for `scstfs.scsi`.
 """

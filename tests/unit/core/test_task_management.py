@@ -113,7 +113,7 @@ async def test_what_somebody_else_s_lun_has_left_behind_is_waited_for(
 async def test_preempt_and_abort_waits_for_what_a_lun_has_left_behind(
     system: System, disk: VdiskDevice, store: FakeStore, pool: ManualPool, again: bool
 ) -> None:
-    """A node that is fenced must not write any more, whatever happens to its LUN."""
+    """A fenced node must not write any more, whatever happens to its LUN."""
     group = system.group("g", "other")
     one, other = system.initiator("one"), system.initiator("other", group)
     access.add_lun(group, disk, 0, read_only=False)

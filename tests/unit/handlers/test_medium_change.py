@@ -84,7 +84,7 @@ async def test_a_device_that_is_deleted_meanwhile(
         await medium_change.activate(disk)
     assert caught.value.errno == errno.ENODEV
     assert disk.medium.store is None
-    # What nobody uses is closed again.
+    # A store that is not used is closed again.
     with pytest.raises(OSError, match="Bad file descriptor"):
         opened[0].measure()
 

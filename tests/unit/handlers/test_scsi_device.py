@@ -82,7 +82,7 @@ async def test_a_device_without_a_node_says_who_it_is_and_is_not_ready(
     assert inquiry[:1] + inquiry[8:16] == b"\0Maker   "
     for cdb, length in ((TEST_UNIT_READY, 0), (READ_2_AT_1, 1024), (RESERVE, 0)):
         assert triple(await session.execute(0, cdb, data_in=length)) == (2, 0x04, 0x03)
-    # It can be looked for again.
+    # It can be searched again.
     device._opener = FakeUnit().opener
     await everything.write("handlers/dev_disk_perf/mgmt", f"add_device {ADDRESS}\n")
     assert (await session.execute(0, READ_2_AT_1, data_in=1024)).status is Status.GOOD
@@ -151,7 +151,7 @@ async def test_a_device_that_is_exported_before_it_has_a_handler(everything: Who
 async def test_the_node_stays_open_for_commands_under_way(everything: Whole) -> None:
     unit = FakeUnit(held={0x28})
     session = await exported(everything, unit)
-    # What it comes to would be looked into, but there is nothing to do so with.
+    # Its consequences would be checked, but there is no node for that.
     unit.script(0x28, failed(RESET))
     results: list[object] = []
 

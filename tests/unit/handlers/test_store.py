@@ -52,7 +52,7 @@ def test_what_is_written_can_be_read(store: FileStore, path: Path, durable: bool
 def test_attempts_do_the_whole_transfer(store: FileStore) -> None:
     assert store.try_write(512, memoryview(PATTERN))
     buffer = memoryview(bytearray(len(PATTERN)))
-    # What was just written is in memory, unless the machine is so slow that attempts have to rest.
+    # Data just written is in memory, unless the machine is so slow that attempts decline.
     deadline = time.monotonic() + 5
     while not store.try_read(512, buffer):
         assert time.monotonic() < deadline
@@ -71,7 +71,7 @@ def test_an_attempt_that_fails_is_declined(path: Path) -> None:
 def test_a_slow_write_makes_the_store_decline_for_a_while(
     store: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a file system that cannot be asked whether a write would wait."""
+    """On a file system that cannot tell whether a write would wait."""
     pwritev = os.pwritev
 
     def plain(fd: int, buffers: tuple[memoryview], offset: int, flags: int) -> int:
