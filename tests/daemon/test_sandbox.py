@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
@@ -91,13 +92,13 @@ class User:
             self.start("sh", "-ec", f"scstfs={shlex.quote(shlex.join(self.scstfs))}\n{script}")
         )
 
-    def processes(self) -> list[str]:
+    def processes(self) -> list[int]:
         """The processes started here that still run, found by their environment."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 if f"HOME={self.home}".encode() in (process / "environ").read_bytes().split(b"\0"):
-                    found.append((process / "cmdline").read_text())
+                    found.append(int(process.name))
             except OSError:
                 pass  # it ended
         return found
@@ -122,9 +123,13 @@ def user() -> Iterator[User]:
     need_programs("setpriv", "unshare", "fusermount3")
     directory = Path(tempfile.mkdtemp(prefix="scstfs-user."))
     directory.chmod(0o755)
+    made = User(directory)
     try:
-        yield User(directory)
+        yield made
     finally:
+        for pid in made.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         shutil.rmtree(directory)
 
 
@@ -250,8 +255,8 @@ def test_a_user_mounts_on_a_directory_of_theirs(user: User) -> None:
         echo "add_device disk filename=$PWD/disk" >tree/handlers/vdisk_fileio/mgmt
         kill -KILL $daemon
         ! wait $daemon
-        $scstfs mount --mountpoint tree --portal 127.0.0.1:0 2>log & daemon=$!
-        until grep -q ready: log; do sleep 0.1; done
+        $scstfs mount --mountpoint tree --portal 127.0.0.1:0 2>log2 & daemon=$!
+        until grep -q ready: log2; do sleep 0.1; done
         ls tree/devices
         kill $daemon
         wait $daemon
