@@ -14,7 +14,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from scstfs import __version__, background, system
 from scstfs import log as logs
@@ -27,6 +27,9 @@ from scstfs.errors import ExitStatus, UsageError, reason
 from scstfs.options import Config, Resume
 from scstfs.portals import ListenPortal
 from scstfs.sysfs.refusals import XATTR
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 log: Final = logging.getLogger(__name__)
 
@@ -51,6 +54,10 @@ class _OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(ExitStatus.USAGE, f"{message} (see '{self.prog} --help')")
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        # From Python 3.12 on, argparse is silent about output that cannot be written.
+        print(message, end="", file=file or sys.stderr)
 
 
 def _portal(text: str) -> ListenPortal:
