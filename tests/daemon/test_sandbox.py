@@ -26,10 +26,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 NOBODY = pwd.getpwnam("nobody")
 
-# Ordinary users need a FUSE device that all may open, and the program where they may read it.
+# Ordinary users need a FUSE device that all may open, the list of mounts that fusermount3(1) reads
+# and the smallest systems lack, and the program where they may read it.
 MACHINE = """
 { [ -e "$1/fuse" ] || mknod --mode=666 "$1/fuse" c 10 229; } &&
 mount --bind "$1/fuse" /dev/fuse &&
+{ [ -e /etc/mtab ] || {
+    [ -e "$1/etc" ] || cp -a /etc "$1/etc" && ln -sf /proc/self/mounts "$1/etc/mtab" && mount --bind "$1/etc" /etc
+}; } &&
 mount --bind "$2" "$1/checkout" && cd "$1/user" && shift 2 && exec "$@"
 """
 
