@@ -32,7 +32,8 @@ MACHINE = """
 { [ -e "$1/fuse" ] || mknod --mode=666 "$1/fuse" c 10 229; } &&
 mount --bind "$1/fuse" /dev/fuse &&
 { [ -e /etc/mtab ] || {
-    [ -e "$1/etc" ] || cp -a /etc "$1/etc" && ln -sf /proc/self/mounts "$1/etc/mtab" && mount --bind "$1/etc" /etc
+    { [ -e "$1/etc" ] || cp -a /etc "$1/etc"; } &&
+    ln -sf /proc/self/mounts "$1/etc/mtab" && mount --bind "$1/etc" /etc
 }; } &&
 mount --bind "$2" "$1/checkout" && cd "$1/user" && shift 2 && exec "$@"
 """
