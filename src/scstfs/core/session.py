@@ -153,12 +153,11 @@ class TgtDev:
 
     @property
     def former(self) -> list[TgtDev]:
-        """Former nexuses of the same LUN and device whose commands still run."""
-        return [
-            former
-            for former in self.session.former
-            if former.device is self.device and former.lun == self.lun
-        ]
+        """Former nexuses of the same LUN whose commands still run.
+
+        Their device may be another one: the initiator does not always know yet that it changed.
+        """
+        return [former for former in self.session.former if former.lun == self.lun]
 
     @property
     def packed_lun(self) -> bytes:

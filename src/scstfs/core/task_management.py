@@ -63,18 +63,26 @@ def clear_aca(tgt_dev: TgtDev, done: Callable[[], None]) -> bool:
 
 def logical_unit_reset(tgt_dev: TgtDev, done: Callable[[], None]) -> None:
     """LOGICAL UNIT RESET."""
-    _reset([tgt_dev.device], tgt_dev.session, done)
+    _reset([tgt_dev.device], tgt_dev.session, tgt_dev.former, done)
 
 
 def target_reset(session: Session, done: Callable[[], None]) -> None:
-    """TARGET RESET: every logical unit of the session's own LUN set."""
+    """TARGET RESET: every logical unit of the session's own LUN set, and those before them."""
     devices = dict.fromkeys(acg_dev.device for acg_dev in session.acg.luns.values())
-    _reset(list(devices), session, done)
+    _reset(list(devices), session, list(session.former), done)
 
 
-def _reset(devices: list[Device], originator: Session, done: Callable[[], None]) -> None:
+def _reset(
+    devices: list[Device],
+    originator: Session,
+    former: list[TgtDev],
+    done: Callable[[], None],
+) -> None:
+    """Reset devices, and abort the commands of ``former`` nexuses of ``originator``."""
     thaw = _freeze(devices)
     victims: list[Command] = []
+    for tgt_dev in former:
+        victims += abort_commands(tgt_dev, by_other=False)
     for device in devices:
         device.reserved_by = None
         for tgt_dev in [*device.tgt_devs, *device.former]:
