@@ -11,10 +11,10 @@ from rich.padding import Padding
 from rich.text import Text
 
 from scstfs.admin.display import several, size, table
+from scstfs.admin.kinds import INTERNAL_DRIVER
 from scstfs.admin.printable import printable
 from scstfs.admin.status.model import (
     ALL,
-    INTERNAL_DRIVER,
     DeviceStatus,
     FileState,
     Group,

@@ -9,8 +9,8 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from scstfs.admin.display import several
+from scstfs.admin.kinds import INTERNAL_DRIVER
 from scstfs.admin.printable import printable
-from scstfs.admin.status.model import INTERNAL_DRIVER
 from scstfs.admin.top.rates import Rates
 from scstfs.admin.top.report import Page, Report, Row, View
 
