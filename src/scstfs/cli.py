@@ -120,12 +120,7 @@ def parser() -> argparse.ArgumentParser:
             default=_DEFAULTS.mountpoint,
             help="directory to mount the tree on (default: %(default)s)",
         )
-        command.add_argument(
-            "--log-level",
-            choices=tuple(logs.LEVELS),
-            default="info",
-            help="least important messages to log on stderr (default: %(default)s)",
-        )
+        _add_log_level(command, "least important messages to log on stderr")
     mount.add_argument(
         "--state-dir",
         metavar="DIR",
@@ -184,6 +179,15 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _add_log_level(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument(
+        "--log-level",
+        choices=tuple(logs.LEVELS),
+        default="info",
+        help=f"{text} (default: %(default)s)",
+    )
+
+
 def _add_sandbox(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
     sandbox = commands.add_parser(
         "sandbox",
@@ -202,12 +206,7 @@ def _add_sandbox(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         type=_optional_path,
         help="directory for configuration, state and log, which the next sandbox resumes",
     )
-    sandbox.add_argument(
-        "--log-level",
-        choices=tuple(logs.LEVELS),
-        default="info",
-        help="least important messages in the log (default: %(default)s)",
-    )
+    _add_log_level(sandbox, "least important messages in the log")
     sandbox.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
     sandbox.set_defaults(client=_sandbox)
 
