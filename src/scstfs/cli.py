@@ -22,10 +22,10 @@ from scstfs.admin import subcommands as admin
 from scstfs.admin.answer_watch import AnswerWatch
 from scstfs.admin.files import ENTRIES
 from scstfs.admin.mistakes import Mistake, MistakeKind
-from scstfs.admin.printable import printable
 from scstfs.errors import ExitStatus, UsageError, reason
 from scstfs.options import Config, Resume
 from scstfs.portals import ListenPortal
+from scstfs.printable import printable
 from scstfs.sysfs.refusals import XATTR
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from rich.text import Text
 
 from scstfs.admin.display import several, size, table
 from scstfs.admin.kinds import INTERNAL_DRIVER
-from scstfs.admin.printable import printable
 from scstfs.admin.status.model import (
     ALL,
     DeviceStatus,
@@ -26,6 +25,7 @@ from scstfs.admin.status.model import (
     TargetStatus,
 )
 from scstfs.admin.status.problems import NO_ACCESS
+from scstfs.printable import printable
 
 _BAD: Final = "red"
 _GOOD: Final = "green"
