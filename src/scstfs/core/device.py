@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     from scstfs.core.blocks import Blocks
     from scstfs.core.command import Command
     from scstfs.core.environment import Environment
+    from scstfs.core.fence import Fence
     from scstfs.core.session import Session, TgtDev
     from scstfs.core.target import AcgDev, Target
     from scstfs.core.trace import TraceLog
+    from scstfs.persist.shared_unit import ReservedBy, UnitState
     from scstfs.scsi.alua import AccessState
     from scstfs.scsi.unit import LogicalUnit
 
@@ -128,12 +130,52 @@ class PortGroups(Protocol):
         """The access state of the group that ``target`` is in."""
 
 
+class Elsewhere(Protocol):
+    """The holder of a reservation by RESERVE that is not connected to this node."""
+
+    @property
+    def holder(self) -> ReservedBy:
+        """Its node, and what it is called there."""
+
+
+class Sharing(Protocol):
+    """What a device has that other nodes serve, too (``core.shared_unit``)."""
+
+    @property
+    def fence(self) -> Fence:
+        """Until when commands may be executed."""
+
+    @property
+    def is_closed(self) -> bool:
+        """No command starts."""
+
+    def close_if_late(self) -> bool:
+        """Close it if its time is over; return whether it is."""
+
+    def change(self, cmd: Command, compute: Callable[[], UnitState]) -> Answer:
+        """Answer ``cmd`` when all nodes have the state that ``compute`` gives."""
+
+    def state(self) -> UnitState:
+        """The present state."""
+
+    def state_held_by(self, holder: Session | None) -> UnitState:
+        """The state if ``holder`` had the reservation by RESERVE."""
+
+    def release(self, session: Session) -> None:
+        """The session ends: so does its reservation by RESERVE, on all nodes."""
+
+    def reset(self, done: Callable[[], None]) -> None:
+        """All nodes do a logical unit reset; call ``done`` then."""
+
+
 class Device:
     """A logical unit; subclasses execute commands."""
 
     #: log2 of the block size in bytes; 0 where the device has no blocks.
     block_shift: Gated[int] = Gated(0)
-    reserved_by: Gated[Session | None] = Gated(None)
+    reserved_by: Gated[Session | Elsewhere | None] = Gated(None)
+    #: What it has in cluster mode, where there is a cluster.
+    shared: Gated[Sharing | None] = Gated(None)
     max_tgt_dev_commands: Gated[int] = Gated(0)
     #: Initiators may change access states.
     explicit_alua: Gated[bool] = Gated(False)
@@ -162,7 +204,9 @@ class Device:
         self.pr: Final = PersistentReservations(name, self.tgt_devs)
         self.threads: Final = DeviceThreads(name, env, self.tgt_devs)
         self.numa_node_id = -1
-        self.cluster_mode = False
+        self._cluster_mode = False
+        #: Tells that ``cluster_mode`` has changed.
+        self.mode_changes = Observable()
         #: Configured file of the persistent reservations; None for the default.
         self.pr_file_name: str | None = None
         self.alive = True
@@ -180,6 +224,17 @@ class Device:
     def __str__(self) -> str:
         """Its name in the log."""
         return self.name
+
+    @property
+    def cluster_mode(self) -> bool:
+        """Other nodes serve the device, too, and share its reservations."""
+        return self._cluster_mode
+
+    @cluster_mode.setter
+    def cluster_mode(self, value: bool) -> None:
+        if value is not self._cluster_mode:
+            self._cluster_mode = value
+            self.mode_changes.changed()
 
     @property
     def log_fields(self) -> dict[str, str]:
@@ -227,6 +282,11 @@ class Device:
     def translate(self, error: OSError, *, writing: bool) -> CheckCondition | TaskStatus:
         """An error of the back end, met while ``writing`` or else reading, as its answer."""
         return CheckCondition(sense.INTERNAL_TARGET_FAILURE)
+
+    @property
+    def cluster_id(self) -> str:
+        """By what nodes of a cluster know that their devices are the same logical unit."""
+        return self.name
 
     # Copies between devices
 

@@ -134,13 +134,21 @@ def _is_written_at_once(cmd: Command) -> bool:
 
 def _wait_for_turn(cmd: Command) -> None:
     cmd.enter(Phase.BLOCKED)
-    if cmd.device.tasks.admit(cmd):
+    shared = cmd.device.shared
+    if shared is not None and cmd.flags & Flag.SKIP_UA and shared.is_closed:
+        # It is about the target rather than the unit: discovery must go on.
+        start(cmd)
+    elif cmd.device.tasks.admit(cmd):
         start(cmd)
 
 
 def start(cmd: Command) -> None:
     """Take an admitted command through the gates and execute it."""
     if cmd.is_over:
+        return
+    shared = cmd.device.shared
+    if shared is not None and not cmd.flags & Flag.SKIP_UA and shared.close_if_late():
+        _wait_for_turn(cmd)
         return
     if gates.is_swallowed(cmd.tgt_dev, cmd.parsed.direction):
         abort(cmd, Abort.SILENT)
@@ -211,8 +219,10 @@ def _conclude(cmd: Command, answer: Answer | None) -> None:
     if isinstance(answer, Job):
         cmd.enter(Phase.EXECUTING)
         cmd.device.tasks.started(cmd)
-        pool = answer.pool or cmd.tgt_dev.pool
-        pool.submit(answer.work, partial(_job_done, cmd, answer))
+        pool, shared, work = answer.pool or cmd.tgt_dev.pool, cmd.device.shared, answer.work
+        if shared is not None and not cmd.flags & Flag.SKIP_UA:
+            work = partial(shared.fence.run, work)
+        pool.submit(work, partial(_job_done, cmd, answer))
         return
     if isinstance(answer, Until):
         cmd.enter(Phase.EXECUTING)
