@@ -21,6 +21,8 @@ TEST_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra sg3-utils tree procps 
 TEST_PACKAGES += qemu-system-x86 seabios ovmf ipxe ipxe-qemu xorriso binutils
 # Programs by which scripts find SCST's daemon and load its modules.
 TEST_PACKAGES += psmisc kmod
+# Several nodes.
+TEST_PACKAGES += etcd-server etcd-client
 # Shells with completion, and programs that check the manual.
 TEST_PACKAGES += bash-completion zsh fish man-db mandoc jq
 BENCH_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra tgt

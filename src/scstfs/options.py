@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from scstfs.cluster.cluster_config import ClusterConfig
 from scstfs.portals import ListenPortal
 
 
@@ -32,6 +33,8 @@ class Config:
     config: str | None = None
     """The initial configuration; with a leading - the file may be missing."""
     resume: Resume = Resume.AUTO
+    cluster: ClusterConfig | None = None
+    """What other nodes are found by; None without any."""
 
     @classmethod
     def of_user(cls) -> Config:

@@ -40,6 +40,16 @@ complete -c scstfs -n $for_mount -l config -r -F \
     -d 'configuration to apply before serving initiators'
 complete -c scstfs -n $for_mount -l resume -x -a 'auto never always' \
     -d 'whether to resume the last configuration'
+complete -c scstfs -n $for_mount -l etcd -x -d 'members of the etcd that keeps what nodes share'
+complete -c scstfs -n $for_mount -l node -x -d 'name of this node'
+complete -c scstfs -n $for_mount -l lease-ttl -x -d 'how long a node may be silent (seconds)'
+complete -c scstfs -n $for_mount -l etcd-ca -r -F \
+    -d 'authorities that have signed certificates of etcd'
+complete -c scstfs -n $for_mount -l etcd-cert -r -F -d 'certificate of this node for etcd'
+complete -c scstfs -n $for_mount -l etcd-key -r -F -d 'private key of that certificate'
+complete -c scstfs -n $for_mount -l etcd-password-file -r -F \
+    -d 'file with the password for etcd'
+complete -c scstfs -n $for_mount -l etcd-user -x -d 'user name for etcd'
 
 complete -c scstfs -n $for_sandbox -l keep -x -a '(__fish_complete_directories)' \
     -d 'directory for configuration, state and log'

@@ -17,7 +17,7 @@ from scstfs.core.alua import group_of
 from scstfs.core.command import Command
 from scstfs.core.device import Answer, Job, Until
 from scstfs.core.taskset import Claim
-from scstfs.persist.shared_unit import UnitState
+from scstfs.persist.unit_state import UnitState
 from scstfs.scsi import alua, provisioning, sense
 from scstfs.scsi import lun as scsi_lun
 from scstfs.scsi import spc as primary

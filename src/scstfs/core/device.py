@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from scstfs.core.session import Session, TgtDev
     from scstfs.core.target import AcgDev, Target
     from scstfs.core.trace import TraceLog
-    from scstfs.persist.shared_unit import ReservedBy, UnitState
+    from scstfs.persist.unit_state import ReservedBy, UnitState
     from scstfs.scsi.alua import AccessState
     from scstfs.scsi.unit import LogicalUnit
 
@@ -204,7 +204,7 @@ class Device:
         self.pr: Final = PersistentReservations(name, self.tgt_devs)
         self.threads: Final = DeviceThreads(name, env, self.tgt_devs)
         self.numa_node_id = -1
-        self._cluster_mode = False
+        self.cluster_mode = False
         #: Tells that ``cluster_mode`` has changed.
         self.mode_changes = Observable()
         #: Configured file of the persistent reservations; None for the default.
@@ -224,17 +224,6 @@ class Device:
     def __str__(self) -> str:
         """Its name in the log."""
         return self.name
-
-    @property
-    def cluster_mode(self) -> bool:
-        """Other nodes serve the device, too, and share its reservations."""
-        return self._cluster_mode
-
-    @cluster_mode.setter
-    def cluster_mode(self, value: bool) -> None:
-        if value is not self._cluster_mode:
-            self._cluster_mode = value
-            self.mode_changes.changed()
 
     @property
     def log_fields(self) -> dict[str, str]:
@@ -282,11 +271,6 @@ class Device:
     def translate(self, error: OSError, *, writing: bool) -> CheckCondition | TaskStatus:
         """An error of the back end, met while ``writing`` or else reading, as its answer."""
         return CheckCondition(sense.INTERNAL_TARGET_FAILURE)
-
-    @property
-    def cluster_id(self) -> str:
-        """By what nodes of a cluster know that their devices are the same logical unit."""
-        return self.name
 
     # Copies between devices
 

@@ -14,7 +14,7 @@ from scstfs.core.alua import group_of
 from scstfs.core.persistent import PersistentReservations, Registrant
 from scstfs.core.scst import registry_of
 from scstfs.core.session import TgtDev
-from scstfs.persist.shared_unit import NexusEffect
+from scstfs.persist.unit_state import NexusEffect
 from scstfs.scsi import pr, sense
 from scstfs.scsi.pr import OutAction, PrOut, PrType
 from scstfs.scsi.sense import CheckCondition, Sense

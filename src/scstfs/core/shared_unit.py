@@ -21,8 +21,8 @@ from scstfs.core.gated import Gated
 from scstfs.core.nexus_effects import take_effect
 from scstfs.core.persistent_out import Effect
 from scstfs.core.session import Session
-from scstfs.core.sharing import Agreement, Unavailable, Unresolved
-from scstfs.persist.shared_unit import NexusEffect, ReservedBy, UnitState
+from scstfs.core.sharing import Agreement, NoAgreement, Unresolved
+from scstfs.persist.unit_state import NexusEffect, ReservedBy, UnitState
 from scstfs.scsi import sense
 from scstfs.scsi.sense import CheckCondition, Sense, SenseKey
 from scstfs.scsi.status import busy
@@ -76,6 +76,11 @@ class SharedUnit:
         if self.is_closed:
             self.is_closed = False
             self.device.tasks.thaw()
+
+    def give_up(self) -> None:
+        """Start no command, and execute none that has been started."""
+        self.close()
+        self.fence.close()
 
     def close_if_late(self) -> bool:
         """Close the unit if its time is over; return whether it is."""
@@ -182,7 +187,7 @@ class SharedUnit:
             victims += task_management.reset_here(self.device)
         # Those that wait for an agreement themselves are not waited for: theirs comes too late.
         for cmd in victims:
-            self._end(cmd, Unavailable())
+            self._end(cmd, NoAgreement())
 
     def _set_holder(self, holder: ReservedBy | None) -> None:
         device = self.device
@@ -241,7 +246,7 @@ def _outcome(error: Exception | None) -> Answer:
     """How a command ends that wanted a change."""
     if error is None:
         return b""
-    if isinstance(error, Unavailable):
+    if isinstance(error, NoAgreement):
         raise busy() from error
     if isinstance(error, Unresolved):
         raise CheckCondition(sense.COMMAND_TIMEOUT) from error

@@ -15,18 +15,18 @@ class Unresolved(Exception):  # noqa: N818 - it says what is known, not what is 
     """It cannot be known now whether a change that was sent has been made."""
 
 
-class Unavailable(Exception):  # noqa: N818 - likewise
+class NoAgreement(Exception):  # noqa: N818 - likewise
     """The change was not made: the other nodes cannot be asked."""
 
 
-Done: TypeAlias = Callable[[Exception | None], None]
+Agreed: TypeAlias = Callable[[Exception | None], None]
 """What is called when a change has been made everywhere, or with the reason why it was not."""
 
 
 class Agreement(Protocol[S_contra]):
     """The way to change a state of some type that all nodes share."""
 
-    def change(self, compute: Callable[[], S_contra], done: Done) -> None:
+    def change(self, compute: Callable[[], S_contra], done: Agreed) -> None:
         """Make a change that all nodes see.
 
         ``compute`` gives the state that is wanted, from the one that is valid then; it is called

@@ -72,6 +72,7 @@ ROWS: Final[DirType[Handler]] = DirType(
 def _set_cluster_mode(device: Device, data: bytes) -> None:
     # SCST parses in the queued work, so that a refusal counts as an outcome.
     device.cluster_mode = zero_or_one(data)
+    device.mode_changes.changed()
 
 
 _DISK: Final[DirType[Device]] = DirType(
@@ -90,7 +91,8 @@ _DISK: Final[DirType[Device]] = DirType(
             accepts="0 or 1",
             refuses="EINVAL: anything else",
             key_when="1",
-            effect="none: there is no cluster to share reservations with",
+            effect="reservations are shared with the devices of the same address on other nodes "
+            "(`scstfs mount --etcd`)",
         ),
     ),
 )

@@ -179,6 +179,7 @@ def _set_expl_alua(device: VdiskDevice, value: bool) -> None:
 def _set_cluster_mode(device: VdiskDevice, value: bool) -> None:
     # Mode pages cannot be changed in cluster mode.
     device.cluster_mode = device.modes.cluster_mode = value
+    device.mode_changes.changed()
 
 
 def _set_read_zero(device: VdiskDevice, value: bool) -> None:
@@ -317,8 +318,8 @@ _ACTIVE: Final = _switch(
 _CLUSTER_MODE: Final = _switch(
     "cluster_mode",
     "in cluster mode",
-    "mode pages, t10_dev_id and pr_file_name cannot be changed; there is no cluster to share "
-    "reservations with",
+    "mode pages, t10_dev_id and pr_file_name cannot be changed; reservations are shared with the "
+    "devices of the same t10_dev_id on other nodes (`scstfs mount --etcd`)",
     lambda device: device.cluster_mode,
     _set_cluster_mode,
     zero_or_one,

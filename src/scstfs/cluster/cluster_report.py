@@ -1,0 +1,55 @@
+"""What users are told of the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from scstfs.cluster.cluster_config import ClusterConfig
+
+if TYPE_CHECKING:
+    from scstfs.cluster.cluster_node import ClusterNode
+    from scstfs.cluster.item import SharedItem
+    from scstfs.core.device import Device
+
+
+def describe(
+    config: ClusterConfig,
+    node: ClusterNode | None,
+    url: str,
+    units: Mapping[Device, SharedItem[Any]],
+) -> list[str]:
+    """One line for each fact: a word that says what it is about, and ``name=value`` pairs."""
+    lines = [f"etcd {url}"]
+    if node is None:
+        lines.append(f"node {config.node} state=alone")
+    else:
+        lines.append(_own(config, node))
+        for name, member in sorted(node.replica.members.items()):
+            formats = ",".join(map(str, member.formats))
+            lines.append(f"member {name} release={member.release} formats={formats}")
+        for number, port in sorted(node.replica.ports.items()):
+            lines.append(f"port {number} node={port.node} target={port.target}")
+    for device, item in units.items():
+        lines.append(_unit(device, item, node))
+    return lines
+
+
+def _own(config: ClusterConfig, node: ClusterNode) -> str:
+    if node.lease is not None:
+        left = max(node.seconds_left or 0.0, 0.0)
+        return f"node {config.node} state=member lease={node.lease:x} left={left:.1f}"
+    why = node.problem if node.seconds_left is not None and node.problem else "no lease"
+    return f"node {config.node} state=fenced reason={why.replace(' ', '_')}"
+
+
+def _unit(device: Device, item: SharedItem[Any], node: ClusterNode | None) -> str:
+    state = "open" if item.is_open else "closed"
+    if node is None:
+        return f"unit {device.name} id={item.name.name} state={state}"
+    shared = item.shared
+    users = ",".join(sorted(shared.users)) or "-"
+    return (
+        f"unit {device.name} id={item.name.name} state={state} revision={shared.revision} "
+        f"users={users}"
+    )
