@@ -31,11 +31,11 @@ BENCH_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra tgt
 # modules come last, so all processes end at about the same time.
 TEST_EVERYTHING := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: help run demo test lint type docs fuzz bench clean run-packages test-packages bench-packages
+.PHONY: help run demo test test-cluster lint type docs fuzz bench clean run-packages test-packages bench-packages
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | \
-	    while IFS='|' read -r target text; do printf '  make %-7s%s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | \
+	    while IFS='|' read -r target text; do printf '  make %-13s%s\n' "$$target" "$$text"; done
 
 run: $(RUN_READY) ## mount the tree and serve, in the foreground (options: ARGS='--log-level debug')
 	@exec $(VENV)/bin/scstfs mount $(ARGS)
@@ -45,6 +45,9 @@ demo: $(RUN_READY) test-packages ## run the README's example in a private namesp
 
 test: lint type test-packages ## check everything (options for pytest: ARGS='-k mount')
 	$(VENV)/bin/python -m pytest $(or $(ARGS),$(TEST_EVERYTHING))
+
+test-cluster: $(DEV_READY) test-packages ## check several nodes under faults, for half an hour (options: ARGS)
+	$(VENV)/bin/python -m pytest tests/cluster -m 'full or not full' $(ARGS)
 
 lint: $(DEV_READY) ## check style and formatting
 	$(VENV)/bin/ruff check

@@ -55,7 +55,7 @@ class ClusterNode:
         self._lease: Lease | None = None
         #: What keeps the node from serving although it has a lease.
         self._problem = ""
-        self._told = ""
+        self._told: str | None = None
         self._claimed: set[int] = set()
         self._ended = trio.Event()
         self._news = trio.Event()
@@ -82,16 +82,16 @@ class ClusterNode:
 
         self._nursery.start_soon(run)
 
-    async def remove(self, item: SharedItem[Any]) -> None:
-        """Serve an item no more."""
+    def remove(self, item: SharedItem[Any]) -> None:
+        """Serve an item no more; the others are told by `leave`."""
         del self.items[item.name]
         scope = self._scopes.pop(item.name, None)
         if scope is not None:
             scope.cancel()
         item.detach()
-        await self._leave([item.name])
 
-    async def _leave(self, names: Iterable[ItemName]) -> None:
+    async def leave(self, names: Iterable[ItemName]) -> None:
+        """Let the others go on without this node, at once."""
         deletes = [
             key
             for name in names
@@ -166,7 +166,7 @@ class ClusterNode:
             if lease is not None:
                 lease.end()
                 with trio.move_on_after(1, shield=True):
-                    await self._leave(self.items)
+                    await self.leave(self.items)
                     await self._revoke(lease)
 
     async def _revoke(self, lease: Lease) -> None:

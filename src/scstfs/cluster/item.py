@@ -151,6 +151,8 @@ class SharedItem(Generic[S]):
         #: It has not served the item since it was started.
         self._is_fresh = True
         self._is_open = False
+        #: Open, apart from changes.
+        self._was_open = False
         self._told = ""
         self._more = trio.Event()
         self.side: Side[S]
@@ -188,6 +190,9 @@ class SharedItem(Generic[S]):
 
     def close(self) -> None:
         """The lease has ended: start no command."""
+        if self._was_open:
+            self._was_open = False
+            log.info("%s is closed", self.name)
         self._is_open = False
         self.side.close()
         self.wake()
@@ -437,5 +442,8 @@ class SharedItem(Generic[S]):
         await node.learn(outcome.revision, _NEWS_SECONDS)
 
     async def _open(self) -> None:
+        if not self._was_open:
+            self._was_open = True
+            log.info("%s is open", self.name)
         self._is_open = True
         self.side.open(self._node.issue_fence())

@@ -117,11 +117,12 @@ class Cluster:
         item, unit = self._units.pop(device), device.shared
         assert isinstance(unit, UnitSide)
         node, file = self.node, device.pr.file
-        is_served = node is not None and node.items.get(item.name) is item
-        if not is_served:
+        if node is not None and node.items.get(item.name) is item:
+            node.remove(item)
+            if self._nursery is not None:
+                self._nursery.start_soon(node.leave, [item.name])
+        else:
             item.detach()
-        elif self._nursery is not None and node is not None:
-            self._nursery.start_soon(node.remove, item)
         unit.leave()
         if device.alive and file is not None and self._nursery is not None:
             state = device.pr.save_state()
