@@ -10,6 +10,7 @@ from scstfs.cluster.cluster_config import ClusterConfig
 if TYPE_CHECKING:
     from scstfs.cluster.cluster_node import ClusterNode
     from scstfs.cluster.item import SharedItem
+    from scstfs.core.alua import DeviceGroup
     from scstfs.core.device import Device
 
 
@@ -18,6 +19,7 @@ def describe(
     node: ClusterNode | None,
     url: str,
     units: Mapping[Device, SharedItem[Any]],
+    groups: Mapping[DeviceGroup, SharedItem[Any]],
 ) -> list[str]:
     """One line for each fact: a word that says what it is about, and ``name=value`` pairs."""
     lines = [f"etcd {url}"]
@@ -30,8 +32,8 @@ def describe(
             lines.append(f"member {name} release={member.release} formats={formats}")
         for number, port in sorted(node.replica.ports.items()):
             lines.append(f"port {number} node={port.node} target={port.target}")
-    for device, item in units.items():
-        lines.append(_unit(device, item, node))
+    lines += [_item("unit", device.name, item, node) for device, item in units.items()]
+    lines += [_item("group", group.name, item, node) for group, item in groups.items()]
     return lines
 
 
@@ -43,13 +45,9 @@ def _own(config: ClusterConfig, node: ClusterNode) -> str:
     return f"node {config.node} state=fenced reason={why.replace(' ', '_')}"
 
 
-def _unit(device: Device, item: SharedItem[Any], node: ClusterNode | None) -> str:
-    state = "open" if item.is_open else "closed"
+def _item(kind: str, name: str, item: SharedItem[Any], node: ClusterNode | None) -> str:
+    line = f"{kind} {name} id={item.name.name} state={'open' if item.is_open else 'closed'}"
     if node is None:
-        return f"unit {device.name} id={item.name.name} state={state}"
+        return line
     shared = item.shared
-    users = ",".join(sorted(shared.users)) or "-"
-    return (
-        f"unit {device.name} id={item.name.name} state={state} revision={shared.revision} "
-        f"users={users}"
-    )
+    return f"{line} revision={shared.revision} users={','.join(sorted(shared.users)) or '-'}"

@@ -62,6 +62,9 @@ class Side(Protocol[S]):
     def adopt(self, state: S, *, is_next: bool, is_mine: bool) -> None:
         """Take a state over; ``is_next``: one change lies between it and the one before."""
 
+    def when_adopted(self, call: Callable[[], None]) -> None:
+        """Call ``call`` when all that `adopt` has begun is over."""
+
     def after_power_on(self, state: S) -> S:
         """What is left of ``state`` when no node had power."""
 
@@ -319,6 +322,9 @@ class SharedItem(Generic[S]):
         if proposal is not None:
             self._resolve(proposal, current)
         self.side.adopt(state, is_next=is_next, is_mine=is_mine)
+        adopted = trio.Event()
+        self.side.when_adopted(adopted.set)
+        await adopted.wait()
         self._adopted = current.change
         if self._committed is not None and self._committed.is_answered:
             self._committed = None

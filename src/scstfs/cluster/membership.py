@@ -13,12 +13,15 @@ from scstfs.cluster.cluster_config import ClusterConfig
 from scstfs.cluster.cluster_node import ClusterNode
 from scstfs.cluster.cluster_report import describe
 from scstfs.cluster.etcd import Etcd
-from scstfs.cluster.etcd_keys import UNIT, ItemName
+from scstfs.cluster.etcd_keys import GROUP, UNIT, ItemName
+from scstfs.cluster.group_side import GroupSide
 from scstfs.cluster.item import SharedItem
 from scstfs.cluster.replica import ClusterPort
-from scstfs.cluster.units import UnitSide
+from scstfs.cluster.unit_side import UnitSide
+from scstfs.core.alua import DeviceGroup
 from scstfs.core.device import Device
 from scstfs.core.scst import Scst
+from scstfs.core.shared_group import GroupStates
 from scstfs.core.target import Target
 from scstfs.persist.unit_state import UnitState
 from scstfs.scsi.transport_id import Protocol
@@ -39,6 +42,7 @@ class Cluster:
         self.etcd: Final = Etcd(config.etcd)
         self.node: ClusterNode | None = None
         self._units: dict[Device, SharedItem[UnitState]] = {}
+        self._groups: dict[DeviceGroup, SharedItem[GroupStates]] = {}
         self._nursery: trio.Nursery | None = None
         scst.cluster = self
         scst.watchers.append(self)
@@ -48,7 +52,7 @@ class Cluster:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                nursery.start_soon(self._expire)
+                nursery.start_soon(self._look_around)
                 while True:
                     name = self._scst.cluster_name
                     if not name:
@@ -63,7 +67,7 @@ class Cluster:
     async def _take_part(self, name: str) -> None:
         config = self._config
         node = self.node = ClusterNode(self.etcd, name, config.node, config.ttl, self._ports)
-        for item in self._units.values():
+        for item in self._items():
             node.add(item)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(node.run)
@@ -72,18 +76,53 @@ class Cluster:
             nursery.cancel_scope.cancel()
         self.node = None
 
-    async def _expire(self) -> None:
+    async def _look_around(self) -> None:
         while True:
             await trio.sleep(_TICK)
-            for item in self._units.values():
+            self._follow_groups()
+            for item in self._items():
                 item.expire()
+
+    def _items(self) -> list[SharedItem[Any]]:
+        return [*self._units.values(), *self._groups.values()]
+
+    def _add(self, item: SharedItem[Any]) -> None:
+        if self.node is not None:
+            self.node.add(item)
+
+    def _remove(self, item: SharedItem[Any]) -> None:
+        node = self.node
+        if node is None or node.items.get(item.name) is not item:
+            item.detach()
+            return
+        node.remove(item)
+        if self._nursery is not None:
+            self._nursery.start_soon(node.leave, [item.name])
+
+    # Device groups
+
+    def _follow_groups(self) -> None:
+        """Share the states of device groups in which a device is shared."""
+        wanted = {
+            group
+            for group in self._scst.device_groups.values()
+            if any(device in self._units for device in group.devices)
+        }
+        for group in self._groups.keys() - wanted:
+            self._remove(self._groups.pop(group))
+            shared, group.shared = group.shared, None
+            if isinstance(shared, GroupSide):
+                shared.thaw()
+        for group in wanted - self._groups.keys():
+            item = self._groups[group] = SharedItem[GroupStates](ItemName(GROUP, group.name))
+            item.side = group.shared = GroupSide(group, item)
+            self._add(item)
 
     # Devices
 
     def device_appeared(self, device: Device) -> None:
         """See Watcher."""
-        device.mode_changes.observe(partial(self._mode_changed, device))
-        self._mode_changed(device)
+        self.mode_changed(device)
 
     def device_changed(self, device: Device) -> None:
         """See Watcher; the identification cannot change in cluster mode."""
@@ -93,7 +132,8 @@ class Cluster:
         if device in self._units:
             self._unshare(device)
 
-    def _mode_changed(self, device: Device, _key: object = None) -> None:
+    def mode_changed(self, device: Device) -> None:
+        """See Membership."""
         if device.cluster_mode and device not in self._units:
             self._share(device)
         elif not device.cluster_mode and device in self._units:
@@ -109,20 +149,15 @@ class Cluster:
         self._units[device] = item
         if same:
             log.error("%s and %s are the same unit of the cluster, %s", same[0], device, name.name)
-        elif self.node is not None:
-            self.node.add(item)
+        else:
+            self._add(item)
         log.info("%s is in cluster mode, as %s", device, name)
 
     def _unshare(self, device: Device) -> None:
         item, unit = self._units.pop(device), device.shared
         assert isinstance(unit, UnitSide)
-        node, file = self.node, device.pr.file
-        if node is not None and node.items.get(item.name) is item:
-            node.remove(item)
-            if self._nursery is not None:
-                self._nursery.start_soon(node.leave, [item.name])
-        else:
-            item.detach()
+        file = device.pr.file
+        self._remove(item)
         unit.leave()
         if device.alive and file is not None and self._nursery is not None:
             state = device.pr.save_state()
@@ -163,7 +198,7 @@ class Cluster:
 
     def describe(self) -> list[str]:
         """See Membership."""
-        return describe(self._config, self.node, self.etcd.url, self._units)
+        return describe(self._config, self.node, self.etcd.url, self._units, self._groups)
 
 
 def _unit_id(device: Device) -> str:

@@ -199,6 +199,8 @@ def _set_target_port_groups(cmd: Command) -> Answer:
             # The management command that began the transition decides how it ends.
             raise CheckCondition(sense.ALUA_TRANSITION)
         changes.append((target_group, change.state))
+    if group is not None and group.shared is not None and all(g.group_id for g, _ in changes):
+        return group.shared.change_by(cmd, {one.group_id: state for one, state in changes})
     # All changes or none.
     for target_group, state in changes:
         target_group.set_state(state, asked_by=cmd.tgt_dev)

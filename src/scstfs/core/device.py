@@ -205,8 +205,6 @@ class Device:
         self.threads: Final = DeviceThreads(name, env, self.tgt_devs)
         self.numa_node_id = -1
         self.cluster_mode = False
-        #: Tells that ``cluster_mode`` has changed.
-        self.mode_changes = Observable()
         #: Configured file of the persistent reservations; None for the default.
         self.pr_file_name: str | None = None
         self.alive = True

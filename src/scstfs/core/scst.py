@@ -31,6 +31,9 @@ class Watcher(Protocol):
 class Membership(Protocol):
     """The cluster as the core sees it (``scstfs.cluster``)."""
 
+    def mode_changed(self, device: Device) -> None:
+        """``device.cluster_mode`` was set."""
+
     def owner_of(self, rel_tgt_id: int) -> str | None:
         """The other node that has a target port of this relative identifier."""
 
@@ -104,6 +107,11 @@ class Scst:
         """The identification of ``device`` changed."""
         for watcher in self.watchers:
             watcher.device_changed(device)
+
+    def cluster_mode_changed(self, device: Device) -> None:
+        """``device.cluster_mode`` was set."""
+        if self.cluster is not None:
+            self.cluster.mode_changed(device)
 
     # Relative target port identifiers
 

@@ -21,10 +21,10 @@ from scstfs.core.gated import Gated
 from scstfs.core.nexus_effects import take_effect
 from scstfs.core.persistent_out import Effect
 from scstfs.core.session import Session
-from scstfs.core.sharing import Agreement, NoAgreement, Unresolved
+from scstfs.core.sharing import Agreement, NoAgreement, outcome
 from scstfs.persist.unit_state import NexusEffect, ReservedBy, UnitState
 from scstfs.scsi import sense
-from scstfs.scsi.sense import CheckCondition, Sense, SenseKey
+from scstfs.scsi.sense import Sense, SenseKey
 from scstfs.scsi.status import busy
 from scstfs.scsi.transport_id import TransportId
 
@@ -126,7 +126,7 @@ class SharedUnit:
         """End a command that waits for an agreement, unless it has ended before."""
         if cmd in self._waiting:
             del self._waiting[cmd]
-            execute.resume(cmd, partial(_outcome, error))
+            execute.resume(cmd, partial(outcome, error))
 
     def change_quietly(
         self, compute: Callable[[], UnitState], done: Callable[[], None] = lambda: None
@@ -189,6 +189,10 @@ class SharedUnit:
         for cmd in victims:
             self._end(cmd, NoAgreement())
 
+    def when_adopted(self, call: Callable[[], None]) -> None:
+        """Call ``call``: nothing that `adopt` does takes time."""
+        call()
+
     def _set_holder(self, holder: ReservedBy | None) -> None:
         device = self.device
         present = device.reserved_by
@@ -240,14 +244,3 @@ def _name(session: Session) -> str:
 def _sense(triple: tuple[int, int, int]) -> Sense:
     key, asc, ascq = triple
     return Sense(SenseKey(key), asc, ascq)
-
-
-def _outcome(error: Exception | None) -> Answer:
-    """How a command ends that wanted a change."""
-    if error is None:
-        return b""
-    if isinstance(error, NoAgreement):
-        raise busy() from error
-    if isinstance(error, Unresolved):
-        raise CheckCondition(sense.COMMAND_TIMEOUT) from error
-    raise error

@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeAlias, TypeVar
 
+from scstfs.scsi import sense
+from scstfs.scsi.sense import CheckCondition
+from scstfs.scsi.status import busy
+
 S_contra = TypeVar("S_contra", contravariant=True)
 
 
@@ -32,3 +36,14 @@ class Agreement(Protocol[S_contra]):
         ``compute`` gives the state that is wanted, from the one that is valid then; it is called
         again if another node was faster.  What it raises goes to ``done``.
         """
+
+
+def outcome(error: Exception | None) -> bytes:
+    """How a command ends that wanted a change: GOOD, or what this raises."""
+    if error is None:
+        return b""
+    if isinstance(error, NoAgreement):
+        raise busy() from error
+    if isinstance(error, Unresolved):
+        raise CheckCondition(sense.COMMAND_TIMEOUT) from error
+    raise error

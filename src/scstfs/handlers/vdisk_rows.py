@@ -179,7 +179,7 @@ def _set_expl_alua(device: VdiskDevice, value: bool) -> None:
 def _set_cluster_mode(device: VdiskDevice, value: bool) -> None:
     # Mode pages cannot be changed in cluster mode.
     device.cluster_mode = device.modes.cluster_mode = value
-    device.mode_changes.changed()
+    device.scst.cluster_mode_changed(device)
 
 
 def _set_read_zero(device: VdiskDevice, value: bool) -> None:
