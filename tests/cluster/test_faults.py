@@ -77,16 +77,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture
 def whole(pair: World) -> World:
     """All nodes serve, and nobody is registered."""
-    for name in pair.network.hosts:
-        pair.network.mend(name)
-    for member in pair.members:
-        if member.process is None:
-            member.start()
-        member.send(signal.SIGCONT)
-    for node in pair.nodes:
-        if node.daemon is None:
-            node.start()
-        node.go_on()
+    pair.mend()
     for node in pair.nodes:
         node.wait_until_open()
     first = pair.nodes[0].log_in(9)

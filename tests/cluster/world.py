@@ -5,6 +5,7 @@ namespace of its own.
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import signal
@@ -51,11 +52,14 @@ class NodeProcess:
         self.target = f"iqn.2005-03.org.example:{name}"
         self.daemon: Mounted | None = None
         self.is_stopped = False
+        #: A command that gives the node another clock.
+        self.clock: tuple[str, ...] = ()
 
     def start(self, *, disks: tuple[str, ...] = ("disk",), options: tuple[str, ...] = ()) -> None:
         mountpoint = self.directory / "scst_tgt"
         mountpoint.mkdir(parents=True, exist_ok=True)
         argv = [
+            *self.clock,
             *self.host.inside(sys.executable, "-m", "scstfs", "mount"),
             *("--mountpoint", str(mountpoint), "--state-dir", str(self.directory / "state")),
             *("--pid-file", "", "--portal", f"{self.host.address}:{PORT}", "--resume", "never"),
@@ -167,6 +171,45 @@ class World:
         for member in self.members:
             member.start()
         wait_until(self.etcd_answers, what="etcd does not answer")
+
+    def move_leader(self, chance: random.Random) -> None:
+        """Make another member of etcd the leader."""
+        urls = ",".join(member.url for member in self.members)
+        status = self._etcdctl(urls, "endpoint", "status", "-w", "fields")
+        values = re.findall(r'^"(MemberID|Leader)" : (\d+)$', status, re.MULTILINE)
+        members = [int(value) for name, value in values if name == "MemberID"]
+        leaders = {int(value) for name, value in values if name == "Leader"} - {0}
+        if len(leaders) != 1:
+            return
+        (leader,) = leaders
+        others = [member for member in members if member != leader]
+        if others and leader in members:
+            url = self.members[members.index(leader)].url
+            self._etcdctl(url, "move-leader", f"{chance.choice(others):x}")
+
+    def _etcdctl(self, urls: str, *argv: str) -> str:
+        command = ("etcdctl", "--endpoints", urls, "--command-timeout=2s", *argv)
+        done = subprocess.run(
+            self.network[CLIENT].inside(*command),
+            check=False,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "ETCDCTL_API": "3"},
+        )
+        return done.stdout
+
+    def mend(self) -> None:
+        """Undo all faults: everything runs, and is connected."""
+        for name in self.network.hosts:
+            self.network.mend(name)
+        for member in self.members:
+            if member.process is None:
+                member.start()
+            member.send(signal.SIGCONT)
+        for node in self.nodes:
+            if node.daemon is None:
+                node.start()
+            node.go_on()
 
     def etcd_answers(self) -> bool:
         urls = ",".join(member.url for member in self.members)
