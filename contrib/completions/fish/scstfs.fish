@@ -10,7 +10,7 @@ set -l for_config '__fish_seen_subcommand_from config'
 set -l no_kind "$for_config; and not __fish_seen_subcommand_from $kinds"
 set -l for_status '__fish_seen_subcommand_from status'
 set -l for_top '__fish_seen_subcommand_from top'
-set -l sections problems targets sessions devices groups
+set -l sections problems targets sessions devices groups cluster
 
 complete -c scstfs -f
 complete -c scstfs -s h -l help -d 'show the usage'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from scstfs.cluster.cluster_config import ClusterConfig
 
@@ -21,17 +22,20 @@ def describe(
     units: Mapping[Device, SharedItem[Any]],
     groups: Mapping[DeviceGroup, SharedItem[Any]],
 ) -> list[str]:
-    """One line for each fact: a word that says what it is about, and ``name=value`` pairs."""
+    """One line for each fact: what it is about, its name, and ``name=value`` pairs.
+
+    Names and values are quoted as in URLs, so that no blank is in them.
+    """
     lines = [f"etcd {url}"]
     if node is None:
-        lines.append(f"node {config.node} state=alone")
+        lines.append(f"node {_quoted(config.node)} state=alone")
     else:
         lines.append(_own(config, node))
         for name, member in sorted(node.replica.members.items()):
             formats = ",".join(map(str, member.formats))
-            lines.append(f"member {name} release={member.release} formats={formats}")
+            lines.append(f"member {_quoted(name)} release={member.release} formats={formats}")
         for number, port in sorted(node.replica.ports.items()):
-            lines.append(f"port {number} node={port.node} target={port.target}")
+            lines.append(f"port {number} node={_quoted(port.node)} target={_quoted(port.target)}")
     lines += [_item("unit", device.name, item, node) for device, item in units.items()]
     lines += [_item("group", group.name, item, node) for group, item in groups.items()]
     return lines
@@ -40,14 +44,20 @@ def describe(
 def _own(config: ClusterConfig, node: ClusterNode) -> str:
     if node.lease is not None:
         left = max(node.seconds_left or 0.0, 0.0)
-        return f"node {config.node} state=member lease={node.lease:x} left={left:.1f}"
+        return f"node {_quoted(config.node)} state=member lease={node.lease:x} left={left:.1f}"
     why = node.problem if node.seconds_left is not None and node.problem else "no lease"
-    return f"node {config.node} state=fenced reason={why.replace(' ', '_')}"
+    return f"node {_quoted(config.node)} state=fenced reason={_quoted(why)}"
 
 
 def _item(kind: str, name: str, item: SharedItem[Any], node: ClusterNode | None) -> str:
-    line = f"{kind} {name} id={item.name.name} state={'open' if item.is_open else 'closed'}"
+    state = "open" if item.is_open else "closed"
+    line = f"{kind} {_quoted(name)} id={_quoted(item.name.name)} state={state}"
     if node is None:
         return line
     shared = item.shared
-    return f"{line} revision={shared.revision} users={','.join(sorted(shared.users)) or '-'}"
+    users = ",".join(map(_quoted, sorted(shared.users)))
+    return f"{line} revision={shared.revision} users={users or '-'}"
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="/:,.", errors="surrogateescape")
