@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import trio
+
 from scstfs.scsi.status import Status
 from tests.cluster.nodes import Nodes
 from tests.support.nexuses import REGISTRATION_PREEMPTED, RELEASED, pending
@@ -67,3 +69,42 @@ async def test_the_other_node_has_the_unit_attentions(nodes: Nodes) -> None:
     assert pending(other) == [REGISTRATION_PREEMPTED]
     assert pending(one) == []
     assert nodes[1].keys == [A]
+
+
+def compare_and_write(expected: bytes, new: bytes) -> tuple[bytes, bytes]:
+    return bytes.fromhex("89000000000000000000000000010000"), expected + new
+
+
+async def test_compare_and_write_is_atomic_among_nodes(nodes: Nodes) -> None:
+    """Each increments a counter, over and over; no increment is lost."""
+    initiators = [node.initiator("one", port) for port, node in enumerate(nodes, 1)]
+    rounds, done = 20, [0, 0]
+
+    async def count(at: int) -> None:
+        initiator = initiators[at]
+        while done[at] < rounds:
+            before = (await initiator.execute(READ, data_in=512)).data
+            number = int.from_bytes(before[:4], "big")
+            after = (number + 1).to_bytes(4, "big").ljust(512, b"\0")
+            result = await initiator.execute(*compare_and_write(before, after))
+            if result == GOOD:
+                done[at] += 1
+            else:
+                assert result.triple == (0xE, 0x1D, 0)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count, 0)
+        nursery.start_soon(count, 1)
+    data = (await initiators[0].execute(READ, data_in=512)).data
+    assert int.from_bytes(data[:4], "big") == 2 * rounds
+
+
+async def test_the_token_stays_where_it_is_used(nodes: Nodes) -> None:
+    one = nodes[0].initiator("one", 1)
+    revisions = set()
+    for _ in range(3):
+        assert await one.execute(*compare_and_write(BLOCK, BLOCK)) == GOOD
+        cluster = nodes[0].cluster.node
+        assert cluster is not None
+        revisions.add(next(iter(cluster.items.values())).shared.revision)
+    assert len(revisions) == 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -158,7 +159,13 @@ def _wanted_state(cmd: Command) -> UnitState:
     effects = persistent_out.perform(reservations, cmd.tgt_dev, cmd.cdb, bytes(cmd.data))
     saved, generation = reservations.save_state(), reservations.generation
     reservations.rollback(before)
-    return UnitState(saved, generation, effects=persistent_out.for_other_nodes(effects))
+    assert cmd.device.shared is not None
+    return replace(
+        cmd.device.shared.state(),
+        reservations=saved,
+        generation=generation,
+        effects=persistent_out.for_other_nodes(effects),
+    )
 
 
 def _check_pr_allowed(cmd: Command) -> None:

@@ -161,6 +161,13 @@ class Sharing(Protocol):
     def state_held_by(self, holder: Session | None) -> UnitState:
         """The state if ``holder`` had the reservation by RESERVE."""
 
+    @property
+    def is_atomic_here(self) -> bool:
+        """Atomic commands may be executed: no other node does so."""
+
+    def make_atomic(self, cmd: Command, then: Callable[[], Answer]) -> Answer:
+        """Call ``then`` when atomic commands may be executed."""
+
     def release(self, session: Session) -> None:
         """The session ends: so does its reservation by RESERVE, on all nodes."""
 

@@ -182,6 +182,9 @@ def _execute(cmd: Command) -> Answer:
     device, name = cmd.device, cmd.parsed.op.execute
     device.check_available(cmd)
     if cmd.flags & Flag.WRITES_MEDIUM:
+        shared = device.shared
+        if shared is not None and cmd.flags & Flag.ATOMIC and not shared.is_atomic_here:
+            return shared.make_atomic(cmd, partial(_execute, cmd))
         for tasks, claim in cmd.claims():
             if claim.writes:
                 tasks.watchers.tell(claim)

@@ -59,6 +59,9 @@ class SharedUnit:
         device.tasks.freeze()
         #: Commands that wait for an agreement.
         self._waiting: dict[Command, None] = {}
+        self._then: dict[Command, Callable[[], Answer]] = {}
+        #: The node that may execute atomic commands.
+        self._atomic_at: str | None = None
         #: The one whose change was computed last; None if it was for no command.
         self._origin: Command | None = None
 
@@ -126,7 +129,20 @@ class SharedUnit:
         """End a command that waits for an agreement, unless it has ended before."""
         if cmd in self._waiting:
             del self._waiting[cmd]
-            execute.resume(cmd, partial(outcome, error))
+            then = self._then.pop(cmd, None)
+            use = then if then is not None and error is None else partial(outcome, error)
+            execute.resume(cmd, use)
+
+    @property
+    def is_atomic_here(self) -> bool:
+        """See ``core.device.Sharing``."""
+        return self._atomic_at == self.node
+
+    def make_atomic(self, cmd: Command, then: Callable[[], Answer]) -> Answer:
+        """See ``core.device.Sharing``."""
+        # What ``then`` starts has begun before the next change, which waits for its end.
+        self._then[cmd] = then
+        return self.change(cmd, lambda: replace(self.state(), atomic_at=self.node))
 
     def change_quietly(
         self, compute: Callable[[], UnitState], done: Callable[[], None] = lambda: None
@@ -150,7 +166,7 @@ class SharedUnit:
             reserved_by = ReservedBy(self.node, _name(holder))
         elif holder is not None:
             reserved_by = holder.holder
-        return UnitState(pr.save_state(), pr.generation, reserved_by)
+        return UnitState(pr.save_state(), pr.generation, reserved_by, self._atomic_at)
 
     def release(self, session: Session) -> None:
         """See ``core.device.Sharing``."""
@@ -182,6 +198,7 @@ class SharedUnit:
         effects = self._resolve(state.effects) if is_next else self._missed(state)
         self.device.pr.adopt(state.reservations, state.generation)
         self._set_holder(state.reserved_by)
+        self._atomic_at = state.atomic_at
         victims = take_effect(effects, self._origin if is_mine else None)
         if state.is_reset and is_next and not is_mine:
             victims += task_management.reset_here(self.device)

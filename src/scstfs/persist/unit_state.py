@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from scstfs.persist import reservations
@@ -47,19 +47,23 @@ class ReservedBy(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
-    """What is the same for all nodes; ``effects`` and ``is_reset`` are of the last change."""
+    """What is the same for all nodes; ``effects`` and ``is_reset`` are of the last change.
+
+    ``atomic_at`` is the node that may execute atomic commands, such as COMPARE AND WRITE.
+    """
 
     reservations: SavedReservations = NOTHING_SAVED
     generation: int = 0
     reserved_by: ReservedBy | None = None
+    atomic_at: str | None = None
     effects: tuple[NexusEffect, ...] = ()
     #: The last change is a logical unit reset.
     is_reset: bool = False
 
     @property
-    def lasting(self) -> tuple[SavedReservations, int, ReservedBy | None]:
+    def lasting(self) -> UnitState:
         """What lasts longer than the change."""
-        return self.reservations, self.generation, self.reserved_by
+        return replace(self, effects=(), is_reset=False)
 
 
 def encode(state: UnitState) -> dict[str, Any]:
@@ -68,6 +72,7 @@ def encode(state: UnitState) -> dict[str, Any]:
         "reservations": _text(reservations.encode(state.reservations)),
         "generation": state.generation,
         "reserved_by": None if state.reserved_by is None else list(state.reserved_by),
+        "atomic_at": state.atomic_at,
         "effects": [
             [_text(effect.transport_id), effect.rel_tgt_id, effect.condition]
             for effect in state.effects
@@ -84,6 +89,7 @@ def decode(data: Mapping[str, Any]) -> UnitState:
             reservations.decode(base64.b64decode(data["reservations"])),
             int(data["generation"]),
             None if holder is None else ReservedBy(*map(str, holder)),
+            None if data["atomic_at"] is None else str(data["atomic_at"]),
             tuple(map(_effect, data["effects"])),
             bool(data["is_reset"]),
         )
