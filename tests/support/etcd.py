@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 import urllib.request
@@ -31,7 +32,11 @@ def free_ports(number: int) -> list[int]:
 class Member:
     """A member of an etcd, which can be stopped, continued, killed and started again."""
 
-    def __init__(self, directory: Path, argv: list[str], url: str) -> None:
+    def __init__(
+        self, directory: Path, argv: list[str], url: str, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """``tls`` is what it takes to talk to it."""
+        self.tls = tls
         self.directory = directory
         self.url = url
         self._argv = argv
@@ -43,8 +48,9 @@ class Member:
             self.process = subprocess.Popen(self._argv, stdout=output, stderr=output)
 
     def is_healthy(self) -> bool:
+        health = f"{self.url}/health"
         try:
-            with urllib.request.urlopen(f"{self.url}/health", timeout=1) as answer:
+            with urllib.request.urlopen(health, timeout=1, context=self.tls) as answer:
                 return b"true" in answer.read()
         except OSError:
             return False
@@ -85,12 +91,16 @@ def member_argv(
 
 
 @contextmanager
-def one_member(directory: Path, *options: str) -> Iterator[Member]:
-    """An etcd of one member on free ports of loopback."""
+def one_member(
+    directory: Path, *options: str, tls: ssl.SSLContext | None = None
+) -> Iterator[Member]:
+    """An etcd of one member on free ports of loopback, over TLS if *tls* talks to it."""
     need_programs("etcd")
-    client, peer = (f"http://127.0.0.1:{port}" for port in free_ports(2))
+    ports = free_ports(2)
+    client = f"{'http' if tls is None else 'https'}://127.0.0.1:{ports[0]}"
+    peer = f"http://127.0.0.1:{ports[1]}"
     argv = member_argv(directory, "one", client, peer, {"one": peer}, *options)
-    member = Member(directory, argv, client)
+    member = Member(directory, argv, client, tls)
     member.start()
     try:
         member.wait_until_healthy()

@@ -193,7 +193,8 @@ class Etcd:
 
     async def _ask(self, what: str, body: Mapping[str, Any]) -> dict[str, Any]:
         failure: Exception | None = None
-        for _ in self._access.urls:
+        # Once more than there are members: a token may have to be replaced.
+        for _ in (None, *self._access.urls):
             try:
                 return await self._ask_first(what, body)
             except _Refusal as error:
