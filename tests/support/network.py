@@ -20,7 +20,8 @@ from typing import Any, Final
 
 _CLONE_NEWNET: Final = 0x40000000
 _PR_SET_PDEATHSIG: Final = 1
-_NET: Final = "10.99.0"
+#: Documentation (RFC 5737), so that documented commands can be run.
+_NET: Final = "192.0.2"
 _NOBODY: Final = "02:00:00:00:ff:ff"
 
 

@@ -32,6 +32,10 @@ log = logging.getLogger(__name__)
 _TICK: Final = 0.25
 
 
+#: How long etcd may take to notice that a lease has ended (seconds).
+_EXPIRY_SECONDS: Final = 2
+
+
 class Cluster:
     """See the module's text; `core.scst.Membership` and `core.scst.Watcher`."""
 
@@ -184,6 +188,12 @@ class Cluster:
         node = self.node
         port = None if node is None else node.replica.ports.get(rel_tgt_id)
         return None if port is None or port.node == self._config.node else port.node
+
+    async def freed(self, rel_tgt_id: int) -> None:
+        """See Membership."""
+        with trio.move_on_after(self._config.ttl + _EXPIRY_SECONDS):
+            while self.owner_of(rel_tgt_id) is not None:
+                await trio.sleep(_TICK)
 
     def other_ports(self, protocol: int) -> Iterable[int]:
         """See Membership."""

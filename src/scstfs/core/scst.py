@@ -37,6 +37,12 @@ class Membership(Protocol):
     def owner_of(self, rel_tgt_id: int) -> str | None:
         """The other node that has a target port of this relative identifier."""
 
+    async def freed(self, rel_tgt_id: int) -> None:
+        """Wait until no other node has a target port of this relative identifier.
+
+        Not longer than a node that has died counts as alive.
+        """
+
     def other_ports(self, protocol: int) -> Iterable[int]:
         """Relative identifiers of the ports of other nodes that speak ``protocol``."""
 
