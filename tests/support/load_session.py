@@ -96,7 +96,10 @@ class LoadSession:
             while not self._stop.is_set():
                 self._one_session()
         except BaseException as error:
-            self.faults.append(f"session {self.session}: {error!r}")
+            flying = [
+                f"LUN {t.lun} write {t.number} tag {t.task.itt}" for t in self._flying.values()
+            ]
+            self.faults.append(f"session {self.session}: {error!r}; under way: {flying}")
 
     # One session
 

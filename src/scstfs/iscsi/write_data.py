@@ -43,7 +43,9 @@ class WriteData:
         self._credit.limit = _solicited_limit(self.parameters, depth)
 
     def go_on(self, task: IscsiTask, transfer: Transfer) -> None:
-        """Request more data, or give the command to the host when all has arrived."""
+        """Ask for more data, or give the command to the host when there is all, once."""
+        if task.is_executing:
+            return
         if transfer.is_complete:
             task.is_executing = True
             self._host.data_complete(task)
