@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
 
@@ -23,13 +23,22 @@ MAX_DISCOVERIES: Final = 1024
 _HANDLES: Final = 0xFFFF
 
 
+#: An initiator port and the target that it has a session with.
+_Port: TypeAlias = "tuple[IscsiTarget, str, bytes]"
+
+
+def _port_of(nexus: Nexus) -> _Port:
+    return nexus.target, nexus.initiator.lower(), nexus.isid
+
+
 class SessionTable:
     """Normal sessions and discovery sessions."""
 
     def __init__(self) -> None:
-        #: Sessions that a login would reinstate, by initiator port and target.
-        self._sessions: dict[tuple[IscsiTarget, str, bytes], Nexus] = {}
-        #: These, and those that are ending.
+        #: By initiator port and target: the one that a login would reinstate is the last, those
+        #: before it are ending.
+        self._sessions: dict[_Port, list[Nexus]] = {}
+        #: These and those that are ending.
         self._all: dict[Nexus, None] = {}
         self._discoveries: dict[DiscoverySession, None] = {}
         self._tsih = 0
@@ -37,23 +46,29 @@ class SessionTable:
 
     def find(self, target: IscsiTarget, initiator: str, isid: bytes) -> Nexus | None:
         """The session of an initiator port with a target."""
-        return self._sessions.get((target, initiator.lower(), isid))
+        sessions = self._sessions.get((target, initiator.lower(), isid))
+        return None if sessions is None else sessions[-1]
 
     def of(self, target: IscsiTarget) -> list[Nexus]:
         """The sessions with a target."""
-        return [nexus for nexus in self._sessions.values() if nexus.target is target]
+        return [found[-1] for key, found in self._sessions.items() if key[0] is target]
 
     def add(self, nexus: Nexus) -> None:
         """A session begins; it reinstates a discovery session that named its target (7.4.2.2)."""
-        self._sessions[nexus.target, nexus.initiator.lower(), nexus.isid] = nexus
+        self._sessions.setdefault(_port_of(nexus), []).append(nexus)
         self._all[nexus] = None
         self._end_discovery(nexus.initiator.lower(), nexus.isid, nexus.target.name.lower())
 
     def forget(self, nexus: Nexus) -> None:
         """A session has ended."""
-        key = (nexus.target, nexus.initiator.lower(), nexus.isid)
-        if self._sessions.get(key) is nexus:
-            del self._sessions[key]
+        # One that never began may go before the one whose place it was to take: whoever logs in
+        # next has to wait for that one, too.
+        port = _port_of(nexus)
+        sessions = self._sessions.get(port, [])
+        if nexus in sessions:
+            sessions.remove(nexus)
+            if not sessions:
+                del self._sessions[port]
         self._all.pop(nexus, None)
         self._session_ended.set()
 

@@ -291,3 +291,25 @@ async def test_what_is_negotiated_later_holds_for_session_and_connection(
     connection.rx.feed(read.raw)
     connection.process()
     assert [len(pdu.data) for pdu in sent(nexus.wire)] == [512, 512]
+
+
+async def test_whoever_comes_next_waits_for_the_first_of_all(everything: Whole) -> None:
+    """A session that was to follow one that is still ending, and went before it began."""
+    port, store = await _two_luns(everything)
+    sessions = port.server.sessions
+    first, connection = port.log_in(1)
+    sessions.add(first)
+    _start_flush(first, connection)
+    second, _ = port.log_in(1, replaced=first)
+    sessions.add(second)
+    second.connection_ended(second.wire)
+    found = sessions.find(first.target, first.initiator, first.isid)
+    assert found is first
+    third, _ = port.log_in(1, replaced=found)
+    sessions.add(third)
+    assert not third.core.executes
+    store.resume("flush")
+    while not third.core.executes:
+        await everything.scst.env.runtime.run_blocking(lambda: None)
+    assert sessions.find(first.target, first.initiator, first.isid) is third
+    assert sessions.of(first.target) == [third]
