@@ -13,9 +13,11 @@ PYTHON ?= $(firstword $(foreach python,/usr/bin/python3 python3,$(shell \
     $(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
     && echo $(python))))
 
-# Package names that all releases have: if a library's own package has its version in the name, this
-# is the package for development. pyfuse3 is compiled here.
-RUN_PACKAGES := python3-venv python3-dev gcc pkg-config libfuse3-dev fuse3 libsgutils2-dev
+# Names that all releases have: of a library whose own package has its version in the name, it is
+# the package for development. pyfuse3 is compiled here, and the C part of scstfs.
+RUN_PACKAGES := python3-venv python3-dev gcc pkg-config libfuse3-dev fuse3 libsgutils2-dev \
+    liburing-dev libaio-dev
+C_PART := setup.py $(wildcard src/scstfs/aio/native.*) src/scstfs/aio/build.py
 TEST_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra sg3-utils tree procps iproute2
 # A machine that boots from a target, and the disc that it boots.
 TEST_PACKAGES += qemu-system-x86 seabios ovmf ipxe ipxe-qemu xorriso binutils
@@ -62,7 +64,7 @@ bench: $(RUN_READY) bench-packages ## compare with tgt (options: ARGS='--rounds 
 	@exec $(VENV)/bin/python -m bench $(ARGS)
 
 clean: ## remove the files of make and the tools
-	rm -rf $(VENV) build dist src/*.egg-info .coverage .coverage.* .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist src/*.egg-info src/scstfs/aio/_native*.so .coverage .coverage.* .hypothesis .import_linter_cache
 	rm -rf .fuzz .mypy_cache .pytest_cache .ruff_cache
 	find . -path ./.git -prune -o -name __pycache__ -exec rm -rf {} +
 
@@ -75,7 +77,7 @@ test-packages:
 bench-packages:
 	@contrib/debian-packages 'benchmarking scstfs' $(BENCH_PACKAGES)
 
-$(RUN_READY): pyproject.toml constraints.txt | run-packages
+$(RUN_READY): pyproject.toml constraints.txt $(C_PART) | run-packages
 	@[ -n '$(PYTHON)' ] || { echo 'Python 3.11 or newer is needed' >&2; exit 1; }
 	@echo 'setting up $(VENV)'
 	@$(PYTHON) -m venv --clear $(VENV)
