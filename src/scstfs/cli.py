@@ -21,7 +21,7 @@ from scstfs.admin import subcommands as admin
 from scstfs.admin.mistakes import Mistake, MistakeKind
 from scstfs.admin.printable import printable
 from scstfs.errors import ExitStatus, UsageError, reason
-from scstfs.options import Config, Resume
+from scstfs.options import Config, IoEngine, Resume
 from scstfs.portals import ListenPortal
 from scstfs.sysfs.refusals import XATTR
 
@@ -160,6 +160,14 @@ def parser() -> argparse.ArgumentParser:
         help="resume the last running configuration: after a crash (auto), also after a clean end "
         "(always), or never; FILE is then ignored (default: %(default)s)",
     )
+    mount.add_argument(
+        "--io-engine",
+        choices=tuple(IoEngine),
+        type=IoEngine,
+        default=_DEFAULTS.io_engine,
+        help="what executes disk I/O; for tests (default: %(default)s, or what SCSTFS_IO_ENGINE "
+        "says)",
+    )
     why = commands.add_parser(
         "why",
         help="show why a command was refused",
@@ -224,6 +232,7 @@ def _mount(
         pid_file=arguments.pid_file,
         config=arguments.config,
         resume=arguments.resume,
+        io_engine=arguments.io_engine,
     )
 
     def announce(text: str) -> None:
@@ -282,10 +291,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(error)
     except Exception:  # the outermost guard: a bug of ours must at least leave its traceback
         log.critical("unexpected error", exc_info=True)
-        output.close()
-        return ExitStatus.BUG
+        status = ExitStatus.BUG
+    else:
+        status = ExitStatus.OK
     output.close()
-    return ExitStatus.OK
+    if arguments.run is _mount:
+        from scstfs.aio import apart
+
+        apart.leave_behind()
+    return status
 
 
 def _client(arguments: argparse.Namespace) -> int:

@@ -19,6 +19,16 @@ class Resume(enum.StrEnum):
     ALWAYS = "always"
 
 
+class IoEngine(enum.StrEnum):
+    """What executes disk I/O (``scstfs.aio``)."""
+
+    BEST = "best"
+    """The first of the others that the system allows."""
+    IO_URING = "io_uring"
+    LIBAIO = "libaio"
+    THREADS = "threads"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The options of the command line."""
@@ -32,6 +42,7 @@ class Config:
     config: str | None = None
     """The initial configuration; with a leading - the file may be missing."""
     resume: Resume = Resume.AUTO
+    io_engine: IoEngine = IoEngine.BEST
 
     @classmethod
     def of_user(cls) -> Config:

@@ -11,6 +11,7 @@ from typing import Final
 
 import trio
 
+from scstfs.aio import Engine
 from scstfs.core import execute
 from scstfs.core.device import DevHandler
 from scstfs.core.environment import Environment
@@ -28,7 +29,7 @@ from scstfs.handlers.passthrough import ScsiBus, pass_through_handlers
 from scstfs.handlers.uevents import watch_scsi_devices
 from scstfs.handlers.vdisk_handlers import vdisk_handlers
 from scstfs.layout import LAYOUT
-from scstfs.options import Config, Resume
+from scstfs.options import Config, IoEngine, Resume
 from scstfs.persist.running import DamagedCommands, RunningFile
 from scstfs.persist.state import StateDirectory
 from scstfs.startup.keep import Keeper
@@ -95,6 +96,15 @@ def _unusable(state_dir: Path, error: OSError) -> UsageError:
     return UsageError(ExitStatus.STATE_DIR, message)
 
 
+def _open_disks(environment: Environment) -> Engine:
+    """Now, so that the log says at its beginning what executes disk I/O."""
+    try:
+        return environment.disks
+    except OSError as error:
+        message = f"cannot do disk I/O as asked for: {reason(error)}"
+        raise UsageError(ExitStatus.NOT_PERMITTED, message) from error
+
+
 async def _configure(service: TargetService, config: Config) -> Keeper:
     """Apply the last running configuration, or a file, to the tree, and record changes from then
     on.
@@ -132,7 +142,14 @@ async def target_service(config: Config) -> AsyncIterator[TargetService]:
     except OSError as error:
         raise _unusable(config.state_dir, error) from error
     async with trio.open_nursery() as nursery:
-        service = TargetService(Scst(Environment(TrioRuntime(nursery), state, execute.start)))
+        environment = Environment(
+            TrioRuntime(nursery),
+            state,
+            execute.start,
+            io_engine="" if config.io_engine is IoEngine.BEST else config.io_engine,
+        )
+        _open_disks(environment)
+        service = TargetService(Scst(environment))
         await service.scsi_bus.rescan()
         keeper = await _configure(service, config)
         nursery.start_soon(keeper.run)

@@ -40,6 +40,8 @@ complete -c scstfs -n $for_mount -l config -r -F \
     -d 'configuration to apply before serving initiators'
 complete -c scstfs -n $for_mount -l resume -x -a 'auto never always' \
     -d 'whether to resume the last configuration'
+complete -c scstfs -n $for_mount -l io-engine -x -a 'best io_uring libaio threads' \
+    -d 'what executes disk I/O'
 
 complete -c scstfs -n $for_sandbox -l keep -x -a '(__fish_complete_directories)' \
     -d 'directory that keeps the state'

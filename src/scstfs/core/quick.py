@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
+from scstfs.aio import DiskRequest
 from scstfs.core.buffers import MAX_POOLED
 from scstfs.scsi.cdb import Decoded, OpcodeTable, ReadWrite, opcode_table, padded
 
@@ -24,6 +25,9 @@ class Loan(NamedTuple):
     offset: int
     give_back: Callable[[], None]
 
+
+Submit: TypeAlias = Callable[[DiskRequest], None]
+"""Has a disk begin with a request."""
 
 Move: TypeAlias = Callable[[int, memoryview], bool]
 """``(offset, memory) -> done``: moves bytes without waiting, or declines.
@@ -39,8 +43,10 @@ def _lend_nothing(_offset: int, _length: int) -> None:
 class Quick(NamedTuple):
     """What holds for READ and WRITE of one nexus until anything else has run.
 
-    ``read`` and ``write`` are None if a gate would look at the command, or the blocks cannot be
-    moved without a worker thread. Callers update the counters (``core.counters``).
+    ``read`` and ``write`` are None where a gate would look at the command, or the blocks cannot be
+    moved without more ado.  Whoever uses them counts (``core.counters``).  What they decline, or
+    cannot do at all, is begun by ``submit_read`` and ``submit_write`` (``execute.begin``) where no
+    gate would look.
     """
 
     #: What the device understands, and of that READ and WRITE.
@@ -55,6 +61,10 @@ class Quick(NamedTuple):
     write: Move | None = None
     #: ``(offset, length)``: bytes that can be sent straight from a file, where there are any.
     lend: Callable[[int, int], Loan | None] = _lend_nothing
+    submit_read: Submit | None = None
+    submit_write: Submit | None = None
+    #: What is written has to be durable.
+    durable: bool = False
 
 
 #: Peripheral device type of a logical unit that does not exist.

@@ -153,12 +153,11 @@ class TgtDev:
 
     @property
     def former(self) -> list[TgtDev]:
-        """Former nexuses of the same LUN and device whose commands still run."""
-        return [
-            former
-            for former in self.session.former
-            if former.device is self.device and former.lun == self.lun
-        ]
+        """What stood under the same LUN before, for commands that still run.
+
+        Whatever device it is for: the initiator may not have been told yet that it is another one.
+        """
+        return [former for former in self.session.former if former.lun == self.lun]
 
     @property
     def packed_lun(self) -> bytes:

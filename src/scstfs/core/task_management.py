@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from scstfs.core.command import Abort, Command
-from scstfs.core.completion import abort, abort_commands, tell_of_loss
+from scstfs.core.completion import abort, abort_commands, tell_of_loss, when_ended
 from scstfs.scsi import sense
 
 if TYPE_CHECKING:
@@ -63,18 +63,26 @@ def clear_aca(tgt_dev: TgtDev, done: Callable[[], None]) -> bool:
 
 def logical_unit_reset(tgt_dev: TgtDev, done: Callable[[], None]) -> None:
     """LOGICAL UNIT RESET."""
-    _reset([tgt_dev.device], tgt_dev.session, done)
+    _reset([tgt_dev.device], tgt_dev.session, tgt_dev.former, done)
 
 
 def target_reset(session: Session, done: Callable[[], None]) -> None:
-    """TARGET RESET: every logical unit of the session's own LUN set."""
+    """TARGET RESET: every logical unit of the session's own LUN set, and what was in it."""
     devices = dict.fromkeys(acg_dev.device for acg_dev in session.acg.luns.values())
-    _reset(list(devices), session, done)
+    _reset(list(devices), session, list(session.former), done)
 
 
-def _reset(devices: list[Device], originator: Session, done: Callable[[], None]) -> None:
+def _reset(
+    devices: list[Device],
+    originator: Session,
+    left_behind: list[TgtDev],
+    done: Callable[[], None],
+) -> None:
+    """Reset devices, and abort what ``originator`` has ``left_behind`` under their LUNs."""
     thaw = _freeze(devices)
     victims: list[Command] = []
+    for former in left_behind:
+        victims += abort_commands(former, by_other=False)
     for device in devices:
         device.reserved_by = None
         for tgt_dev in [*device.tgt_devs, *device.former]:
@@ -123,21 +131,3 @@ def nexus_loss(session: Session, done: Callable[[], None]) -> None:
         if tgt_dev.aca.faulted is tgt_dev:
             tgt_dev.aca.clear()
     when_ended(victims, done)
-
-
-def when_ended(commands: Iterable[Command], done: Callable[[], None]) -> None:
-    """Call ``done`` when all of these commands have ended; that may be at once."""
-    left = [cmd for cmd in commands if not cmd.is_over]
-    if not left:
-        done()
-        return
-    count = len(left)
-
-    def one_less() -> None:
-        nonlocal count
-        count -= 1
-        if not count:
-            done()
-
-    for cmd in left:
-        cmd.call_when_ended(one_less)

@@ -36,10 +36,10 @@ class IscsiCommand(Command):
             nexus.core,
             task.lun,
             task.cdb,
-            tag=task.itt,
-            attribute=_ATTRIBUTES.get(task.attribute, TaskAttribute.SIMPLE),
-            expected_direction=_DIRECTIONS[task.reads, task.writes],
-            expected_length=task.expected,
+            task.itt,
+            _ATTRIBUTES.get(task.attribute, TaskAttribute.SIMPLE),
+            _DIRECTIONS[task.reads, task.writes],
+            task.expected,
         )
         self.nexus = nexus
         self.task = task
@@ -58,6 +58,22 @@ class IscsiCommand(Command):
         self._buffer = self.session.target.driver.env.buffers.get(size)
         return self._buffer.view
 
+    def hold(self, buffer: Buffer) -> None:
+        """Have ``buffer`` for as long as the command lasts, or its data takes to be sent."""
+        self.task.table.replies.reading += len(buffer.view)
+        self._buffer = buffer
+
+    @property
+    def buffer(self) -> Buffer:
+        """The memory that it has."""
+        assert self._buffer is not None
+        return self._buffer
+
+    def take_buffer(self) -> Buffer:
+        """Its memory is somebody else's to give back."""
+        buffer, self._buffer = self.buffer, None
+        return buffer
+
     def cancel_transfer(self) -> None:
         """Does nothing: the task ends without an answer, and late data is dropped."""
 
@@ -65,7 +81,7 @@ class IscsiCommand(Command):
         """Send status, sense and data, or forget the task."""
         task, buffer = self.task, self._buffer
         tasks = task.table
-        release = None if buffer is None else partial(_give_back, tasks.replies, buffer)
+        release = None if buffer is None else partial(give_back, tasks.replies, buffer)
         if self.status is None:
             if release is not None:
                 release()
@@ -103,6 +119,7 @@ class IscsiCommand(Command):
         return 0
 
 
-def _give_back(replies: Replies, buffer: Buffer) -> None:
+def give_back(replies: Replies, buffer: Buffer) -> None:
+    """Give back memory that a command has had."""
     replies.reading -= len(buffer.view)
     buffer.release()
