@@ -43,11 +43,12 @@ class FileStatus:
     allocated: int
 
 
-def call(number: int, *arguments: int) -> int:
-    """Make a system call; returns what it returned."""
+def call(number: int, *arguments: int, path: str | None = None) -> int:
+    """Make a system call; returns what it returned.  Errors name ``path``, if there is one."""
     result: int = lib.disk_call(number, ffi.new("uint64_t[6]", list(arguments)))
     if result < 0:
-        raise OSError(-result, os.strerror(-result))
+        where = () if path is None else (path,)
+        raise OSError(-result, os.strerror(-result), *where)
     return result
 
 
@@ -77,7 +78,7 @@ _opened: Final[set[int]] = set()
 def open_file(path: str, flags: int) -> int:
     """open(2)."""
     name = ffi.new("char[]", os.fsencode(path))
-    fd = call(lib.SYS_openat, _AT_FDCWD, _address(name), flags | os.O_CLOEXEC, 0)
+    fd = call(lib.SYS_openat, _AT_FDCWD, _address(name), flags | os.O_CLOEXEC, 0, path=path)
     _opened.add(fd)
     return fd
 
@@ -105,7 +106,8 @@ def status_of(path: str) -> FileStatus:
 
 def _status(fd: int, path: str, flags: int) -> FileStatus:
     name, room = ffi.new("char[]", os.fsencode(path)), ffi.new("char[]", _STATX_SIZE)
-    call(lib.SYS_statx, fd, _address(name), flags, _STATX_BASIC, _address(room))
+    where = path or None
+    call(lib.SYS_statx, fd, _address(name), flags, _STATX_BASIC, _address(room), path=where)
     mode, inode, size, blocks, *numbers = _STATX.unpack_from(ffi.buffer(room))
     special, device = os.makedev(*numbers[:2]), os.makedev(*numbers[2:])
     return FileStatus(mode, device, inode, special, size, blocks * 512)

@@ -258,3 +258,12 @@ def test_nullio_forgets() -> None:
     assert list(store.extents(0, 4096)) == [StoreExtent(0, 4096, allocated=True)]
     assert (store.measure(), store.usage()) == (4096, (0, 4096))
     store.close()
+
+
+@pytest.mark.parametrize(("name", "error"), [("none", errno.ENOENT), ("disk/x", errno.ENOTDIR)])
+def test_errors_name_the_file(tmp_path: Path, name: str, error: int) -> None:
+    (tmp_path / "disk").touch()
+    path = str(tmp_path / name)
+    with pytest.raises((FileNotFoundError, NotADirectoryError)) as caught:
+        FileStore(path, read_only=False)
+    assert (caught.value.errno, caught.value.filename) == (error, path)
