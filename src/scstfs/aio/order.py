@@ -24,14 +24,15 @@ _MOST_PIECES: Final = 64
 class WriteOrder:
     """The requests that change one file and have not ended."""
 
-    __slots__ = ("_large", "_pieces")
+    __slots__ = ("large", "pieces")
 
     def __init__(self) -> None:
-        self._pieces: dict[int, list[DiskRequest]] = {}
-        self._large: list[DiskRequest] = []
+        #: By where they are; whoever is in a hurry looks whether there are any at all.
+        self.pieces: dict[int, list[DiskRequest]] = {}
+        self.large: list[DiskRequest] = []
 
     def __bool__(self) -> bool:
-        return bool(self._pieces or self._large)
+        return bool(self.pieces or self.large)
 
     def has_overlap(self, offset: int, length: int) -> bool:
         """Something that has not ended changes a range."""
@@ -58,12 +59,12 @@ class WriteOrder:
         """``request`` has ended; what waited for it alone begins."""
         start, end = request.span
         if (end - 1 >> _SHIFT) - (start >> _SHIFT) >= _MOST_PIECES:
-            self._large.remove(request)
+            self.large.remove(request)
         else:
             for piece in range(start >> _SHIFT, (end - 1 >> _SHIFT) + 1):
-                there = self._pieces[piece]
+                there = self.pieces[piece]
                 if len(there) == 1:
-                    del self._pieces[piece]
+                    del self.pieces[piece]
                 else:
                     there.remove(request)
         followers, request.followers = request.followers, ()
@@ -76,18 +77,18 @@ class WriteOrder:
         """Where a range is to be found."""
         first, last = start >> _SHIFT, end - 1 >> _SHIFT
         if last - first >= _MOST_PIECES:
-            return (self._large,)
-        return [self._pieces.setdefault(piece, []) for piece in range(first, last + 1)]
+            return (self.large,)
+        return [self.pieces.setdefault(piece, []) for piece in range(first, last + 1)]
 
     def _overlapping(self, start: int, end: int) -> Iterator[DiskRequest]:
         """What changes a part of a range; some of it more than once."""
         first, last = start >> _SHIFT, end - 1 >> _SHIFT
-        pieces = self._pieces
+        pieces = self.pieces
         if last - first >= _MOST_PIECES:
-            there = chain(self._large, *pieces.values())
+            there = chain(self.large, *pieces.values())
         else:
             found = (pieces[piece] for piece in range(first, last + 1) if piece in pieces)
-            there = chain(self._large, *found)
+            there = chain(self.large, *found)
         for other in there:
             if start < other.span[1] and other.span[0] < end:
                 yield other

@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 from scstfs.aio import DiskRequest, Engine, File, RequestKind, apart
 from scstfs.aio.apart import FileStatus
+from scstfs.aio.order import WriteOrder
 from scstfs.core.quick import Loan
 from scstfs.handlers import aligned, store_steps, syscalls
 from scstfs.handlers.asking import CAN_NOT
@@ -164,6 +165,7 @@ class FileStore:
         self._file: File | None = None
         if engine is not None:
             self._file = engine.open(self.fd, direct=self.is_direct, asks=asking.asks)
+        self._order = WriteOrder() if self._file is None else self._file.order
         self._lent = LentFile(self.fd, self._close_descriptor)
 
     def _check_kind(self, mode: int) -> None:
@@ -212,8 +214,8 @@ class FileStore:
         """See Store."""
         if not self._tries_writing:
             return False
-        file = self._file
-        if file is not None and file.order.has_overlap(offset, len(data)):
+        order = self._order
+        if (order.pieces or order.large) and order.has_overlap(offset, len(data)):
             # It would be overwritten by what was there before.
             return False
         try:
