@@ -13,8 +13,8 @@ PYTHON ?= $(firstword $(foreach python,/usr/bin/python3 python3,$(shell \
     $(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
     && echo $(python))))
 
-# Names that all releases have: of a library whose own package has its version in the name, it is
-# the package for development. pyfuse3 is compiled here, and the C part of scstfs.
+# Package names that all releases have: if a library's own package has its version in the name, this
+# is the package for development. pyfuse3 is compiled here, and the C part of scstfs.
 RUN_PACKAGES := python3-venv python3-dev gcc pkg-config libfuse3-dev fuse3 libsgutils2-dev \
     liburing-dev libaio-dev
 C_PART := setup.py $(wildcard src/scstfs/aio/native.*) src/scstfs/aio/build.py

@@ -150,7 +150,7 @@ def abort_commands(
 
 
 def when_ended(commands: Iterable[Command], done: Callable[[], None]) -> None:
-    """Call ``done`` when all of these commands have ended, maybe at once."""
+    """Call ``done`` when all of these commands have ended; that may be at once."""
     left = [cmd for cmd in commands if not cmd.is_over]
     if not left:
         done()
@@ -218,8 +218,8 @@ def _manage_queue_error(cmd: Command) -> list[Command]:
     if qerr == QErr.ABORT_NEXUS or device.separate_task_sets:
         return victims
     for tgt_dev in list(device.tgt_devs):
-        # SCST tells also those who have lost nothing: two initiators could go on for ever then,
-        # each failing a command of the other's by being told of a failure.
+        # SCST also tells nexuses that lost no command. Two initiators could then fail each other's
+        # commands for ever, each with the unit attention about the other's failure.
         lost = abort_commands(tgt_dev, by_other=True) if tgt_dev is not own else []
         if lost:
             tell_of_loss(tgt_dev)

@@ -43,9 +43,9 @@ def _lend_nothing(_offset: int, _length: int) -> None:
 class Quick(NamedTuple):
     """What holds for READ and WRITE of one nexus until anything else has run.
 
-    ``read`` and ``write`` are None where a gate would look at the command, or the blocks cannot be
-    moved without more ado.  Whoever uses them counts (``core.counters``).  What they decline, or
-    cannot do at all, is begun by ``submit_read`` and ``submit_write`` (``execute.begin``) where no
+    ``read`` and ``write`` are None if a gate would look at the command, or the blocks cannot be
+    moved without waiting. Callers update the counters (``core.counters``). What they decline, or
+    cannot do at all, is begun by ``submit_read`` and ``submit_write`` (``execute.begin``) if no
     gate would look.
     """
 

@@ -82,13 +82,13 @@ class _SocketWriter:
 
 
 class Flusher:
-    """Batches of work, and who has something to send at the end of the present one.
+    """Batches of work, and the wires that have something to send at the end of the present one.
 
     What a batch wants of disks is handed over before that.
     """
 
     def __init__(self, wake: Callable[[Callable[[], None]], None], disks: Engine) -> None:
-        """``wake`` has a function called in the event loop soon."""
+        """``wake`` schedules a call in the event loop soon."""
         self._wake = wake
         self.disks = disks
         self._ready: dict[Wire, None] = {}
