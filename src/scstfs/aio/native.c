@@ -200,13 +200,20 @@ static bool are_behind(struct disk_ring *ring)
 unsigned disk_ring_drain(
     struct disk_ring *ring, struct disk_completion *into, unsigned most, bool woken)
 {
-    unsigned head, seen, count = 0;
+    /* The kernel may leave the sign that completions are behind the door when there are none. */
+    enum { TRIES = 4 };
+    unsigned head, seen, count = 0, vain = 0;
     struct io_uring_cqe *cqe;
 
-    do {
-        bool asked = are_behind(ring);
+    while (count < most && vain < TRIES) {
+        bool asks = are_behind(ring);
 
-        if (asked)
+        if (!asks && !woken && io_uring_cq_ready(&ring->ring) == 0)
+            break;
+        /* First of all: what comes from now on is signalled, even if it is taken here.  Nor may
+         * there be anything to take, but the beginning of the rest of a large transfer. */
+        clear_event(ring->eventfd);
+        if (asks)
             io_uring_get_events(&ring->ring);
         seen = 0;
         io_uring_for_each_cqe(&ring->ring, head, cqe) {
@@ -219,13 +226,9 @@ unsigned disk_ring_drain(
             into[count++].result = cqe->res;
         }
         io_uring_cq_advance(&ring->ring, seen);
-        /* What was taken here has been signalled, and so may be what came to nothing but the
-         * beginning of the rest of a large transfer.  What is signalled is seen in the next turn:
-         * the kernel says so first. */
-        if (seen > 0 || asked || woken)
-            clear_event(ring->eventfd);
+        vain = seen > 0 ? 0 : vain + 1;
         woken = false;
-    } while (count < most && (are_behind(ring) || io_uring_cq_ready(&ring->ring) > 0));
+    }
     return count;
 }
 
