@@ -40,7 +40,7 @@ help: ## show this list
 run: $(RUN_READY) ## mount the tree and serve, in the foreground (options: ARGS='--log-level debug')
 	@exec $(VENV)/bin/scstfs mount $(ARGS)
 
-demo: $(RUN_READY) test-packages ## run the README's example in a private name space, with real clients
+demo: $(RUN_READY) test-packages ## run the README's example in a private namespace, with real clients
 	@exec $(VENV)/bin/python contrib/demo.py $(ARGS)
 
 test: lint type test-packages ## check everything (options for pytest: ARGS='-k mount')

@@ -1,4 +1,4 @@
-"""Runs the README's quick start, line by line, in private name spaces: `make demo`.
+"""Runs the README's quick start, line by line, in private namespaces: `make demo`.
 
 It uses a private mount and network namespace, with copies of the root directory and of /etc in
 memory. So the commands run as they are written, including /disk1 and port 3260, and leave nothing

@@ -59,7 +59,7 @@ def run(data: bytes) -> None:
         if step.send:
             _check_response(step.send)
         if over:
-            assert step.close, "a login goes on after its end"
+            assert step.close, "a login continues after its end"
         assert not (step.result is not None and step.close)
         if step.result is not None:
             assert len(host.opened) == 1

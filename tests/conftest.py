@@ -25,7 +25,7 @@ if threading.current_thread() is threading.main_thread():
 
 
 class _Collector(logging.Handler):
-    """Keeps what is a warning or worse."""
+    """Keeps warnings and errors."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -38,7 +38,7 @@ class _Collector(logging.Handler):
 
 @pytest.fixture(autouse=True)
 def nothing_unexpected_in_the_log(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test in which scstfs logs a warning or an error that nobody expects.
+    """Fail a test in which scstfs logs an unexpected warning or error.
 
     Expected are lines in which a pattern of ``@pytest.mark.logs(...)`` is found.  A traceback is
     one line with its message here, so that nothing but a pattern for the message hides it.

@@ -64,7 +64,7 @@ CIRCLES = {
         "handlers.scsi_command",
         "handlers.scsi_device",
         "handlers.scsi_no_node",
-    ): "a passed-through device and what becomes of a command for it",
+    ): "a pass-through device and the execution of its commands",
     (
         "aio.backend",
         "aio.engine",
@@ -102,7 +102,7 @@ SAME_CLASSES: dict[str, str] = {}
 def test_imports_follow_the_layers() -> None:
     """The contracts in pyproject.toml, which say which package may import which."""
     pytest.importorskip("importlinter", reason="needs import-linter")
-    # In a process of its own: it reconfigures logging for the whole process it runs in.
+    # In a separate process: it reconfigures logging for its whole process.
     script = "import sys; from importlinter import cli; sys.exit(cli.lint_imports(no_cache=True))"
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -147,7 +147,7 @@ def test_dependencies_are_pinned_exactly() -> None:
     assert all(pin.count("==") == 1 for pin in pins), pins
 
 
-# What one can take in
+# Sizes
 
 
 def modules() -> dict[str, ast.Module]:

@@ -1,4 +1,4 @@
-"""docs/differences.md tells all that is different, and nothing that is not."""
+"""docs/differences.md lists all differences, and nothing else."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from scstfs.core import waiting
+from scstfs.core.device import MAX_TRANSFER
+from scstfs.drivers.iscsi import session_table, shared
+from scstfs.handlers import atomic
 from scstfs.handlers.scsi_transfer import COMMAND_TIMEOUT, NO_ANSWER
+from scstfs.iscsi import login
 from scstfs.layout import LAYOUT
+from scstfs.persist import reservations
 from scstfs.scsi.cdb import opcode_table
 from scstfs.scsi.commands import EXTENSIONS
 from scstfs.scsi.opcodes import DeviceType, Feature
@@ -87,3 +95,19 @@ def test_the_answers_for_devices_that_do_not_answer_are_those_that_are_told() ->
     told = set(re.findall(r"\((./../..)\)", section("Pass-through")))
     triples = (one.triple for one in (COMMAND_TIMEOUT, ABORTED, NO_ANSWER))
     assert told == {f"{key:x}/{asc:02x}/{ascq:02x}" for key, asc, ascq in triples}
+
+
+@pytest.mark.parametrize(
+    ("told", "number"),
+    [
+        ("Waits for running commands of initiators at most {:.0f} s, then EBUSY", waiting.SECONDS),
+        ("{:.0f} s for a login", login.TIMEOUT),
+        ("at most {:,} logins", shared.MAX_LOGINS),
+        ("{:,} discovery sessions at a time", session_table.MAX_DISCOVERIES),
+        ("{} MiB, then INVALID FIELD IN CDB", MAX_TRANSFER >> 20),
+        ("Up to {} MiB is written completely or not at all", atomic.MOST_BYTES >> 20),
+        ("Reservations whose file would be {} MiB or more", reservations.MAX_SIZE >> 20),
+    ],
+)
+def test_the_limits_are_those_that_are_told(told: str, number: float) -> None:
+    assert told.format(number) in PAGE

@@ -1,4 +1,4 @@
-"""What the documents name is there."""
+"""The things that the documents name exist."""
 
 from __future__ import annotations
 

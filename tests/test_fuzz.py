@@ -1,8 +1,8 @@
 """The fuzz targets without a fuzzer: the corpus, and mutations of it for a while.
 
-How long is told by SCSTFS_FUZZ_SECONDS, the total for all targets.  The mutations are the same
-every time: how many of them are reached depends on the machine, but each is found again by seed
-and number, and a failure shows the input itself.
+SCSTFS_FUZZ_SECONDS sets the total time for all targets.  The mutations are the same every time: how
+many of them are reached depends on the machine, but each is found again by seed and number, and a
+failure shows the input itself.
 """
 
 from __future__ import annotations

@@ -6,18 +6,21 @@ The daemon is imported when it is started: the other commands must not wait for 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import logging
 import os
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
 from scstfs import __version__, background, system
 from scstfs import log as logs
 from scstfs.admin import subcommands as admin
+from scstfs.admin.answer_watch import AnswerWatch
+from scstfs.admin.files import ENTRIES
 from scstfs.admin.mistakes import Mistake, MistakeKind
 from scstfs.admin.printable import printable
 from scstfs.errors import ExitStatus, UsageError, reason
@@ -154,17 +157,15 @@ def parser() -> argparse.ArgumentParser:
     )
     mount.add_argument(
         "--resume",
-        choices=tuple(Resume),
-        type=Resume,
-        default=_DEFAULTS.resume,
+        choices=tuple(resume.value for resume in Resume),
+        default=_DEFAULTS.resume.value,
         help="resume the last running configuration: after a crash (auto), also after a clean end "
         "(always), or never; FILE is then ignored (default: %(default)s)",
     )
     mount.add_argument(
         "--io-engine",
-        choices=tuple(IoEngine),
-        type=IoEngine,
-        default=_DEFAULTS.io_engine,
+        choices=tuple(engine.value for engine in IoEngine),
+        default=_DEFAULTS.io_engine.value,
         help="what executes disk I/O; for tests (default: %(default)s, or what SCSTFS_IO_ENGINE "
         "says)",
     )
@@ -186,12 +187,12 @@ def parser() -> argparse.ArgumentParser:
 def _add_sandbox(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
     sandbox = commands.add_parser(
         "sandbox",
-        help="run a command, or a shell, that has a running target for itself",
+        help="run a command, or a shell, with its own running target",
         description=textwrap.fill(
-            "Run COMMAND, or a shell, for which /sys/kernel/scst_tgt is a running target. Needs no "
-            "privileges and changes nothing on the machine: everything but what COMMAND writes to "
-            "files of the machine is gone when it ends. $SCSTFS_PORTAL is the address and port "
-            "for initiators, $SCSTFS_LOG the log."
+            "Run COMMAND, or a shell, with its own running target at /sys/kernel/scst_tgt. This "
+            "needs no privileges. When COMMAND ends, only what it wrote to files of the machine "
+            "remains. $SCSTFS_PORTAL is the address and port for initiators, and $SCSTFS_LOG is "
+            "the path of the log."
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -199,7 +200,7 @@ def _add_sandbox(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         "--keep",
         metavar="DIR",
         type=_optional_path,
-        help="keep what runs and its state here, and go on with it the next time",
+        help="directory for configuration, state and log, which the next sandbox resumes",
     )
     sandbox.add_argument(
         "--log-level",
@@ -231,8 +232,8 @@ def _mount(
         portals=tuple(arguments.portals),
         pid_file=arguments.pid_file,
         config=arguments.config,
-        resume=arguments.resume,
-        io_engine=arguments.io_engine,
+        resume=Resume(arguments.resume),
+        io_engine=IoEngine(arguments.io_engine),
     )
 
     def announce(text: str) -> None:
@@ -257,10 +258,23 @@ def _why(arguments: argparse.Namespace) -> None:
         print(os.getxattr(arguments.file, XATTR).decode(errors="backslashreplace"))
     except OSError as error:
         if error.errno == errno.ENODATA:
+            if not _is_served(arguments.file):
+                message = f"{arguments.file} is not in a tree of scstfs"
+                raise UsageError(ExitStatus.USAGE, message) from None
             print("no command was refused")
             return
         message = f"cannot ask {arguments.file}: {reason(error)}"
         raise UsageError(ExitStatus.USAGE, message) from error
+
+
+def _is_served(path: str) -> bool:
+    """Whether scstfs serves *path*: its directories have an attribute with their entries."""
+    directory = path if os.path.isdir(path) else os.path.dirname(path)
+    try:
+        os.getxattr(directory, ENTRIES)
+    except OSError:
+        return False
+    return True
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -306,19 +320,37 @@ def _client(arguments: argparse.Namespace) -> int:
     """Run a command that is not the daemon."""
     status: int | None = None
     try:
-        status = arguments.client(arguments)
+        with _answer_watch(arguments):
+            status = arguments.client(arguments)
         sys.stdout.flush()
     except UsageError as error:
         return _complain(error)
     except Mistake as mistake:
         for message in mistake.messages:
-            print(f"{_PROGRAM}: {printable(message)}", file=sys.stderr)
+            _tell(message)
         return _STATUS[mistake.kind]
     except OSError as error:
         return _cannot_print(error)
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
     return ExitStatus.OK if status is None else status
+
+
+@contextlib.contextmanager
+def _answer_watch(arguments: argparse.Namespace) -> Iterator[None]:
+    """End a command that waits for a tree that does not answer."""
+    found = vars(arguments)
+    place = found.get("mountpoint") or found.get("file")
+    if place is None:  # the command uses no tree
+        yield
+        return
+
+    def give_up(message: str) -> None:
+        _tell(message)
+        os._exit(ExitStatus.NO_TREE)
+
+    with AnswerWatch(place, give_up, _tell) as arguments.answer_watch:
+        yield
 
 
 def _cannot_print(error: OSError) -> ExitStatus:
@@ -331,5 +363,9 @@ def _cannot_print(error: OSError) -> ExitStatus:
 
 def _complain(error: UsageError) -> ExitStatus:
     for line in error.message.splitlines():
-        print(f"{_PROGRAM}: {printable(line)}", file=sys.stderr)
+        _tell(line)
     return error.status
+
+
+def _tell(message: str) -> None:
+    print(f"{_PROGRAM}: {printable(message)}", file=sys.stderr, flush=True)

@@ -34,7 +34,7 @@ class ExitStatus(enum.IntEnum):
     STATE_DIR = 9, "the state directory is not writable, or in use by another scstfs"
     PID_FILE = 10, "the pid file cannot be written, or belongs to a running daemon"
     CONFIG = 11, "a configuration is wrong or was refused; nothing was changed"
-    NO_TREE = 12, "no SCST runs where it was looked for"
+    NO_TREE = 12, "no SCST runs where it was looked for, or it does not answer"
     RESUME = 13, "the last configuration cannot be resumed, e.g. because a disk is missing"
     ATTENTION = 14, "`status --check` found problems"
     INTERRUPTED = 130, "interrupted; partial changes are undone"

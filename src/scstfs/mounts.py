@@ -151,7 +151,7 @@ def make_private(path: str) -> None:
 
 
 def detach(path: str) -> None:
-    """Take the topmost mount at `path`, and all below it, out of the name space at once.
+    """Take the topmost mount at `path`, and all below it, out of the namespace at once.
 
     Processes that use it may continue (umount2 with MNT_DETACH). Follows no symbolic link.
     """

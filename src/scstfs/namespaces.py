@@ -1,6 +1,6 @@
-"""Name spaces of one's own (namespaces(7)): unshare(2), and what goes with it.
+"""Linux namespaces (namespaces(7)): unshare(2) and related calls.
 
-No policy lives here: that is `scstfs.sandbox`.
+The policy is in `scstfs.sandbox`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 class NameSpace(enum.IntFlag):
-    """Kinds of name spaces; flags of unshare(2), there called CLONE_NEW*."""
+    """Kinds of namespaces; flags of unshare(2), there called CLONE_NEW*."""
 
     MOUNT = 0x00020000
     USER = 0x10000000
@@ -26,10 +26,10 @@ class NameSpace(enum.IntFlag):
 
 
 def unshare(kinds: NameSpace) -> None:
-    """Leave the name spaces of these kinds for new ones.
+    """Enter new namespaces of these kinds.
 
-    With PID, the next process that is forked is the first in the new one: when it ends, the kernel
-    ends all others in there.
+    With PID, the next forked process is the first in the new one: when it ends, the kernel kills
+    all others there.
 
     Raises:
         OSError: the system refuses.
@@ -40,16 +40,16 @@ def unshare(kinds: NameSpace) -> None:
 
 
 def become_root(user: int, group: int) -> None:
-    """Be user 0 and group 0 in the user name space just made (user_namespaces(7)).
+    """Become user 0 and group 0 in the new user namespace (user_namespaces(7)).
 
     Args:
-        user: whom that is outside.
-        group: likewise.
+        user: its user id outside.
+        group: its group id outside.
 
     Raises:
         OSError: the system refuses.
     """
-    # Without privileges outside, a group can be mapped only once groups cannot be dropped any more.
+    # Without privileges outside, a group can be mapped only after setgroups(2) is denied.
     for file, text in (
         ("uid_map", f"0 {user} 1"),
         ("setgroups", "deny"),
@@ -59,5 +59,5 @@ def become_root(user: int, group: int) -> None:
 
 
 def end_with_parent() -> None:
-    """Be killed when the process ends that forked this one, however that ends (prctl(2))."""
+    """Have this process killed when its parent ends, in any way (prctl(2))."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)

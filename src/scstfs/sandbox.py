@@ -1,9 +1,9 @@
-"""`scstfs sandbox`: a command, or a shell, that has a running target for itself.
+"""`scstfs sandbox`: runs a command, or a shell, with its own target.
 
-It needs no privileges and changes nothing on the machine. A user name space makes its user root
-over a mount name space, where the tree is mounted at its usual place, and over a PID name space.
-The first process of the latter is ours. It starts the daemon and the command; when it ends, the
-kernel ends whatever else runs in there, and with the last process all mounts are gone.
+It needs no privileges and changes nothing on the machine. A user namespace makes its user root
+over a mount namespace, where the tree is mounted at its usual place, and over a PID namespace.
+The first process in the PID namespace is ours. It starts the daemon and the command. When it ends,
+the kernel kills all other processes there, and with the last process all mounts are gone.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _START_POLL: Final = 0.1
 _STOP: Final = 6.0
 _STOP_POLL: Final = 0.02
 
-# What the shell returns for a command that a signal ended.
+# A shell's exit status for a command that a signal ended.
 _BY_SIGNAL: Final = 128
 _NOT_FOUND: Final = 127
 _NOT_RUN: Final = 126
@@ -56,16 +56,16 @@ _FORBIDDING: Final[Mapping[str, tuple[str, str]]] = {
         "has AppArmor allow them only to programs that have a profile for it",
     ),
 }
-"""Sysctls: the value that forbids ordinary users name spaces, and what it does."""
+"""Sysctls: the value that forbids ordinary users namespaces, and what it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
-    """What the command line says of a sandbox.
+    """The options of a sandbox.
 
     Attributes:
-        command: what to run; an interactive shell if it is empty.
-        keep: where state and log stay; None if nothing is to stay.
+        command: the command to run; an interactive shell if it is empty.
+        keep: the directory of state and log; None to keep nothing.
         log_level: least important messages in the daemon's log.
     """
 
@@ -80,7 +80,7 @@ class Sandbox:
 
 
 class _Stopped(BaseException):
-    """A signal asks for the end."""
+    """A stop signal arrived."""
 
 
 def run(sandbox: Sandbox) -> int:
@@ -90,7 +90,7 @@ def run(sandbox: Sandbox) -> int:
         The command's exit status, or 128 and the number of the signal that ended it.
 
     Raises:
-        UsageError: there can be no sandbox; nothing is left behind.
+        UsageError: a sandbox is impossible; nothing is left behind.
     """
     system.check_fuse()
     if sandbox.keep is not None:
@@ -100,13 +100,13 @@ def run(sandbox: Sandbox) -> int:
             message = f"cannot use the directory {sandbox.keep}: {reason(error)}"
             raise UsageError(ExitStatus.STATE_DIR, message) from error
     _leave_the_machine()
-    watched, held = os.pipe()  # closes when we are gone
+    watched, held = os.pipe()  # closed when we end
     first = os.fork()
     if first == 0:
         os.close(held)
         _be_first(sandbox, watched)
     os.close(watched)
-    # The terminal sends its signals to all. What the first process makes of them counts.
+    # The terminal sends its signals to all processes; the first process handles them.
     for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: None)
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -121,10 +121,10 @@ def _exit_status(wait_status: int) -> int:
 
 
 def _leave_the_machine() -> None:
-    """Enter name spaces of our own, as their root.
+    """Enter new namespaces, as their root.
 
     Raises:
-        UsageError: the system does not let this user.
+        UsageError: the system does not allow it.
     """
     user, group = os.geteuid(), os.getegid()
     try:
@@ -135,7 +135,7 @@ def _leave_the_machine() -> None:
             namespaces.become_root(user, group)
         mounts.make_private("/")
     except OSError as error:
-        message = f"cannot make name spaces for a sandbox: {reason(error)}; {_what_forbids(error)}"
+        message = f"cannot make namespaces for a sandbox: {reason(error)}; {_what_forbids(error)}"
         raise UsageError(ExitStatus.NOT_PERMITTED, message) from error
 
 
@@ -153,7 +153,7 @@ def _what_forbids(error: OSError) -> str:
 
 
 def _be_first(sandbox: Sandbox, watched: int) -> NoReturn:
-    """Be the first process of the sandbox; when it ends, all do."""
+    """Be the first process of the sandbox; when it ends, all others do."""
     status: int = ExitStatus.BUG
     try:
         status = _serve_and_run(sandbox, watched)
@@ -177,7 +177,7 @@ def _serve_and_run(sandbox: Sandbox, watched: int) -> int:
     namespaces.end_with_parent()
     if select.select([watched], [], [], 0)[0]:  # it ended before that
         raise _Stopped(signal.SIGKILL)
-    # Handlers, unlike what is ignored, end with exec(2), so the command has the usual ones.
+    # Handlers, unlike ignored signals, are reset by exec(2), so the command has the defaults.
     for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: None)
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -193,12 +193,12 @@ def _serve_and_run(sandbox: Sandbox, watched: int) -> int:
 
 
 def _furnish() -> None:
-    """Give the sandbox processes of its own in /proc, and a /run that it can write to."""
-    # A container that hides parts of /proc from itself cannot have another one. Nothing needs it.
+    """Mount a /proc for the sandbox's processes, and a writable /run."""
+    # A container that hides parts of /proc cannot mount another one. Nothing needs it.
     with contextlib.suppress(OSError):
         mounts.mount("proc", "/proc", "proc", MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC)
     try:
-        # /tmp is there, and hides for a moment what is in it.
+        # /tmp exists; its contents are hidden for a moment.
         mounts.mount(
             "scstfs-sandbox", "/tmp", "tmpfs", MountFlag.NOSUID | MountFlag.NODEV, "mode=0755"
         )
@@ -213,7 +213,7 @@ def _furnish() -> None:
 
 @contextlib.contextmanager
 def _served(sandbox: Sandbox) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Run the daemon; give the address of its portal."""
+    """Run the daemon; yield the address of its portal."""
     notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     address = str(_PLACE / "notify")
     notices.bind(address)
@@ -231,7 +231,7 @@ def _served(sandbox: Sandbox) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
             stdout=output,
             stderr=output,
             env={**os.environ, "NOTIFY_SOCKET": address},
-            start_new_session=True,  # signals of the terminal are for the command
+            start_new_session=True,  # the terminal's signals are for the command
         )
     try:
         yield _portal_when_ready(notices, daemon, log, begin), daemon
@@ -243,10 +243,10 @@ def _served(sandbox: Sandbox) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
 def _portal_when_ready(
     notices: socket.socket, daemon: subprocess.Popen[bytes], log: Path, begin: int
 ) -> str:
-    """Wait for the daemon, and return where it listens.
+    """Wait for the daemon, and return its portal.
 
     Raises:
-        UsageError: it does not start. The message is its own.
+        UsageError: it does not start. The message is the daemon's.
     """
     notices.settimeout(_START_POLL)
     deadline = time.monotonic() + _START
@@ -264,7 +264,7 @@ def _portal_when_ready(
 
 
 def _start_command(sandbox: Sandbox, portal: str) -> int:
-    """Start the command, and return its process number.
+    """Start the command, and return its process id.
 
     Raises:
         OSError: it cannot be run.
@@ -282,17 +282,17 @@ def _start_command(sandbox: Sandbox, portal: str) -> int:
         print(
             f"scstfs: /sys/kernel/scst_tgt is served on {portal}; `exit` ends it", file=sys.stderr
         )
-    # Not posix_spawnp(3): it takes a directory that may not be searched for the answer.
+    # Not posix_spawnp(3): a directory in PATH that may not be searched would fail it.
     program = shutil.which(command[0], path=path) or command[0]
     if not os.path.exists(program):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
-    # Python ignores these two, and what is ignored stays so.
+    # Python ignores these two, and ignored signals stay ignored.
     usual = (signal.SIGPIPE, signal.SIGXFSZ)
     return os.posix_spawn(program, command, environment, setsigdef=usual)
 
 
 def _wait_for(command: int, daemon: subprocess.Popen[bytes]) -> int:
-    """Wait for the command, and for all orphans that end meanwhile, as a first process must."""
+    """Wait for the command, and reap all orphans meanwhile, as a first process must."""
     while True:
         pid, status = os.wait()
         if pid == command:
@@ -303,7 +303,7 @@ def _wait_for(command: int, daemon: subprocess.Popen[bytes]) -> int:
 
 
 def _end_all(daemon: subprocess.Popen[bytes]) -> None:
-    """End the daemon in good order, and ask what else runs in here to end as well."""
+    """Stop the daemon, and ask all other processes here to end."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(-1, signal.SIGTERM)
     deadline = time.monotonic() + _STOP

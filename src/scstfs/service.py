@@ -91,8 +91,9 @@ class TargetService:
 
 
 def _unusable(state_dir: Path, error: OSError) -> UsageError:
-    where = error.filename or state_dir
-    message = f"cannot use the state directory {state_dir}: {where}: {reason(error)}"
+    inside = error.filename not in (None, str(state_dir))
+    where = f"{state_dir}: {error.filename}" if inside else f"{state_dir}"
+    message = f"cannot use the state directory {where}: {reason(error)}"
     return UsageError(ExitStatus.STATE_DIR, message)
 
 
@@ -116,16 +117,17 @@ async def _configure(service: TargetService, config: Config) -> Keeper:
     )
     try:
         made = running.load() if resumes else None
+        resumed = made is not None
         if made is not None:
             await resume(service.tree, made)
         elif config.config is not None:
             made = await load(service.tree, bare, config.config)
         keeper = Keeper(service.tree, bare, running)
-        await keeper.start(made or [])
+        await keeper.start(made or [], resumed=resumed)
     except OSError as error:
         raise _unusable(config.state_dir, error) from error
     except DamagedCommands as error:
-        message = f"{error}; see --resume never"
+        message = f"cannot resume: {error}; --resume never starts without that file"
         raise UsageError(ExitStatus.RESUME, message) from error
     return keeper
 

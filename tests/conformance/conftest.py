@@ -38,7 +38,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveTarget]:
 
 @pytest.fixture
 def initiators() -> Iterator[list[Initiator]]:
-    """Initiators of a test; at its end they are closed and asked what they did not like."""
+    """Initiators of a test; at its end they are closed and their complaints checked."""
     opened: list[Initiator] = []
     yield opened
     for initiator in opened:

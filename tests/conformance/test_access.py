@@ -80,7 +80,7 @@ def test_targets_are_told_with_the_portal_that_was_asked(live: LiveTarget) -> No
     for host, address in own.items():
         for what in ("All", TARGET, TARGET.upper()):
             assert discovered(live, host, what)[TARGET][0] == address
-    # Loopback addresses other than the one asked lead nowhere.
+    # Loopback addresses other than the connection's are left out.
     assert discovered(live)[TARGET] == [own[FIRST]]
 
 
@@ -165,7 +165,7 @@ def test_with_per_portal_acl_groups_know_initiators_by_their_portal(live: LiveTa
         assert live.read(f"{DIRECTORY}/sessions/{NAME}#{SECOND}/initiator_name") == (
             f"{NAME}#{SECOND}\n"
         )
-    # A target is told only where it can be used.
+    # A target is listed only at portals where it can be used.
     assert discovered(live, FIRST) == {}
     assert TARGET in discovered(live, SECOND)
 
@@ -330,7 +330,7 @@ def test_at_the_end_who_does_not_log_out_is_told_that_the_session_is_dropped(
 @pytest.mark.logs("login of .* refused: logins are suspended .status 0301.$")
 @pytest.mark.parametrize("target", [TARGET, None, "iqn.none"], ids=["normal", "discovery", "none"])
 def test_logins_are_suspended_and_resumed(live: LiveTarget, target: str | None) -> None:
-    """What SIGUSR1 and SIGUSR2 bring about, for whatever an initiator logs in to."""
+    """The effect of SIGUSR1 and SIGUSR2 on all kinds of logins."""
     with log_in(live, 1) as old:
         live.call(live.service.suspend_logins)
         with live.initiator() as refused, pytest.raises(LoginError) as caught:

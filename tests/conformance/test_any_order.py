@@ -14,7 +14,7 @@ from tests.support.initiator import Initiator, Task
 from tests.support.iscsi_wire import FINAL, NO_TAG, Pdu
 from tests.support.live_target import TARGET
 
-#: Blocks of 512 bytes that a write has of its own.
+#: Blocks of 512 bytes that belong to one write.
 AREA = 256
 LENGTHS = st.sampled_from([512, 1024, 4096, 8192, 65536, AREA * 512])
 SETTINGS = settings(

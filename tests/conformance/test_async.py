@@ -25,7 +25,7 @@ def test_a_scsi_event_has_its_lun_and_sense_data(live: LiveTarget, initiator: In
         length = int.from_bytes(message.data[:2], "big")
         sense = message.data[2 : 2 + length]
         assert (sense[2] & 0x0F, sense[12], sense[13]) == (6, 0x3F, 0x0E)
-        # It has a StatSN of its own; the initiator complains of any other.
+        # It has its own StatSN; the initiator complains about any other.
         initiator.command(READY)
     finally:
         live.write(f"targets/iscsi/{TARGET}/luns/mgmt", "del 7\n")

@@ -30,7 +30,7 @@ MD5, SHA1, SHA256, SHA3_256 = "5", "6", "7", "8"
 
 @pytest.fixture
 def live(tmp_path: Path) -> Iterator[LiveTarget]:
-    """A target with two users and a name of its own, and one user for discovery."""
+    """A target with two users and an outgoing user, and one user for discovery."""
     with LiveTarget(tmp_path, (V4, V6)) as live:
         live.add_target()
         for attribute, user in (
@@ -91,7 +91,7 @@ def test_users_come_and_go(live: LiveTarget) -> None:
     assert status(live, ann) == AUTHENTICATION_FAILURE
     assert status(live, Chap("ann", b"another-secret")) == 0
     manage(live, f"del_target_attribute {TARGET} IncomingUser ann")
-    # Without users nobody has to authenticate, and nobody can.
+    # Without users, initiators need not and cannot authenticate.
     assert status(live, None) == 0
 
 

@@ -57,7 +57,7 @@ def test_immediate_requests_are_delivered_whatever_their_cmd_sn(initiator: Initi
 
 
 def test_commands_are_executed_in_the_order_of_their_cmd_sn(initiator: Initiator) -> None:
-    """A write whose CmdSN is the higher one wins, in whatever order both arrive."""
+    """The write with the higher CmdSN wins, in any order of arrival."""
     first = initiator.prepare(WRITE_10[:-4] + "0100", data_out=b"1" * 512)
     second = initiator.prepare(WRITE_10[:-4] + "0100", data_out=b"2" * 512)
     initiator.send(second.command)

@@ -48,7 +48,7 @@ def test_data_arrives_whatever_was_negotiated(
     task = write(initiator, length)
     assert task.status == 0
     assert stored(initiator, length) == DATA[:length]
-    # 4.2.5.2: what is asked for begins behind what came without being asked for.
+    # 4.2.5.2: solicited data begins behind unsolicited data.
     unasked = len(task.command.data) + task.unsolicited
     assert sum(r2t["desired_length"] for r2t in task.r2ts) == length - unasked
 
@@ -308,7 +308,7 @@ def test_unsolicited_data_nobody_announced_is_refused(initiator: Initiator) -> N
 
 
 def test_more_data_than_the_command_needs_is_taken_and_dropped(initiator: Initiator) -> None:
-    """The CDB asks for one block, the command brings eight: underflow."""
+    """The CDB has one block, the command brings eight: underflow."""
     task = initiator.command("2a000000000000000100", data_out=DATA[:4096])
     assert (task.status, task.residual) == (0, -3584)
     assert stored(initiator, 512) == DATA[:512]

@@ -57,7 +57,7 @@ def test_every_pdu_has_the_digests_that_were_agreed_on(
 
 def test_additional_headers_are_covered(initiator: Initiator) -> None:
     ahs = bytes.fromhex("0011010000000000000000000000000000000000")
-    # A CDB of 32 bytes that is none: refused, which shows that it was read.
+    # An invalid CDB of 32 bytes: it is refused, which shows that it was read.
     assert initiator.command(b"\x7f" + bytes(15), ahs=ahs).status == 2
 
 
@@ -99,7 +99,7 @@ def test_a_numbered_request_that_is_rejected_may_come_again(initiator: Initiator
 def test_write_data_with_a_digest_error_ends_the_task_after_the_last_data(
     initiator: Initiator, which: int, size: int
 ) -> None:
-    """7.8: Reject, then CHECK CONDITION once all the data that was asked for has come."""
+    """7.8: Reject, then CHECK CONDITION when all requested data has come."""
     initiator.answer_r2ts = False
     length = 4 * size
     cdb = bytes.fromhex("2a0000000000") + b"\0" + (length // 512).to_bytes(2, "big") + b"\0"

@@ -100,7 +100,7 @@ def test_another_isid_is_another_session(connect: Connect) -> None:
 
 @pytest.mark.parametrize("with_name", [False, True], ids=["unnamed", "named"])
 def test_a_normal_session_of_the_same_port_goes_on(connect: Connect, with_name: bool) -> None:
-    """Looking for targets must not end what is at work."""
+    """A discovery session must not end a normal one."""
     normal = connect()
     normal.login(TARGET)
     if with_name:

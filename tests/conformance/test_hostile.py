@@ -1,7 +1,7 @@
-"""Peers that mean harm: whatever they send, it costs them their connection at most.
+"""Hostile peers: whatever they send, they lose at most their connection.
 
-Every test ends with a look at a bystander, who is still served, and at what is left of the peers:
-nothing.  That no traceback got into the log is what all tests are asked at their end.
+Every test ends with checks that a bystander is still served and that nothing is left of the peers.
+At the end of all tests the log must have no traceback.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def victim(live: LiveTarget) -> str:
 
 @pytest.fixture(scope="module")
 def secured(live: LiveTarget) -> str:
-    """A target that wants to know who comes."""
+    """A target that requires authentication."""
     name = "iqn.2005-03.org.example:secured-victim"
     live.add_target(name, "IncomingUser joe joesecret12345")
     return name
@@ -56,7 +56,7 @@ def secured(live: LiveTarget) -> str:
 
 @pytest.fixture
 def bystander(live: LiveTarget, victim: str, log_in: LogIn) -> Iterator[Initiator]:
-    """Somebody else's session, which goes on; and nothing may be left of the others."""
+    """Another initiator's session, which continues; and nothing may be left of the others."""
     initiator = log_in()
     files = open_files()
     yield initiator
@@ -450,7 +450,7 @@ def test_text_of_any_kind(live: LiveTarget, bystander: Initiator, text: bytes, n
 
 
 def test_keys_without_end(live: LiveTarget, bystander: Initiator) -> None:
-    """Text that goes on and on is ended, in login and after it."""
+    """Endless text is ended, during login and after it."""
     piece = b"".join(b"X-%d=1\0" % number for number in range(700))[:8190]
     login = Pdu.make(
         wire.LOGIN_REQUEST, data=piece, immediate=True, flags=4 | CONTINUE, itt=1, isid=ISID
@@ -497,7 +497,7 @@ def test_a_reset_at_many_bytes_of_a_session(live: LiveTarget, bystander: Initiat
     for length in range(start, len(data), 41):
         with live.connect() as sock:
             sock.sendall(data[:length])
-            # The login has been taken, so that there is a session to end.
+            # The login succeeded, so there is a session to end.
             assert sock.recv(1) == bytes([wire.LOGIN_RESPONSE])
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
 

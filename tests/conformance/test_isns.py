@@ -57,7 +57,7 @@ def add_second(live: LiveTarget, alias: str = "") -> str:
 
 
 def eventually(condition: Callable[[], object]) -> None:
-    """Wait for something that the target does by itself."""
+    """Wait for an action of the target."""
     deadline = time.monotonic() + 10
     while not condition():
         assert time.monotonic() < deadline
@@ -85,7 +85,7 @@ def test_the_entity_its_portal_and_its_enabled_targets_are_registered(
     live.write("targets/iscsi/mgmt", f"add_target {TARGET}3\n")
     live.write(SERVER, "127.0.0.1\n")
     assert live.read(SERVER) == SET
-    # All of it is done when the write returns.
+    # All is done when the write returns.
     assert sorted(server.nodes) == [TARGET, SECOND]
     assert {node.entity for node in server.nodes.values()} == {"storage.example"}
     assert [node.alias for node in server.nodes.values()] == [None, "The second disk"]
@@ -110,7 +110,7 @@ def test_a_server_is_reached_over_ipv6(tmp_path: Path, host: str) -> None:
         use_port(live, server.port)
         live.write(SERVER, f"{host}\n")
         assert live.read(SERVER) == f"{host} \n[key]\n\n"
-        # It is to be told of changes at the portal that it can reach.
+        # It must be told of changes at the portal that it can reach.
         first, second = server.portals
         assert first.address == bytes(15) + b"\1"
         assert second.address == bytes(10) + b"\xff\xff\x7f\0\0\x01"
@@ -335,7 +335,7 @@ def test_only_initiators_that_the_server_lists_may_log_in_and_see_targets(
         initiator.login(None)
         assert list(initiator.send_targets()) == [TARGET]
         assert list(initiator.send_targets(SECOND)) == []
-    # Without a server everybody is welcome.
+    # Without a server all initiators are allowed.
     live.write(SERVER, "\n")
     assert log_in(live, name="iqn.stranger") == 0
 
@@ -369,7 +369,7 @@ def test_a_target_that_comes_back_is_asked_for_anew(live: LiveTarget, server: Is
     assert log_in(live, SECOND) == NOT_FOUND
 
 
-# What the server says by itself (5.6.5.8, 5.6.5.13)
+# Unsolicited messages of the server (5.6.5.8, 5.6.5.13)
 
 
 @pytest.mark.logs("is not allowed to .* by iSNS")
@@ -422,7 +422,7 @@ def test_nobody_but_the_server_is_listened_to(live: LiveTarget, server: IsnsServ
     port = server.portals[0].ports[isns.SCN_PORT]
     with socket.create_connection(("127.0.0.1", port), 5, ("127.0.0.2", 0)) as sock:
         assert sock.recv(1) == b""
-    # And whatever comes from there costs one connection.
+    # Any data from there costs one connection.
     with socket.create_connection(("127.0.0.1", port), 5) as sock:
         sock.sendall(b"nonsense" * 10)
         assert sock.recv(1) == b""

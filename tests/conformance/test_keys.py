@@ -13,7 +13,7 @@ NARROW = "iqn.2005-03.org.example:narrow"
 
 @pytest.fixture(scope="module")
 def narrow(live: LiveTarget) -> str:
-    """A target with values of its own."""
+    """A target with values other than the defaults."""
     live.add_target(
         NARROW,
         "InitialR2T=Yes; ImmediateData=No; MaxRecvDataSegmentLength=16384; MaxBurstLength=32768; "
@@ -143,7 +143,7 @@ def test_the_value_selected_is_admissible_or_reject(
         ("MaxOutstandingR2T", "8", "2"),
         ("HeaderDigest", "CRC32C,None", "CRC32C"),
         ("HeaderDigest", "None", "None"),
-        # SCST takes CRC32C where both sides list it, in whatever order.
+        # SCST takes CRC32C if both sides list it, in any order.
         ("DataDigest", "None,CRC32C", "CRC32C"),
     ],
 )
@@ -248,7 +248,7 @@ def test_defaults_hold_where_nothing_was_offered(connect: Connect) -> None:
         initiator.command("000000000000")
     task = initiator.command("28000000000000002000", expect=16384)
     assert [len(pdu.data) for pdu in task.data_pdus] == [8192, 8192]
-    # InitialR2T=Yes: everything beyond immediate data is asked for.
+    # InitialR2T=Yes: all data except immediate data is requested.
     task = initiator.command("2a000000000000002000", data_out=bytes(16384))
     assert task.status == 0
     assert [pdu["buffer_offset"] for pdu in task.r2ts] == [8192]

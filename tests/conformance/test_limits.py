@@ -35,7 +35,7 @@ ALLOWED = QUEUED_COMMANDS * MAX_BURST
 SLACK = 12 * MIB
 #: Of a connection that has not said anything (bytes).
 IDLE_CONNECTION = 48 * 1024
-#: No command of anybody else may take longer (seconds), on a busy machine.
+#: No command of another initiator may take longer (seconds), on a busy machine.
 PROMPTLY = 1.0
 TASK_SET_FULL = 0x28
 OUT_OF_RESOURCES = 0x0302
@@ -50,7 +50,7 @@ def live(tmp_path: Path) -> Iterator[LiveTarget]:
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A whole daemon, whose memory is looked at."""
+    """A whole daemon, whose memory is measured."""
     with served(tmp_path_factory.mktemp("served")) as daemon:
         daemon.add_target(size=DISK_SIZE)
         daemon.write(f"{DIRECTORY}/FirstBurstLength", f"{MAX_BURST}\n")
@@ -136,7 +136,7 @@ def test_a_login_has_to_end_in_time(live: LiveTarget, monkeypatch: pytest.Monkey
 def test_a_login_that_was_refused_did_not_take_too_long(
     live: LiveTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The initiator gets time to read why, whatever is left of the time for the login."""
+    """The initiator gets time to read the reason, even at the end of the time for the login."""
     defaults = Login.__init__.__kwdefaults__
     assert defaults is not None
     monkeypatch.setitem(defaults, "timeout", 0.3)
@@ -329,7 +329,7 @@ def no_more_memory_than_allowed(daemon: Served, neighbour: Neighbour) -> Iterato
 def test_write_data_that_never_ends_fills_no_more_than_the_window_allows(
     daemon: Served, neighbour: Neighbour
 ) -> None:
-    """Every command of the window asks for 8 MiB and gets all but its last bytes."""
+    """Every command of the window wants 8 MiB and gets all except the last bytes."""
     size = 8 * MIB
     piece = bytes(256 * 1024)
     sent = 0
@@ -445,7 +445,7 @@ def test_answers_that_nobody_reads_fill_no_more_than_the_window_allows(
 
 
 def test_reads_that_waited_fill_no_more_than_the_window_allows(live: LiveTarget) -> None:
-    """They were taken while nothing was read yet; TASK SET FULL asks to send them again."""
+    """They were accepted before anything was read; TASK SET FULL means to send them again."""
     length = MIB
     live.write(f"{DIRECTORY}/QueuedCommands", "16\n")
     with live.log_in(keys=[("MaxBurstLength", str(length // 4))]) as initiator:
@@ -478,7 +478,7 @@ def test_reads_of_more_than_a_device_takes_are_refused(daemon: Served) -> None:
 
 
 def assert_gone(daemon: Served) -> None:
-    """The broken session is not there any more; the neighbour's is."""
+    """The broken session is gone; the neighbour's exists."""
     deadline = time.monotonic() + 10
     while len(daemon.sessions()) > 1:
         assert time.monotonic() < deadline

@@ -15,13 +15,13 @@ MEMORY_SLACK = 24 << 20
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_storm_leaves_every_block_and_no_traces(tmp_path: Path) -> None:
-    """Blocks are verified by the clients; here is what has to be left of it."""
+    """The clients verify blocks; this checks the result."""
     plan = Plan(broken=160, reinstatements=16, toggles=30, warm_up_seconds=1, pause_seconds=0.01)
     report = carry_out(tmp_path, plan)
     assert report.broken == plan.broken
     assert report.reinstatements == plan.reinstatements
     assert report.toggles == plan.toggles
-    # The load went on, and clients whose sessions were taken over came back.
+    # The load continued, and clients whose sessions were reinstated logged in again.
     assert report.operations > 200
     assert report.reconnects >= plan.reinstatements // 2
     assert report.descriptors_after == report.descriptors_before

@@ -18,7 +18,7 @@ REFUSED = pytest.mark.logs("refused")
 
 
 def refusal(attempt: Callable[[], object], initiator: Initiator) -> int:
-    """The status that an attempt is refused with; the connection has to be closed then."""
+    """The status that an attempt is refused with; the connection must be closed then."""
     with pytest.raises(LoginError) as caught:
         attempt()
     assert initiator.wait_closed() == []

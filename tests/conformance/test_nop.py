@@ -15,7 +15,7 @@ PINGED = "iqn.2005-03.org.example:pinged"
 
 @pytest.fixture(scope="module")
 def pinged(live: LiveTarget) -> str:
-    """A target that asks for signs of life as often as it can."""
+    """A target that sends NOP-In pings as often as it can."""
     live.add_target(PINGED, "NopInInterval=1; NopInTimeout=2")
     return PINGED
 
@@ -41,7 +41,7 @@ def test_ping_data_is_cut_to_what_the_initiator_takes(log_in: LogIn) -> None:
 
 
 def test_what_asks_for_nothing_is_not_answered(initiator: Initiator) -> None:
-    """11.18.3: no answer to a NOP-Out without an Initiator Task Tag, whatever its TTT."""
+    """11.18.3: no answer to a NOP-Out without an Initiator Task Tag, for any TTT."""
     for ttt in (NO_TAG, 0x1234):
         request = initiator.request(wire.NOP_OUT, {"itt": NO_TAG, "ttt": ttt})
         initiator.send(request)

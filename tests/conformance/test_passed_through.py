@@ -1,4 +1,4 @@
-"""SCSI devices of the machine behind a target: what has to come through to the initiator."""
+"""SCSI devices of the machine behind a target: what must reach the initiator."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def serial(live: LiveTarget) -> str:
 
 
 def write(initiator: Initiator, length: int) -> Task:
-    """A write of which nothing comes without being asked for."""
+    """A write without unsolicited data."""
     cdb = bytes.fromhex("2a0000000000") + b"\0" + (length // 512).to_bytes(2, "big") + b"\0"
     return initiator.issue(cdb, data_out=bytes(length), immediate_data=0, unsolicited=0)
 
@@ -96,7 +96,7 @@ def test_r2ts_of_several_commands_may_be_answered_in_any_order(log_in: LogIn) ->
 
 
 def test_no_r2t_beyond_the_command(initiator: Initiator) -> None:
-    """The CDB asks for more than the Expected Data Transfer Length: overflow."""
+    """The CDB has more than the Expected Data Transfer Length: overflow."""
     task = initiator.issue(
         "2a000000000000002000", data_out=bytes(8192), immediate_data=0, unsolicited=0
     )

@@ -64,7 +64,7 @@ def test_the_reserved_task_tag(initiator: Initiator) -> None:
 
 
 def test_a_tag_in_use(initiator: Initiator) -> None:
-    """7.3: the task whose tag it is goes on."""
+    """7.3: the task with this tag continues."""
     initiator.answer_r2ts = False
     task = initiator.issue(
         "2a000000000000001000", data_out=bytes(8192), immediate_data=0, unsolicited=0

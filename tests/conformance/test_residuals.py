@@ -39,7 +39,7 @@ def test_of_a_read_that_expects_nothing(initiator: Initiator) -> None:
     ],
 )
 def test_of_a_read_with_neither_r_nor_w(initiator: Initiator, cdb: str) -> None:
-    """It expects no data, and gets none: all of it is overflow."""
+    """It expects no data and gets none: all is overflow."""
     task = initiator.command(cdb)
     assert (task.status, task.residual, task.data) == (0, 4096, b"")
     beyond = initiator.command("2800ffffffff00000800")
@@ -59,7 +59,7 @@ def test_of_a_write_with_too_little_data(initiator: Initiator, length: int) -> N
 
 
 def test_with_a_bad_status(initiator: Initiator) -> None:
-    """Nothing was transferred of what was expected."""
+    """None of the expected data was transferred."""
     task = initiator.command("2800ffffffff00000800", expect=4096)
     assert (task.status, task.residual) == (2, -4096)
 
@@ -99,7 +99,7 @@ def test_without_u_and_o_the_count_is_0(initiator: Initiator) -> None:
 
 @pytest.mark.parametrize("with_length", [True, False], ids=["with AHS", "without AHS"])
 def test_bidirectional_commands_are_refused(initiator: Initiator, with_length: bool) -> None:
-    """There is none among the commands of these devices."""
+    """These devices have no such command."""
     ahs = bytes.fromhex("0005020000000200") if with_length else b""
     task = initiator.prepare(READ_8_BLOCKS, data_out=bytes(512), ahs=ahs, immediate_data=512)
     task.command.header[1] |= READ | WRITE | FINAL

@@ -139,7 +139,7 @@ def test_the_same_connection_is_reinstated(connect: Connect, initiator: Initiato
     new.login(TARGET)
     assert initiator.wait_closed() == []
     assert new.tsih == initiator.tsih
-    # The command numbering of the session goes on.
+    # The command numbering of the session continues.
     assert new.exp_cmd_sn == initiator.exp_cmd_sn
     assert new.command(READY).status == 0
 
@@ -160,7 +160,7 @@ def test_its_tasks_are_ended_and_that_is_told(connect: Connect, initiator: Initi
 
 
 def test_keys_of_the_session_stay(connect: Connect, log_in: LogIn) -> None:
-    """13: what is Leading Only is irrelevant on another connection, and holds."""
+    """13: Leading Only keys are irrelevant on another connection, and keep their values."""
     initiator = log_in(keys=[("FirstBurstLength", "4096")])
     new = again(connect, initiator, same_session=True)
     new.cmd_sn = initiator.cmd_sn

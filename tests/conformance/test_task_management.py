@@ -20,7 +20,7 @@ SYNCHRONIZE_CACHE = "35000000000000000000"
 
 
 def waiting_write(initiator: Initiator, *, lun: int = 0, immediate: bool = False) -> Task:
-    """A write whose data has been asked for."""
+    """A write whose data has been requested."""
     initiator.answer_r2ts = False
     task = initiator.issue(
         "2a000000000000001000",
@@ -131,7 +131,7 @@ def test_functions_wait_for_the_data_that_was_asked_for(
     while request["itt"] not in initiator.answers:
         initiator.pump()
     assert initiator.answers[request["itt"]]["response"] == COMPLETE
-    # Either the task was done before, or nothing of it is to come.
+    # Either the task was done before, or it has no more effect.
     was_done = task.done
     initiator.ping()
     assert task.done == was_done
@@ -171,7 +171,7 @@ def test_target_scoped_functions_plug_what_has_not_come(initiator: Initiator) ->
     "function", [ABORT_TASK_SET, CLEAR_TASK_SET, LOGICAL_UNIT_RESET, WARM_RESET]
 )
 def test_no_answer_of_a_task_follows_the_response(initiator: Initiator, function: int) -> None:
-    """4.2.2.3.2: the response is fenced, whatever worker threads are at."""
+    """4.2.2.3.2: the response is fenced, whatever the worker threads do."""
     tasks = []
     for _ in range(8):
         tasks.append(initiator.issue("2a000000000000000800", data_out=bytes(4096)))
@@ -208,7 +208,7 @@ def test_a_reset_is_told_to_every_session(log_in: LogIn) -> None:
         assert (key, code) == (6, 0x29)
 
 
-# What there is
+# Logical units
 
 
 def test_a_unit_that_does_not_exist(initiator: Initiator) -> None:

@@ -101,7 +101,7 @@ def test_ordered_is_executed_between_what_is_before_and_after(live: LiveTarget) 
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 8])
 def test_any_mixture_keeps_its_order(live: LiveTarget, threads: int) -> None:
-    """No ORDERED command meets another, but for those of the head of the queue."""
+    """No ORDERED command runs together with another, except for HEAD OF QUEUE."""
     chance = random.Random(threads)
     live.write("devices/disk0/threads_num", f"{threads}\n")
     with live.log_in() as initiator:
@@ -300,7 +300,7 @@ def test_commands_of_others(
     disk = put_in_place(live, tst=tst)
     with live.log_in() as initiator, live.log_in(number=2) as other:
         set_tas(initiator, tas=tas, tst=tst)
-        # Its nexus is told that mode parameters changed.
+        # Its nexus gets a unit attention that mode parameters changed.
         assert sense(other.command(READY)) == (6, 0x2A, 1)
         with blocked(live, disk):
             mine = initiator.issue(write(0), data_out=block_of(1))
@@ -312,7 +312,7 @@ def test_commands_of_others(
                 assert [other.wait(task).status for task in theirs] == [TASK_ABORTED] * 2
             else:
                 arrive(other, theirs)
-        # Who gave up his own commands hears nothing of them.
+        # An initiator that aborts its own commands gets no responses to them.
         arrive(initiator, [mine])
         if not reaches_others:
             assert [other.wait(task).status for task in theirs] == [GOOD, GOOD]

@@ -15,7 +15,7 @@ from tests.support.live_target import TARGET, LiveTarget
 def ask(
     initiator: Initiator, text: Pairs | bytes = b"", *, flags: int = FINAL, **fields: int
 ) -> Pdu:
-    """One Text Request and its answer, whatever that is."""
+    """One Text Request and its answer."""
     data = text if isinstance(text, bytes) else wire.text_of(text)
     return initiator.exchange(
         initiator.request(wire.TEXT_REQUEST, {"ttt": NO_TAG, **fields, "flags": flags}, data=data)
@@ -91,7 +91,7 @@ def test_a_key_twice_in_a_negotiation_is_a_protocol_error(initiator: Initiator) 
 
 
 def test_a_negotiation_that_fails_changes_nothing(initiator: Initiator) -> None:
-    """7.12: what was agreed before goes on, partial results are forgotten."""
+    """7.12: earlier values stay in effect, partial results are dropped."""
     first = ask(initiator, [("MaxRecvDataSegmentLength", "512")], flags=0)
     ask(initiator, b"garbage", itt=first["itt"], ttt=first["ttt"])
     task = initiator.command("28000000000000000800", expect=4096)

@@ -113,7 +113,7 @@ class Writer:
             yield generation
 
     def check(self, data: bytes) -> None:
-        """Every block of *data* must be what was acknowledged, or sent after that."""
+        """Every block of *data* must have acknowledged data, or data sent after that."""
         for chunk, oldest in self.acknowledged.items():
             assert oldest >= self.flushed[chunk]
             generations = range(oldest, self.issued[chunk] + 1)

@@ -78,7 +78,7 @@ def test_a_file_that_was_removed(tmp_path: Path) -> None:
 
 
 def test_a_file_that_was_truncated(tmp_path: Path) -> None:
-    """What is not there any more is a medium error; writing brings it back."""
+    """Missing parts are medium errors; writing restores them."""
     short, other = (make_disk(tmp_path / name, SIZE) for name in ("short", "other"))
     end = SIZE // BLOCK
 

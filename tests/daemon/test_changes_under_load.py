@@ -38,12 +38,12 @@ _TARGET_GROUP = "device_groups/dg/target_groups/tg"
 DISK_SIZE = BLOCK * OWN * SESSIONS
 #: What is behind each LUN; LUN 2 may also be disk3.
 LUNS = {0: "disk0", 1: "disk1", 2: "disk2"}
-#: A daemon that goes on does not grow by more than this (bytes).
+#: Most growth of a daemon that continues (bytes).
 GROWTH = 24 << 20
 
 
 class Changes:
-    """Random changes of the configuration, each of which has to succeed."""
+    """Random changes of the configuration, each of which must succeed."""
 
     def __init__(self, running: Mounted, directory: Path) -> None:
         self._running = running
@@ -203,7 +203,7 @@ class Changes:
         self.write(f"{_TARGET_GROUP}/state", self._chance.choice(states))
 
     def settle(self) -> None:
-        """Let everybody go on."""
+        """Let all continue."""
         self.write(f"{_TARGET_GROUP}/state", "active")
         for disk in list(self._blocked):
             self.write(f"devices/{disk}/block", "0")
@@ -286,7 +286,7 @@ def test_nothing_is_lost_when_everything_changes(tmp_path: Path) -> None:
                 before = changes.resident()
             if number % 4 == 3:
                 changes.settle()
-            # A blocked device keeps everybody waiting in the end.
+            # A blocked device stops all clients in the end.
             _wait(partial(_have_issued, sessions, goal), 0.2)
             faults = [fault for session in sessions for fault in session.faults]
             if faults:

@@ -1,4 +1,4 @@
-"""`scstfs mount --config` and what is resumed: the configuration before the first login."""
+"""`scstfs mount --config` and resuming: the configuration before the first login."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def command(directory: Path, *options: str, port: int = 0) -> list[str]:
 
 @contextlib.contextmanager
 def running(directory: Path, *options: str, port: int = 0) -> Iterator[Mounted]:
-    """A daemon that has to end without a traceback, however it ends."""
+    """A daemon that must always end without a traceback."""
     mountpoint = directory / "scst_tgt"
     mountpoint.mkdir(exist_ok=True)
     with Mounted(command(directory, *options, port=port), mountpoint, ready=": ready: ") as daemon:
@@ -137,7 +137,7 @@ def test_all_mistakes_are_told_and_nothing_is_served(tmp_path: Path, config: Pat
         f"4:9: error: {tmp_path}/nodisk: No such file or directory",
         "5:9: error: DEVICE has no attribute unsn; did you mean usn?",
         "11:9: error: there is no device dusk; did you mean disk?",
-        "15:9: error: the secret of IncomingUser joe has less than 12 bytes",
+        "15:9: error: the secret of IncomingUser joe has fewer than 12 bytes",
     ]
     assert not (tmp_path / "state" / "running").exists()
 
@@ -273,7 +273,9 @@ def test_after_each_of_many_kills_it_is_what_was_last_acknowledged(tmp_path: Pat
 
 @contextlib.contextmanager
 def at_work(port: int) -> Iterator[subprocess.Popen[str]]:
-    """An initiator that writes until the end and must see no error; it logs in again by itself."""
+    """An initiator that writes until the end and must see no error; it logs in again when
+    necessary.
+    """
     bench = ["qemu-img", "bench", "-f", "raw", "-t", "none", "-w", "-c", "100000000", "-d", "4"]
     with subprocess.Popen(
         [*bench, f"iscsi://{HOST}:{port}/{TARGET}/0"],
@@ -355,7 +357,7 @@ def changes_until_killed(
 
 
 def add(configuration: Item, base: Item) -> None:
-    """Take what is in *base* into a configuration, too."""
+    """Add the contents of *base* to a configuration."""
     for kind, items in base.items.items():
         for name, item in items.items():
             parent = configuration.item(kind, name) or configuration.add(kind, name)

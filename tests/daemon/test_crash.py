@@ -1,4 +1,4 @@
-"""The real daemon is killed, or told to stop, while an initiator writes."""
+"""The real daemon is killed, or stopped, while an initiator writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon comes up, goes down and is repaired, whatever is going on around it."""
+"""Start, stop and repair of the daemon, under all conditions."""
 
 from __future__ import annotations
 

@@ -88,7 +88,8 @@ def test_idle_sessions_hold_no_buffers_and_leave_nothing_behind(tmp_path: Path) 
                 for initiator in initiators:
                     use(initiator)
                 wait_until(is_little)
-                # What all are told in the same moment is not kept for all of them, either.
+                # Messages to all sessions at the same moment do not use memory for all of them,
+                # either.
                 os.truncate(tmp_path / "disk", 8 << 20)
                 manage("devices/disk/resync_size", "1")
                 for initiator in initiators:

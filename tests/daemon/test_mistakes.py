@@ -1,4 +1,4 @@
-"""Every ordinary mistake: one line, a status of its own, and nothing changed."""
+"""Every ordinary mistake: one line, its own exit status, and nothing changed."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_it_is_found_under_the_name_of_scsts_daemon(tmp_path: Path) -> None:
     def body() -> None:
         with Daemon(tmp_path, behaviour=None).ready() as daemon:
             check_found(daemon.process.pid)
-            # Nor is it lost to who looks for what was started.
+            # Programs that look for the started path find it, too.
             assert daemon.process.pid in found_by("pgrep", "-f", f"scstfs mount .*{tmp_path}")
             assert daemon.stop()[0] == 0
 
@@ -63,7 +63,7 @@ def test_it_is_found_under_the_name_of_scsts_daemon(tmp_path: Path) -> None:
 
 
 def start(*options: str) -> subprocess.CompletedProcess[str]:
-    """Run `iscsi-scstd`; a service in the background keeps no pipe of it open."""
+    """Run `iscsi-scstd`; a service in the background keeps none of its pipes open."""
     return subprocess.run(
         [sys.executable, "-m", "scstfs.iscsi_scstd", *options],
         env=ENVIRONMENT,
@@ -205,13 +205,18 @@ def test_why_a_command_was_refused_is_told_without_a_log(tmp_path: Path) -> None
             assert f"{tmp_path}/none" in told
             assert os.getxattr(mgmt, "user.scst.last_error").decode() == told.rstrip("\n")
             assert why(f"{SCST_TGT}/targets/iscsi/mgmt")[1].startswith("EINVAL: ")
-            # The same is in the log, and programs that copy files see nothing of it.
+            # The log has the same, and programs that copy files do not see it.
             assert told.rstrip("\n") in daemon.log
             assert os.listxattr(mgmt) == []
             assert why(f"{SCST_TGT}/nothing") == (
                 ExitStatus.USAGE,
                 "",
                 f"scstfs: cannot ask {SCST_TGT}/nothing: No such file or directory\n",
+            )
+            assert why(str(tmp_path)) == (
+                ExitStatus.USAGE,
+                "",
+                f"scstfs: {tmp_path} is not in a tree of scstfs\n",
             )
             assert daemon.stop()[0] == 0
 

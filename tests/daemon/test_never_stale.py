@@ -1,4 +1,4 @@
-"""Nobody sees what was before, once a change has been answered: the kernel keeps no stale name.
+"""After a change has been answered, no program sees the old state: the kernel keeps no stale name.
 
 One process changes the tree in every way there is, and counts: an odd number while a change is
 under way, an even one when it has been answered. Others look at the tree all the time. Where the
@@ -39,7 +39,7 @@ TARGET_GROUP: Final = f"{DEVICE_GROUP}/target_groups/tg"
 
 @dataclass
 class Step:
-    """A change: a write, or something that an initiator does, and what is there afterwards."""
+    """A change: a write, or an action of an initiator, and the state afterwards."""
 
     file: str
     text: str
@@ -183,7 +183,7 @@ STEPS: Final = (
 
 
 def states() -> list[dict[str, str | None]]:
-    """What is there before each step: the text of links, "" for all else, None for nothing."""
+    """The state before each step: the text of links, "" for others, None for missing ones."""
     paths = {path for step in STEPS for path in step.appears}
     state: dict[str, str | None] = dict.fromkeys(paths)
     result = []
@@ -255,7 +255,7 @@ def keep_looking(root: int, clock: Clock, looker: int) -> None:
 
 
 def look_often(root: int, clock: Clock, seed: int) -> None:
-    """Look at random paths until as much as is asked of one process was seen undisturbed."""
+    """Read random paths until enough undisturbed reads were made."""
     choice, expected = random.Random(seed), states()
     paths = sorted(expected[0])
     seen = 0

@@ -25,8 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 NOBODY = pwd.getpwnam("nobody")
 
-# What a machine for ordinary users has: a FUSE device that all may open. And the checkout may be
-# where they may not look.
+# Ordinary users need a FUSE device that all may open, and the program where they may read it.
 MACHINE = """
 { [ -e "$1/fuse" ] || mknod --mode=666 "$1/fuse" c 10 229; } &&
 mount --bind "$1/fuse" /dev/fuse &&
@@ -45,7 +44,7 @@ echo 1 >targets/iscsi/enabled
 
 
 class User:
-    """Somebody without privileges, whose home is `home`."""
+    """An ordinary user with home directory `home`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -93,7 +92,7 @@ class User:
         )
 
     def processes(self) -> list[str]:
-        """What still runs of all that was started here, known by its environment."""
+        """The processes started here that still run, found by their environment."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
@@ -215,14 +214,14 @@ def test_a_daemon_that_is_killed_inside_is_told(user: User) -> None:
 
 
 def test_why_there_is_no_sandbox(user: User) -> None:
-    # One name space more is allowed, in which the user is an ordinary one again. The limit is that
-    # of a user name space around it, so that of the machine stays.
+    # One more namespace is allowed, in which the user is an ordinary one again. The limit is that
+    # of a user namespace around it, so that of the machine stays.
     ordinary = shlex.join(["unshare", "--user", "--map-user=1", *user.scstfs, "sandbox", "true"])
     script = f"echo 1 >/proc/sys/user/max_user_namespaces && {ordinary}"
     done = ended(user.start("unshare", "--user", "--map-root-user", "sh", "-c", script))
     assert done.returncode == ExitStatus.NOT_PERMITTED
     assert done.stderr == (
-        "scstfs: cannot make name spaces for a sandbox: No space left on device; "
+        "scstfs: cannot make namespaces for a sandbox: No space left on device; "
         "the sysctl user.max_user_namespaces allows no more of them\n"
     )
 

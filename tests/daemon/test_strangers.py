@@ -78,7 +78,7 @@ def being_served(initiator: Initiator) -> Iterator[None]:
 
 
 def visit(daemon: Daemon, number: int, dice: random.Random) -> socket.socket:
-    """Connect, send what there is to send, and leave it at that."""
+    """Connect, send the data, and do nothing more."""
     if number % 6 < 4:
         connection = daemon.connect()
         login = Pdu.make(wire.LOGIN_REQUEST, data=b"InitiatorName=iqn.x\0", immediate=True)

@@ -134,7 +134,7 @@ def toy_build(
             log.info("building slowly")
             with trio.move_on_after(0.5):
                 await trio.sleep_forever()
-        async with trio.open_nursery():  # as a target with tasks of its own would have
+        async with trio.open_nursery():  # as a target with its own tasks would have
             yield ToyService(behaviour)
             log.info("target released")
 

@@ -15,7 +15,7 @@ TOY = "tests.support.toytree:build"
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mounted]:
-    """A toy tree whose devices, modes and counts nobody changes."""
+    """A toy tree whose devices, modes and counts no test changes."""
     need_mounts()
     with mounted_tree(TOY, tmp_path_factory.mktemp("shared")) as mounted:
         yield mounted

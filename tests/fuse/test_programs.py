@@ -260,7 +260,7 @@ def counts(toy: Mounted) -> list[int]:
 
 
 def cpu_seconds(toy: Mounted) -> float:
-    """What the daemon has used so far, whatever else is running."""
+    """The CPU time of the daemon so far."""
     fields = Path(f"/proc/{toy.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -279,7 +279,7 @@ def test_lookups_are_given_back(toy: Mounted) -> None:
     assert counts(toy)[0] == len(entries)
     toy.write("devices/mgmt", b"del disk1")
     assert toy.sh(remount).returncode == 0
-    # What is left: the root, the file just being read, once looked up.
+    # The remaining inodes: the root, and the file just being read.
     wait_until(lambda: counts(toy) == [2, 1, 1, 0])
 
 

@@ -283,7 +283,7 @@ def test_chmod_chown_and_utime(toy: Mounted) -> None:
     found = path.stat()
     assert (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == (0o644, 7, 8)
     assert (found.st_atime, found.st_mtime) == (1, 2)
-    # The mode now lets it be opened; there is still nothing that could store.
+    # The mode now allows opening it; there is still no store.
     assert errno_of(lambda: toy.write("devices/disk1/type", b"x")) == "EIO"
     path.chmod(0)
     assert errno_of(path.read_text) == "EACCES"

@@ -11,7 +11,7 @@ from tests.support.scsi_devices import Machine
 from tests.support.scsi_unit import FakeUnit
 from tests.support.whole import whole
 
-# pr_file_name tells where the state directory is, which is elsewhere here.
+# pr_file_name contains the state directory, which is another one here.
 LEFT_OUT = [SCST_USER, "/pr_file_name$"]
 
 

@@ -2,7 +2,7 @@
 
 Compared are every outcome, entry, mode, link and byte, and in the scenarios with initiators every
 status, sense, residual, asynchronous message and byte of data. Scenarios without initiators are
-replayed in this process, too: there the whole tree can be looked at each time it was recorded.
+replayed in this process, too: there the whole tree can be compared each time it was recorded.
 """
 
 from __future__ import annotations

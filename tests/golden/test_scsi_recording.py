@@ -47,7 +47,7 @@ CAPABILITIES = "has mode page 2Ah, about the drive"
 LISTED = "lists what is served besides"
 CLEAN = "reads give zeros, not what a buffer happened to hold"
 
-#: Name of the command: whose answer differs, and why.
+#: Commands whose answers differ, with the reason.
 DIFFERENCES: dict[str, tuple[frozenset[str], str]] = {
     "request sense desc": (DISKS | LOADED, "comes in descriptor format, as was asked for"),
     "vpd 8f": (DISKS, SERVED),
@@ -147,7 +147,7 @@ async def add(system: System, name: str, loop: str | None) -> None:
             image = system.directory / "image"
             image.write_bytes(bytes(3 * MIB))
             await change_medium(drive, str(image))
-            # The recorded drive had been asked before: nobody hears of the change.
+            # The recorded drive had reported its medium before: the change is not reported again.
             drive.medium.changed = False
 
 

@@ -33,11 +33,11 @@ _SUMMARY: Final = re.compile(r"^ +tests +(\d+) +(\d+) +(\d+) +(\d+) ", re.MULTIL
 
 
 class Result(enum.Enum):
-    """What came of a test."""
+    """The result of a test."""
 
     PASSED = enum.auto()
     SKIPPED = enum.auto()
-    """Passed because something that it is about is not there."""
+    """Passed because its subject does not exist."""
     FAILED = enum.auto()
 
 
@@ -71,7 +71,7 @@ def outcomes(output: str) -> list[Outcome]:
 
 
 def _result(text: str) -> Result:
-    # What the test itself has to say stands before it; behind it, what it says while cleaning up.
+    # The test's own output comes before it; the output of its clean-up follows.
     if _FAILED.search(text):
         return Result.FAILED
     if not _PASSED.search(text):
@@ -87,7 +87,7 @@ def listed(*patterns: str) -> list[str]:
 
 
 def run(test: str, *arguments: str) -> Outcome:
-    """Run one test, which may lose data, in a process of its own.
+    """Run one test, which may destroy data, in its own process.
 
     What one of them leaves behind can crash the next one in the same process, or have it do
     nothing. One that crashes or waits for ever has failed.
@@ -128,7 +128,7 @@ def _output(process: subprocess.Popen[bytes]) -> tuple[bytes, bool]:
 
 
 def release() -> str:
-    """The release of libiscsi, by what is new in its list of tests; it does not tell otherwise."""
+    """The release of libiscsi, by new entries in its list of tests; it has no version option."""
     suites = {name.split(".")[1] for name in listed("ALL.*")}
     return next(number for number, suite in RELEASES.items() if suite in suites)
 

@@ -1,6 +1,6 @@
 """SCST's own management program, scstadmin, on the mount: unmodified, from a copy of its sources.
 
-The environment variable SCSTADMIN names the copy: SCST's sources or what is in their directory
+The environment variable SCSTADMIN names the copy: SCST's sources or the contents of their directory
 ``scstadmin/scstadmin.sysfs``. Without it the tests are skipped. Ours can take its place, in front
 of SCST's tests, too.
 """
@@ -68,7 +68,7 @@ def sources() -> Path:
 
 
 class Scstadmin:
-    """scstadmin beside a daemon of its own; SCST's program or ours."""
+    """scstadmin with its own daemon; SCST's program or ours."""
 
     def __init__(self, served: Storage, directory: Path, program: str) -> None:
         self.served = served
@@ -119,7 +119,8 @@ class Scstadmin:
         return done.stdout
 
     def test(self, name: str) -> tuple[int, set[int], str]:
-        """Run one of its own tests; return how many checks it has, those that failed, its output.
+        """Run one of its own tests; return the number of its checks, the failed ones, and its
+        output.
 
         Checks that were not come to are failed.
         """

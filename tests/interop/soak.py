@@ -38,7 +38,7 @@ def cdb_16(code: int, lba: int, blocks: int, flags: int = 0) -> bytes:
 
 
 def log_in(portal: str, target: str, number: int) -> Initiator:
-    """The session of an initiator of its own, whose unit attention has been taken."""
+    """The session of a separate initiator, without a pending unit attention."""
     host, port = portal.rsplit(":", 1)
     isid = ISID[:5] + bytes([number])
     initiator = Initiator.connect(host, int(port), name=f"{NAME}{number}", isid=isid, timeout=50)
@@ -53,7 +53,7 @@ class Mismatch(AssertionError):  # noqa: N818  it is not an error of the program
 
 @dataclass(frozen=True, slots=True)
 class _Command:
-    """What is under way in a slot, and what is to be done when it has ended."""
+    """The command under way in a slot, and the action at its end."""
 
     slot: int
     task: Task
@@ -81,7 +81,7 @@ class Worker:
         self._under_way: list[_Command] = []
 
     def run(self, amount: int) -> None:
-        """Work until so many bytes were moved, then read all there is; raises Mismatch."""
+        """Work until a number of bytes was moved, then read all; raises Mismatch."""
         while self.moved < amount:
             self._fill()
             self._collect()

@@ -94,7 +94,7 @@ def storage(
     """A daemon with state below *directory*; skips the test where nothing can be mounted.
 
     It must log no warning that does not match *expected* and, unless *ending* is false, end with
-    status 0 when it is told to.
+    status 0 when it is stopped.
     """
     need_mounts()
     place = mountpoint or directory / "scst_tgt"

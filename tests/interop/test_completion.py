@@ -52,7 +52,7 @@ VALUES: Final[Mapping[str, set[str]]] = {
         ("rem_dgrp_dev", {"disk1"}),
         ("list_tgrp list_tgrp_attr set_tgrp_attr rem_tgrp tgt_group", {"tgroup"}),
         ("list_ttgt_attr set_ttgt_attr rem_tgrp_tgt", {TARGET, "far"}),
-        # Names that nobody has yet; and SCSI devices without a handler, of which there are none.
+        # New names; and SCSI devices without a handler, which do not exist here.
         ("add_target add_group add_init add_lun add_dgrp add_tgrp open_dev attributes", set()),
     )
     for option in options.split()
@@ -104,7 +104,7 @@ def test_values_of_the_options_of_scstadmin(completing: Shell) -> None:
         found = set(completing.offers(f"scstadmin -{name} "))
         if expected is HANDLERS:
             found &= expected
-        if not expected:  # a shell may go on with options
+        if not expected:  # a shell may continue with options
             found = {word for word in found if not word.startswith("-")}
         assert found == expected, name
 
@@ -150,7 +150,7 @@ def test_attributes(completing: Shell) -> None:
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
-    """What there is of scstfs, each with the words that lead to it."""
+    """The subcommands of scstfs, each with its words."""
 
     def below(words: str, parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
         found = {words: parser}

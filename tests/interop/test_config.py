@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from scstfs.admin import conf, storing, tree
 from scstfs.admin.check import check
 from scstfs.admin.files import Files
 from scstfs.errors import ExitStatus
-from tests.support.admin import Admin, administered, essence
+from tests.support.admin import SCSTADMIN, Admin, administered, essence
 from tests.support.initiator import Initiator
 from tests.support.mounted import REPOSITORY
 
@@ -53,7 +54,7 @@ os.setgid(65534)
 os.setuid(65534)
 sys.exit(cli.main(sys.argv[1:]))
 """
-"""The program, once it is read from wherever it is, run by an ordinary user."""
+"""Runs the program as an ordinary user, after reading it as root."""
 
 
 @pytest.fixture(scope="module")
@@ -126,11 +127,12 @@ def test_nothing_that_is_printed_holds_a_secret(admin: Admin, file: Path) -> Non
 
 
 def test_a_shell_does_what_diff_prints(admin: Admin, file: Path) -> None:
-    commands = admin.config("diff", "--commands", "--show-secrets", str(file)).stdout
-    done = admin.served.running.sh(f"set -e\n{commands.replace('/sys/kernel/scst_tgt', '.')}"
-                                   .replace(admin.root, "."))  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert admin.config("diff", str(file)).stdout == "nothing to do\n"
+    """Also when it removes a target without sessions."""
+    for wanted in file.read_text(), "":
+        commands = admin.config("diff", "--commands", "--show-secrets", "-", answer=wanted).stdout
+        done = admin.served.running.sh("set -e\n" + commands.replace(admin.root, "."))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert admin.config("diff", "-", answer=wanted).stdout == "nothing to do\n"
 
 
 def test_json_says_what_text_says(admin: Admin, file: Path) -> None:
@@ -195,7 +197,8 @@ def test_a_refusal_names_the_line_and_leaves_nothing(admin: Admin, file: Path) -
 def test_mistakes_are_found_before_anything_is_done(admin: Admin, file: Path) -> None:
     file.write_text(TEXT.replace("LUN 0 disk", "LUN 1 disc").replace("size", "sice"))
     expected = [
-        f"{file}:10:9: warning: target {TARGET} has no LUN 0, which initiators ask for the others",
+        f"{file}:10:9: warning: target {TARGET} has no LUN 0, which initiators need to find the "
+        "others",
         f"scstfs: {file}:4:9: error: DEVICE has no attribute sice; did you mean size?",
         f"scstfs: {file}:10:9: error: there is no device disc; did you mean disk?",
     ]
@@ -263,11 +266,11 @@ def test_only_root_sees_secrets_and_others_are_told_so(admin: Admin, tmp_path: P
         )
     checked = nobody("check", "-")
     assert (checked.returncode, checked.stdout) == (0, "-: no errors\n")
-    assert "only what the file itself tells is checked" in checked.stderr
+    assert "only the file itself is checked" in checked.stderr
 
 
 def test_changes_of_others_do_not_end_a_look(admin: Admin, tmp_path: Path) -> None:
-    """Whatever a device, its target and its groups are made and removed beside it."""
+    """A device, its target and its groups may be created and removed meanwhile."""
     script = """
     while [ ! -e "$0" ]; do
         echo "add_device r" >handlers/vdisk_nullio/mgmt
@@ -335,7 +338,10 @@ def test_an_editor_changes_what_runs(admin: Admin, file: Path, tmp_path: Path) -
     assert "there is no device disc" in refused.stderr
     assert file.read_text() == before
     assert admin.config("edit", str(file), VISUAL="false").returncode == ExitStatus.CONFIG
-    assert admin.config("edit", str(file), VISUAL="/none").returncode == ExitStatus.USAGE
+    for program, where in ("/none", str(file)), ("'", str(file)), ("true", "-"):
+        done = admin.config("edit", where, VISUAL=program)
+        assert (done.returncode, len(done.stderr.splitlines())) == (ExitStatus.USAGE, 1), done
+    assert admin.config("edit", str(file), VISUAL=" ", EDITOR="true").stdout == "no changes\n"
 
 
 def test_sessions_of_what_stays_do_not_notice(admin: Admin, file: Path) -> None:
@@ -357,8 +363,9 @@ def test_sessions_of_what_stays_do_not_notice(admin: Admin, file: Path) -> None:
         assert "other" in os.listdir(admin.served.running.path / "devices")
 
 
-def test_an_interrupted_apply_is_undone(admin: Admin, tmp_path: Path) -> None:
-    before = essence(admin.look())
+@contextmanager
+def half_applied(admin: Admin, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """An `apply` that has done a part of its work."""
     file = tmp_path / "big.conf"
     devices = "".join(f"DEVICE d{number}\n" for number in range(2000))
     file.write_text(f"HANDLER vdisk_nullio {{\n{devices}}}\n")
@@ -375,7 +382,99 @@ def test_an_interrupted_apply_is_undone(admin: Admin, tmp_path: Path) -> None:
             assert time.monotonic() < deadline
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
+        yield process
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, ExitStatus.INTERRUPTED), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+)
+def test_an_interrupted_apply_is_undone(
+    admin: Admin, tmp_path: Path, number: int, status: int
+) -> None:
+    """Even if Ctrl-C is pressed again and again, or the connection breaks."""
+    before = essence(admin.look())
+    with half_applied(admin, tmp_path) as process:
+        process.send_signal(number)
+        time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
-    assert (process.returncode, out, err) == (ExitStatus.INTERRUPTED, "", "")
+    assert (process.returncode, out, err) == (status, "", "interrupted\nnothing was changed\n")
     assert essence(admin.look()) == before
+
+
+def test_a_daemon_that_ends_during_an_apply_is_told(tmp_path: Path) -> None:
+    with administered(tmp_path, ending=False) as admin, half_applied(admin, tmp_path) as process:
+        os.kill(admin.served.running.pid, signal.SIGKILL)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (ExitStatus.NO_TREE, ""), err
+        first, second = err.splitlines()
+        assert first.startswith(f"scstfs: no SCST is running at {admin.root}: ")
+        assert second == "scstfs: the file is applied in part"
+
+
+def test_two_that_apply_at_once_do_it_one_after_the_other(admin: Admin, tmp_path: Path) -> None:
+    """In the end one of the two configurations runs, and neither was refused."""
+    argv = [sys.executable, "-m", "scstfs", "config", "apply", "--mountpoint", admin.root]
+    files = []
+    for name in "abc":
+        file = tmp_path / f"{name}.conf"
+        devices = "".join(f"DEVICE {name}{number}\n" for number in range(200))
+        luns = "".join(f"LUN {number} {name}{number}\n" for number in range(200))
+        file.write_text(
+            f"HANDLER vdisk_nullio {{\n{devices}}}\n"
+            f"TARGET_DRIVER iscsi {{\nTARGET iqn.x {{\n{luns}}}\n}}\n"
+        )
+        files.append(file)
+    processes = [
+        subprocess.Popen(
+            [*argv, str(file)],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for file in files
+    ]
+    waiting = "waiting for another program that changes the configuration\n"
+    for process in processes:
+        _, err = process.communicate(timeout=120)
+        assert (process.returncode, err.replace(waiting, "")) == (0, "")
+    found = essence(admin.look())
+    assert found in [essence(storing.read(str(file)).configuration) for file in files]
+
+
+def test_a_daemon_that_was_stopped_keeps_nobody_waiting(admin: Admin, file: Path) -> None:
+    commands = [
+        ("-m", "scstfs", "status", "--mountpoint", admin.root),
+        ("-m", "scstfs", "top", "--once", "--mountpoint", admin.root),
+        ("-m", "scstfs", "config", "check", str(file), "--mountpoint", admin.root),
+        ("-m", "scstfs", "config", "apply", str(file), "--mountpoint", admin.root),
+        ("-m", "scstfs", "why", f"{admin.root}/targets/iscsi/mgmt"),
+        ("-c", *SCSTADMIN, "-list_target"),
+    ]
+    os.kill(admin.served.running.pid, signal.SIGSTOP)
+    try:
+        processes = [
+            subprocess.Popen(
+                [sys.executable, *argv],
+                env={
+                    **os.environ,
+                    "PYTHONPATH": str(REPOSITORY / "src"),
+                    "SCSTFS_TREE": admin.root,
+                },
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for argv in commands
+        ]
+        for argv, process in zip(commands, processes, strict=True):
+            _, err = process.communicate(timeout=60)
+            name, status = ("scstfs: ", ExitStatus.NO_TREE) if argv[0] == "-m" else ("", 2)
+            where = argv[-1] if "why" in argv else admin.root
+            expected = (status, f"{name}SCST at {where} does not answer\n")
+            assert (process.returncode, err) == expected, argv
+    finally:
+        os.kill(admin.served.running.pid, signal.SIGCONT)
+    assert admin.config("apply", str(file)).returncode == 0

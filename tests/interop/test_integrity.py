@@ -91,7 +91,7 @@ def test_a_kill_loses_nothing_that_was_durable(
     for is_first in (True, False):
         with storage(tmp_path, ending=False) as served:
             if is_first:
-                # After the kill what was configured is there again.
+                # After the kill the configuration is restored.
                 served.add_disk(disk)
                 served.add_target(TARGET, disk.name)
             initiator = log_in(served.portal, TARGET, 1)
@@ -102,7 +102,7 @@ def test_a_kill_loses_nothing_that_was_durable(
                 lba = chance.randrange(1000) * 64
                 model[lba] = chance.randbytes(64 * BLOCK)
                 durably(initiator, lba, model[lba])
-            # Something is under way that nobody waits for.
+            # A command is under way that is not waited for.
             initiator.issue(cdb_16(_WRITE, 64_000, 64), data_out=bytes(64 * BLOCK))
             os.kill(served.running.pid, signal.SIGKILL)
             initiator.close()
@@ -111,7 +111,7 @@ def test_a_kill_loses_nothing_that_was_durable(
 
 
 def flushes(device: str) -> int:
-    """How often a block device was told to write its cache (Documentation/block/stat.rst)."""
+    """The number of flushes of a block device (Documentation/block/stat.rst)."""
     return int(Path("/sys/block", Path(device).name, "stat").read_text().split()[15])
 
 

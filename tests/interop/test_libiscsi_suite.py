@@ -27,7 +27,7 @@ from tests.interop.storage import MIB, TARGET, Storage, storage
 from tests.support.loop import loop_device
 from tests.support.needs import need_mounts, need_programs
 
-# The tests sleep a lot, so many of them go on at once.
+# The tests sleep a lot, so many of them run at once.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 SIZE: Final = 64 * MIB
@@ -88,7 +88,7 @@ _EXPECTED: Final = "login of an unknown initiator took too long|refused: CHAP: "
 
 
 class Runs:
-    """All tests, by kind of disk; those that nobody waits for are given up at the end."""
+    """All tests, by kind of disk; those that are not waited for are ended at the end."""
 
     def __init__(self, stack: ExitStack, directory: Path, memory: Path) -> None:
         self._runs: dict[str, list[Future[Outcome]]] = {}

@@ -29,7 +29,7 @@ REFUSALS: Final = r"refused|failed|not authenticate|authentication"
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    """A target for everybody and one that wants a name and a password."""
+    """A target for all initiators and one that requires a name and a password."""
     need_programs("iscsi-ls", "iscsi-inq", "qemu-io")
     directory = tmp_path_factory.mktemp("logins")
     portals = ["127.0.0.1:0"] + ["[::1]:0"] * has_ipv6()
@@ -106,7 +106,7 @@ def test_a_read_of_the_wrong_pattern_is_noticed(served: Storage) -> None:
 
 @contextlib.contextmanager
 def session(served: Storage, **options: str) -> Iterator[str]:
-    """QEMU's session with the target for everybody; gives its directory in the tree."""
+    """QEMU's session with the target for all; yields its directory in the tree."""
     given = {"portal": served.portal, **options}
     image = f"driver=iscsi,transport=tcp,target={OPEN},lun=0"
     image += "".join(f",{name}={text}" for name, text in given.items())

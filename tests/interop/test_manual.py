@@ -1,4 +1,4 @@
-"""What the manual tells to type, typed in."""
+"""The manual's examples, run as written."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ DEVICE_GROUP dg {{
 
 
 def comparable(configuration: str) -> str:
-    """Without the date, and without the copy manager's LUNs, whose numbers go on counting."""
+    """Without the date, and without the copy manager's LUNs, whose numbers keep counting."""
     dated = r"^# Automatically generated.*\n|^TARGET_DRIVER copy_manager \{\n(.*\n)*?\}\n"
     return re.sub(dated, "", configuration, flags=re.MULTILINE)
 
@@ -255,7 +255,7 @@ LISTS: Final = {
     "-list_lun_attr 1 -driver iscsi -target T": "read_only",
     "-list_sessions": "copy_manager_sess",
 }
-"""What to list, and what is to be found in that."""
+"""Lists, and their expected contents."""
 
 REMOVALS: Final = (
     "-disable_target T -driver iscsi",

@@ -33,7 +33,7 @@ _INSTANCE: Final = re.compile(r"(IncomingUser|OutgoingUser|allowed_portal)\d+:")
 
 
 class Side:
-    """A program with a daemon and a directory of its own, which its files call ``@``."""
+    """A program with its own daemon and its own directory, which its files call ``@``."""
 
     def __init__(self, admin: Scstadmin, directory: Path) -> None:
         self.admin = admin
@@ -132,7 +132,7 @@ def clear(admin: Scstadmin) -> None:
 
 
 def comparable(file: Path) -> str:
-    """Without the copy manager's LUNs, whose numbers go on counting."""
+    """Without the copy manager's LUNs, whose numbers keep counting."""
     return re.sub(
         r"^TARGET_DRIVER copy_manager \{\n(.*\n)*?\}\n", "", file.read_text(), flags=re.MULTILINE
     )

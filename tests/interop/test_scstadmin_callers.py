@@ -41,7 +41,7 @@ def test_openstack_cinder(tmp_path: Path) -> None:
         run(admin, "-add_group", group, *place)
         run(admin, "-add_init", INITIATOR, *place, "-group", group)
 
-        # Which number the target has, and who may log in: columns of a table.
+        # The number of the target, and its initiators: columns of a table.
         assert TARGET in run(admin, "-list_target")
         table = run(admin, "-list_tgt_attr", TARGET, "-driver", "iscsi")
         row = next(line for line in table.splitlines() if "rel_tgt_id" in line)
@@ -169,3 +169,11 @@ def test_shell_scripts_answer_and_cut_options_short(tmp_path: Path) -> None:
         run(admin, "-rem_target", TARGET, "-driver", "iscsi", answer="y\n")
         run(admin, "-close_dev", "disk-1f2e", "-handler", "vdisk_fileio", answer="yes\n")
         assert "disk-1f2e" not in run(admin, "-list_device")
+
+
+@pytest.mark.parametrize("option", ["-enable_target", "-disable_target"])
+def test_a_target_without_its_driver_is_told(option: str, tmp_path: Path) -> None:
+    """With the message and exit status of SCST's program."""
+    with administered(tmp_path) as admin:
+        told = run(admin, option, TARGET, "-noprompt")
+    assert "WARNING: Received the following error:\n\n\tToo few arguments\n" in told

@@ -138,7 +138,7 @@ def test_check_has_an_exit_status_of_its_own(daemon: Served) -> None:
         daemon.write(f"{DIRECTORY}/black_hole", "0\n")
 
 
-# What is done to provoke a problem, what undoes it, and what is told of it.
+# Commands that cause a problem, commands that undo it, and the report.
 PROVOKED = {
     "suspended": ([("suspend", "1")], [("suspend", "-1")], "suspend"),
     "driver_disabled": (

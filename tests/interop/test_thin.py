@@ -1,4 +1,4 @@
-"""A thin disk stays thin, whatever initiators of others write to it."""
+"""A thin disk stays thin with other projects' initiators."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def a_block_device(served: Storage, disk: Path) -> Iterator[str]:
 
 def make_image(path: Path) -> None:
     with path.open("wb") as file:
-        # Really zeros, no holes: QEMU has to find them.
+        # Written zeros, no holes: QEMU must find them.
         file.write(bytes(SIZE))
         for place in WRITTEN:
             file.seek(place * MIB)
@@ -78,7 +78,7 @@ def test_zeros_take_no_space(
 
 
 def test_holes_are_known_to_be_zeros(tmp_path: Path) -> None:
-    """GET LBA STATUS and LBPRZ together: who copies the disk need not read them."""
+    """GET LBA STATUS and LBPRZ together: programs that copy the disk need not read them."""
     need_programs("qemu-img")
     disk = tmp_path / "disk"
     with storage(tmp_path) as served, a_file(served, disk) as name:

@@ -91,7 +91,7 @@ def test_rates_of_what_an_initiator_does(daemon: Served) -> None:
     assert session["target"] == TARGET
     seconds = found["seconds"]
     assert seconds >= 1
-    # No more than was done while it looked, and a good part of that: it also had to start.
+    # At most the load during the reading, and a large part of it: the program also had to start.
     assert 20 < total["reads_per_second"] * seconds <= after[0] - before[0]
     assert 10 < total["writes_per_second"] * seconds <= after[1] - before[1]
     assert total["read_bytes_per_second"] == pytest.approx(

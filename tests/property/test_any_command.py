@@ -158,7 +158,7 @@ async def play(kind: str, sequence: Sequence[tuple[bytes, bytes | int | None]]) 
                     check_answer(await cmd.wait())
                     while device.busy is not None:
                         await trio.lowlevel.checkpoint()
-                # NACA leaves an auto contingent allegiance; the next command is to be looked at.
+                # NACA leaves an auto contingent allegiance; check the next command.
                 verdicts.check(system.scst)
                 task_management.clear_aca(initiator.session.tgt_devs[0], lambda: None)
                 verdicts.check(system.scst)

@@ -1,4 +1,6 @@
-"""Any configuration to any other one: all of it, or nothing, and nobody else notices."""
+"""From any configuration to any other: completely or not at all, and other sessions are not
+disturbed.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,7 @@ def wanted(seed: int, directory: Path) -> Item:
                 parent.items.setdefault(child, {})[each.name] = each
     driver = root.of(DRIVER)["iscsi"]
     driver.settings["enabled"] = shared.of(DRIVER)["iscsi"].of(TARGET)[SHARED].settings["enabled"]
-    # Who is logged in would have to know them the next time, but nobody logs in again.
+    # Sessions would need the new secrets at their next login, but there is none.
     assert shared.of(DRIVER)["iscsi"].of(TARGET)[SHARED].of(LUN)
     return root
 

@@ -1,4 +1,4 @@
-"""Persistent reservations survive whatever ends the process, at whatever instant.
+"""Persistent reservations survive any end of the process, at any instant.
 
 After each restart there is what the last acknowledged command left, or the one under way: nothing
 older, nothing damaged, and never a device that does not come up.
@@ -49,7 +49,7 @@ def see(child: Child) -> Seen:
 
 
 def one_of_two_is_valid(state: Path) -> bool:
-    """NAME can be read or is not there, or else NAME.1 can be read."""
+    """NAME can be read or does not exist, or else NAME.1 can be read."""
     for path in (state / "pr" / "disk", state / "pr" / "disk.1"):
         try:
             file_format.decode(path.read_bytes())

@@ -59,7 +59,7 @@ class World:
         data: bytes = b"",
         data_in: int | None = None,
     ) -> Result:
-        """Send a command; its answer has to be what the model says."""
+        """Send a command; its answer must be the model's."""
         with trio.fail_after(5):
             result = await self.initiator.execute(command, data, data_in, lun=lun)
         assert (result.status, result.triple) == (expected.status, expected.sense)
@@ -231,7 +231,7 @@ class CompareAndWrite:
         expected = GOOD if where.exists else Expected(OUT_OF_RANGE)
         offset = None
         if where.exists:
-            # Even a comparison that fails is a write as far as tokens are concerned.
+            # For tokens, even a failed comparison is a write.
             disk.touch(where.lba, where.blocks)
             if self.spoiled is not None:
                 offset = self.spoiled % len(compared)

@@ -252,7 +252,9 @@ class PersistentIn:
 
 @dataclass(frozen=True)
 class PersistentOut:
-    """One that may succeed: what is None, or a nexus for its key, is taken from the model."""
+    """One that may succeed: parameters that are None, or a nexus for its key, are taken from the
+    model.
+    """
 
     nexus: Nexus
     lun: int
@@ -338,7 +340,7 @@ class Reset:
 
 @dataclass(frozen=True)
 class ChangeLuns:
-    """A unit appears under a number, in place of what was there, or the number goes."""
+    """A unit is mapped to a number, replacing another, or the number is removed."""
 
     port: int
     lun: int
@@ -382,7 +384,7 @@ def register(nexus: Nexus, key: int) -> Operation:
 # What hypothesis chooses from
 
 nexuses = st.sampled_from((NEXUSES[0], NEXUSES[0], *NEXUSES))
-# Most of it happens where all meet.
+# Most of it happens on shared objects.
 luns = st.sampled_from((0, 0, 0, 0, 1, 2))
 lbas = st.integers(0, BLOCKS - 1)
 keys = st.sampled_from((1, 1, 2, 3, 0, 1))
@@ -463,6 +465,6 @@ def test_initiators_and_the_model_agree(
     async def main() -> None:
         await play(sequence, registered, events=events)
 
-    # That what is saved stays is somebody else's concern.
+    # Other tests check that saved state stays.
     with mock.patch.object(os, "fsync"):
         trio.run(main)

@@ -1,4 +1,4 @@
-"""Whatever is written to the tree, in whatever order: it stays a tree that makes sense."""
+"""Any writes to the tree, in any order: the tree stays consistent."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Write:
 
 @dataclass(frozen=True)
 class WriteToAny:
-    """A write to one of the attributes that are there."""
+    """A write to an existing attribute."""
 
     number: int
     text: str
@@ -52,7 +52,7 @@ class WriteToAny:
 
 @dataclass(frozen=True)
 class LogIn:
-    """An initiator begins a session with one of the iSCSI targets that are there."""
+    """An initiator begins a session with an existing iSCSI target."""
 
     number: int
     initiator: str
@@ -199,7 +199,7 @@ def pick(everything: Whole, number: int) -> str:
 
 
 def check_everything(everything: Whole) -> None:
-    """Every link leads somewhere, everything can be read, no name is there twice."""
+    """Every link has a target, everything can be read, no name occurs twice."""
     for node in everything.tree.walk():
         if node.kind is NodeKind.LINK:
             check_link(everything, node)
@@ -214,7 +214,7 @@ def check_everything(everything: Whole) -> None:
 
 
 def check_link(everything: Whole, node: Node) -> None:
-    # The SCSI host of a local session is the kernel's, and there is none.
+    # The SCSI host of a local session does not exist.
     if node.name != "host":
         follow(everything.tree, node.path)
 

@@ -28,11 +28,11 @@ class Plan:
 
 
 class Simulation(Devices):
-    """Devices between which copies go, and what must never run together."""
+    """Devices with copies between them, and checks that conflicting commands never run together."""
 
     def __init__(self) -> None:
         super().__init__(DEVICES)
-        #: With what each holds at other devices.
+        #: The commands, with their holds at other devices.
         self.running: dict[FakeTask, list[tuple[TaskSet, Hold]]] = {}
 
     def begin(self, plan: Plan, name: str) -> None:
@@ -55,7 +55,7 @@ class Simulation(Devices):
                 assert not other.alone, "something runs that wants to be alone"
                 assert not cmd.waits_for_others, "an ordered command did not wait"
         super().start(cmd)
-        # As copies do: what is claimed elsewhere is held there.
+        # As copies do: claims on other devices are held there.
         self.running[cmd] = [
             (tasks, tasks.hold([claim])) for tasks, claim in cmd.claims() if tasks is not own
         ]

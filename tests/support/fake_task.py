@@ -68,14 +68,14 @@ def copied(tasks: TaskSet, start: int, end: int) -> tuple[TaskSet, Claim]:
 
 
 class Devices:
-    """The task sets of some devices; what may start runs until ``finish``."""
+    """The task sets of some devices; commands that may start run until ``finish``."""
 
     def __init__(self, count: int = 1) -> None:
         self.activity = Activity()
         self.sets = [TaskSet(self.start, self.activity.arrivals) for _ in range(count)]
         for tasks in self.sets:
             self.activity.attach(tasks)
-        #: Where each command was sent.
+        #: The device that each command was sent to.
         self.home: dict[FakeTask, TaskSet] = {}
         self.started: list[FakeTask] = []
 

@@ -23,7 +23,7 @@ def lacking(reason: str) -> NoReturn:
 
 
 def need_mounts() -> None:
-    """The test mounts file systems in its own name space."""
+    """The test mounts file systems in its own namespace."""
     if reason := why_no_mount():
         lacking(reason)
 

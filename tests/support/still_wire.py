@@ -71,7 +71,7 @@ def login_of(
 
 
 def sent(wire: Wire) -> list[Pdu]:
-    """What was to be sent on a connection without digests, which has been sent then."""
+    """Take the PDUs that wait to be sent on a connection without digests."""
     tx, raw = wire.tx, b""
     while tx.pending:
         piece = b"".join(tx.buffers())

@@ -10,6 +10,6 @@ from tests.support.whole import Whole, whole
 
 @pytest.fixture
 async def everything(tmp_path: Path) -> AsyncIterator[Whole]:
-    """All of scstfs in this process, but for sockets; see `tests.support.whole`."""
+    """All of scstfs in this process, except for sockets; see `tests.support.whole`."""
     async with whole(tmp_path / "state") as running:
         yield running

@@ -20,7 +20,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
-    """What the daemon is asked to serve, instead of serving it."""
+    """The options for the daemon, instead of running it."""
     configs: list[Config] = []
     monkeypatch.setattr(daemon, "run", lambda config, announce: configs.append(config))
     return configs
@@ -67,6 +67,8 @@ def test_options_reach_the_daemon(runs: list[Config]) -> None:
         ["mount", "--state-dir", ""],
         ["umount", "--mountpoint="],
         ["umount", "--portal", "127.0.0.1"],
+        ["mount", "--resume", "sometimes"],
+        *(["config", command, ""] for command in ("check", "diff", "apply", "save", "edit")),
     ],
     ids=" ".join,
 )
@@ -168,7 +170,7 @@ def test_help_and_readme_list_all_exit_statuses(capfd: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["config", "--help"], ["config", "check", os.devnull], ["why", os.devnull]],
+    [["--help"], ["config", "--help"], ["config", "check", os.devnull]],
 )
 def test_output_that_cannot_be_written_is_told_in_one_line(arguments: list[str]) -> None:
     with open("/dev/full", "w") as full:
@@ -208,3 +210,15 @@ def test_messages_do_not_reach_the_terminal_as_commands(
     out, err = capfd.readouterr()
     assert "\\x1b" in err
     assert (out + err).replace("\n", "").isprintable()
+
+
+def test_of_very_many_mistakes_the_first_are_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "scst.conf"
+    file.write_text("HANDLER\n" * 20_000)
+    nowhere = str(tmp_path / "none")
+    assert cli.main(["config", "check", str(file), "--mountpoint", nowhere]) == ExitStatus.CONFIG
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[-1] == "scstfs: and 19,900 more"
+    assert len(lines) == 102

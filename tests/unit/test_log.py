@@ -36,7 +36,7 @@ def bound(path: str) -> socket.socket:
 
 @pytest.fixture(autouse=True)
 def not_the_systems_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What this machine has is none of these tests' business."""
+    """The tests must not use this machine's log."""
     monkeypatch.setattr(journal, "JOURNAL", str(tmp_path / "journal"))
     monkeypatch.setattr(journal, "SYSLOG", str(tmp_path / "syslog"))
 
@@ -220,7 +220,7 @@ def test_a_closed_stderr_is_survived() -> None:
     say(handler, "into the void\n")
     began = time.perf_counter()
     handler.close(timeout=5)
-    # The thread has ended, so that nothing was waited for.
+    # The thread has ended, so there was no wait.
     assert time.perf_counter() - began < 4
     os.close(writer)
 

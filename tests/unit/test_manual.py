@@ -54,7 +54,7 @@ def test_scstadmin_has_all_options() -> None:
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
-    """What there is of scstfs that does something, each with the words that lead to it."""
+    """The commands of scstfs, each with its words."""
 
     def below(words: str, parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
         found = {}

@@ -41,7 +41,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Tree:
-    """What a daemon would mount: a FUSE connection nobody answers on."""
+    """A daemon's mount: a FUSE connection without answers."""
 
     def __init__(self, fstype: str = "fuse.scstfs") -> None:
         self.fd = os.open("/dev/fuse", os.O_RDWR)

@@ -74,7 +74,7 @@ def test_user_signals_run_their_calls_in_the_loop_and_nothing_else() -> None:
         async def main() -> None:
             watch.connect()
             called = trio.Event()
-            os.kill(os.getpid(), signal.SIGUSR2)  # nobody's: ignored
+            os.kill(os.getpid(), signal.SIGUSR2)  # no handler: ignored
             watch.on_user_signal(signal.SIGUSR1, called.set)
             os.kill(os.getpid(), signal.SIGUSR1)
             with trio.fail_after(5):
@@ -108,7 +108,7 @@ def test_sighup_stays_ignored_under_nohup() -> None:
 def exit_of_stuck_process(
     last_resort: Callable[[], None], second_signal: bool
 ) -> tuple[int, float]:
-    """Exit status and seconds of a process whose event loop hangs when it is told to stop."""
+    """Exit status and seconds of a process whose event loop hangs after a stop signal."""
     pid = os.fork()
     if pid == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -1,4 +1,4 @@
-"""The numbers that standards give to things: once more, as they are printed there.
+"""The numbers that standards assign, copied once more from the standards.
 
 RFC 7143, RFC 7144 and RFC 4171 for `scstfs.iscsi`; SAM-5, SPC-4, SBC-3 and MMC-6 for `scstfs.scsi`.
 """
@@ -74,6 +74,17 @@ NUMBERS = {
         SOURCE_UNKNOWN=6 SOURCE_ABSENT=7 SOURCE_UNAUTHORIZED=8 NO_SUCH_ENTRY=9
         VERSION_NOT_SUPPORTED=a INTERNAL_ERROR=b BUSY=c MESSAGE_NOT_SUPPORTED=f
         SCN_REGISTRATION_REJECTED=11 ESI_NOT_AVAILABLE=15
+    """,
+    "iscsi.isns.IsnsFlag": """
+        FROM_CLIENT=8000 FROM_SERVER=4000 AUTHENTICATION=2000 REPLACE=1000 LAST_PDU=800
+        FIRST_PDU=400
+    """,
+    "iscsi.isns.NodeType": """
+        TARGET=1 INITIATOR=2 CONTROL=4
+    """,
+    "iscsi.isns.ScnEvent": """
+        DD_ADDED=1 DD_REMOVED=2 OBJECT_UPDATED=4 OBJECT_ADDED=8 OBJECT_REMOVED=10 MANAGEMENT=20
+        TARGET_AND_SELF_ONLY=40 INITIATOR_AND_SELF_ONLY=80
     """,
     "iscsi.isns.Tag": """
         DELIMITER=0 ENTITY_IDENTIFIER=1 ENTITY_PROTOCOL=2 TIMESTAMP=4 REGISTRATION_PERIOD=6
@@ -174,11 +185,17 @@ NUMBERS = {
 }
 
 
-def enumerations() -> Iterator[tuple[str, type[enum.IntEnum]]]:
+#: Bits of our own.
+OWN = {"iscsi.keys.KeyPhase", "iscsi.keys.Digest", "scsi.opcodes.Flag"}
+
+
+def enumerations() -> Iterator[tuple[str, type[enum.IntEnum | enum.IntFlag]]]:
     for package in (scstfs.iscsi, scstfs.scsi):
         for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             for name, value in vars(importlib.import_module(found.name)).items():
-                if not isinstance(value, type) or not issubclass(value, enum.IntEnum):
+                if not isinstance(value, type) or not issubclass(
+                    value, enum.IntEnum | enum.IntFlag
+                ):
                     continue
                 if value.__module__ == found.name:
                     yield f"{found.name.removeprefix('scstfs.')}.{name}", value
@@ -192,4 +209,4 @@ def test_numbers_are_those_of_the_standards(name: str) -> None:
 
 
 def test_no_enumeration_is_missing() -> None:
-    assert {name for name, _ in enumerations()} == set(NUMBERS)
+    assert {name for name, _ in enumerations()} == {*NUMBERS, *OWN}

@@ -227,7 +227,7 @@ complete -c scstadmin -o rem_tgt_attr -x -a '(__scstadmin_names target)' \
 complete -c scstadmin -o open_dev -x -a '(__scstadmin_names unhandled)' -d 'add a device'
 complete -c scstadmin -o close_dev -x -a '(__scstadmin_names handled)' -d 'remove a device'
 complete -c scstadmin -o resync_dev -x -a '(__scstadmin_names device)' \
-    -d 'have the size of a device looked at again'
+    -d 'read the size of a device again'
 complete -c scstadmin -o add_dgrp -x -d 'add a device group'
 complete -c scstadmin -o rem_dgrp -x -a '(__scstadmin_names device_group)' \
     -d 'remove a device group'

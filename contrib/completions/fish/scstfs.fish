@@ -17,7 +17,7 @@ complete -c scstfs -s h -l help -d 'show the usage'
 complete -c scstfs -n $none -l version -d 'show the version'
 complete -c scstfs -n $none -a mount -d 'mount the tree and serve initiators'
 complete -c scstfs -n $none -a umount -d 'clean up after a daemon that was killed'
-complete -c scstfs -n $none -a sandbox -d 'run a command that has its own target'
+complete -c scstfs -n $none -a sandbox -d 'run a command with its own target'
 complete -c scstfs -n $none -a why -d 'show why a command was refused'
 complete -c scstfs -n $none -a status -d 'show what runs, and problems'
 complete -c scstfs -n $none -a top -d 'show the activity of sessions, LUNs and devices'
@@ -44,7 +44,7 @@ complete -c scstfs -n $for_mount -l io-engine -x -a 'best io_uring libaio thread
     -d 'what executes disk I/O'
 
 complete -c scstfs -n $for_sandbox -l keep -x -a '(__fish_complete_directories)' \
-    -d 'directory that keeps the state'
+    -d 'directory for configuration, state and log'
 complete -c scstfs -n $for_sandbox -a '(__fish_complete_subcommand --fcs-skip=2)'
 
 complete -c scstfs -n $no_kind -a show -d 'print the running configuration'

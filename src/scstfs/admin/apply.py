@@ -84,7 +84,7 @@ class StepRunner:
     def run(self, steps: list[Step]) -> None:
         """Do all steps. Raises StepRefused if one is refused, after undoing those before it.
 
-        The exception's notes say what could not be undone.
+        The notes of the exception say what could not be undone, also for an interruption.
         """
         done: list[Step] = []
         for number, step in enumerate(steps):
@@ -98,8 +98,9 @@ class StepRunner:
                 for left in self.undo(done):
                     refused.add_note(left)
                 raise refused from error
-            except BaseException:
-                self.undo([*done, step])
+            except BaseException as interruption:
+                for left in self.undo([*done, step]):
+                    interruption.add_note(left)
                 raise
             done.append(step)
 
@@ -208,7 +209,8 @@ def apply(
         files: the tree.
         progress: called before each step.
 
-    Returns the plan that was executed. Raises Failed; plan.Impossible.
+    Returns the plan that was executed. Raises Failed; plan.Impossible; OSError if the tree goes
+    away.
     """
     options = Options()
     executor = StepRunner(files, progress)

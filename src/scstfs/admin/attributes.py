@@ -142,7 +142,7 @@ def read(
 
 
 def _read_other(files: Reader, rules: _Rules, path: str, name: str) -> Attribute | None:
-    """What counts as an attribute though it is a link or a directory."""
+    """Links and directories that count as attributes."""
     if name in rules.links:
         return Attribute(static=True, value=files.link(path).rpartition("/")[2])
     if rules.empty_directories:

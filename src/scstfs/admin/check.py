@@ -20,7 +20,7 @@ from scstfs.admin.configuration import (
     lun_number,
     luns,
 )
-from scstfs.admin.creation import NOT_SET
+from scstfs.admin.creation import ENDS_PARAMETER, NOT_SET
 from scstfs.admin.kinds import (
     DEVICE,
     DEVICE_GROUP,
@@ -41,6 +41,9 @@ SHORTEST_SECRET: Final = 12
 
 FILE_ATTRIBUTES: Final = ("filename",)
 """Attributes that name a file that must exist."""
+
+_MOST_VALUES: Final = 5
+"""A message shows at most this many values of an attribute."""
 
 _UNIQUE: Final = ("usn", "t10_dev_id", "naa_id", "eui64_id")
 """Identifiers by which initiators tell devices apart."""
@@ -79,7 +82,7 @@ def check(parsed: Parsed, current: Item | None = None) -> list[Finding]:
     checker = _Checker(parsed.configuration, current)
     found += checker.findings()
     if not found and not any(i.settings or i.kind.mgmt for i in parsed.configuration.walk()):
-        found.append(_warning(NOWHERE, "nothing is configured in it"))
+        found.append(_warning(NOWHERE, "it configures nothing"))
     return sorted(dict.fromkeys(found), key=lambda finding: (finding.line, finding.column))
 
 
@@ -89,6 +92,11 @@ def _error(place: Place, message: str) -> Finding:
 
 def _warning(place: Place, message: str) -> Finding:
     return Finding(*place, False, message)
+
+
+def _some(values: list[str]) -> str:
+    shown = ", ".join(values[:_MOST_VALUES])
+    return shown if len(values) <= _MOST_VALUES else f"{shown}, ..."
 
 
 def _near(name: str, known: Collection[str]) -> str:
@@ -178,11 +186,9 @@ class _Checker:
                 if is_all or hint:
                     yield _error(setting.place, f"{where} has no attribute {name}{hint}")
             if len(setting.values) > 1 and name not in self._dynamic(item):
-                yield _error(
-                    setting.place, f"{name} has several values: {', '.join(setting.values)}"
-                )
+                yield _error(setting.place, f"{name} has several values: {_some(setting.values)}")
             if name in FILE_ATTRIBUTES and not self._may_be_missing(item):
-                yield from self._file(setting)
+                yield from self._file(item, name, setting)
             if name in self._dynamic(item):
                 yield from self._secrets(name, setting)
 
@@ -197,15 +203,22 @@ class _Checker:
         active = item.settings.get("active")
         return active is not None and active.values == ["0"]
 
-    def _file(self, setting: Setting) -> Iterator[Finding]:
+    def _file(self, item: Item, name: str, setting: Setting) -> Iterator[Finding]:
+        present = self._present(item)
+        live = None if present is None else present.live.get(name)
         for path in filter(None, setting.values):
             place = setting.place_of(path)
+            if ENDS_PARAMETER.search(path) and (live is None or path not in live.values):
+                yield _error(
+                    place, f"{path}: no device can be made with blanks or ; in a file name"
+                )
+                continue
             try:
                 mode = os.stat(path).st_mode
             except OSError as error:
                 yield _error(place, f"{path}: {error.strerror}")
             except ValueError:  # no name can have a NUL
-                yield _error(place, f"{path} is no name of a file")
+                yield _error(place, f"{path} is not a file name")
             else:
                 if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
                     yield _error(place, f"{path} is neither a file nor a block device")
@@ -221,7 +234,7 @@ class _Checker:
                 # All but the first of its words would be lost.
                 yield _error(place, f"the secret of {whose} has blanks")
             elif len(secret.encode(errors="surrogateescape")) < SHORTEST_SECRET:
-                yield _error(place, f"the secret of {whose} has less than {SHORTEST_SECRET} bytes")
+                yield _error(place, f"the secret of {whose} has fewer than {SHORTEST_SECRET} bytes")
             if user in seen:
                 yield _error(place, f"{whose} has two secrets")
             seen.add(user)
@@ -246,7 +259,7 @@ class _Checker:
         known = devices(self.wanted)
         for lun in luns(self.wanted):
             if lun_number(lun.name) is None:
-                yield _error(lun.place, f"{lun.name} is no LUN")
+                yield _error(lun.place, f"{lun.name} is not a LUN number")
             if lun.device and lun.device not in known:
                 yield _error(
                     lun.place, f"there is no device {lun.device}{_near(lun.device, known)}"
@@ -289,7 +302,7 @@ class _Checker:
         numbers = {lun_number(name) for name in holder.of(LUN)} - {None}
         if numbers and 0 not in numbers:
             place = next(iter(holder.of(LUN).values())).place
-            yield _warning(place, f"{what} has no LUN 0, which initiators ask for the others")
+            yield _warning(place, f"{what} has no LUN 0, which initiators need to find the others")
 
     # --- device groups ---------------------------------------------------------------------------
 
@@ -323,4 +336,4 @@ def _duplicates(attribute: str, items: Collection[Item], what: str) -> Iterator[
     for value, several in owners.items():
         for item in several[1:]:
             place = item.settings[attribute].place
-            yield _error(place, f"{attribute} {value} is that of {what} {several[0].name} already")
+            yield _error(place, f"{attribute} {value} is already that of {what} {several[0].name}")

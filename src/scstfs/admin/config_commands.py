@@ -9,17 +9,19 @@ import subprocess
 import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from scstfs.admin import conf, data, describe, storing
+from scstfs.admin.alone import alone
 from scstfs.admin.apply import Failed, ReportProgress
 from scstfs.admin.apply import apply as apply_all
 from scstfs.admin.check import check as find_mistakes
 from scstfs.admin.conf import Parsed
 from scstfs.admin.configuration import Item, without_internal
 from scstfs.admin.files import Files
-from scstfs.admin.mistakes import Mistake, MistakeKind, at
+from scstfs.admin.interruption import interrupted_once
+from scstfs.admin.mistakes import Mistake, MistakeKind, at, limited, no_tree
 from scstfs.admin.plan import Impossible, plan
 from scstfs.admin.printable import printable
 from scstfs.admin.steps import Plan, Step
@@ -62,7 +64,7 @@ def _checked(name: str, parsed: Parsed, current: Item | None) -> None:
         else:
             _warn(finding.at(name))
     if errors:
-        raise Mistake(MistakeKind.CONFIG, *errors)
+        raise Mistake(MistakeKind.CONFIG, *limited(errors))
 
 
 def check(arguments: Namespace) -> None:
@@ -117,11 +119,13 @@ def diff(arguments: Namespace) -> None:
 def apply(arguments: Namespace) -> None:
     """Apply a file."""
     files = Files(arguments.mountpoint)
-    current, wanted, made = _planned(arguments, files)
     if arguments.dry_run:
-        _tell(made, arguments)
+        _tell(_planned(arguments, files)[2], arguments)
         return
-    done = _apply(arguments.file, current, wanted, files)
+    with alone(files.root, _warn):
+        current, wanted, _ = _planned(arguments, files)
+        with arguments.answer_watch.waiting():
+            done = _apply(arguments.file, current, wanted, files)
     if not arguments.quiet:
         _tell(done, arguments)
     for note in done.notes:
@@ -130,17 +134,27 @@ def apply(arguments: Namespace) -> None:
 
 def _apply(name: str, current: Item, wanted: Item, files: Files) -> Plan:
     try:
-        with _progress() as progress:
+        with interrupted_once(), _progress() as progress:
             return apply_all(current, wanted, files, progress)
+    except (KeyboardInterrupt, SystemExit) as interruption:
+        for words in _what_is_left("interrupted", getattr(interruption, "__notes__", [])):
+            _warn(words)
+        raise
     except Impossible as error:
         raise Mistake(MistakeKind.CONFIG, at(name, error.line, error.message)) from None
+    except OSError as error:  # there is no tree any more
+        gone = no_tree(files.root, error)
+        raise Mistake(gone.kind, *gone.messages, "the file is applied in part") from None
     except Failed as error:
-        words = [at(name, error.line, error.message)]
-        if error.left:
-            words += ["not all changes could be undone:", *error.left]
-        else:
-            words.append("nothing was changed")
-        raise Mistake(MistakeKind.CONFIG, *words) from None
+        refused = at(name, error.line, error.message)
+        raise Mistake(MistakeKind.CONFIG, *_what_is_left(refused, error.left)) from None
+
+
+def _what_is_left(why: str, left: Sequence[str]) -> list[str]:
+    """Why a configuration is not applied, and the changes that remain."""
+    if left:
+        return [why, "not all changes could be undone:", *limited(left)]
+    return [why, "nothing was changed"]
 
 
 class _progress:  # noqa: N801 - used like a function
@@ -178,6 +192,13 @@ def save(arguments: Namespace) -> None:
 
 def edit(arguments: Namespace) -> None:
     """Change a configuration with an editor, and apply it."""
+    if arguments.file == _STANDARD_INPUT:
+        raise Mistake(MistakeKind.USAGE, "standard input cannot be edited")
+    with arguments.answer_watch.waiting():
+        _edit(arguments)
+
+
+def _edit(arguments: Namespace) -> None:
     files = Files(arguments.mountpoint)
     name = arguments.file
     old = conf.render(without_internal(storing.present(files))).lstrip("\n")
@@ -194,7 +215,8 @@ def edit(arguments: Namespace) -> None:
                 _print("no changes\n")
                 return
             try:
-                _apply_edited(name or copy, new, files)
+                with alone(files.root, _warn):
+                    _apply_edited(name or copy, new, files)
                 break
             except Mistake as mistake:
                 for message in mistake.messages:
@@ -215,11 +237,14 @@ def _apply_edited(name: str, text: str, files: Files) -> None:
 
 
 def _run_editor(path: str) -> None:
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or _EDITOR
+    chosen = (os.environ.get(name, "").strip() for name in ("VISUAL", "EDITOR"))
+    editor = next(filter(None, chosen), _EDITOR)
     try:
         status = subprocess.run([*shlex.split(editor), path], check=False).returncode
     except OSError as error:
         raise Mistake(MistakeKind.USAGE, f"cannot run {editor}: {error.strerror}") from None
+    except ValueError as error:  # unbalanced quotes
+        raise Mistake(MistakeKind.USAGE, f"cannot run {editor}: {error}") from None
     if status:
         raise Mistake(
             MistakeKind.CONFIG, f"{editor} ended with status {status}: nothing is changed"

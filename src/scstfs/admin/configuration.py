@@ -27,7 +27,7 @@ _MOST_DIGITS: Final = 20
 
 
 class Place(NamedTuple):
-    """A place in a file: line and column, both counted from 1; line 0 is none of its lines."""
+    """A position in a file: line and column, both counted from 1; line 0 for none."""
 
     line: int = 0
     column: int = 1
@@ -53,7 +53,7 @@ class Setting:
     nested: bool = False
 
     def place_of(self, value: str) -> Place:
-        """Where a value stands in the file."""
+        """The position of a value in the file."""
         return self.places.get(value, self.place)
 
 

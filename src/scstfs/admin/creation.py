@@ -24,7 +24,7 @@ from scstfs.admin.steps import Action, CloseSessions, Step, StepPhase, Verb, Wri
 CLUSTER_MODE: Final = "cluster_mode"
 """Parameter that fixes the values of others, so it comes after them."""
 
-_ENDS_PARAMETER: Final = re.compile(r"[;\s]")
+ENDS_PARAMETER: Final = re.compile(r"[;\s]")
 
 NOT_SET: Final = frozenset({ENABLED, HARDWARE, HW_TARGET})
 """Settings that are not attributes to write when an item is made."""
@@ -91,7 +91,7 @@ def _pairs(item: Item, makes: Iterable[str] | None) -> list[tuple[str, str, int]
         for name, setting in item.settings.items()
         if name not in NOT_SET and (makes is None or name in makes)
         for value in setting.values or [""]
-        if not _ENDS_PARAMETER.search(value)  # such a value must be written later
+        if not ENDS_PARAMETER.search(value)  # such a value must be written later
     ]
     return sorted(pairs, key=lambda pair: pair[0] == CLUSTER_MODE)
 

@@ -76,7 +76,9 @@ def commands(step: Step, root: str = SCST_TGT, *, show_secrets: bool = False) ->
     """The shell commands for a step; if there are none, what to do by hand."""
     action = step.action
     if isinstance(action, CloseSessions):
-        return [f"for s in {root}/{action.target}/sessions/*/force_close; do echo 1 >$s; done"]
+        # Without sessions the shell leaves the pattern as it is, and no such file exists.
+        sessions = shlex.quote(f"{root}/{action.target}/sessions")
+        return [f'for s in {sessions}/*/force_close; do [ ! -e "$s" ] || echo 1 >"$s"; done']
     if isinstance(action, Reset):
         value = action.candidates[0] if action.candidates else ":default:"
         action = Write(action.path, f"{value}\n")

@@ -72,7 +72,7 @@ class _Merge:
             if kind is None:
                 out += self.setting(statement, item, kept, said)
                 continue
-            name = "" if kind is ALUA else statement.words[1]
+            name = "" if kind is ALUA else _value(statement)
             child = item.item(kind, name)
             if child is None or (kind.keyword, name) in children:
                 continue

@@ -5,6 +5,9 @@ from __future__ import annotations
 import enum
 import errno
 from collections.abc import Sequence
+from typing import Final
+
+_MOST_MESSAGES: Final = 100
 
 
 class MistakeKind(enum.Enum):
@@ -38,3 +41,11 @@ def no_tree(root: str, error: OSError) -> Mistake:
 def at(file: str, line: int, message: str) -> str:
     """A message about a line of a file; 0 for the file as a whole."""
     return f"{file}:{line}: {message}" if line else f"{file}: {message}"
+
+
+def limited(messages: Sequence[str]) -> list[str]:
+    """The first of many messages, and how many more there are."""
+    more = len(messages) - _MOST_MESSAGES
+    if more <= 0:
+        return list(messages)
+    return [*messages[:_MOST_MESSAGES], f"and {more:,} more"]

@@ -1,10 +1,10 @@
-"""Text that may hold anything, fit for a terminal."""
+"""Untrusted text in a form that is safe for a terminal."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """The text without anything that a terminal would obey: initiators choose their names."""
+    """The text without control characters for a terminal: initiators choose their names."""
     if text.isprintable():
         return text
     return "".join(

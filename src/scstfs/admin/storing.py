@@ -21,7 +21,7 @@ _SECRET_MODE: Final = 0o600
 
 
 def read_text(file: str | int, name: str) -> str:
-    """The text of a file, given by its path or its descriptor. Raises Mistake about *name*."""
+    """The text of a file, given by its path or descriptor. Raises Mistake with *name*."""
     try:
         with open(file, "rb", closefd=isinstance(file, str)) as opened:
             data = opened.read(MOST_BYTES + 1)
@@ -77,7 +77,7 @@ def present_file(path: str) -> os.stat_result | None:
     if not stat.S_ISREG(found.st_mode):
         raise Mistake(
             MistakeKind.USAGE,
-            f"{path} is no regular file, and cannot be replaced; see 'scstfs config show'",
+            f"{path} is not a regular file and cannot be replaced; see 'scstfs config show'",
         )
     return found
 

@@ -47,10 +47,17 @@ def add_tree(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _path(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
 def _file(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     parser.add_argument(
         "file",
         metavar="FILE",
+        type=_path,
         nargs="?" if optional else None,
         help="in the format of scst.conf; - is standard input" if not optional else "",
     )

@@ -37,15 +37,15 @@ from scstfs.admin.kinds import (
 _NO_TARGETS: Final = frozenset({"module"})
 
 _GONE: Final = frozenset({errno.ENOENT, errno.ENODEV})
-"""What the tree answers about an object that is not there any more."""
+"""Errors of the tree for an object that does not exist any more."""
 
 _MOST_LOOKS: Final = 5
-"""A SCSI device that belongs to no handler can have LUNs, too: then looking again is no help."""
+"""A SCSI device without a handler can have LUNs, too; then reading again does not help."""
 
 
 @contextlib.contextmanager
 def _unless_gone(item: Item) -> Iterator[None]:
-    """Look at an item; take it out of the configuration when it turns out to have gone."""
+    """Read an item; remove it from the configuration if it has gone."""
     try:
         yield
     except OSError as error:
@@ -196,7 +196,7 @@ def walk(files: Reader, *, every_attribute: bool = False) -> Item:
 
 
 def settled(files: Files, *, every_attribute: bool = False) -> Item:
-    """The same, looked at now and again when others were seen to change it meanwhile.
+    """The same, read again if it was changed meanwhile.
 
     Raises OSError when there is no tree.
     """

@@ -183,7 +183,7 @@ def _stop_waiting(cmd: Command) -> None:
 
 def _trace(cmd: Command, condition: Sense) -> None:
     """Log in words the sense data that an initiator gets (``trace_level``: scsi, minor)."""
-    trace = cmd.session.target.driver.env.trace
+    trace = cmd.session.target.env.trace
     if condition == sense.INVALID_OPCODE and cmd.has_device and cmd.decoded is None:
         handler = cmd.device.handler
         trace.event(

@@ -60,7 +60,7 @@ def _tell(cmd: Command) -> None:
         return
     text = "tgt_dev for LUN %s not found, command to unexisting LU? (initiator %s, target %s)"
     lun = cmd.lun.hex() if number is None else number
-    trace = session.target.driver.env.trace
+    trace = session.target.env.trace
     who = Subject(session.initiator_name, initiator_fields(session.initiator_name))
     if trace.enabled("minor"):
         trace.event("minor", text, lun, who, session.target)

@@ -32,7 +32,7 @@ Submit: TypeAlias = Callable[[DiskRequest], None]
 Move: TypeAlias = Callable[[int, memoryview], bool]
 """``(offset, memory) -> done``: moves bytes without waiting, or declines.
 
-A write that is declined may have happened in part: the command goes on in the general way.
+A write that is declined may have happened in part: the command continues on the general path.
 """
 
 

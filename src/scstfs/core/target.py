@@ -131,6 +131,7 @@ class Target:
 
     def __init__(self, driver: TargetDriver, name: str, cpus: int) -> None:
         self.driver = driver
+        self.env: Final[Environment] = driver.env
         self.name = name
         self.rel_tgt_id = 0
         self.comment = ""

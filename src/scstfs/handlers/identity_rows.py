@@ -20,7 +20,7 @@ from scstfs.sysfs.text import cut_at_nul, decode
 
 _Row = Attr[VdiskDevice, Any]
 _Key = Callable[[VdiskDevice], bool]
-_EFFECT: Final = "initiators are told INQUIRY DATA HAS CHANGED"
+_EFFECT: Final = "unit attention INQUIRY DATA HAS CHANGED"
 
 
 def _show(name: str, device: VdiskDevice) -> str:

@@ -56,7 +56,7 @@ NULLIO: Final = "vdisk_nullio"
 CDROM: Final = "vcdrom"
 
 _FILE_OR_BLOCK: Final = (FILEIO, BLOCKIO)
-#: Without a file, so that the size is a parameter.
+#: Devices without a file: their size is a parameter.
 _SIZED: Final = (NULLIO,)
 _DISKS: Final = (*_FILE_OR_BLOCK, *_SIZED)
 _ALL: Final = (*_DISKS, CDROM)
@@ -141,7 +141,7 @@ def _size(name: str, shift: int, unit: str, *, writable: bool) -> _Row:
         accepts="a decimal number; what follows it is ignored" if writable else "",
         refuses="EINVAL: no number, too large, no multiple of the block size" if writable else "",
         key_when="" if shift else "always, but for a vdisk_nullio of the default size",
-        effect="initiators are told CAPACITY DATA HAS CHANGED" if writable else "",
+        effect="unit attention CAPACITY DATA HAS CHANGED" if writable else "",
     )
 
 
@@ -489,7 +489,7 @@ _SOFT_THRESHOLD: Final[_Row] = Attr(
     follows=lambda device: device.rows,
     since="3.3",
     accepts="anything",
-    effect="initiators are told THIN PROVISIONING SOFT THRESHOLD REACHED",
+    effect="unit attention THIN PROVISIONING SOFT THRESHOLD REACHED",
 )
 _EXPL_ALUA: Final = _switch(
     "expl_alua",
@@ -511,8 +511,8 @@ _RESYNC_SIZE: Final[_Row] = Attr(
     accepts="anything",
     refuses="EMEDIUMTYPE: the device is not active, or no session has it, not even the copy "
     "manager's",
-    effect="the size of the file is looked at again; initiators are told CAPACITY DATA HAS CHANGED "
-    "if it is another",
+    effect="the size of the file is read again; unit attention CAPACITY DATA HAS CHANGED "
+    "if it changed",
 )
 _SYNC: Final[_Row] = Attr(
     name="sync",

@@ -105,7 +105,7 @@ REFER_TO_A_TASK: Final = frozenset(
 )
 
 
-#: Functions that RFC 7144 added, and the iSCSIProtocolLevel that has to be agreed on for them.
+#: Functions that RFC 7144 added; they need iSCSIProtocolLevel 2.
 NEED_LEVEL_2: Final = frozenset(
     {
         TaskFunction.QUERY_TASK,

@@ -109,8 +109,9 @@ class ManagementFunction:
     task: IscsiTask | None
     """The task that ABORT TASK or QUERY TASK is about."""
     is_understood: bool
-    """There is such a function at the level that was agreed on, and it names a task if it may.
-    Any other is rejected and has no effect."""
+    """The function exists at the negotiated iSCSIProtocolLevel, and it names a task only if it may.
+    Any other is rejected and has no effect.
+    """
 
     is_performed: bool = False
     """The host has begun to perform it."""

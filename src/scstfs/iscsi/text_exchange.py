@@ -57,7 +57,7 @@ class TextExchange:
     def _receive(self, request: TextRequest, data: memoryview, limit: int) -> TextPart:
         more, final = bool(request.flags & CONTINUE), bool(request.flags & FINAL)
         if more and final:
-            raise ProtocolError("a text request that is final and goes on")
+            raise ProtocolError("a text request that is final and continues")
         negotiation = self._join(request)
         if self._left:
             if data or more:

@@ -58,6 +58,11 @@ class RunningFile:
         durable_files.write(self.path, b"".join(map(_encode, commands)), mode=_MODE)
         durable_files.remove(self.stopped)
 
+    def restart(self) -> None:
+        """Continue with the saved commands, also after a clean end. Raises OSError."""
+        if not self.path.exists():
+            durable_files.move(self.stopped, self.path)
+
     def append(self, commands: Iterable[TreeWrite]) -> None:
         """Append commands, so that they outlast this process; see `synchronise`.
 

@@ -45,9 +45,10 @@ from SCST.
 """
 
 _FOREIGN_INTRODUCTION: Final = """\
-What dev_disk and its siblings pass on is decoded by the rows above, where a device has that type, \
-and by these, of which the first that fits counts. Devices are the letters of T10's list of \
-operation codes, * for all. LBA and Length are bytes of the CDB; Time is how long it may take.
+Commands for the devices of dev_disk and other pass-through handlers are decoded by the rows \
+above, if the device has that type, and by these rows; the first row that matches is used. Devices \
+are the letters of T10's list of operation codes, * for all. LBA and Length are bytes of the CDB. \
+Time is how long the command may take.
 """
 _FOREIGN_HEADINGS: Final = (
     *("Code", "Command", "Devices", "Data", "LBA", "Length"),

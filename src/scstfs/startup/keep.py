@@ -58,9 +58,20 @@ class Keeper:
         """A command cannot be repeated as it was: the file must be rewritten."""
         self._failed = False
 
-    async def start(self, made: list[TreeWrite]) -> None:
-        """Begin with the commands that produce the present tree. Raises OSError."""
-        await self._replace(made)
+    async def start(self, made: list[TreeWrite], *, resumed: bool = False) -> None:
+        """Begin with the commands that produce the present tree.
+
+        If they were *resumed* the file has them already: a full disk does not matter until
+        something changes. Raises OSError.
+        """
+        try:
+            await self._replace(made)
+        except OSError as error:
+            if not resumed:
+                raise
+            await trio.to_thread.run_sync(self._file.restart)
+            self._stale = True
+            self._complain(error)
         self._tree.written = self.written
 
     async def run(self) -> None:

@@ -13,7 +13,7 @@ from scstfs.admin.attributes import MGMT
 from scstfs.admin.configuration import Item
 from scstfs.admin.describe import because, describe, refusal
 from scstfs.admin.kinds import DEVICE, GROUP_DEVICE, LUN
-from scstfs.admin.mistakes import Mistake, at
+from scstfs.admin.mistakes import Mistake, at, limited
 from scstfs.admin.plan import Impossible, plan
 from scstfs.admin.steps import Plan, Step, Write, hide
 from scstfs.errors import ExitStatus, UsageError
@@ -147,4 +147,4 @@ def _needs(item: Item, other: Item) -> bool:
 
 
 def _mistakes(messages: list[str]) -> UsageError:
-    return UsageError(ExitStatus.CONFIG, "\n".join(messages))
+    return UsageError(ExitStatus.CONFIG, "\n".join(limited(messages)))

@@ -210,7 +210,7 @@ TARGET_GROUP: Final[DirType[TargetGroup]] = DirType(
             accepts="0 or 1",
             refuses="EINVAL: anything else",
             key_when="1",
-            effect="initiators are told ASYMMETRIC ACCESS STATE CHANGED",
+            effect="unit attention ASYMMETRIC ACCESS STATE CHANGED",
         ),
         Attr(
             name="state",
@@ -225,8 +225,8 @@ TARGET_GROUP: Final[DirType[TargetGroup]] = DirType(
             accepts="one of these words",
             refuses="EINVAL: anything else, lba-dependent too",
             key_when="always",
-            effect="decides which commands are executed; initiators are told ASYMMETRIC ACCESS "
-            "STATE CHANGED, but not of the state transitioning",
+            effect="decides which commands are executed; unit attention ASYMMETRIC ACCESS "
+            "STATE CHANGED, except for the state transitioning",
         ),
         Each(
             children=_remotes,

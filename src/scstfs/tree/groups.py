@@ -75,12 +75,12 @@ def _set_black_hole(acg: Acg, black_hole: BlackHole) -> None:
 
 def _is_new_mask(acg: Acg, data: bytes) -> bool:
     # The number of bits depends on the machine, which only the object knows.
-    return parse_cpu_bitmap(data, acg.target.driver.env.cpus) != acg.cpu_mask
+    return parse_cpu_bitmap(data, acg.target.env.cpus) != acg.cpu_mask
 
 
 def _set_mask(acg: Acg, data: bytes) -> None:
-    acg.cpu_mask = parse_cpu_bitmap(data, acg.target.driver.env.cpus)
-    cpus = [cpu for cpu in range(acg.target.driver.env.cpus) if acg.cpu_mask >> cpu & 1]
+    acg.cpu_mask = parse_cpu_bitmap(data, acg.target.env.cpus)
+    cpus = [cpu for cpu in range(acg.target.env.cpus) if acg.cpu_mask >> cpu & 1]
     for session in acg.sessions:
         for tgt_dev in session.tgt_devs.values():
             if tgt_dev.device.threads.are_own(tgt_dev):
@@ -141,7 +141,7 @@ def group_rows(acg_of: Callable[[T], Acg]) -> tuple[Attr[T, Any], ...]:
             name="cpu_mask",
             mode=0o644,
             show=lambda obj: _show_mask(acg_of(obj)),
-            key=lambda obj: acg_of(obj).cpu_mask != (1 << acg_of(obj).target.driver.env.cpus) - 1,
+            key=lambda obj: acg_of(obj).cpu_mask != (1 << acg_of(obj).target.env.cpus) - 1,
             parse=bytes,
             admit=lambda obj, data: _is_new_mask(acg_of(obj), data),
             store=lambda obj, data: _set_mask(acg_of(obj), data),
@@ -158,7 +158,7 @@ def group_rows(acg_of: Callable[[T], Acg]) -> tuple[Attr[T, Any], ...]:
 
 
 def _show_mask(acg: Acg) -> str:
-    return format_cpu_bitmap(acg.cpu_mask, acg.target.driver.env.cpus)
+    return format_cpu_bitmap(acg.cpu_mask, acg.target.env.cpus)
 
 
 # Initiators
@@ -274,7 +274,7 @@ def groups(group: DirType[Acg]) -> DirType[Target]:
             raise SysfsError(errno.EEXIST, f"acg name {name} exist")
         target.check_group(name)
         require_free(dirtype, target, name)
-        target.acgs[name] = Acg(target, name, target.driver.env.cpus)
+        target.acgs[name] = Acg(target, name, target.env.cpus)
 
     actions: dict[str, Callable[[Target, Lexer], None]] = {"create": create, "del": _delete_group}
 

@@ -26,24 +26,26 @@ def target(*inside: str, driver: str = "enabled 1") -> str:
 
 
 BARE = [
-    # what the file itself tells
+    # checks of the file itself
     (disk() + disk(), ["5:1: error: HANDLER vdisk_nullio is in line 1 already"]),
     (disk() + "HANDLER vdisk_fileio {\nDEVICE d\n}\n",
      ["6:1: error: DEVICE d is in line 2 already"]),
     (disk("a {"),
      ["1:22: error: brace is not closed", "3:1: error: DEVICE has no a with a block"]),
     (disk("usn 1", "usn 2"), ["3:1: error: usn has several values: 1, 2"]),
+    (disk(*(f"usn {number}" for number in range(1, 9))),
+     ["3:1: error: usn has several values: 1, 2, 3, 4, 5, ..."]),
     (disk(name="a/b"), ["2:1: error: the name of device a/b must have no slash"]),
-    (disk() + target("LUN x d"), ["8:1: error: x is no LUN"]),
+    (disk() + target("LUN x d"), ["8:1: error: x is not a LUN number"]),
     (disk(name="disk") + target("LUN 0 disc"),
      ["8:1: error: there is no device disc; did you mean disk?"]),
     (disk() + target("LUN 1 d"),
-     ["8:1: warning: target iqn.x has no LUN 0, which initiators ask for the others"]),
-    (disk() + target("LUN 0x0 d", "LUN 0 d"), ["8:1: error: 0x0 is no LUN"]),
+     ["8:1: warning: target iqn.x has no LUN 0, which initiators need to find the others"]),
+    (disk() + target("LUN 0x0 d", "LUN 0 d"), ["8:1: error: 0x0 is not a LUN number"]),
     (disk() + target("GROUP g {", "LUN 7 d", "}"),
-     ["9:1: warning: group g of iqn.x has no LUN 0, which initiators ask for the others"]),
+     ["9:1: warning: group g of iqn.x has no LUN 0, which initiators need to find the others"]),
     (target('IncomingUser "joe 12345678901"'),
-     ["4:1: error: the secret of IncomingUser joe has less than 12 bytes"]),
+     ["4:1: error: the secret of IncomingUser joe has fewer than 12 bytes"]),
     (target('IncomingUser "joe 12345678901ä"'), []),
     (target('IncomingUser "joe 123456789012"', 'IncomingUser "joe 123456789013"'),
      ["5:1: error: IncomingUser joe has two secrets"]),
@@ -53,25 +55,29 @@ BARE = [
     (disk() + "DEVICE_GROUP g {\nDEVICE d\n}\nDEVICE_GROUP h {\nDEVICE d\n}\n",
      ["9:1: error: device d is in group g already"]),
     ("DEVICE_GROUP g {\nTARGET_GROUP a {\ngroup_id 7\n}\nTARGET_GROUP b {\ngroup_id 7\n}\n}\n",
-     ["6:1: error: group_id 7 is that of target group of g a already"]),
+     ["6:1: error: group_id 7 is already that of target group of g a"]),
     (disk("filename /nowhere"), ["3:1: error: /nowhere: No such file or directory"]),
     (disk("filename /"), ["3:1: error: / is neither a file nor a block device"]),
     (disk("filename /nowhere", "active 0"), []),
     (disk("nonsense 1"), []),
-    # the line and the column of the very value or statement
+    # line and column are those of the wrong value or statement
     (target('IncomingUser "joe 123456789012"', '  IncomingUser "jim short"',
             'IncomingUser "jack 123456789012"'),
-     ["5:3: error: the secret of IncomingUser jim has less than 12 bytes"]),
+     ["5:3: error: the secret of IncomingUser jim has fewer than 12 bytes"]),
     ("HANDLER h {\n  DEVICE d {\n\tfilename /nowhere\n}\n}\n",
      ["3:2: error: /nowhere: No such file or directory"]),
     (disk() + target("  LUN 0 disc", "\tGROUP g {", " INITIATOR i", "}", "GROUP h {",
                      "    INITIATOR i", "}"),
      ["8:3: error: there is no device disc", "13:5: error: initiator i is in group g already"]),
-    # what no file can be called, and what is no number of a LUN
-    (disk("filename /a\0b"), ["3:1: error: /a\0b is no name of a file"]),
-    (disk() + target("LUN " + "9" * 5000 + " d"), ["8:1: error: " + "9" * 5000 + " is no LUN"]),
-    (disk() + target("LUN \u0663 d"), ["8:1: error: \u0663 is no LUN"]),
-    # secrets in places where they do not belong are not told
+    # invalid file names and LUN numbers
+    (disk('filename "/a disk"'),
+     ["3:1: error: /a disk: no device can be made with blanks or ; in a file name"]),
+    (disk("filename /a;b"),
+     ["3:1: error: /a;b: no device can be made with blanks or ; in a file name"]),
+    (disk("filename /a\0b"), ["3:1: error: /a\0b is not a file name"]),
+    (disk() + target(f"LUN {'9' * 5000} d"), [f"8:1: error: {'9' * 5000} is not a LUN number"]),
+    (disk() + target("LUN \u0663 d"), ["8:1: error: \u0663 is not a LUN number"]),
+    # secrets in wrong places are not shown
     (target('IncomingUser "joe 123456789012 3"'),
      ["4:1: error: the secret of IncomingUser joe has blanks"]),
     (target('"IncomingUser joe 123456789012" {', "}"),
@@ -83,11 +89,11 @@ BARE = [
     (target('"IncomingUser joe 123456789012"', '"" ""'),
      ["4:1: error: TARGET has no attribute IncomingUser ...; quotes belong around the value only",
       "5:1: error: TARGET has no attribute ; quotes belong around the value only"]),
-    ("", ["warning: nothing is configured in it"]),
-    ("# a comment\nHANDLER vdisk_nullio {\n}\n", ["warning: nothing is configured in it"]),
+    ("", ["warning: it configures nothing"]),
+    ("# a comment\nHANDLER vdisk_nullio {\n}\n", ["warning: it configures nothing"]),
     ("setup_id 7\n", []),
     ("HANDLER h {\nDEVICE d {\nusn abc\n}\nDEVICE e {\nusn abc\n}\n}\n",
-     ["6:1: error: usn abc is that of device d already"]),
+     ["6:1: error: usn abc is already that of device d"]),
 ]  # fmt: skip
 
 

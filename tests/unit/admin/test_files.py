@@ -53,7 +53,7 @@ def test_a_walk_reads_everything_at_most_once(
 
 
 def tell(directory: Path, *entries: tuple[str, str, str]) -> None:
-    """Have a directory tell what there is in it."""
+    """Give a directory the extended attribute with its entries."""
     told = "\0".join("\0".join(entry) for entry in entries)
     os.setxattr(directory, ENTRIES, told.encode("utf-8", "surrogateescape"))
 
@@ -148,7 +148,7 @@ def test_bytes_that_are_no_text_come_through(tmp_path: Path) -> None:
 
 
 class Busy(Files):
-    """A kernel that goes on with a command after EAGAIN."""
+    """A kernel that continues a command after EAGAIN."""
 
     def __init__(self, root: Path, answers: list[str]) -> None:
         super().__init__(str(root), sleep=lambda _: None)

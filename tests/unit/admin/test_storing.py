@@ -69,7 +69,7 @@ def changed(*pairs: tuple[str, str]) -> str:
     ],
 )  # fmt: skip
 def test_only_what_differs_is_changed_in_a_file(pairs: list[tuple[str, str]]) -> None:
-    """What comes of the old text and the new configuration is what a person would have written."""
+    """The merge of the old text and the new configuration is what a person would have written."""
     wanted = changed(*pairs)
     assert merge(OLD, conf.parse(wanted).configuration) == wanted
 
@@ -86,6 +86,14 @@ def test_a_merged_file_says_what_is_to_be_said(seed: int, tmp_path: Path) -> Non
     merged = merge("\n".join(lines), new)
     assert merged is not None
     assert essence(conf.parse(merged).configuration) == essence(new)
+
+
+@pytest.mark.parametrize("old", ["HANDLER\n", "TARGET_DRIVER iscsi {\nTARGET\nLUN\n}\n", "LUN 0\n"])
+def test_a_file_with_statements_that_say_too_little(old: str) -> None:
+    wanted = conf.parse(OLD).configuration
+    merged = merge(old, wanted)
+    text = conf.render(wanted) if merged is None else merged
+    assert essence(conf.parse(text).configuration) == essence(wanted)
 
 
 @pytest.mark.parametrize("old", ["a {\n", "HANDLER h { DEVICE d }\n", "a 1 2 3 4\n"])
@@ -124,13 +132,13 @@ def test_a_file_keeps_its_owner(tmp_path: Path) -> None:
 
 
 def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path) -> None:
-    """Such as /dev/null, which the whole machine would miss."""
+    """For example /dev/null, which the whole machine needs."""
     link, pipe = tmp_path / "device", tmp_path / "pipe"
     link.symlink_to("/dev/null")
     os.mkfifo(pipe)
     before = os.stat("/dev/null")
     for path in link, pipe, tmp_path:
-        with pytest.raises(Mistake, match="is no regular file"):
+        with pytest.raises(Mistake, match="is not a regular file"):
             storing.save(str(path), conf.parse(OLD).configuration)
     assert os.stat("/dev/null").st_rdev == before.st_rdev
     assert sorted(os.listdir(tmp_path)) == ["device", "pipe"]

@@ -47,7 +47,7 @@ DEVICE_GROUP dg {
 
 
 class WithoutOne(NodeFiles):
-    """An object goes away behind the listing of the directory that it is in."""
+    """Files of which one object goes away after its directory was listed."""
 
     def __init__(self, files: NodeFiles, gone: str, number: int) -> None:
         self.__dict__ = files.__dict__
@@ -87,7 +87,7 @@ async def test_what_goes_away_meanwhile_is_left_out(number: int, tmp_path: Path)
         for item in left_out:
             files = WithoutOne(NodeFiles(everything.tree), item.path, number)
             found = paths(tree.walk(files))
-            if item.kind.children or item.kind.parameters:  # else nothing of it is looked at
+            if item.kind.children or item.kind.parameters:  # else none of its files is read
                 below = {path for path in found if f"{path}/".startswith(f"{item.path}/")}
                 assert below == set(), item
             assert paths(configured) - {each.path for each in item.walk()} <= found, item
@@ -95,7 +95,7 @@ async def test_what_goes_away_meanwhile_is_left_out(number: int, tmp_path: Path)
 
 @pytest.mark.parametrize("kind", [HANDLER, DRIVER])
 async def test_a_tree_that_goes_away_is_no_configuration(kind: object, tmp_path: Path) -> None:
-    """Otherwise it would be saved without most of what it had."""
+    """Otherwise an incomplete configuration would be saved."""
     async with whole(tmp_path) as everything:
         for item in look(everything.tree).walk():
             if item.kind is kind:

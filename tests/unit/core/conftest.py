@@ -19,7 +19,7 @@ async def system(memory_path: Path) -> AsyncIterator[System]:
 
 @pytest.fixture
 async def disk(system: System) -> VdiskDevice:
-    """A disk, LUN 0 of everybody."""
+    """A disk, LUN 0 for all initiators."""
     return await system.add_disk("disk")
 
 

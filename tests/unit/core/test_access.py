@@ -1,4 +1,4 @@
-"""LUN sets: what may be added to them, who sees that, and what it is told of changes."""
+"""LUN sets: what may be added, which sessions see it, and which unit attentions report changes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_a_lun_that_the_target_refuses_is_neither_added_nor_replaced(
 
 
 def reported(initiator: Initiator, lun: int = 0) -> list[tuple[int, int, int]]:
-    """The unit attentions that wait."""
+    """The pending unit attentions."""
     return [ua.sense.triple for ua in initiator.session.tgt_devs[lun].unit_attentions]
 
 
@@ -110,7 +110,7 @@ async def test_what_runs_goes_on_and_what_waits_is_sent_back(
     assert list(one.session.former) == list(disk.former) == [tgt_dev]
     pool.drain()
     assert running.result == GOOD
-    # One whose data is still to come is kept in mind, too.
+    # A command that still waits for its data is remembered, too.
     assert list(disk.former) == [tgt_dev]
     execute.run(without_data)
     assert without_data.result.status is Status.BUSY
@@ -198,7 +198,7 @@ async def test_another_device_behind_a_lun(system: System, disk: VdiskDevice, te
     new = one.session.tgt_devs[0]
     assert (new.device, new.read_only) == (second, True)
     assert reported(one) == ([RESET, INQUIRY_CHANGED] if tell else [RESET])
-    # Where there is no LUN it is added.
+    # A LUN that does not exist is added.
     assert access.replace_lun(acg, disk, 1, read_only=False, tell=tell) == []
     assert one.session.tgt_devs[1].device is disk
 
@@ -242,7 +242,7 @@ async def test_a_session_that_moves_keeps_the_units_that_stay(system: System) ->
     old = dict(one.session.tgt_devs)
     group.initiators["one"] = None
     gone = access.reassign_sessions(system.scst)
-    # The second LUN may not be written any more, the third is another device, the fourth went.
+    # The second LUN became read-only, the third is another device, the fourth is removed.
     assert gone == [old[1], old[2], old[3]]
     new = one.session.tgt_devs
     assert new[0] is old[0]
@@ -258,7 +258,7 @@ async def test_a_session_that_moves_keeps_the_units_that_stay(system: System) ->
     assert reported(one, 9) == [RESET, LUNS_CHANGED]
     assert (one.session.acg, stays.session.acg) == (group, system.target.default_acg)
     assert list(group.sessions) == [one.session]
-    # Nothing is to be told of a set with the same units.
+    # A set with the same logical units needs no report.
     one.clear_unit_attentions()
     del group.initiators["one"]
     same = system.group("same", "one")

@@ -136,7 +136,7 @@ async def test_each_port_has_its_own_state(system: System, disk: VdiskDevice) ->
     standby.set_state(AccessState.STANDBY)
     assert (await one.execute(READ, data_in=512)).status is Status.GOOD
     assert (await other.execute(READ, data_in=512)).triple == STANDBY
-    # The state is looked at first.
+    # The state is checked first.
     standby.set_state(AccessState.ACTIVE)
     assert (await other.execute(READ, data_in=512)).triple == STATE_CHANGED
     assert (await other.execute(READ, data_in=512)).status is Status.GOOD
@@ -199,7 +199,7 @@ def set_groups(*changes: tuple[int, AccessState]) -> tuple[bytes, bytes]:
 
 
 class Pair:
-    """A disk behind two targets, each in a group of its own."""
+    """A disk behind two targets, each in its own group."""
 
     def __init__(self, system: System, disk: VdiskDevice) -> None:
         second = second_target(system)
@@ -232,7 +232,7 @@ async def test_states_are_set(pair: Pair) -> None:
     command = set_groups((1, AccessState.STANDBY), (2, AccessState.NONOPTIMIZED))
     assert await pair.one.execute(*command) == GOOD
     assert pair.states == [AccessState.STANDBY, AccessState.NONOPTIMIZED]
-    # All are told but who asked for it.
+    # All nexuses are told except the one that sent the command.
     assert pair.pending() == [[], [STATE_CHANGED], [STATE_CHANGED]]
     # From a port that is not active, too.
     assert await pair.one.execute(*set_groups((1, AccessState.ACTIVE))) == GOOD

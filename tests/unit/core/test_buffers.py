@@ -1,4 +1,4 @@
-"""Pooled buffers: which are kept for reuse, and what the pool tells of itself."""
+"""Pooled buffers: which are kept for reuse, and the statistics of the pool."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def test_a_size_belongs_to_a_class(size: int, index: int | None) -> None:
     assert totals == [int(index == number) for number in range(11)]
     assert pool.statistics.big == (index is None)
     buffer.release()
-    # As much as the class has is kept, however little was asked for; what is big is not.
+    # A buffer is kept with the size of its class, even if less was requested. Large ones are not
+    # kept.
     assert pool.cached_buffers == (index is not None)
     assert pool.cached_pages == (0 if index is None else 1 << index)
 
@@ -68,7 +69,7 @@ def test_a_pool_keeps_so_much_and_no_more() -> None:
     large = pool.get(8 * KIB)
     pool.get(4 * KIB)
     large.release()
-    # 8 KiB in small ones are left, and there is no room for 8 KiB more.
+    # 8 KiB of small buffers are kept, and there is no room for another 8 KiB.
     assert pool.cached_pages == 2
     pool.get(4 * KIB)
     pool.get(8 * KIB).release()

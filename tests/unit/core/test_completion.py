@@ -1,4 +1,4 @@
-"""The end of a command: its answer, its count, and what becomes of those that are given up."""
+"""The end of a command: its response, its counters, and the end of aborted commands."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pool() -> ManualPool:
 
 @pytest.fixture
 def one(system: System, disk: VdiskDevice, pool: ManualPool) -> Initiator:
-    """An initiator whose blocking work is done when the test says so."""
+    """An initiator whose blocking work waits for the test."""
     disk.medium.install(FakeStore())
     one = system.initiator("one")
     pool.serve(one.session.tgt_devs[0])
@@ -86,7 +86,7 @@ async def test_sense_data_has_the_format_of_the_mode_page(
 
 
 async def test_data_and_sense_data_go_together(one: Initiator) -> None:
-    """As of a tape at the end of a file."""
+    """As from a tape drive at a filemark."""
     cmd = one.prepare(READ, data_in=BLOCK)
     condition = CheckCondition(sense.LUN_NOT_SUPPORTED)
     completion.finish(cmd, Status.CHECK_CONDITION, condition, b"data")
@@ -106,7 +106,7 @@ async def test_who_waits_for_the_end_is_told_behind_the_answer(one: Initiator) -
 
 
 def counted(session: Session) -> dict[str, tuple[int, int, int]]:
-    """Commands, bytes and unaligned ones, of the directions that have any."""
+    """Counts of commands, bytes and unaligned commands, for the directions that have any."""
     found = {}
     for name in DIRECTIONS:
         counter = session.counters.of(name)
@@ -124,7 +124,7 @@ def counted(session: Session) -> dict[str, tuple[int, int, int]]:
         (bytes.fromhex("28000000000800000800"), 0, Status.GOOD, {"read": (1, 4096, 0)}),
         (bytes.fromhex("28000000000100000800"), 0, Status.GOOD, {"read": (1, 4096, 1)}),
         (INQUIRY, 0, Status.GOOD, {"read": (1, 0x24, 1)}),
-        # What has moved no data is a command without data.
+        # A command that transferred no data counts as one without data.
         (READ, 0, Status.BUSY, {"none": (1, 0, 0)}),
         (WRITE, BLOCK, Status.RESERVATION_CONFLICT, {"none": (1, 0, 0)}),
     ],
@@ -162,7 +162,7 @@ async def test_latencies_are_kept_by_direction_and_size(
 
 
 def at_work(one: Initiator) -> TestCommand:
-    """A command that a worker thread is at."""
+    """A command that a worker thread executes."""
     cmd = one.start(WRITE, bytes(BLOCK))
     assert cmd.phase is Phase.EXECUTING
     return cmd
@@ -173,7 +173,7 @@ def without_data(one: Initiator) -> TestCommand:
 
 
 def behind(one: Initiator) -> TestCommand:
-    """A command that waits for its turn behind another one."""
+    """A command that waits for another one in the task set."""
     cmd = one.start(READY, attribute=TaskAttribute.ORDERED)
     assert cmd.phase is Phase.BLOCKED
     return cmd
@@ -322,7 +322,7 @@ async def test_a_failure_may_end_other_commands(
     set_control(disk, qerr=qerr)
     one, busy, idle = (system.initiator(name) for name in ("one", "busy", "idle"))
     mine, theirs = without_data(one), without_data(busy)
-    # What is refused at once is no task of the set, and what is refused by the device is.
+    # A command refused at once is no task of the set; one refused by the device is.
     failing = one.prepare(READ, data_in=BLOCK)
     completion.finish(
         failing, Status.CHECK_CONDITION, CheckCondition(sense.INTERNAL_TARGET_FAILURE)
@@ -331,7 +331,7 @@ async def test_a_failure_may_end_other_commands(
     assert (mine.is_over, theirs.is_over) == (own, others)
     assert pending(one) == []
     assert pending(busy) == ([CLEARED] if others else [])
-    # SCST tells also those who lost nothing.
+    # SCST reports it also to initiators that lost no command.
     assert pending(idle) == []
 
 
@@ -385,7 +385,7 @@ async def test_what_nobody_is_told_is_not_traced(
 async def test_a_lun_that_went_does_not_keep_what_is_sent_back(
     system: System, one: Initiator, pool: ManualPool
 ) -> None:
-    """An ACA condition holds answers of its own task set only."""
+    """An ACA condition holds only the responses of its own task set."""
     at_work(one)
     waiting = behind(one)
     assert one.start(FAILS_WITH_NACA, data_in=BLOCK).result.status is Status.CHECK_CONDITION

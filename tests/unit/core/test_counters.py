@@ -1,4 +1,4 @@
-"""What is counted of a session's commands, and how latencies are told."""
+"""The counters of a session's commands, and how latencies are shown."""
 
 from __future__ import annotations
 

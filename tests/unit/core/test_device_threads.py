@@ -1,4 +1,4 @@
-"""Who does a device's blocking work, as its attributes say."""
+"""The threads for a device's blocking work, as its attributes choose them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def log_in(system: System, *names: str) -> list[TgtDev]:
 
 
 def is_closed(pool: WorkerPool) -> bool:
-    """A pool that is closed has no threads any more once they are idle."""
+    """Whether a pool is closed: then its threads end when they are idle."""
     return pool.size == 0
 
 

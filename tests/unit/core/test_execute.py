@@ -1,4 +1,4 @@
-"""From a received command to its answer: what the pipeline does, and in which order."""
+"""The pipeline from a received command to its response: its steps and their order."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def serve(system: System, cdb: bytes, action: Callable[[Command], Answer]) -> No
 
 
 def with_pool(system: System, pool: ManualPool) -> Initiator:
-    """An initiator whose blocking work is done when the test says so."""
+    """An initiator whose blocking work waits for the test."""
     one = system.initiator()
     one.session.tgt_devs[0].pool = pool
     return one
@@ -204,7 +204,7 @@ async def test_a_write_is_done_at_once_if_nothing_is_in_its_way(
     one = system.initiator()
     assert one.start(WRITE, DATA, attribute=attribute).result == GOOD
     assert store.content[:BLOCK] == DATA
-    # Not a byte of what is not all there, whichever way it goes.
+    # Incomplete data is not written at all, whichever path the command takes.
     half = one.start(WRITE.replace(b"\1\0", b"\2\0"), DATA, attribute=attribute)
     await half.wait()
     assert store.content[BLOCK : 3 * BLOCK] == bytes(2 * BLOCK)
@@ -342,7 +342,7 @@ async def test_a_command_that_goes_on_by_itself_is_resumed(
 async def test_who_waited_finds_the_effects_of_what_it_waited_for(
     system: System, disk: VdiskDevice
 ) -> None:
-    """An ORDERED command starts when the one before it is over, which includes its answer."""
+    """An ORDERED command starts after the one before it has ended, including its response."""
     order: list[str] = []
 
     def note(name: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What gates look at is declared, so that no change of it can be forgotten."""
+"""Inputs of gates are declared, so that no change of them can be forgotten."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def test_a_decision_holds_for_an_epoch(system: System, disk: VdiskDevice) 
     assert tgt_dev.quick.read is None
 
 
-# Every kind of device, with everything there is that may close its gates
+# Every kind of device, with all inputs that may close its gates
 
 
 async def _disk(system: System) -> VdiskDevice:

@@ -1,4 +1,4 @@
-"""Gates: what keeps a command from being executed, in which order, and what is known in advance."""
+"""Gates: conditions that refuse a command, their order, and what is known of them in advance."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RELEASE = bytes.fromhex("170000000000")
 CONFLICT = Status.RESERVATION_CONFLICT
 CHANGED, PROTECTED, SOFTWARE_PROTECTED = (6, 0x2A, 9), (7, 0, 0), (7, 0x27, 0)
 STANDBY = (2, 4, 0x0B)
-#: What closing a gate may leave open: READ and WRITE.
+#: The commands that a closed gate may still let pass: READ and WRITE.
 BOTH, READS, NEITHER = (True, True), (True, False), (False, False)
 
 Outcome = Status | tuple[int, int, int] | None
@@ -45,7 +45,7 @@ def outcome(gate: Callable[[TestCommand], None], cmd: TestCommand) -> Outcome:
 
 
 def asked(initiator: Initiator, cdb: bytes) -> TestCommand:
-    """A command that has been understood, and that nothing has looked at yet."""
+    """A decoded command before all checks."""
     return initiator.prepare(cdb, data_out=512 if cdb == WRITE else 0, data_in=512)
 
 
@@ -66,7 +66,7 @@ def access_states(system: System, disk: VdiskDevice) -> TargetGroup:
 
 
 async def test_who_is_refused_first(system: System, disk: VdiskDevice) -> None:
-    """A conflict is no reason to tell of anything, nor is a command that could not write."""
+    """A conflict reports no unit attention, nor does a command that could not write."""
     one, other = system.initiator("one"), system.initiator("other")
     tgt_dev = one.session.tgt_devs[0]
     disk.reserved_by = other.session
@@ -119,7 +119,7 @@ async def test_a_unit_attention_is_told_by_commands_that_tell_it(
 
 
 async def test_a_lun_that_can_not_be_written_says_why(system: System) -> None:
-    """SCST has a word for each reason; that of the LUN comes before the mode page's."""
+    """SCST has a sense code for each reason; a read-only LUN comes before the mode page's SWP."""
     await system.add_disk("disk", read_only=1)
     other = await system.add_disk("other")
     one = system.initiator()
@@ -179,7 +179,7 @@ async def test_a_device_takes_so_many_commands_of_a_nexus(
 async def test_who_has_nothing_to_wait_for_is_told_to_come_again(
     system: System, disk: VdiskDevice
 ) -> None:
-    """TASK SET FULL asks an initiator to send less at a time, which one command is already."""
+    """TASK SET FULL asks for fewer commands at a time, and one command is the minimum."""
     disk.max_tgt_dev_commands = 0
     one = system.initiator()
     session, tgt_dev = one.session, one.session.tgt_devs[0]
@@ -234,7 +234,7 @@ async def test_what_falls_into_the_black_hole(
 
 
 class Gate:
-    """A nexus, and what closes its gates."""
+    """A nexus, with methods that close its gates."""
 
     def __init__(self, system: System, disk: VdiskDevice) -> None:
         self.system = system
@@ -279,7 +279,7 @@ class Gate:
         set_control(self.disk, swp=1)
 
     def elsewhere(self) -> None:
-        """What others are told is no matter."""
+        """The unit attentions of others do not matter."""
         self.other.session.tgt_devs[0].queue_unit_attention(sense.CAPACITY_CHANGED)
 
     def own_reservation(self) -> None:
@@ -308,7 +308,7 @@ async def test_what_is_known_in_advance_is_what_the_gates_say(
     system: System, disk: VdiskDevice, close: Callable[[Gate], None], left: tuple[bool, bool]
 ) -> None:
     gate = Gate(system, disk)
-    # Sent while everything was open.
+    # Sent while all gates were open.
     reading, writing = asked(gate.one, READ), asked(gate.one, WRITE)
     assert gates.clear_paths(gate.tgt_dev) == BOTH
     close(gate)
@@ -321,7 +321,7 @@ async def test_what_is_known_in_advance_is_what_the_gates_say(
             and not gates.has_attention(gate.tgt_dev, cmd.flags)
             and gates.write_refusal(gate.tgt_dev, cmd.flags) is None
         )
-        # A way that is closed in advance may be open in the end, but never the other way round.
+        # A path that seems closed in advance may be open in the end, but never the other way round.
         assert passes or not is_clear
 
 

@@ -1,4 +1,4 @@
-"""What the log says of LUNs and commands that are not there."""
+"""Log messages for missing LUNs and unknown commands."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def not_found(lun: int) -> str:
 async def test_a_missing_lun_0_is_told_of(
     system: System, alice: Initiator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing has to be switched on for that, and who goes on asking does not fill the log."""
+    """No trace level is needed for that, and an initiator that repeats it does not fill the log."""
     system.scst.env.trace.flags = 0
     access.remove_lun(system.target.default_acg.luns[0])
     caplog.clear()
@@ -66,7 +66,7 @@ async def test_other_luns_are_told_of_on_demand(
 async def test_a_device_without_a_handler_is_told_of(
     alice: Initiator, disk: VdiskDevice, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # As SCSI devices of the machine are until somebody assigns them.
+    # Like SCSI devices of the machine that are not assigned.
     disk.handler = None
     assert (await alice.execute(TEST_UNIT_READY)).triple == LUN_NOT_SUPPORTED
     assert caplog.messages == [

@@ -163,7 +163,7 @@ async def test_unknown_actions(system: System, disk: VdiskDevice) -> None:
     a = system.initiator("a")
     refused = await a.execute(pr_in(4), data_in=4096)
     assert refused.triple == (5, 0x24, 0)
-    # Nothing is looked at where nothing is asked for.
+    # Without flags nothing is checked.
     assert await a.execute(pr_in(4, 0)) == GOOD
 
 

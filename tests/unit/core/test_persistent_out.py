@@ -153,7 +153,7 @@ async def test_unregistering_the_holder(nexuses: Nexuses, kind: int) -> None:
     assert nexuses.held == ((0, kind) if kind in (WE_AR, EA_AR) else None)
     assert nexuses.attentions == [[], [RELEASED] if kind in (WE_RO, EA_RO) else [], []]
     other.clear_unit_attentions()
-    # With the last registration goes whatever there is.
+    # The last registration ends the reservation.
     assert await other.execute(*pr_out(REGISTER, key=B)) == GOOD
     assert nexuses.held is None
 
@@ -188,7 +188,7 @@ async def test_reserve(nexuses: Nexuses, kind: int) -> None:
 @pytest.mark.parametrize("kind", TYPES)
 async def test_release(nexuses: Nexuses, kind: int) -> None:
     one, other, _ = await nexuses.add(A, B, 0)
-    # Without a reservation nothing is looked at.
+    # Without a reservation nothing is checked.
     assert await one.execute(*pr_out(RELEASE, kind, key=D)) == GOOD
     await one.execute(*pr_out(RESERVE, kind, key=A))
     assert outcome(await one.execute(*pr_out(RELEASE, kind, key=B))) == CONFLICT
@@ -262,7 +262,7 @@ async def test_preempt(
     assert nexuses.keys == keys
     assert nexuses.held == held
     if action == PREEMPT_AND_ABORT:
-        # Whose commands are cleared is told so first.
+        # The unit attention about cleared commands comes first.
         attentions = [
             [CLEARED, *told] if REGISTRATION_PREEMPTED in told else told for told in attentions
         ]

@@ -1,4 +1,4 @@
-"""READ and WRITE at a glance: what is recognised is what the opcode table's rows say."""
+"""Recognition of READ and WRITE: it agrees with the rows of the opcode table."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_nothing_is_known_of_no_device(cdb: bytes) -> None:
     assert refused.value.sense.triple == (0x5, 0x20, 0x00)
 
 
-# WRITEs whose data has come, whatever transport brought it
+# WRITEs whose data has arrived, for any transport
 
 
 async def _with_store(system: System) -> tuple[VdiskDevice, FakeStore]:
@@ -199,6 +199,6 @@ async def test_there_is_no_way_without_room(system: System) -> None:
     assert tgt_dev.available == tgt_dev.quick != CLOSED
     cmd = one.prepare(WRITE_10, 1024)
     assert tgt_dev.available == CLOSED
-    # The one that has the room is none the worse for it.
+    # The nexus that has room is not affected.
     cmd.data = bytes(1024)
     assert tgt_dev.quick.write is not None

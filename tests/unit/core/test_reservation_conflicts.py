@@ -1,4 +1,4 @@
-"""Which commands conflict with whose reservations, against the tables of the standards.
+"""Conflicts of commands with reservations, compared with the tables of the standards.
 
 PERSISTENT is SPC-4 table 65 and SBC-4 table 13 (SBC-3's and what came since); LEGACY is the column
 about RESERVE in SPC-2's tables. Where SCST decides otherwise, DIFFERENT says so and why.
@@ -37,9 +37,9 @@ from tests.support.reservations import (
 )
 from tests.support.target import GOOD, Initiator, System, target
 
-# Allowed or Conflict: from anybody else under Write Exclusive and Exclusive Access; from who is
-# registered under the other types; from who is not under Write Exclusive and Exclusive Access of
-# registrants.
+# Allowed or Conflict: from any other nexus under Write Exclusive and Exclusive Access; from a
+# registrant under the other types; from a nexus that is not registered under Write Exclusive and
+# Exclusive Access of registrants.
 ALWAYS, READS, WRITES = "AAAAA", "ACAAC", "CCACC"
 
 PERSISTENT = {
@@ -88,14 +88,14 @@ UNSERVED = {
     WRITES: ["WRITE(32)", "WRITE AND VERIFY(32)", "WRITE SAME(32)"],
 }
 
-#: Of CD-ROM drives: what is asked about the drive does not concern who reads the disc (MMC-6).
+#: Of CD-ROM drives: commands about the drive do not affect readers of the disc (MMC-6).
 DRIVES = {
     ALWAYS: ["GET CONFIGURATION", "GET EVENT STATUS NOTIFICATION"],
     READS: ["MECHANISM STATUS", "READ DISC INFORMATION"],
 }
 
 #: They have tables of their own; READ TOC, which no table of SPC-4 or SBC-3 has, is for CD-ROMs,
-#: and SCST lets nobody else send it.
+#: and SCST lets no other nexus send it.
 ELSEWHERE = {
     "PERSISTENT RESERVE OUT", "RESERVE(6)", "RESERVE(10)", "RELEASE(6)", "RELEASE(10)",
     "READ TOC/PMA/ATIP",
@@ -116,7 +116,7 @@ def conflicts(initiator: Initiator, cdb: bytes) -> bool:
 
 
 class Three:
-    """Who holds a reservation, who is just registered, and somebody else."""
+    """The holder of a reservation, a mere registrant, and another nexus."""
 
     def __init__(self, system: System) -> None:
         self.holder, self.registrant, self.other = (
@@ -139,7 +139,7 @@ async def served(system: System, name: str) -> Device:
     return disk
 
 
-#: Which column of a rule is about whom.
+#: The column of a rule for each nexus.
 COLUMNS = {
     WE: (0, 0), EA: (1, 1), WE_RO: (2, 3), EA_RO: (2, 4), WE_AR: (2, 3), EA_AR: (2, 4),
 }  # fmt: skip
@@ -165,7 +165,7 @@ async def test_persistent_reservations(tmp_path: Path, kind: int) -> None:
         assert set(RULES) == seen
 
 
-#: One name for what the table of commands tells apart, or calls otherwise.
+#: Names of commands that the table of commands distinguishes, or names differently.
 ALIASES = {
     "EXTENDED COPY": "EXTENDED COPY(LID1)",
     "RECEIVE COPY RESULT": "RECEIVE COPY STATUS(LID1)",
@@ -174,7 +174,7 @@ ALIASES = {
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_every_row_of_the_table_of_commands(kind: int) -> None:
-    """Whatever a device has to have for it."""
+    """All features that a device must have for it."""
     others = (*UNSERVED.items(), *DRIVES.items())
     rules = RULES | {name: rule for rule, names in others for name in names}
     registered, unregistered = COLUMNS[kind]
@@ -226,7 +226,7 @@ async def test_how_a_reservation_ends(system: System, how: str) -> None:
     holder, passer_by, other = (system.initiator(name) for name in ("holder", "one", "other"))
     write = bytes.fromhex("2a000000000000000100")
     assert await holder.execute(bytes.fromhex("160000000000")) == GOOD
-    # Not by anybody else's doing.
+    # Other nexuses have no effect.
     assert await passer_by.execute(bytes.fromhex("170000000000")) == GOOD
     await passer_by.end()
     conflict = await other.execute(write, bytes(512))
@@ -380,5 +380,5 @@ async def test_forwarded_commands_are_not_checked(system: System) -> None:
     system.target.forward_dst = True
     assert await other.execute(WRITE, BLOCK) == GOOD
     assert other.session.tgt_devs[0].quick.write is not None
-    # But it cannot take what somebody has.
+    # But it cannot take a reservation that another nexus has.
     assert (await other.execute(RESERVE_6)).status is Status.RESERVATION_CONFLICT

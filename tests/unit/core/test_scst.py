@@ -1,4 +1,4 @@
-"""The registry: what is found in it, and how target ports are numbered."""
+"""The registry: look-ups, and the numbers of target ports."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import pytest
 from scstfs.core import access, task_management
 from scstfs.core.session import TgtDev
 from scstfs.handlers.vdisk import VdiskDevice
+from scstfs.scsi.control import ControlValues
 from scstfs.scsi.status import Status
 from tests.support.fake_store import FakeStore
 from tests.support.reservations import IGNORE, PREEMPT_AND_ABORT, WE, pr_out
@@ -49,18 +50,25 @@ FUNCTIONS: list[Callable[[TgtDev, Callable[[], None]], object]] = [
 NAMES = ["ABORT TASK SET", "CLEAR TASK SET", "LUN RESET", "TARGET RESET", "nexus loss"]
 
 
+@pytest.mark.parametrize("tas", [0, 1])
 @pytest.mark.parametrize("function", FUNCTIONS, ids=NAMES)
 async def test_what_runs_is_waited_for(
     system: System,
+    disk: VdiskDevice,
     store: FakeStore,
     pool: ManualPool,
     function: Callable[[TgtDev, Callable[[], None]], object],
+    tas: int,
 ) -> None:
+    """TAS is about what others end: nobody hears of a command that it ended itself."""
+    disk.modes.current = ControlValues(tas=tas)
     one = system.initiator()
     cmd = writing(one, pool)
+    waiting = one.prepare(WRITE, data_out=512)
     done: list[bool] = []
     function(one.session.tgt_devs[0], lambda: done.append(True))
     assert not done
+    assert (waiting.is_over, waiting.result.status) == (True, None)
     pool.drain()
     assert done
     assert cmd.result.status is None
@@ -105,7 +113,7 @@ async def test_what_somebody_else_s_lun_has_left_behind_is_waited_for(
 async def test_preempt_and_abort_waits_for_what_a_lun_has_left_behind(
     system: System, disk: VdiskDevice, store: FakeStore, pool: ManualPool, again: bool
 ) -> None:
-    """A node that is fenced must not write any more, whatever happens to its LUN."""
+    """A fenced node must not write any more, whatever happens to its LUN."""
     group = system.group("g", "other")
     one, other = system.initiator("one"), system.initiator("other", group)
     access.add_lun(group, disk, 0, read_only=False)

@@ -13,7 +13,7 @@ from scstfs.core.threads import Completions, WorkerPool
 
 
 class Outcomes:
-    """What became of submitted work."""
+    """The results of submitted work."""
 
     def __init__(self) -> None:
         self.values: list[object] = []
@@ -47,7 +47,7 @@ async def test_without_any_thread_work_is_refused(
     with monkeypatch.context() as patch:
         allow_no_thread(patch)
         workers.submit(lambda: 1, outcomes.done)
-    # In its turn, not while whoever submits it is still at it.
+    # In its turn, not during the call that submits it.
     assert not outcomes.errors
     await outcomes.arrived.wait()
     (error,) = outcomes.errors

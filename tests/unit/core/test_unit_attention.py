@@ -178,7 +178,7 @@ async def test_events_come_first(
     assert events(one) == ([CAPACITY] if by_event else [])
     assert pending(one) == ([] if by_event else [CAPACITY])
     assert (one.session.tgt_devs[0].quick.read is not None) is by_event
-    # That LUNs have changed is told by an event even so.
+    # Changed LUNs are reported by an event even so.
     one.clear_unit_attentions()
     one.session.report_luns_changed()
     assert events(one) == ([LUNS] if takes_events else [])
@@ -261,7 +261,7 @@ async def test_luns_that_come_and_go(system: System, disk: VdiskDevice) -> None:
     assert pending(one, 1) == [RESET, INQUIRY_CHANGED]
     access.replace_lun(acg, other, 1, read_only=False, tell=False)
     assert pending(one, 1) == [RESET]
-    # What is not there to be replaced is added.
+    # A missing LUN is added instead of replaced.
     access.replace_lun(acg, other, 2, read_only=False, tell=False)
     assert pending(one, 2) == [RESET, LUNS]
     one.clear_unit_attentions()

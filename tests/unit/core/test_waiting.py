@@ -16,7 +16,7 @@ SYNCHRONIZE_CACHE = bytes.fromhex("35000000000000000000")
 
 
 class Exported:
-    """A disk whose blocking work is done when the test says so, and a session that has it."""
+    """A disk whose blocking work is done when the test says so, and a session with it."""
 
     def __init__(self, everything: Whole, session: LocalSession) -> None:
         self.device = everything.scst.devices["disk"]

@@ -1,4 +1,4 @@
-"""What the kernel may keep of the tree, and that it is told in time when that changes."""
+"""What the kernel may keep of the tree, and that it gets notices in time when that changes."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_write_is_answered_when_the_kernel_knows_of_what_changed() -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(write, b"del disk1")
                 await trio.testing.wait_all_tasks_blocked()
-                # What the kernel asks meanwhile is answered, as it is now.
+                # Requests of the kernel meanwhile are answered with the present state.
                 assert (await operations.lookup(devices, b"disk1", ctx())).st_ino == 0
                 assert events == []
                 gate.set()

@@ -386,7 +386,7 @@ def test_root_can_read_all_there_is_in_a_directory_at_once(operations: Operation
 
 
 class Hostile:
-    """A root object none of whose questions is ever answered."""
+    """A root object whose requests are never answered."""
 
     def __getattr__(self, name: str) -> Any:
         raise ZeroDivisionError(name)
@@ -546,5 +546,5 @@ def test_printable(text: str, line: str) -> None:
 def test_mount_options_let_everybody_look() -> None:
     assert {"allow_other", "default_permissions", "fsname=scst_tgt"} <= MOUNT_OPTIONS
     assert "nosuid" in MOUNT_OPTIONS
-    # That is the daemon's, which knows file systems by it.
+    # The daemon sets the subtype, by which it recognizes its file systems.
     assert not [option for option in MOUNT_OPTIONS if option.startswith("subtype")]

@@ -36,7 +36,7 @@ FORMS: Mapping[str, list[str]] = {
     "GET EVENT STATUS NOTIFICATION": ["4a01000010", "4a0100006e"],
 }
 
-#: They tell of copies, of which there are none.
+#: They report copies, of which there are none.
 ABOUT_COPIES = {
     "RECEIVE COPY STATUS(LID1)",
     "RECEIVE COPY FAILURE DETAILS(LID1)",
@@ -94,7 +94,7 @@ async def registered(system: System) -> Initiator:
 
 
 async def test_of_a_disk(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    # What tells of the moment has to tell of the same one.
+    # Data with a time must have the same time.
     monkeypatch.setattr(time, "time", lambda: 1_700_000_000.0)
     monkeypatch.setattr(FileStore, "usage", lambda store: (1 << 30, 1 << 20))
     disk = await system.add_disk("disk", thin_provisioned=1)

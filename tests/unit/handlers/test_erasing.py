@@ -111,7 +111,7 @@ async def test_format_unit_leaves_others_alone(system: System) -> None:
     assert store.calls == []
 
 
-# While they go on
+# While they run
 
 
 async def start_erasing(

@@ -57,7 +57,7 @@ async def test_each_initiator_is_told_once_of_each_change(
     assert [await event(one), await event(one), await event(two)] == ["0202", "0002", "0202"]
     await change_medium(drive, None)
     assert [await event(one), await event(one)] == ["0300", "0000"]
-    # What has become of it since is what counts, not what happened in between.
+    # The present state counts, not the events in between.
     await change_medium(drive, image(system, "other"))
     assert await event(two) == "0202"
 
@@ -94,7 +94,7 @@ async def test_an_empty_drive_can_be_asked_about_itself(system: System) -> None:
     configuration = await initiator.execute(GET_CONFIGURATION, data_in=255)
     assert configuration.data[6:8] == b"\0\0"
     assert await event(initiator) == "0000"
-    # The power on is still to be told.
+    # The power on is still pending.
     assert (await initiator.execute(MECHANISM_STATUS, data_in=255)).triple == (0x6, 0x29, 0x00)
     assert len((await initiator.execute(MECHANISM_STATUS, data_in=255)).data) == 8
     assert (await initiator.execute(READ_DISC_INFORMATION, data_in=255)).triple == NO_MEDIUM

@@ -1,4 +1,4 @@
-"""Loans of what is in the page cache."""
+"""Loans of data in the page cache."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ async def test_the_tag_can_be_changed(everything: Whole) -> None:
 async def test_the_file_must_be_there(everything: Whole, tmp_path: Path) -> None:
     await everything.add_file(tmp_path / "tags")
     given = f"filename={tmp_path}/tags; dif_mode=dev_store; dif_type=1"
-    # The default is a file in a directory that nobody has made.
+    # The default is a file in a directory that does not exist.
     assert await everything.refusal(FILEIO, f"add_device d {given}\n") == "ENOENT"
     missing = f"{given}; dif_filename={tmp_path}/missing"
     assert await everything.refusal(FILEIO, f"add_device d {missing}\n") == "ENOENT"

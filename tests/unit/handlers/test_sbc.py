@@ -177,7 +177,7 @@ async def test_what_a_flush_that_nobody_waited_for_has_lost_is_reported_by_the_n
     idle = trio.Event()
     device.tasks.when_idle(idle.set, background_too=True)
     await idle.wait()
-    # The system tells of an error once; after that all seems to be well.
+    # The system reports an error once; later calls succeed.
     del store.errors["flush"]
     assert (await initiator.execute(b"\x35" + bytes(9))).triple == (0x3, 0x03, 0x00)
     assert await initiator.execute(b"\x35" + bytes(9)) == GOOD
@@ -322,7 +322,7 @@ async def test_lba_status_of_blocks_that_are_allocated_in_part(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, store = await with_store(system, blocksize=4096, thin_provisioned=1)
-    # The file system counts in smaller units, and tells of neighbours one by one.
+    # The file system uses smaller units, and reports neighbours one by one.
     ends = (1024, 10240, 16384, 17408, 20480, 24576, 40960, 49152, 57344, len(store.content))
     starts = (0, *ends[:-1])
 

@@ -11,7 +11,6 @@ import trio
 from scstfs.core import device_registration
 from scstfs.handlers.device_node import DeviceNode, NoNodeError
 from scstfs.handlers.scsi_device import FoundDevice, ScsiDevice
-from scstfs.handlers.scsi_transfer import COMMAND_TIMEOUT
 from scstfs.local import open_session
 from scstfs.scsi.opcodes import DeviceType
 from scstfs.scsi.sense import RESET, Sense, SenseKey
@@ -83,7 +82,7 @@ async def test_a_device_without_a_node_says_who_it_is_and_is_not_ready(
     assert inquiry[:1] + inquiry[8:16] == b"\0Maker   "
     for cdb, length in ((TEST_UNIT_READY, 0), (READ_2_AT_1, 1024), (RESERVE, 0)):
         assert triple(await session.execute(0, cdb, data_in=length)) == (2, 0x04, 0x03)
-    # It can be looked for again.
+    # It can be searched again.
     device._opener = FakeUnit().opener
     await everything.write("handlers/dev_disk_perf/mgmt", f"add_device {ADDRESS}\n")
     assert (await session.execute(0, READ_2_AT_1, data_in=1024)).status is Status.GOOD
@@ -152,7 +151,7 @@ async def test_a_device_that_is_exported_before_it_has_a_handler(everything: Who
 async def test_the_node_stays_open_for_commands_under_way(everything: Whole) -> None:
     unit = FakeUnit(held={0x28})
     session = await exported(everything, unit)
-    # What it comes to would be looked into, but there is nothing to do so with.
+    # Its consequences would be checked, but there is no node for that.
     unit.script(0x28, failed(RESET))
     results: list[object] = []
 
@@ -272,10 +271,10 @@ async def test_less_data_than_asked_for(everything: Whole) -> None:
 @pytest.mark.parametrize(
     ("error", "answer"),
     [
-        (OSError(errno.ETIMEDOUT, "late"), COMMAND_TIMEOUT.triple),
+        (OSError(errno.ETIMEDOUT, "late"), (0xB, 0x2E, 2)),
         (OSError(errno.ENODEV, "gone"), (4, 0x05, 0)),
         (OSError(errno.EIO, "broken"), (4, 0x44, 0)),
-        (TransportError(0x03), COMMAND_TIMEOUT.triple),
+        (TransportError(0x03), (0xB, 0x2E, 2)),
         (TransportError(0x01), (4, 0x05, 0)),
         (TransportError(0x07), (0x0B, 0x44, 0)),
         (TransportError(0x13), (3, 0x11, 0)),

@@ -133,7 +133,7 @@ async def test_write_protection_of_the_device(everything: Whole) -> None:
     page = bytes.fromhex("0a0a 0010 0800 0000 0000 0000")
     parameters = bytes(4) + page
     await session.execute(0, bytes.fromhex("151000001000"), parameters)
-    # The control mode page was looked at again.
+    # The control mode page was read again.
     assert triple(await session.execute(0, WRITE_2_AT_1, bytes(2 * BLOCK))) == (7, 0x27, 0)
     assert (await session.execute(0, bytes.fromhex("1a000a00ff00"))).data[2] == 0x80
 

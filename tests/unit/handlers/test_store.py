@@ -55,7 +55,7 @@ def test_what_is_written_can_be_read(store: FileStore, path: Path, durable: bool
 def test_attempts_do_the_whole_transfer(store: FileStore) -> None:
     assert store.try_write(512, memoryview(PATTERN))
     buffer = memoryview(bytearray(len(PATTERN)))
-    # What was just written is in memory, unless the machine is so slow that attempts have to rest.
+    # Data just written is in memory, unless the machine is so slow that attempts decline.
     deadline = time.monotonic() + 5
     while not store.try_read(512, buffer):
         assert time.monotonic() < deadline

@@ -143,7 +143,7 @@ async def test_who_has_no_fast_writes(system: System, parameters: dict[str, int]
     assert tgt_dev.quick.read is not None
 
 
-# What it looks like
+# Its identity
 
 
 async def test_explicit_alua_follows_the_attribute(system: System) -> None:

@@ -44,6 +44,12 @@ async def test_devices_that_can_not_be_made(
     assert await refused(system, handler, name, **parameters) == number
 
 
+async def test_a_name_of_64_bytes_is_taken(system: System) -> None:
+    device = await system.add("vdisk_nullio", "x" * 64)
+    assert system.scst.devices["x" * 64] is device
+    assert await refused(system, "vdisk_nullio", "ö" * 33) == errno.EINVAL
+
+
 async def test_names_and_serial_numbers_are_unique(system: System) -> None:
     disk = await system.add("vdisk_nullio", "disk")
     assert await refused_existing(system, "disk") == errno.EEXIST

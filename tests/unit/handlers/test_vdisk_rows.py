@@ -23,7 +23,7 @@ READ_CAPACITY = bytes.fromhex("25000000000000000000")
 
 
 async def local_session(everything: Whole, device: str) -> LocalSession:
-    """A session that has the device as LUN 0 and has been told of its beginning."""
+    """A session that has the device as LUN 0, without pending unit attentions."""
     await everything.write("targets/scst_local/mgmt", "add_target t\n")
     await everything.write("targets/scst_local/t/luns/mgmt", f"add {device} 0\n")
     session = open_session(everything.local.targets["t"], "me")
@@ -166,7 +166,7 @@ async def test_nullio_reads_zeros_or_does_not_care(everything: Whole) -> None:
     await everything.add_null("null1")
     await everything.write("devices/null1/read_zero", "1\n")
     assert everything.read("devices/null1/read_zero") == "1\n[key]\n"
-    # SCST copies 15 bytes before it looks.
+    # SCST copies 15 bytes before it parses.
     assert await everything.refusal("devices/null1/read_zero", "0" * 14 + "2\n") == "EINVAL"
     await everything.write("devices/null1/read_zero", "0" * 15 + "2\n")
     assert everything.read("devices/null1/read_zero") == "0\n"

@@ -22,7 +22,7 @@ def fixed(length: int) -> bytes:
 
 
 def scripted(*values: bytes) -> Callable[[int], bytes]:
-    """Random numbers as somebody else drew them, whatever the length asked for."""
+    """Fixed random numbers, for any requested length."""
     rest = list(values)
     return lambda _length: rest.pop(0)
 

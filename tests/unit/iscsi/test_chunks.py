@@ -1,4 +1,4 @@
-"""Memory that is borrowed: who gets it next, and how much is kept."""
+"""Borrowed memory: the order of reuse, and how much is kept."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def test_an_early_command_may_not_bring_data_without_end() -> None:
 
 @pytest.mark.parametrize("piece", [0, 1])
 def test_an_early_command_may_not_bring_pieces_without_end(piece: int) -> None:
-    """Each of them costs more memory than there is data in it."""
+    """Each of them costs more memory than its data."""
     engine = Engine(SessionParameters(initial_r2t=0, first_burst_length=65536))
     engine.feed(command(2, cmd_sn=2, write=65536, final=False))
     pieces = [
@@ -274,7 +274,7 @@ def test_a_ping_is_answered_with_its_data(engine: Engine, immediate: bool) -> No
     nop = engine.one()
     assert (nop.opcode, nop["itt"], nop["ttt"], nop.data) == (wire.NOP_IN, 9, NO_TAG, b"hello")
     assert nop["exp_cmd_sn"] == (1 if immediate else 2)
-    # Reserved where there is no transfer tag.
+    # Reserved if there is no transfer tag.
     assert nop.blob("lun") == bytes(8)
 
 

@@ -1,4 +1,4 @@
-"""Task management: which task is meant, and what has to be waited for (RFC 7143 4.2.3, 11.6)."""
+"""Task management: the referenced task, and the waits before a function (RFC 7143 4.2.3, 11.6)."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_abort_of_an_unknown_task(engine: Engine, ref_cmd_sn: int, expected: int
         engine.host.finish(number)
     engine.out()
     engine.feed(function(ABORT, cmd_sn=7, ref=99, ref_cmd_sn=ref_cmd_sn))
-    # The answer waits for what was sent before the request (5 and 6, as far as not aborted).
+    # The answer waits for commands sent before the request (5 and 6, unless aborted).
     for number in (5, 6):
         engine.feed(command(number, cmd_sn=number))
     assert [response(pdu) for pdu in engine.out() if pdu.opcode == wire.TASK_RESPONSE] == [expected]
@@ -199,7 +199,9 @@ def test_abort_of_an_immediate_command_that_was_never_answered(engine: Engine) -
 
 
 def test_abort_of_what_never_came(engine: Engine) -> None:
-    """Neither did what was aborted before it came, nor what a reset did not wait for."""
+    """Neither for a command that was aborted before it arrived, nor for one that a reset did not
+    wait for.
+    """
     engine.host.on_function = completing(engine)
     engine.feed(function(ABORT, cmd_sn=2, ref=9, ref_cmd_sn=1, immediate=True))
     assert response(engine.one()) == COMPLETE
@@ -272,7 +274,7 @@ def test_a_function_waits_for_the_commands_before_it(engine: Engine, code: int) 
     ("code", "tag"), [(NEXUS_RESET, NO_TAG), (0, NO_TAG), (13, NO_TAG), (WARM, 7), (LUN_RESET, 7)]
 )
 def test_what_is_rejected_has_no_effect(code: int, tag: int) -> None:
-    """A command that has not come yet is executed when it comes, and a write goes on."""
+    """A command that arrives later is executed, and a write continues."""
     engine = Engine(SessionParameters(protocol_level=1))
     r2t = waiting_write(engine)
     engine.feed(function(code, ref=tag, cmd_sn=3))
@@ -333,7 +335,7 @@ def test_an_answer_that_comes_later(engine: Engine) -> None:
     assert engine.one().opcode == wire.NOP_IN
     complete(engine.host.functions[0], engine.connection)
     assert response(engine.one()) == COMPLETE
-    # A second one is nobody's.
+    # A second one belongs to no request.
     complete(engine.host.functions[0], engine.connection)
     assert engine.out() == []
 
@@ -367,7 +369,7 @@ def test_a_function_without_an_answer(engine: Engine) -> None:
     assert wire.TASK_RESPONSE not in [pdu.opcode for pdu in engine.out()]
 
 
-# Data that affected tasks have been asked for
+# Requested data of affected tasks
 
 
 def waiting_write(engine: Engine, itt: int = 1, *, lun: int = 0) -> Pdu:
@@ -388,7 +390,7 @@ def test_a_function_waits_for_data_that_was_asked_for(engine: Engine, code: int)
     assert not engine.host.functions
     engine.feed(data_out(1, DATA[:1000], ttt=r2t["ttt"], final=False))
     assert not engine.host.functions
-    # As quickly as possible (11.5.1): less than was asked for.
+    # As quickly as possible (11.5.1): less than requested.
     engine.feed(data_out(1, DATA[1000:1010], ttt=r2t["ttt"], offset=1000, data_sn=1))
     assert len(engine.host.functions) == 1
     assert response(engine.out()[-1]) == COMPLETE

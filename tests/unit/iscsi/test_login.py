@@ -210,7 +210,7 @@ class TestDiscoverySession:
 
 
 class TestExamplesOfTheStandard:
-    """RFC 7143 appendix A: who sends what with which stages, and the flags that come back."""
+    """RFC 7143 appendix A: texts and stages of both sides, and the flags of the responses."""
 
     def exchange(self, host: FakeHost, steps: list[tuple[int, Pairs, int, Pairs]]) -> LoginStream:
         initiator, stream = client(host)

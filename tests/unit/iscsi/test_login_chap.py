@@ -1,4 +1,4 @@
-"""CHAP in the login machine: who gets in, and that nobody gets in without."""
+"""CHAP in the login machine: users that may log in, and that no login succeeds without it."""
 
 from __future__ import annotations
 

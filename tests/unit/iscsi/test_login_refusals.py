@@ -1,4 +1,4 @@
-"""Logins that are refused, and sessions that are there already."""
+"""Refused logins, and existing sessions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TestRefusals:
         assert stream.host.opened == []
 
     def test_the_order_of_the_checks(self) -> None:
-        """The first fault that a text has is told, in the order that SCST checks."""
+        """The first fault of a text is reported, in SCST's order of checks."""
         host = FakeHost(
             FakeTarget(credentials=JOE), refused="not for you", redirected=None, room=False
         )

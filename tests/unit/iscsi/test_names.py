@@ -11,7 +11,7 @@ NAMES = [
     ("iqn.2007-10.com.github:sahlberg:libiscsi:iscsi-ls", True),
     ("eui.02004567a425678d", True),
     ("naa.52004567ba64678d", True),
-    ("anything.goes:1", True),  # the format is not looked at
+    ("anything.goes:1", True),  # the format is not checked
     ("", False),
     ("iqn.1991-05.com.Microsoft:host", False),
     ("iqn.2007-05.com.example:storage.disk1.spec_ini.xyz", True),  # of SCST's README
@@ -29,7 +29,7 @@ NAMES = [
     ("iqn.x:\N{ZERO WIDTH JOINER}", False),  # C.2.2
     ("iqn.x:\ue000", False),  # C.3
     ("iqn.x:\ufdd0", False),  # C.4
-    ("iqn.x:\udcff", False),  # C.5: what was no UTF-8
+    ("iqn.x:\udcff", False),  # C.5: invalid UTF-8
     ("iqn.x:\ufffd", False),  # C.6
     ("iqn.x:\u2ff0", False),  # C.7
     ("iqn.x:\N{LEFT-TO-RIGHT MARK}", False),  # C.8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from struct import Struct
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -408,15 +409,84 @@ def test_codes_print_their_names() -> None:
     assert codes.PduOpcode(0x31).name == "READY_TO_TRANSFER"
 
 
+#: What has to be given to every PDU of the target.
+NUMBERS: dict[str, Any] = {"stat_sn": 0x22, "exp_cmd_sn": 0x33, "max_cmd_sn": 0x44}
+
+
 @pytest.mark.parametrize(
-    "packed",
+    ("packed", "header"),
     [
-        pdu.pack_scsi_response(itt=1, status=0, stat_sn=2, exp_cmd_sn=3, max_cmd_sn=4),
-        pdu.pack_async_message(event=0, stat_sn=2, exp_cmd_sn=3, max_cmd_sn=4),
-        pdu.pack_text_response(itt=1, ttt=5, stat_sn=2, exp_cmd_sn=3, max_cmd_sn=4),
-        pdu.pack_nop_in(itt=1, ttt=5, stat_sn=2, exp_cmd_sn=3, max_cmd_sn=4),
+        (
+            pdu.pack_scsi_response(itt=0x11, status=8, **NUMBERS),
+            "21800008 000000000000000000000000 00000011 00000000 00000022 00000033 00000044"
+            "000000000000000000000000",
+        ),
+        (
+            pdu.pack_task_management_response(itt=0x11, response=1, **NUMBERS),
+            "22800100 000000000000000000000000 00000011 00000000 00000022 00000033 00000044"
+            "000000000000000000000000",
+        ),
+        (
+            pdu.pack_data_in(
+                itt=0x11,
+                exp_cmd_sn=0x33,
+                max_cmd_sn=0x44,
+                data_sn=0x66,
+                buffer_offset=0x77,
+                data_length=0x88,
+            ),
+            "25000000 00000088 0000000000000000 00000011 ffffffff 00000000 00000033 00000044"
+            "00000066 00000077 00000000",
+        ),
+        (
+            pdu.pack_async_message(event=3, **NUMBERS),
+            "32800000 000000000000000000000000 ffffffff 00000000 00000022 00000033 00000044"
+            "03000000 0000000000000000",
+        ),
+        (
+            pdu.pack_text_response(itt=0x11, ttt=0x55, **NUMBERS),
+            "24800000 000000000000000000000000 00000011 00000055 00000022 00000033 00000044"
+            "000000000000000000000000",
+        ),
+        (
+            pdu.pack_logout_response(itt=0x11, response=1, **NUMBERS),
+            "26800100 000000000000000000000000 00000011 00000000 00000022 00000033 00000044"
+            "000000000000000000000000",
+        ),
+        (
+            pdu.pack_reject(reason=4, **NUMBERS),
+            "3f800400 00000030 0000000000000000 ffffffff 00000000 00000022 00000033 00000044"
+            "000000000000000000000000",
+        ),
+        (
+            pdu.pack_nop_in(itt=0x11, ttt=0x55, **NUMBERS),
+            "20800000 000000000000000000000000 00000011 00000055 00000022 00000033 00000044"
+            "000000000000000000000000",
+        ),
+        (
+            login_pdu.pack_login_response(
+                flags=0x87, isid=bytes(range(6)), tsih=0xBB, itt=0x11, **NUMBERS
+            ),
+            "23870000 00000000 000102030405 00bb 00000011 00000000 00000022 00000033 00000044"
+            "000000000000000000000000",
+        ),
     ],
-    ids=["response", "async", "text", "nop"],
+    ids=lambda value: value.split()[0] if isinstance(value, str) else "",
 )
-def test_there_is_no_data_unless_it_is_said(packed: bytes) -> None:
-    assert packed[4:8] == bytes(4)
+def test_what_is_not_said_is_zero_or_no_tag(packed: bytes, header: str) -> None:
+    assert packed.hex() == header.replace(" ", "")
+
+
+UNPACKERS = [
+    function
+    for module in (pdu, login_pdu)
+    for name, function in vars(module).items()
+    if name.startswith("unpack_")
+]
+
+
+@pytest.mark.parametrize("unpack", UNPACKERS, ids=lambda function: function.__name__)
+def test_a_header_is_read_where_it_begins(unpack: Callable[..., object]) -> None:
+    header = bytes(range(1, 49))
+    assert unpack(header) == unpack(b"before" + header, 6)
+    assert unpack(header) != unpack(b"\0" + header, 0)

@@ -134,7 +134,7 @@ def test_a_pdu_may_be_larger_than_the_buffer() -> None:
 
 
 def placed(pdu: Pdu, cut: int, digests: tuple[bool, bool] = (False, False)) -> tuple[bytes, bool]:
-    """Receive in two pieces, into memory of our own; what is in it, and whether it was used."""
+    """Receive in two pieces, into our own memory; return its contents, and whether it was used."""
     rx = receiver(digests)
     target = memoryview(bytearray(len(pdu.data)))
     asked: list[tuple[bytes, int]] = []
@@ -314,7 +314,7 @@ def test_any_bytes_are_pdus_or_a_protocol_error(data: bytes, header: bool, body:
 
 @pytest.mark.parametrize("piece", [1000, 4096, 7777])
 def test_a_long_stream_goes_through_one_chunk(piece: int) -> None:
-    """What is cut off at the end of the memory moves to its beginning."""
+    """A PDU cut off at the end of the memory moves to its beginning."""
     pdus = [
         Pdu.make(wire.NOP_OUT, itt=number, data=bytes([number & 0xFF]) * 300)
         for number in range(1000)

@@ -70,7 +70,7 @@ def test_plain_login(name: str, initiator: str) -> None:
     assert step.result.parameters.max_burst_length == 262144
     assert step.result.parameters.max_xmit_data_segment_length == 262144
     assert not step.result.parameters.initial_r2t
-    # what tgt answers to the same offers, but for its own settings
+    # tgt's answers to the same offers, except for its own settings
     theirs = dict(parse_pairs(replay.theirs[0].data))
     differing = {
         "InitialR2T": "No",

@@ -390,7 +390,7 @@ def test_a_window_that_opens_silently_is_told_unless_something_else_tells_it() -
     assert [pdu["itt"] for pdu in pdus(connection)] == [0xDD]
 
 
-# Connection that have to wait, and those that nobody takes
+# Replies that must wait, and replies that are not taken
 
 
 class Given:

@@ -138,7 +138,7 @@ def test_immediate_commands_are_bounded(engine: Engine) -> None:
 
 
 def test_a_host_that_ends_commands_at_once(engine: Engine) -> None:
-    """Before it has asked for data; data that is on the way is received and dropped."""
+    """Before it requests data; data on the way is received and dropped."""
 
     def refuse(task: IscsiTask) -> None:
         engine.host.end(task, CHECK_CONDITION, sense=bytes(18))
@@ -204,7 +204,7 @@ def test_aborting_a_command_while_its_data_is_received_directly() -> None:
     engine.check_accounts()
 
 
-# Residuals are the host's to compute; both ways they go out as they are told.
+# The host computes residuals; both are sent unchanged.
 
 
 @pytest.mark.parametrize(

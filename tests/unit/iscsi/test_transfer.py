@@ -21,7 +21,7 @@ UNEXPECTED = TaskFault.UNEXPECTED_UNSOLICITED_DATA
 
 
 class Case:
-    """A transfer, and what became of its memory."""
+    """A transfer, and the state of its memory."""
 
     def __init__(
         self,
@@ -264,7 +264,7 @@ def test_discarded_data_is_only_counted() -> None:
     case = Case(unsolicited=True)
     case.transfer.discard()
     assert case.released == 1
-    # Nothing is looked at any more but the end.
+    # Only the end is checked now.
     case.put(RESERVED_TAG, 7, 90, 100)
     assert case.transfer.awaits_data
     case.put(RESERVED_TAG, 99, 0, 100, final=True)

@@ -1,4 +1,4 @@
-"""PDUs laid out for sending: the bytes, what is copied, and what is given back when."""
+"""PDUs laid out for sending: their bytes, copies, and the release of memory."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_a_few_words_take_little_memory() -> None:
         (buffer,) = tx.buffers()
         assert isinstance(buffer.obj, bytearray)
         assert len(buffer.obj) <= 4096
-    # More than that goes on in a chunk.
+    # More than that continues in a chunk.
     for tx in speakers:
         for number in range(100):
             put(tx, bytes([number]) * 100)

@@ -82,7 +82,7 @@ def test_the_limits_of_the_moment_hold(case: Case) -> None:
 def test_answers_that_are_not_taken(case: Case) -> None:
     case.engine.feed(nop_out(data=bytes(1000)))
     assert case.wait(89, NEVER) is None
-    # Some of it leaves, and the time begins anew.
+    # Some of it leaves, and the time starts again.
     case.engine.tx.sent(len(case.engine.tx.buffers()[0]) // 2)
     assert case.wait(90, NEVER) is None
     assert case.wait(1, NEVER) == "answers have not been taken for 90 s"

@@ -1,4 +1,4 @@
-"""The command window: which CmdSNs may come, and what becomes of those that come too early."""
+"""The command window: which CmdSNs are accepted, and commands that arrive too early."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMMAND, DATA_OUT, FINAL = 0x01, 0x05, 0x80
 
 
 class Session:
-    """A window, and the tags of the requests that have not been answered."""
+    """A window, and the task tags of unanswered requests."""
 
     def __init__(self, cmd_sn: int = 10, *, depth: int = 4, max_cmd_sn: int | None = None) -> None:
         self.tasks: dict[int, None] = {}
@@ -36,7 +36,7 @@ class Session:
         return self.window.exp_cmd_sn, self.window.max_cmd_sn
 
     def come(self, cmd_sn: int, *, task: bool = True) -> bool:
-        """A command comes; it is accepted, and under way if it is a ``task``, when it is due."""
+        """Receive a command, and accept it when it is due; a ``task`` is then in progress."""
         if not self.window.admit(request(cmd_sn)):
             return False
         if task:
@@ -60,7 +60,7 @@ def test_the_window_is_as_wide_as_there_is_room() -> None:
     session = Session(depth=4)
     assert (session.numbers, session.window.credit) == ((10, 13), 3)
     assert session.come(10)
-    # One is under way, so that no more may come than before.
+    # One command is in progress, so the window does not grow.
     assert (session.numbers, session.window.credit) == ((11, 13), 2)
     session.functions[99] = None
     session.window.open()
@@ -159,7 +159,7 @@ def test_so_many_immediate_requests_of_a_kind_are_bearable() -> None:
     with pytest.raises(Rejected) as caught:
         session.window.check_tag(100, session.tasks, is_immediate=True)
     assert caught.value.reason is RejectReason.IMMEDIATE_COMMAND_REJECT
-    # The other kind is not shut out, nor is what is counted by its CmdSN.
+    # This does not concern the other kind, nor commands that are not immediate.
     session.window.check_tag(100, session.functions, is_immediate=True)
     session.window.check_tag(100, session.tasks, is_immediate=False)
 
@@ -201,11 +201,11 @@ def test_data_waits_with_its_command() -> None:
     window.admit(request(12))
     for itt in (11, 12, 13):
         window.keep_data(request(itt, data=b"x" * 512, opcode=DATA_OUT))
-    # Only of a command that announced some.
+    # Only for a command that announced data.
     assert [len(window.take_data(itt)) for itt in (11, 12, 13, 11)] == [1, 0, 0, 0]
 
 
-# What will not be handled
+# Skipped commands
 
 
 def test_a_skipped_command_counts_as_received() -> None:
@@ -231,7 +231,7 @@ def test_plugging_gives_up_all_that_is_missing() -> None:
     window.skip(12)
     window.skip(14)
     assert window.plug(14) == [10, 11, 12, 13]
-    # What was skipped behind it is passed, and what waits behind it is due.
+    # Skipped numbers after it are passed, and the commands that wait for it are due.
     assert window.exp_cmd_sn == 15
     due = window.take_due()
     assert due is not None

@@ -226,7 +226,7 @@ def test_data_that_must_not_come_with_the_command(
 
 
 def test_unsolicited_data_that_was_not_agreed_on_is_awaited_and_refused() -> None:
-    """RFC 7143 13.11: rejected with the response code; 11.4.2: after the last of it."""
+    """RFC 7143 13.11: rejected with the response code; 11.4.2: after the last data."""
     engine = Engine(replace(BASE, initial_r2t=1))
     engine.feed(command(write=2048, final=False))
     assert engine.out() == []
@@ -336,7 +336,7 @@ def test_data_of_no_task_is_dropped(engine: Engine) -> None:
 
 @pytest.mark.parametrize("reads", [True, False], ids=["read", "write"])
 def test_data_for_a_command_that_executes_does_not_touch_it(engine: Engine, reads: bool) -> None:
-    """Its memory is in use by somebody else, maybe by another thread."""
+    """Its memory is still in use, maybe by another thread."""
     if reads:
         engine.feed(command(expect=512))
     else:

@@ -16,7 +16,7 @@ NOTHING = SavedReservations(aptpl=True, reservation=None, registrants=())
 
 
 def state(*keys: int, held: bool = False, aptpl: bool = True) -> SavedReservations:
-    """Registrations with these keys; the first holds the reservation, if there is one."""
+    """Registrations with these keys; the first holds the reservation, if any."""
     return SavedReservations(
         aptpl,
         (1, 0) if held else None,
@@ -162,7 +162,7 @@ def test_an_error_keeps_the_old_state(
         expected = new if new.is_kept else None
     simulated.failing = 0
     assert ReservationsFile(path).load() == expected
-    # And it goes on.
+    # And it continues.
     file.save(state(4))
     assert ReservationsFile(path).load() == state(4)
 
@@ -311,7 +311,7 @@ def directory(tmp_path: Path) -> StateDirectory:
 def test_mode_pages(directory: StateDirectory, tmp_path: Path) -> None:
     assert directory.load_modes("disk1") == ""
     directory.save_modes("disk1", "TAS=1\nSWP=1\n")
-    # The last byte of a file is not looked at.
+    # The last byte of a file is ignored.
     assert directory.load_modes("disk1") == "TAS=1\nSWP=1"
     places = tmp_path / "vdev_mode_pages"
     assert (places / "disk1").read_bytes() == b"disk1\nTAS=1\nSWP=1\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from scstfs.persist import durable_files
 from scstfs.persist.undo import UndoEntry, UndoLog
 
 ENTRY = UndoEntry(4096, bytes(range(256)) * 8)
@@ -93,3 +94,23 @@ def test_a_log_that_can_not_be_written(undo: UndoLog) -> None:
     undo.path.mkdir(parents=True)
     with pytest.raises(IsADirectoryError):
         undo.enter(b"disk", ENTRY)
+
+
+def test_a_file_that_is_new_is_found_after_a_crash(
+    undo: UndoLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directories are synchronised once, and again when the file has been removed."""
+    synchronised: list[Path] = []
+    monkeypatch.setattr(durable_files, "sync_directory", synchronised.append)
+    places = [undo.path.parent.parent, undo.path.parent]
+    for expected in (places, []):
+        undo.enter(b"disk", ENTRY)
+        assert synchronised == expected
+        synchronised.clear()
+        undo.cross_out()
+    undo.enter(b"disk", ENTRY)
+    with files_of_at_most(0):
+        undo.cross_out()
+    synchronised.clear()
+    undo.enter(b"disk", ENTRY)
+    assert synchronised == places

@@ -45,7 +45,7 @@ UNITS = (
     small_unit(DeviceType.CD_ROM, False, 0),
 )
 
-# CDBs whose fields have plausible values: bytes under the usage mask of a command we serve.
+# CDBs with plausible values: bytes under the usage mask of a command that we serve.
 plausible = st.builds(
     lambda row, noise: bytes(
         (row.code, *(mask & byte for mask, byte in zip(row.usage[1:], noise, strict=False)))
@@ -95,7 +95,7 @@ def check_answer(answer: Answer) -> None:
 )
 def test_executing(unit: ExtendedUnit, cdb: bytes, data: bytes, expected: Direction) -> None:
     check_answer(unit.execute(cdb, expected, data, len(data)))
-    # The same with the direction the CDB is for, so that more than its direction is looked at.
+    # The same with the CDB's direction, so that more than the direction is checked.
     for direction in Direction:
         check_answer(unit.execute(cdb, direction, data, 4096))
 

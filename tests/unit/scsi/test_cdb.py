@@ -34,7 +34,7 @@ def decode(cdb: str, device: int = DeviceType.DISK, shift: int = 9) -> Decoded:
         # WRITE SAME: one block, or none with NDOB (and UNMAP)
         ("93 00 0000000000000005 00000004 00 00", "WRITE SAME(16)", 5, 512, 2048, OUT),
         ("93 09 0000000000000005 00000004 00 00", "WRITE SAME(16)", 5, 0, 2048, NONE),
-        # COMPARE AND WRITE: twice what is compared
+        # COMPARE AND WRITE: twice the compared length
         ("89 00 0000000000000005 000000 02 00 00", "COMPARE AND WRITE", 5, 2048, 1024, OUT),
         ("42 00 00000000 00 0018 00", "UNMAP", None, 24, 24, OUT),
         ("12 00 00 0024 00", "INQUIRY", None, 36, 36, IN),

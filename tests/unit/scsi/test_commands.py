@@ -27,7 +27,7 @@ def test_usage_fits_the_row(row: CommandRow) -> None:
         if field is not None and row.shape is not Shape.SIX and row.code != 0x5E:
             assert set(row.usage[field.offset : field.offset + field.size]) == {0xFF}
     if row.protect is not None and row.code == 0x7F:
-        # RDPROTECT, WRPROTECT or VRPROTECT: no device takes others without protection.
+        # RDPROTECT, WRPROTECT or VRPROTECT: a device without protection accepts only zero.
         assert row.protect == 10
         assert row.usage[row.protect] & 0xE0 == 0xE0
     assert row.timeout in (10, 60, 3600)

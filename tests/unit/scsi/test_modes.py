@@ -86,7 +86,7 @@ def test_caching_page_of_other_caches() -> None:
     through = ModePages(write_through=True)
     assert sense_6(through, 0x08)[:6] == "881200"
     assert sense_6(through, 0x88)[:6] == "881204"  # the default is a cache
-    assert sense_6(through, 0xC8)[:6] == "881204"  # and so is what was saved
+    assert sense_6(through, 0xC8)[:6] == "881204"  # and so are the saved values
     volatile = ModePages(nv_cache=True)
     assert sense_6(volatile, 0x08)[:6] == "081200"  # nothing to save
     assert sense_6(volatile, 0x48)[:6] == "081200"

@@ -54,7 +54,7 @@ NULLIO_DATA = frozenset(
 # Descriptor format, as the CDB says.
 DESC = frozenset(("request sense desc",))
 
-# Addresses in the form that was asked for; mode page 2Ah.
+# Addresses in the requested form; mode page 2Ah.
 CORRECTED_CD = frozenset(
     (
         "read toc msf",

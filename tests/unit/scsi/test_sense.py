@@ -155,3 +155,81 @@ def test_a_check_condition_knows_its_status() -> None:
 
 def test_pointing_beyond_sixteen_bits_is_cut() -> None:
     assert FieldPointer(0x12345, None, Origin.PARAMETERS).encode() == bytes.fromhex("802345")
+
+
+#: Sense key, additional sense code and qualifier, in hexadecimal, as T10 lists them.
+CODES = {
+    "NO_SENSE": "0 00 00",
+    "FORMAT_IN_PROGRESS": "2 04 04",
+    "ALUA_TRANSITION": "2 04 0a",
+    "ALUA_STANDBY": "2 04 0b",
+    "ALUA_UNAVAILABLE": "2 04 0c",
+    "SANITIZE_IN_PROGRESS": "2 04 1b",
+    "MEDIUM_NOT_PRESENT": "2 3a 00",
+    "WRITE_ERROR": "3 03 00",
+    "UNRECOVERED_READ_ERROR": "3 11 00",
+    "SANITIZE_FAILED": "3 31 03",
+    "INTERNAL_TARGET_FAILURE": "4 44 00",
+    "SET_TARGET_PORT_GROUPS_FAILED": "4 67 0a",
+    "OPERATION_IN_PROGRESS": "5 00 16",
+    "PARAMETER_LIST_LENGTH_ERROR": "5 1a 00",
+    "INVALID_OPCODE": "5 20 00",
+    "LBA_OUT_OF_RANGE": "5 21 00",
+    "INVALID_TOKEN": "5 23 00",
+    "TOKEN_UNSUPPORTED": "5 23 01",
+    "TOKEN_REMOTE": "5 23 02",
+    "TOKEN_UNKNOWN": "5 23 04",
+    "TOKEN_CORRUPT": "5 23 05",
+    "TOKEN_REVOKED": "5 23 06",
+    "TOKEN_EXPIRED": "5 23 07",
+    "INVALID_TOKEN_LENGTH": "5 23 0a",
+    "INVALID_FIELD_IN_CDB": "5 24 00",
+    "LUN_NOT_SUPPORTED": "5 25 00",
+    "INVALID_FIELD_IN_PARAMETER_LIST": "5 26 00",
+    "INVALID_RELEASE": "5 26 04",
+    "TOO_MANY_TARGET_DESCRIPTORS": "5 26 06",
+    "UNSUPPORTED_TARGET_DESCRIPTOR": "5 26 07",
+    "TOO_MANY_SEGMENT_DESCRIPTORS": "5 26 08",
+    "UNSUPPORTED_SEGMENT_DESCRIPTOR": "5 26 09",
+    "INLINE_DATA_LENGTH_EXCEEDED": "5 26 0b",
+    "SAVING_NOT_SUPPORTED": "5 39 00",
+    "INVALID_MESSAGE": "5 49 00",
+    "INSUFFICIENT_REGISTRATION_RESOURCES": "5 55 04",
+    "INVALID_FIELD_IN_INFORMATION_UNIT": "5 0e 03",
+    "MEDIUM_CHANGED": "6 28 00",
+    "RESET": "6 29 00",
+    "NEXUS_LOSS": "6 29 07",
+    "CLEARED_BY_TRANSPORT": "6 47 7f",
+    "MODE_PARAMETERS_CHANGED": "6 2a 01",
+    "LOG_PARAMETERS_CHANGED": "6 2a 02",
+    "RESERVATIONS_PREEMPTED": "6 2a 03",
+    "RESERVATIONS_RELEASED": "6 2a 04",
+    "REGISTRATIONS_PREEMPTED": "6 2a 05",
+    "ALUA_STATE_CHANGED": "6 2a 06",
+    "CAPACITY_CHANGED": "6 2a 09",
+    "CLEARED_BY_ANOTHER_INITIATOR": "6 2f 00",
+    "THIN_SOFT_THRESHOLD_REACHED": "6 38 07",
+    "INQUIRY_DATA_CHANGED": "6 3f 03",
+    "REPORTED_LUNS_CHANGED": "6 3f 0e",
+    "WRITE_PROTECTED": "7 00 00",
+    "SOFTWARE_WRITE_PROTECTED": "7 27 00",
+    "SPACE_ALLOCATION_FAILED": "7 27 07",
+    "COPY_SEGMENT_ERROR": "a 00 00",
+    "THIRD_PARTY_DEVICE_FAILURE": "a 0d 01",
+    "COPY_DEVICE_NOT_REACHABLE": "a 0d 02",
+    "ABORTED": "b 00 00",
+    "UNEXPECTED_UNSOLICITED_DATA": "b 0c 0c",
+    "INCORRECT_AMOUNT_OF_DATA": "b 0c 0d",
+    "INTERNAL_FAILURE": "b 44 00",
+    "PROTOCOL_CRC_ERROR": "b 47 05",
+    "MISCOMPARE": "e 1d 00",
+}
+
+
+def test_codes_are_those_of_t10() -> None:
+    found = {
+        name: f"{value.key:x} {value.asc:02x} {value.ascq:02x}"
+        for name, value in vars(sense).items()
+        if isinstance(value, Sense)
+    }
+    assert found == CODES

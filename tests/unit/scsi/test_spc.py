@@ -26,7 +26,7 @@ DESC = bytes.fromhex("03 01 00 00 12 00")
             "70 00 06 00000000 0a 00000000 3f03 00 000000",
             "72 06 3f03 000000 00",
         ),
-        # With CHECK CONDITION it is fixed whatever D_SENSE says; here it is known what is wanted.
+        # With CHECK CONDITION it is always fixed format; here the CDB has the wanted format.
         (sense.RESET, "70 00 06 00000000 0a 00000000 2900 00 000000", "72 06 2900 000000 00"),
         (
             Sense(SenseKey.NOT_READY, 4, 4, specific=Progress(0x1234)),

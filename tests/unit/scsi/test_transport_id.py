@@ -68,9 +68,9 @@ def port(name: str, isid: bytes | None = ISID) -> TransportId:
         (TransportId.sas(1), TransportId.sas(2), False),
         # longer than it should be: 24 bytes count
         (TransportId.sas(1), TransportId(TransportId.sas(1).data + b"x"), True),
-        # with ISID, it says, but there is no comma
+        # it claims to have an ISID, but has no comma
         (TransportId(b"\x45\x00\x00\x08iqn.a\0\0\0"), port("iqn.a", None), False),
-        # a format nobody knows is like nothing, not even itself
+        # an unknown format equals nothing, not even itself
         (TransportId(b"\x85\x00\x00\x04abc\0"), TransportId(b"\x85\x00\x00\x04abc\0"), False),
     ],
 )

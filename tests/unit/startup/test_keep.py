@@ -25,7 +25,7 @@ def add(name: str) -> TreeWrite:
 
 
 class Recorded(RunningFile):
-    """Tells what is done to it, and fails or waits as it is told."""
+    """Records its calls, and fails or waits on request."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -46,6 +46,34 @@ class Recorded(RunningFile):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.logs("changes of the configuration cannot be kept")
+@pytest.mark.parametrize("is_clean", [True, False])
+async def test_a_full_disk_is_no_obstacle_to_going_on(
+    is_clean: bool, everything: Whole, tmp_path: Path
+) -> None:
+    """The file has everything already, so a full disk is no problem."""
+    made = [add("a"), add("b")]
+    file = Recorded(everything.directory)
+    file.replace(made)
+    if is_clean:
+        file.stop()
+    else:
+        with file.path.open("ab") as cut:
+            cut.write(b'["handlers/vdisk')  # an incomplete write
+    bare = look(everything.tree)
+    await resume(everything.tree, file.load() or [])
+    file.fails = True
+    keeper = Keeper(everything.tree, bare, file)
+    with pytest.raises(OSError, match="No space left"):
+        await keeper.start(made)
+    await keeper.start(made, resumed=True)
+    assert file.is_unclean
+    await everything.write(*add("c"))  # it takes effect, but is not saved
+    file.fails = False
+    await everything.write(*add("d"))
+    await check(everything, tmp_path / "again")
+
+
 async def kept(everything: Whole) -> tuple[Keeper, Recorded]:
     file = Recorded(everything.directory)
     keeper = Keeper(everything.tree, look(everything.tree), file)
@@ -55,7 +83,7 @@ async def kept(everything: Whole) -> tuple[Keeper, Recorded]:
 
 
 async def check(everything: Whole, directory: Path) -> None:
-    """What is in the file leads to what there is."""
+    """The commands in the file produce the present tree."""
     async with whole(directory) as again:
         await resume(again.tree, RunningFile(everything.directory).load() or [])
         assert essence(look(again.tree)) == essence(look(everything.tree))
@@ -101,7 +129,7 @@ async def test_commands_that_come_meanwhile_go_together(everything: Whole) -> No
         for number in range(50):
             nursery.start_soon(everything.write, *add(f"d{number}"))
     assert sum(count for _, count in file.calls) == 50
-    # How many writes to the disk it takes depends on how quick that is.
+    # The number of writes depends on the speed of the disk.
     assert len(file.calls) < 25
     commands = RunningFile(everything.directory).load() or []
     assert sorted(commands) == sorted(add(f"d{number}") for number in range(50))
@@ -125,7 +153,7 @@ async def test_the_file_is_made_anew_when_most_of_it_is_history(
 async def test_numbers_that_may_be_others_are_not_repeated(
     everything: Whole, tmp_path: Path
 ) -> None:
-    """What is written to IncomingUser1 goes elsewhere when there is no IncomingUser any more."""
+    """A write to IncomingUser1 has another place when IncomingUser is gone."""
     await kept(everything)
     directory = await everything.add_target("iqn.t")
     user = "target_attribute iqn.t IncomingUser"

@@ -51,7 +51,7 @@ async def unchecked(everything: Whole, text: str) -> list[TreeWrite]:
 
 @pytest.mark.parametrize("seed", [None, *range(40)])
 async def test_what_is_kept_leads_to_the_same(seed: int | None, tmp_path: Path) -> None:
-    """Both the commands that were executed, and those that lead from nothing to what is there."""
+    """Both the executed commands, and those from an empty tree to the present one."""
     backing_files(tmp_path)
     text = GROUPS if seed is None else random_text(seed, tmp_path)
     async with whole(tmp_path / "state") as everything:

@@ -1,4 +1,4 @@
-"""All there is in a directory at once."""
+"""All entries of a directory at once."""
 
 from __future__ import annotations
 

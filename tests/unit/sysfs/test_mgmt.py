@@ -1,4 +1,4 @@
-"""Splitting commands. The lines are from recordings of SCST 3.10, whose answers are noted."""
+"""Splitting commands. The lines are from recordings of SCST 3.10, with its answers."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_words(data: bytes, words: Words) -> None:
         (b"add_device x a=1; ;b=2\n", "x", [("a", "1"), ("",), ("b", "2")]),
         (b"add_device x a=1;\n;b=2", "x", [("a", "1")]),
         (b"add_device x  \n", "x", [("",)]),
-        # The separator behind the name is eaten, whatever it is.
+        # The separator behind the name is always consumed.
         (b"add_device x\na=1", "x", [("a", "1")]),
         (b"add_device x=a=1", "x", [("a", "1")]),
         (b"add_device x \na=1", "x", []),

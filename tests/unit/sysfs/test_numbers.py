@@ -73,7 +73,7 @@ UNSIGNED: list[tuple[bytes, Outcome]] = [
     (b"1,2", "EINVAL"),
     (b"1.0", "EINVAL"),
     (b"yes", "EINVAL"),
-    (b"\xb2", "EINVAL"),  # Latin-1 superscript two: a digit to nobody here
+    (b"\xb2", "EINVAL"),  # Latin-1 superscript two is not a digit
     (b"18446744073709551616", "ERANGE"),
     (b"0x10000000000000000", "ERANGE"),
     (b"02000000000000000000000", "ERANGE"),

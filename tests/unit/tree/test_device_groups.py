@@ -91,7 +91,7 @@ async def test_a_target_is_in_one_target_group_of_a_device_group(groups: Whole) 
     await groups.write(f"{TARGET_GROUP}/mgmt", "add iqn.t\n")
     other = f"{GROUP}/target_groups/U/mgmt"
     assert await groups.refusal(other, "add iqn.t\n") == "EEXIST"
-    # Removal looks everywhere.
+    # Removal searches all groups.
     await groups.write(other, "del iqn.t\n")
     assert "iqn.t" not in groups.names(TARGET_GROUP)
 
@@ -120,7 +120,7 @@ async def test_a_link_stays_a_link_until_the_target_goes(groups: Whole) -> None:
     ("name", "text", "shown"),
     [
         ("group_id", "7\n", "7\n[key]\n"),
-        # SCST copies seven bytes before it looks.
+        # SCST copies seven bytes before it parses.
         ("group_id", "00000079999", "7\n[key]\n"),
         ("preferred", "1\n", "1\n[key]\n"),
         ("preferred", "0\n", "0\n"),

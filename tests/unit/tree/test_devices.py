@@ -149,7 +149,7 @@ async def test_blocked_devices_take_commands_and_keep_them(everything: Whole) ->
 
 
 async def test_reservations_can_be_kept_elsewhere(everything: Whole, tmp_path: Path) -> None:
-    # Without the copy manager nobody has the device.
+    # Without the copy manager no session has the device.
     path = tmp_path / "reservations"
     await everything.add_null("null1")
     await everything.write("targets/copy_manager/copy_manager_tgt/luns/mgmt", "clear\n")
@@ -160,7 +160,7 @@ async def test_reservations_can_be_kept_elsewhere(everything: Whole, tmp_path: P
     assert everything.read(name) == f"{path}\n[key]\n"
     await everything.write(name, "\n")
     assert everything.read(name) == default
-    # Nor does it have to be a new file.
+    # An existing file is accepted, too.
     path.write_bytes(encode(SavedReservations(True, None, ())))
     await everything.write(name, f"{path}\n")
     assert everything.read(name) == f"{path}\n[key]\n"

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Final, NoReturn
 
 from scstfs.admin import conf, kinds, tree
+from scstfs.admin.answer_watch import AnswerWatch
 from scstfs.admin.configuration import Item
 from scstfs.admin.files import SCST_TGT, Files
 from scstfs.admin.scstadmin import options
@@ -232,12 +233,21 @@ def _stopped(end: Stop, terminal: Terminal) -> int:
     return end.status
 
 
+def _give_up(message: str) -> None:
+    sys.stderr.write(f"{message}\n")
+    sys.stderr.flush()
+    os._exit(Code.FATAL)
+
+
 def main() -> int:
     """The console script."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupted)
+    root = os.environ.get(TREE) or SCST_TGT
+    terminal = Terminal.standard()
     try:
-        return run(sys.argv[1:], Terminal.standard(), os.environ.get(TREE) or SCST_TGT)
+        with AnswerWatch(root, _give_up, terminal.err):
+            return run(sys.argv[1:], terminal, root)
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
             sys.stderr.write(f"scstadmin: cannot write the output: {error.strerror}\n")

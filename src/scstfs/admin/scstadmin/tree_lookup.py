@@ -230,6 +230,8 @@ class TreeLookup:
         """The attributes of an object. Raises Unavailable."""
         place = PLACES[kind]
         path = locate(place.path, names)
+        if kind is kinds.TARGET and not (names.get("driver") and names.get("target")):
+            raise Unavailable("Too few arguments")
         if kind is kinds.INITIATOR:  # it is a file, which has no attributes
             raise self._unavailable(place.function, place, names, path)
         try:

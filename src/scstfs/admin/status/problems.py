@@ -88,7 +88,7 @@ def _session_without_luns(status: Overview) -> ProblemTexts:
 def _inactive(status: Overview) -> ProblemTexts:
     for device in status.devices or ():
         if device.active is False:
-            yield device.path, "not active: commands are told MEDIUM NOT PRESENT"
+            yield device.path, "not active: commands end with MEDIUM NOT PRESENT"
 
 
 def _blocked(status: Overview) -> ProblemTexts:

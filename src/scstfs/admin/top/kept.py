@@ -64,7 +64,7 @@ class Kept:
         try:
             return int(text)
         except ValueError:
-            raise OSError(errno.EINVAL, f"{text!r} is no number") from None
+            raise OSError(errno.EINVAL, f"{text!r} is not a number") from None
 
     def names(self, directory: str) -> list[str]:
         """The names in a directory; empty if it does not exist."""

@@ -50,6 +50,13 @@ class Screen:
         self._live = Live(console=self._console, screen=True, auto_refresh=False)
         self._keyboard = keyboard if keyboard.isatty() else None
         self._report: Report | None = None
+        self._settings = None if self._keyboard is None else termios.tcgetattr(self._keyboard)
+
+    def restore(self) -> None:
+        """Restore the terminal, from another thread than that of `run`."""
+        self._live.stop()
+        if self._keyboard is not None and self._settings is not None:
+            termios.tcsetattr(self._keyboard, termios.TCSADRAIN, self._settings)
 
     def run(self, reports: Callable[[Callable[[float], None]], Iterator[Report]]) -> None:
         """Show reports; *reports* is called with a function for waiting and yields them.

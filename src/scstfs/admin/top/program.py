@@ -75,7 +75,9 @@ def run(arguments: Namespace) -> None:
         watched = partial(reports, SessionWatch(kept), arguments.interval)
         try:
             if is_terminal and not arguments.once:
-                Screen(arguments.mountpoint, page, output, sys.stdin).run(watched)
+                screen = Screen(arguments.mountpoint, page, output, sys.stdin)
+                arguments.answer_watch.at_end(screen.restore)
+                screen.run(watched)
             else:
                 found = islice(watched(time.sleep), 1 if arguments.once else None)
                 _print(found, page, arguments, output)

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from scstfs.admin.display import several
 from scstfs.admin.printable import printable
+from scstfs.admin.status.model import INTERNAL_DRIVER
 from scstfs.admin.top.rates import Rates
 from scstfs.admin.top.report import Page, Report, Row, View
 
@@ -106,7 +107,9 @@ def render(report: Report, page: Page, mountpoint: str) -> list[Text]:
     columns = _columns(page.width)
     lines = list(_summary(report, columns, mountpoint))
     rows = report.ordered(page.view, page.order)
-    shown = rows if page.all else [row for row in rows if not row.is_idle]
+    if not page.all:
+        rows = [row for row in rows if not (row.is_idle and _is_internal(row))]
+    busy = shown = rows if page.all else [row for row in rows if not row.is_idle]
     notes = [_ESTIMATES] if any(row.is_estimated for row in shown) else []
     if page.height is not None:
         heading_and_rest = 2
@@ -114,9 +117,16 @@ def render(report: Report, page: Page, mountpoint: str) -> list[Text]:
     lines += _table(shown, columns, page)
     lines += [_line(note, "dim") for note in notes]
     if len(shown) < len(rows):
-        more = len(rows) - len(shown)
-        lines.append(_line(f"and {several(more, 'more that does', 'more that do')} less", "dim"))
+        less, idle = len(busy) - len(shown), len(rows) - len(busy)
+        rest = [f"{several(less, 'more that does', 'more that do')} less"] if less else []
+        rest += [f"{idle:,} idle"] if idle else []
+        lines.append(_line(f"and {', '.join(rest)}" if shown else ", ".join(rest), "dim"))
     return lines
+
+
+def _is_internal(row: Row) -> bool:
+    """Whether it is the copy manager's, which always exists; status does not count it, either."""
+    return row.name.get("driver") == INTERNAL_DRIVER
 
 
 def _columns(width: int | None) -> Sequence[_Column]:
@@ -130,7 +140,7 @@ def _summary(report: Report, columns: Sequence[_Column], mountpoint: str) -> Ite
     total = report.total
     words = (
         f"{report.when:%H:%M:%S}",
-        several(len(report.rows[View.SESSIONS]), "session"),
+        several(sum(not _is_internal(row) for row in report.rows[View.SESSIONS]), "session"),
         *(
             f"{column.cell(total)} {column.heading}"
             for column in columns

@@ -55,7 +55,7 @@ class IscsiCommand(Command):
         if replies.reading >= replies.reading_limit:
             raise TaskStatus(Status.TASK_SET_FULL)
         replies.reading += size
-        self._buffer = self.session.target.driver.env.buffers.get(size)
+        self._buffer = self.session.target.env.buffers.get(size)
         return self._buffer.view
 
     def hold(self, buffer: Buffer) -> None:

@@ -63,7 +63,7 @@ def test_what_is_missing_or_no_number(tmp_path: Path) -> None:
     kept = Kept(str(tmp_path), 10)
     with pytest.raises(FileNotFoundError):
         kept.read(".", "missing")
-    with pytest.raises(OSError, match="'none' is no number"):
+    with pytest.raises(OSError, match="'none' is not a number"):
         kept.number(".", "text")
     assert kept.names("missing") == kept.directories("missing") == kept.link("missing") == []
     kept.close()

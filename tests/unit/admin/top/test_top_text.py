@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -55,6 +56,23 @@ def sessions(count: int, name: str) -> Report:
     return make(seen, WHEN, 2.0, True)
 
 
+def one_busy(idle: int) -> Report:
+    """A busy session, and idle ones."""
+    names = [f"i{number}" for number in range(idle + 1)]
+    seen = [
+        Seen(
+            SessionPlace("iscsi", "iqn.x", name),
+            NOTHING if number else Rates(1, 2, 3, 4, 5),
+            0,
+            (),
+            None,
+            None,
+        )
+        for number, name in enumerate(names)
+    ]
+    return make(seen, WHEN, 2.0, True)
+
+
 @given(
     st.sampled_from(View),
     st.integers(60, 200),
@@ -82,6 +100,25 @@ def test_the_rest_is_counted() -> None:
     lines = render(sessions(1000, "i"), page, "/t")
     assert lines[-1].plain == "and 993 more that do less"
     assert len(lines) == 10
+    lines = render(one_busy(idle=5), page, "/t")
+    assert lines[-1].plain == "and 5 idle"
+    lines = render(one_busy(idle=5), page._replace(height=3), "/t")
+    assert lines[-1].plain == "1 more that does less, 5 idle"
+    lines = render(one_busy(idle=5), page._replace(all=True), "/t")
+    assert len(lines) == 2 + 1 + 5
+
+
+@pytest.mark.parametrize("is_busy", [True, False])
+def test_the_copy_manager_is_there_only_when_it_copies(is_busy: bool) -> None:
+    rates = Rates(1, 2, 3, 4, 5) if is_busy else NOTHING
+    place = SessionPlace("copy_manager", "copy_manager_tgt", "copy_manager_sess")
+    report = make([Seen(place, rates, 0, (), None, None)], WHEN, 2.0, True)
+    for view in View.SESSIONS, View.TARGETS:
+        lines = [line.plain for line in render(report, Page(view, Order.BYTES), "/t")]
+        assert "  0 sessions  " in lines[0]
+        assert len(lines) == 2 + is_busy
+        everything = render(report, Page(view, Order.BYTES, all=True), "/t")
+        assert "copy_manager" in everything[-1].plain
 
 
 def test_without_a_terminal_names_are_whole() -> None:

@@ -124,7 +124,7 @@ async def test_in_the_background(system: System, disks: Disks) -> None:
     token = await token_of(initiator)
     assert await write_using_token(initiator, token, [(0, 8)], lun=1, immed=True) == GOOD
     assert (await token_information(initiator, 2, lun=1)).data[5] == 0x12
-    # Who wants to write what is being read waits, and ends the token only then.
+    # A write to blocks that are being read waits, and ends the token only then.
     writer = initiator.start(WRITE, bytes(BLOCK))
     assert not writer.answered.is_set()
     store.resume("write")

@@ -1,4 +1,4 @@
-"""What is told about copies afterwards, and the long list identifiers it is asked with."""
+"""Results of copies, and the long list identifiers that name them."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ async def test_an_initiator_copies_what_it_can_reach(system: System, disks: Disk
     system.target.default_acg.luns.pop(2)
     hidden.exports.clear()
     inside = system.initiator("in group")
-    # By its own group, and by the LUNs that everybody else sees.
+    # Through its own group, and through the LUNs of all other initiators.
     assert await copy(inside, disks, Segment(0, 1, 1)) == GOOD
     data = lid1([target_descriptor(disks[0]), target_descriptor(hidden)], [])
     refused = await inside.execute(extended_copy(data), data)

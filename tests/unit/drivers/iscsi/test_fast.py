@@ -1,4 +1,6 @@
-"""The fast path: what it answers by itself, and what it leaves to the general way untouched."""
+"""The fast path: the commands that it answers, and those that it leaves untouched for the general
+way.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ PARAMETERS = SessionParameters(max_xmit_data_segment_length=SEGMENT)
 
 
 class Fast:
-    """A connection whose commands are taken by nobody but the fast path."""
+    """A connection whose commands only the fast path takes."""
 
     def __init__(self, system: System, *, digests: bool = False) -> None:
         self.session = system.initiator().session
@@ -64,7 +66,7 @@ class Fast:
         return end - start
 
     def _sent(self) -> bytes:
-        """Everything that is to be sent, what is in files included."""
+        """All bytes to send, including those in files."""
         tx, data = self.connection.tx, b""
         while tx.pending:
             piece = b"".join(tx.buffers())
@@ -389,7 +391,7 @@ async def test_what_takes_several_pdus_and_is_not_lent_is_copied_once(system: Sy
 
 @pytest.mark.parametrize("digests", [False, True])
 async def test_very_long_reads_go_the_general_way(tmp_path: Path, digests: bool) -> None:
-    """Nobody is served meanwhile, and how much a device takes is not looked at here."""
+    """No other session is served meanwhile, and the limit of a device is not checked here."""
 
     def allocate(size: int) -> tuple[memoryview, Callable[[], None]]:
         return memoryview(bytearray(size)), lambda: None

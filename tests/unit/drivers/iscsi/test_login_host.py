@@ -1,4 +1,4 @@
-"""What a login is told about the target side, and what becomes of one that succeeds."""
+"""What a login asks about the target, and the session of a successful login."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Side:
         self.target = everything.iscsi.targets["iqn.t"]
 
     def admission(self, local: NetworkPortal = PORTAL) -> DriverLoginHost:
-        """A new connection's."""
+        """The login host of a new connection."""
         return DriverLoginHost(self.server.shared, still_wire(self.server, local))
 
     def open(self, login: LoginResult[IscsiTarget]) -> Nexus:
@@ -43,7 +43,7 @@ class Side:
         return admission.nexus
 
     def refused(self, login: LoginResult[IscsiTarget]) -> LoginStatus:
-        """The status of a login that is not accepted, and has changed nothing."""
+        """Return the status of a login that fails without an effect."""
         before = self.server.sessions.of(self.target), list(self.target.sessions)
         admission = self.admission()
         with pytest.raises(LoginRefused) as caught:
@@ -181,7 +181,7 @@ async def test_a_session_begins_and_others_are_told_of(side: Side) -> None:
 
 
 async def test_another_login_of_the_same_port_takes_the_session_s_place(side: Side) -> None:
-    """Also where there is no room for one more."""
+    """Also at the maximum number of sessions."""
     side.target.parameters["MaxSessions"] = 1
     first = side.open(login_of(side.target))
     second = side.open(login_of(side.target))
@@ -201,7 +201,7 @@ async def test_a_session_gets_another_connection(side: Side) -> None:
     assert not nexus.wire.reason
 
 
-# One that does not after all
+# A login that fails in the end
 
 
 async def test_a_target_that_was_disabled_meanwhile(side: Side) -> None:

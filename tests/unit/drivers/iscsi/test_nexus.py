@@ -1,4 +1,4 @@
-"""iSCSI sessions: what becomes of them when their connections or their places are taken."""
+"""iSCSI sessions: connection reinstatement and session reinstatement."""
 
 from __future__ import annotations
 
@@ -155,14 +155,14 @@ async def test_a_session_ends_once_and_leaves_nothing(everything: Whole) -> None
     gone: list[Nexus] = []
     port = await _one(everything)
     nexus, _ = port.log_in(1, gone=gone.append)
-    # Of a connection that it has no longer.
+    # A connection that is no longer its own.
     nexus.connection_ended(still_wire(port.server))
     assert nexus.is_open
     nexus.connection_ended(nexus.wire)
     nexus.end()
     assert gone == [nexus]
     assert not nexus.core.target.sessions
-    # Nobody is left to be told of anything.
+    # There is no connection left for an event.
     assert not nexus.core.transport.report_aen(bytes(8), b"")
     assert not nexus.report_aen(bytes(8), b"")
     nexus.core.transport.close()
@@ -192,7 +192,7 @@ async def test_only_units_that_lost_commands_tell_of_a_lost_connection(everythin
 
 
 async def test_sessions_that_take_each_other_s_place_begin_in_order(everything: Whole) -> None:
-    """One that never began is not waited for, but what was before it is."""
+    """A session does not wait for one that never began, but for the one before that."""
     port, store = await _two_luns(everything)
     first, connection = port.log_in(1)
     _start_flush(first, connection)
@@ -226,7 +226,7 @@ async def test_commands_wait_until_a_session_may_begin(everything: Whole) -> Non
     connection.process()
     assert len(second.core.postponed) == 1
     assert sent(second.wire) == []
-    # Nor does another connection let it go on.
+    # Nor does another connection let it continue.
     connection = port.reconnect(second)
     assert not second.core.executes
     store.resume("flush")
@@ -235,7 +235,7 @@ async def test_commands_wait_until_a_session_may_begin(everything: Whole) -> Non
     assert second.core.postponed == []
 
 
-# What the initiator is told
+# What is reported to the initiator
 
 
 async def test_events_reach_the_initiator_while_it_is_there(everything: Whole) -> None:

@@ -1,4 +1,4 @@
-"""The sessions that there are: how they are found and numbered, and which take another's place."""
+"""The table of sessions: look-ups, numbers, and sessions that replace others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.whole import Whole
 
 
 class Table:
-    """A table, and sessions to be put into it."""
+    """A table, and sessions for it."""
 
     def __init__(self, everything: Whole) -> None:
         self.server = Server(everything.scst, everything.iscsi)
@@ -87,7 +87,7 @@ async def test_numbers_are_not_used_twice(table: Table) -> None:
     assert take() == 4
     table.sessions._tsih = 0xFFFE
     table.nexus(bytes(6), tsih=1)
-    # 0 is no number, and 1 is taken.
+    # 0 is not a valid TSIH, and 1 is taken.
     assert [take(), take()] == [0xFFFF, 2]
 
 
@@ -138,7 +138,7 @@ async def test_a_session_takes_the_place_of_a_discovery_session_with_its_target(
 async def test_of_too_many_discovery_sessions_the_oldest_goes(table: Table) -> None:
     sessions = [table.discovery(isid=number.to_bytes(6, "big")) for number in range(1024)]
     assert all(map(table.is_there, sessions))
-    # One that has ended makes room.
+    # An ended session makes room.
     sessions.pop().connection_ended(still_wire(table.server))
     sessions.append(table.discovery(isid=b"\xff" * 6))
     assert all(map(table.is_there, sessions))

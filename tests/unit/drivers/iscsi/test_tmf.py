@@ -1,4 +1,4 @@
-"""Task management functions: what each does, when it is answered, and what is shown of it."""
+"""Task management functions: effects, time of the response, and `trace_mcmds`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COMPLETE, SUCCEEDED = TaskResponse.FUNCTION_COMPLETE, TaskResponse.FUNCTION_SUCC
 REJECTED, NO_LUN = TaskResponse.FUNCTION_REJECTED, TaskResponse.LUN_DOES_NOT_EXIST
 NO_TASK = TaskResponse.TASK_DOES_NOT_EXIST
 NO_REASSIGNMENT = TaskResponse.REASSIGNMENT_NOT_SUPPORTED
-#: RFC 7144 was agreed on.
+#: The functions of RFC 7144 were negotiated.
 LEVEL_2 = SessionParameters(protocol_level=2)
 
 OF_A_LUN = [
@@ -45,7 +45,7 @@ ADDED_BY_RFC_7144 = [
 
 
 class One:
-    """A session with LUN 0, whose blocking work is done when the test says so."""
+    """A session with LUN 0, whose blocking work waits for the test."""
 
     def __init__(self, everything: Whole, parameters: SessionParameters = LEVEL_2) -> None:
         target = everything.iscsi.targets["iqn.t"]
@@ -63,7 +63,7 @@ class One:
         self.connection.process()
 
     def flush(self, itt: int = 7) -> None:
-        """Begin a command that a worker thread is at."""
+        """Begin a command that a worker thread executes."""
         command = Pdu.make(
             wire.SCSI_COMMAND, flags=FINAL | 1, itt=itt, cmd_sn=self.cmd_sn, cdb=FLUSH
         )
@@ -85,7 +85,7 @@ class One:
         self.send(request)
 
     def answer(self) -> int | None:
-        """The response, if there is one; anything else that was sent is not looked at."""
+        """The response, if there is one; other PDUs are ignored."""
         answers = [pdu for pdu in sent(self.nexus.wire) if pdu.opcode == wire.TASK_RESPONSE]
         assert len(answers) <= 1
         return answers[0]["response"] if answers else None
@@ -109,7 +109,7 @@ async def served(everything: Whole, tmp_path: Path) -> Whole:
     return everything
 
 
-# Which there are
+# Which functions exist
 
 
 @pytest.mark.parametrize("code", list(TaskFunction))
@@ -267,7 +267,7 @@ async def test_tasks_are_not_reassigned(served: Whole) -> None:
     one.pool.drain()
 
 
-# What nobody hears of
+# Functions without a response
 
 
 @pytest.mark.parametrize("hole", list(BlackHole))
@@ -279,7 +279,7 @@ async def test_functions_that_fall_into_the_black_hole(served: Whole, hole: Blac
     assert one.answer() == (None if is_swallowed else COMPLETE)
     assert one.shown == []
     assert bool(one.tgt_dev.unit_attentions) is not is_swallowed
-    # The next one may have the same tag.
+    # The next function may have the same tag.
     one.nexus.core.acg.black_hole = BlackHole.NONE
     one.manage(TaskFunction.ABORT_TASK_SET)
     assert one.answer() == COMPLETE

@@ -129,7 +129,7 @@ async def test_a_file_that_is_too_short_ends_the_connection(
 
 @pytest.fixture
 def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows by one whenever somebody waits for a socket in the event loop."""
+    """Grows by one whenever a task waits for a socket in the event loop."""
     found: list[int] = []
     wait_readable = trio.lowlevel.wait_readable
 
@@ -167,7 +167,7 @@ async def test_a_prompt_peer_is_waited_for_outside_the_loop(
     # It was prompt.
     await receive(wire, peer)
     assert len(sleeps) == 1
-    # It waits for an answer that somebody else brings.
+    # It waits for an answer that another task sends.
     await receive(wire, peer, is_idle=False)
     assert len(sleeps) == 2
 
@@ -217,7 +217,7 @@ async def test_nobody_is_waited_for_while_others_are_busy(
 async def test_nothing_is_received_after_the_connection_was_closed(
     pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where it would go has been given back, and may hold somebody else's data."""
+    """Its memory has been given back, and may hold other data."""
     peer, own = pair
     wire, rx = wire_of(own), Receiver(4096)
 

@@ -148,7 +148,7 @@ DRIVER: Final[DirType[IscsiDriver]] = DirType(
             "`del_attribute NAME VALUE`, `add_target_attribute TARGET NAME VALUE`, "
             "`del_target_attribute TARGET NAME VALUE`",
             refuses="EINVAL: an unknown verb, attribute or parameter, a wrong value, a secret of "
-            "less than 12 bytes; EEXIST: the target exists (in any case), a second "
+            "fewer than 12 bytes; EEXIST: the target exists (in any case), a second "
             "OutgoingUser; ENOENT: an unknown target or user; EBUSY: `del_target` of one that has "
             "sessions, a name that is an attribute's",
             effect="targets are made disabled",

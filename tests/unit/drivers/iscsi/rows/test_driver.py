@@ -130,7 +130,7 @@ async def test_what_can_not_be_written(
 
 
 class Registry:
-    """An iSNS server that takes everybody."""
+    """An iSNS server that accepts all."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str | None, bool]] = []
