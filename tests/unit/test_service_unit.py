@@ -57,7 +57,7 @@ def test_mistakes_that_do_not_mend_themselves_are_not_tried_again(service: dict[
 def test_the_configuration_is_loaded_and_may_be_missing(service: dict[str, str]) -> None:
     arguments = cli.parser().parse_args(words(service["ExecStart"]))
     assert arguments.config == f"-{CONFIGURATION}"
-    assert arguments.resume is Resume.AUTO
+    assert Resume(arguments.resume) is Resume.AUTO
 
 
 def test_a_reload_applies_the_configuration(service: dict[str, str]) -> None:
