@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from scstfs.aio import ENGINES, open_engine
+from scstfs.aio.engine import ENVIRONMENT
 from scstfs.options import IoEngine
 from tests.support.namespace import fork
 from tests.unit.aio.conftest import running
@@ -54,6 +55,11 @@ async def chosen(name: str = "") -> str:
     engine = open_engine(name, trio.lowlevel.current_trio_token().run_sync_soon)
     engine.close()
     return engine.name
+
+
+@pytest.fixture(autouse=True)
+def no_engine_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
 
 
 @pytest.mark.parametrize("name", ENGINES)
