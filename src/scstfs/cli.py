@@ -14,7 +14,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from scstfs import __version__, background, system
 from scstfs import log as logs
@@ -22,11 +22,14 @@ from scstfs.admin import subcommands as admin
 from scstfs.admin.answer_watch import AnswerWatch
 from scstfs.admin.files import ENTRIES
 from scstfs.admin.mistakes import Mistake, MistakeKind
-from scstfs.admin.printable import printable
 from scstfs.errors import ExitStatus, UsageError, reason
 from scstfs.options import Config, IoEngine, Resume
 from scstfs.portals import ListenPortal
+from scstfs.printable import printable
 from scstfs.sysfs.refusals import XATTR
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 log: Final = logging.getLogger(__name__)
 
@@ -51,6 +54,10 @@ class _OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(ExitStatus.USAGE, f"{message} (see '{self.prog} --help')")
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        # From Python 3.12 on, argparse is silent about output that cannot be written.
+        print(message, end="", file=file or sys.stderr)
 
 
 def _portal(text: str) -> ListenPortal:
@@ -113,12 +120,7 @@ def parser() -> argparse.ArgumentParser:
             default=_DEFAULTS.mountpoint,
             help="directory to mount the tree on (default: %(default)s)",
         )
-        command.add_argument(
-            "--log-level",
-            choices=tuple(logs.LEVELS),
-            default="info",
-            help="least important messages to log on stderr (default: %(default)s)",
-        )
+        _add_log_level(command, "least important messages to log on stderr")
     mount.add_argument(
         "--state-dir",
         metavar="DIR",
@@ -184,6 +186,15 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _add_log_level(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument(
+        "--log-level",
+        choices=tuple(logs.LEVELS),
+        default="info",
+        help=f"{text} (default: %(default)s)",
+    )
+
+
 def _add_sandbox(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
     sandbox = commands.add_parser(
         "sandbox",
@@ -202,12 +213,7 @@ def _add_sandbox(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         type=_optional_path,
         help="directory for configuration, state and log, which the next sandbox resumes",
     )
-    sandbox.add_argument(
-        "--log-level",
-        choices=tuple(logs.LEVELS),
-        default="info",
-        help="least important messages in the log (default: %(default)s)",
-    )
+    _add_log_level(sandbox, "least important messages in the log")
     sandbox.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
     sandbox.set_defaults(client=_sandbox)
 

@@ -244,7 +244,7 @@ def test_a_session_without_a_handle_is_refused(
     live: LiveTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     others = {_Other(tsih): None for tsih in range(1, 1 << 16)}
-    monkeypatch.setattr(live.server.sessions, "_all", others)
+    monkeypatch.setattr(live.server.sessions, "_all", lambda: iter(others))
     with live.initiator() as initiator, pytest.raises(LoginError) as refused:
         initiator.login(TARGET)
     assert refused.value.status == OUT_OF_RESOURCES

@@ -99,10 +99,18 @@ class StepRunner:
                     refused.add_note(left)
                 raise refused from error
             except BaseException as interruption:
-                for left in self.undo([*done, step]):
+                if not self._had_no_effect(step):
+                    done.append(step)
+                for left in self.undo(done):
                     interruption.add_note(left)
                 raise
             done.append(step)
+
+    def _had_no_effect(self, step: Step) -> bool:
+        """Whether an interrupted step was not even begun, so that its undo would be refused."""
+        if step.verb not in (Verb.ADD, Verb.REMOVE) or step.attribute:
+            return False
+        return self.files.exists(step.item.path) == (step.verb is Verb.REMOVE)
 
     def undo(self, done: list[Step]) -> list[str]:
         """Undo steps, the last one first; return messages about failures."""

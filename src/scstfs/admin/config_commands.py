@@ -23,8 +23,8 @@ from scstfs.admin.files import Files
 from scstfs.admin.interruption import interrupted_once
 from scstfs.admin.mistakes import Mistake, MistakeKind, at, limited, no_tree
 from scstfs.admin.plan import Impossible, plan
-from scstfs.admin.printable import printable
 from scstfs.admin.steps import Plan, Step
+from scstfs.printable import printable
 
 _STANDARD_INPUT: Final = "-"
 _EDITOR: Final = "vi"

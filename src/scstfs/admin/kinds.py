@@ -159,6 +159,11 @@ ALUA: Final = Kind("ALUA", "ALUA", "device_groups")
 
 ROOT: Final = Kind("SCST", "", "", children=(HANDLER, DRIVER, ALUA, DEVICE_GROUP))
 
+INTERNAL_DRIVER: Final = "copy_manager"
+"""The driver whose target SCST itself uses, for copies between devices; initiators cannot log in
+there.
+"""
+
 HW_TARGET: Final = "HW_TARGET"
 """Word in a target's block that marks a hardware target, which cannot be made."""
 

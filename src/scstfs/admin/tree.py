@@ -44,6 +44,16 @@ _MOST_LOOKS: Final = 5
 
 
 @contextlib.contextmanager
+def _ignoring_gone() -> Iterator[None]:
+    """Ignore that what is looked at has gone."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise
+
+
+@contextlib.contextmanager
 def _unless_gone(item: Item) -> Iterator[None]:
     """Read an item; remove it from the configuration if it has gone."""
     try:
@@ -111,13 +121,14 @@ class _TreeWalk:
         self.take(handler)
         entries = self.files.entries(handler.path)
         for name in [name for name, kind in entries.items() if kind == stat.S_IFLNK]:
-            device = handler.add(DEVICE, name)
-            with _unless_gone(device):
+            link = ""
+            with _ignoring_gone():
                 link = self.files.link(f"{handler.path}/{name}")
-                if not link.endswith(f"/devices/{name}"):
-                    del handler.items[DEVICE][name]
-                    continue
-                device.parameters, device.dynamic = handler.makes, handler.gives
+            if not link.endswith(f"/devices/{name}"):
+                continue
+            device = handler.add(DEVICE, name)
+            device.parameters, device.dynamic = handler.makes, handler.gives
+            with _unless_gone(device):
                 self.take(device)
             yield None
 
@@ -238,13 +249,10 @@ def lun_devices(files: Reader, listing: str) -> dict[str, str]:
     devices = {}
     for number in files.directories(listing):
         path = f"{listing}/{number}"
-        try:
+        with _ignoring_gone():
             links = [name for name, kind in files.entries(path).items() if kind == stat.S_IFLNK]
             for name in links:
                 devices[number] = files.link(f"{path}/{name}").rpartition("/")[2]
-        except OSError as error:
-            if error.errno not in _GONE:
-                raise
     return devices
 
 

@@ -153,9 +153,9 @@ class TgtDev:
 
     @property
     def former(self) -> list[TgtDev]:
-        """What stood under the same LUN before, for commands that still run.
+        """Former nexuses of the same LUN whose commands still run.
 
-        Whatever device it is for: the initiator may not have been told yet that it is another one.
+        Their device may be another one: the initiator does not always know yet that it changed.
         """
         return [former for former in self.session.former if former.lun == self.lun]
 

@@ -67,7 +67,7 @@ def logical_unit_reset(tgt_dev: TgtDev, done: Callable[[], None]) -> None:
 
 
 def target_reset(session: Session, done: Callable[[], None]) -> None:
-    """TARGET RESET: every logical unit of the session's own LUN set, and what was in it."""
+    """TARGET RESET: every logical unit of the session's own LUN set, and those before them."""
     devices = dict.fromkeys(acg_dev.device for acg_dev in session.acg.luns.values())
     _reset(list(devices), session, list(session.former), done)
 
@@ -75,14 +75,14 @@ def target_reset(session: Session, done: Callable[[], None]) -> None:
 def _reset(
     devices: list[Device],
     originator: Session,
-    left_behind: list[TgtDev],
+    former: list[TgtDev],
     done: Callable[[], None],
 ) -> None:
-    """Reset devices, and abort what ``originator`` has ``left_behind`` under their LUNs."""
+    """Reset devices, and abort the commands of ``former`` nexuses of ``originator``."""
     thaw = _freeze(devices)
     victims: list[Command] = []
-    for former in left_behind:
-        victims += abort_commands(former, by_other=False)
+    for tgt_dev in former:
+        victims += abort_commands(tgt_dev, by_other=False)
     for device in devices:
         device.reserved_by = None
         for tgt_dev in [*device.tgt_devs, *device.former]:

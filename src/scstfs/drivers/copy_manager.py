@@ -20,7 +20,6 @@ from scstfs.scsi.transport_id import Protocol, TransportId
 
 if TYPE_CHECKING:
     from scstfs.core.device import Device
-    from scstfs.core.environment import Environment
     from scstfs.core.scst import Scst
 
 log = logging.getLogger(__name__)
@@ -80,7 +79,8 @@ class CopyManager:
 
     def __init__(self, scst: Scst) -> None:
         """Register with ``scst`` as driver and as watcher."""
-        self._scst = scst
+        self.scst: Final = scst
+        self.env: Final = scst.env
         self.trace = TraceLog("copy_manager", "")
         #: Copies between devices that the initiator cannot reach are allowed.
         self.allow_not_connected_copy = False
@@ -90,16 +90,6 @@ class CopyManager:
         open_session(self.target, SESSION_NAME, _Transport(), TransportId.copy_manager())
         scst.drivers[self.name] = self
         scst.watchers.append(self)
-
-    @property
-    def scst(self) -> Scst:
-        """What it is registered with."""
-        return self._scst
-
-    @property
-    def env(self) -> Environment:
-        """See TargetDriver."""
-        return self._scst.env
 
     @property
     def _acg(self) -> Acg:

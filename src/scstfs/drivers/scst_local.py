@@ -25,7 +25,6 @@ from scstfs.scsi.unit import SAS_TRANSPORT
 from scstfs.sysfs.errors import SysfsError, invalid
 
 if TYPE_CHECKING:
-    from scstfs.core.environment import Environment
     from scstfs.core.scst import Scst
 
 #: Most asynchronous events that a session keeps until they are fetched.
@@ -132,7 +131,8 @@ class LocalDriver:
 
         ``first_host`` is the number of the first SCSI host; None: behind the machine's.
         """
-        self._scst = scst
+        self.scst: Final = scst
+        self.env: Final = scst.env
         self.targets: ObservableDict[str, LocalTarget] = ObservableDict()
         self.trace = TraceLog("scst_local", "")
         self.statistics = LocalStatistics()
@@ -140,16 +140,6 @@ class LocalDriver:
         self._first_host = _first_free_host() if first_host is None else first_host
         self._transports: set[LocalTransport] = set()
         scst.drivers[self.name] = self
-
-    @property
-    def scst(self) -> Scst:
-        """What it is registered with."""
-        return self._scst
-
-    @property
-    def env(self) -> Environment:
-        """See TargetDriver."""
-        return self._scst.env
 
     def new_transport(self) -> LocalTransport:
         """The local end of the next session."""
@@ -179,7 +169,7 @@ class LocalDriver:
             raise SysfsError(errno.ENOENT, f"Target {name} not found")
         for session in list(target.sessions.values()):
             close_session(session)
-        target_registration.unregister(self._scst, target)
+        target_registration.unregister(self.scst, target)
         del self.targets[name]
 
     def execute(self, verb: str, target_name: str, session_name: str) -> None:

@@ -12,7 +12,7 @@ from scstfs.scsi.unit import SAS_TRANSPORT
 from scstfs.sysfs.attr import Attr, raw
 from scstfs.sysfs.directory import DirType, Each, Link
 from scstfs.sysfs.errors import SysfsError, invalid, removed
-from scstfs.sysfs.mgmt import MgmtWrite, Parameter, parse
+from scstfs.sysfs.mgmt import MgmtWrite, Parameter, mgmt_attr
 from scstfs.sysfs.numbers import kstrtoul
 from scstfs.sysfs.text import decode, is_entry_name
 from scstfs.tree.naming import require_free
@@ -205,16 +205,9 @@ def _statistics(driver: LocalDriver) -> str:
 DRIVER: Final[DirType[LocalDriver]] = DirType(
     "scst_local driver",
     (
-        Attr(
-            name="mgmt",
-            mode=0o644,
-            show=lambda driver: _USAGE,
-            render=raw,
-            parse=parse,
-            store=_manage,
-            queued=True,
-            since="2.0",
-            reads="how to use it",
+        mgmt_attr(
+            lambda driver: _USAGE,
+            _manage,
             accepts="`add_target NAME [session_name=NAME; ...]`, `del_target NAME`, "
             "`add_session TARGET NAME`, `del_session TARGET NAME`; any other verb with two words "
             "is ignored",

@@ -36,6 +36,7 @@ from scstfs.fuse import request_loop
 from scstfs.fuse.inodes import Inode, InodeStatistics, InodeTable, Listing
 from scstfs.fuse.notices import Notices
 from scstfs.fuse.request_loop import RequestWait
+from scstfs.printable import printable
 from scstfs.sysfs import bulk
 from scstfs.sysfs.errors import SysfsError, removed
 from scstfs.sysfs.node import FILE_TYPES, Node, NodeKind, Tree
@@ -110,13 +111,6 @@ def _absent() -> pyfuse3.EntryAttributes:
 
 
 _ABSENT: Final = _absent()
-
-
-def printable(text: str) -> str:
-    """*text* for one line of a log: a user's text may contain newlines or invalid UTF-8."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class _Guard:

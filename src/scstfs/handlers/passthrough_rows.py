@@ -10,10 +10,10 @@ from scstfs.core.device import Device
 from scstfs.handlers import passthrough
 from scstfs.handlers.passthrough import PassThroughHandler
 from scstfs.handlers.scsi_device import ScsiDevice
-from scstfs.sysfs.attr import Attr, raw
+from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import DirType
 from scstfs.sysfs.errors import SysfsError, invalid
-from scstfs.sysfs.mgmt import MgmtWrite, parse
+from scstfs.sysfs.mgmt import MgmtWrite, mgmt_attr
 from scstfs.sysfs.values import flag, zero_or_one
 from scstfs.tree.handlers import Handler
 
@@ -48,18 +48,11 @@ def _manage_pass_through(directory: Handler, command: MgmtWrite) -> Awaitable[No
 ROWS: Final[DirType[Handler]] = DirType(
     "SCSI devices",
     (
-        Attr(
-            name="mgmt",
-            mode=0o644,
-            show=lambda directory: (
+        mgmt_attr(
+            lambda directory: (
                 'Usage: echo "add_device H:C:I:L" >mgmt\n       echo "del_device H:C:I:L" >mgmt\n'
             ),
-            render=raw,
-            parse=parse,
-            store=_manage_pass_through,
-            queued=True,
-            since="2.0",
-            reads="how to use it",
+            _manage_pass_through,
             accepts="`add_device H:C:I:L`, `del_device H:C:I:L`",
             refuses="EINVAL: an unknown action or device, one of another type, `del_device` of one "
             "that another handler has; ENODEV: the device is gone, or does not stop reporting unit "

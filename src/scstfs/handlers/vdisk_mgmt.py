@@ -8,10 +8,9 @@ from typing import Final
 
 from scstfs.core.waiting import retired
 from scstfs.handlers.vdisk_handler import VdiskHandler, delete_device
-from scstfs.sysfs.attr import Attr, raw
 from scstfs.sysfs.directory import DirType
 from scstfs.sysfs.errors import SysfsError
-from scstfs.sysfs.mgmt import Lexer, MgmtWrite, parse
+from scstfs.sysfs.mgmt import Lexer, MgmtWrite, mgmt_attr
 from scstfs.tree.handlers import Handler
 
 
@@ -62,15 +61,9 @@ def _show_usage(directory: Handler) -> str:
 ROWS: Final[DirType[Handler]] = DirType(
     "virtual devices",
     (
-        Attr(
-            name="mgmt",
-            mode=0o644,
-            show=_show_usage,
-            render=raw,
-            parse=parse,
-            store=_manage_virtual,
-            queued=True,
-            since="2.0",
+        mgmt_attr(
+            _show_usage,
+            _manage_virtual,
             reads="how to use it, with the parameters that `add_device` takes",
             accepts="`add_device NAME [parameter=value; ...]`, `del_device NAME`",
             refuses="EINVAL: an unknown action or parameter, a value missing or wrong, parameters "

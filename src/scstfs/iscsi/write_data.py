@@ -43,7 +43,7 @@ class WriteData:
         self._credit.limit = _solicited_limit(self.parameters, depth)
 
     def go_on(self, task: IscsiTask, transfer: Transfer) -> None:
-        """Ask for more data, or give the command to the host when there is all, once."""
+        """Request more data, or give the command to the host, once, when all has arrived."""
         if task.is_executing:
             return
         if transfer.is_complete:

@@ -9,14 +9,16 @@ much, because SCST records that decision in ``last_sysfs_mgmt_res``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from scstfs.sysfs.attr import Attr, raw
 from scstfs.sysfs.errors import invalid
 from scstfs.sysfs.text import BLANKS, cut_at_nul, decode, fold
 
 _Action = TypeVar("_Action")
+_Object = TypeVar("_Object")
 
 _SEPARATORS: Final = re.escape(BLANKS + b"=")
 _WORD: Final = re.compile(rb"[%b]*([^%b]*)" % (_SEPARATORS, _SEPARATORS))
@@ -141,3 +143,32 @@ def parse(data: bytes) -> MgmtWrite:
     if end < len(text):
         text = text[:end] + b" " + text[end + 1 :]
     return MgmtWrite(verb=fold(typed), typed=typed, arguments=arguments, text=text)
+
+
+def mgmt_attr(
+    show: Callable[[_Object], str],
+    store: Callable[[_Object, MgmtWrite], Awaitable[None] | None],
+    *,
+    accepts: str,
+    refuses: str,
+    effect: str,
+    reads: str = "how to use it",
+    parse: Callable[[bytes], MgmtWrite] = parse,
+    queued: bool = True,
+    since: str = "2.0",
+) -> Attr[_Object, MgmtWrite]:
+    """The row of a ``mgmt`` file: *show* is its usage, *store* executes a command."""
+    return Attr(
+        name="mgmt",
+        mode=0o644,
+        show=show,
+        render=raw,
+        parse=parse,
+        store=store,
+        queued=queued,
+        since=since,
+        reads=reads,
+        accepts=accepts,
+        refuses=refuses,
+        effect=effect,
+    )

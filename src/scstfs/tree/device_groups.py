@@ -12,11 +12,11 @@ from scstfs.core.waiting import settled
 from scstfs.observable import Observable
 from scstfs.scsi.alua import AccessState
 from scstfs.sysfs import mgmt
-from scstfs.sysfs.attr import Attr, raw
+from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import DirType, Each, EachLink, Sub
 from scstfs.sysfs.entry import itself
 from scstfs.sysfs.errors import SysfsError, invalid
-from scstfs.sysfs.mgmt import Lexer, MgmtWrite
+from scstfs.sysfs.mgmt import Lexer, MgmtWrite, mgmt_attr
 from scstfs.sysfs.numbers import in_range, kstrtoul
 from scstfs.sysfs.text import first_line
 from scstfs.sysfs.values import flag, truncated
@@ -52,16 +52,12 @@ def _management(
         action = command.select(actions)
         return action(obj, _name(command.arguments))
 
-    return Attr(
-        name="mgmt",
-        mode=0o644,
-        show=lambda obj: usage,
-        render=raw,
-        parse=parse,
-        store=manage,
+    return mgmt_attr(
+        lambda obj: usage,
+        manage,
         queued=queued,
         since="2.1",
-        reads="how to use it",
+        parse=parse,
         accepts=accepts,
         refuses=refuses,
         effect=effect,

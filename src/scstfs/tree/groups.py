@@ -15,12 +15,12 @@ from scstfs.core.scst import registry_of
 from scstfs.core.target import Acg, BlackHole, IoGrouping, Target
 from scstfs.core.waiting import retired
 from scstfs.scsi.lun import AddressMethod
-from scstfs.sysfs.attr import Attr, raw
+from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.bitmap import format_cpu_bitmap, parse_cpu_bitmap
 from scstfs.sysfs.directory import DirType, Each, EachAttr, Sub
 from scstfs.sysfs.entry import itself
 from scstfs.sysfs.errors import SysfsError, invalid
-from scstfs.sysfs.mgmt import Lexer, MgmtWrite, parse
+from scstfs.sysfs.mgmt import Lexer, MgmtWrite, mgmt_attr
 from scstfs.sysfs.numbers import first_char_switch, in_range, kstrtol, prefix_keyword
 from scstfs.sysfs.text import cut_at_nul
 from scstfs.sysfs.values import int32
@@ -222,21 +222,14 @@ def _manage_initiators(acg: Acg, command: MgmtWrite) -> Awaitable[None]:
 INITIATORS: Final[DirType[Acg]] = DirType(
     "initiators",
     (
-        Attr(
-            name="mgmt",
-            mode=0o644,
-            show=lambda acg: (
+        mgmt_attr(
+            lambda acg: (
                 'Usage: echo "add INITIATOR_NAME" >mgmt\n'
                 '       echo "del INITIATOR_NAME" >mgmt\n'
                 '       echo "move INITIATOR_NAME DEST_GROUP_NAME" >mgmt\n'
                 '       echo "clear" >mgmt\n'
             ),
-            render=raw,
-            parse=parse,
-            store=_manage_initiators,
-            queued=True,
-            since="2.0",
-            reads="how to use it",
+            _manage_initiators,
             accepts="`add PATTERN`, `del PATTERN`, `move PATTERN GROUP`, `clear`; in a pattern `*` "
             "stands for any characters, `?` for one, and `!` inverts the match",
             refuses="EINVAL: an unknown action, pattern or group, no name; EEXIST: the pattern is "
@@ -284,18 +277,11 @@ def groups(group: DirType[Acg]) -> DirType[Target]:
     dirtype: DirType[Target] = DirType(
         "groups",
         (
-            Attr(
-                name="mgmt",
-                mode=0o644,
-                show=lambda target: (
+            mgmt_attr(
+                lambda target: (
                     'Usage: echo "create GROUP_NAME" >mgmt\n       echo "del GROUP_NAME" >mgmt\n'
                 ),
-                render=raw,
-                parse=parse,
-                store=manage,
-                queued=True,
-                since="2.0",
-                reads="how to use it",
+                manage,
                 accepts="`create GROUP`, `del GROUP`; further words are ignored",
                 refuses="EINVAL: an unknown action or group, no name, a group of the copy "
                 "manager's; EEXIST: the group exists; EBUSY: `del` of a group that sessions use",

@@ -15,10 +15,10 @@ from scstfs.core.scst import registry_of
 from scstfs.core.target import Acg, AcgDev
 from scstfs.core.waiting import retired
 from scstfs.scsi.lun import MAX_LUN
-from scstfs.sysfs.attr import Attr, raw
+from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import DirType, Each, Link
 from scstfs.sysfs.errors import invalid
-from scstfs.sysfs.mgmt import Lexer, MgmtWrite, parse
+from scstfs.sysfs.mgmt import Lexer, MgmtWrite, mgmt_attr
 from scstfs.sysfs.numbers import kstrtoul
 from scstfs.sysfs.text import encode
 from scstfs.sysfs.values import flag
@@ -145,16 +145,9 @@ def _find(acg: Acg, name: str) -> AcgDev | None:
 LUNS: Final[DirType[Acg]] = DirType(
     "LUN set",
     (
-        Attr(
-            name="mgmt",
-            mode=0o644,
-            show=lambda acg: _USAGE,
-            render=raw,
-            parse=parse,
-            store=_manage,
-            queued=True,
-            since="2.0",
-            reads="how to use it",
+        mgmt_attr(
+            lambda acg: _USAGE,
+            _manage,
             accepts="`add DEVICE LUN [read_only=1]`, `replace ...`, `replace_no_ua ...`, "
             "`del LUN`, `clear`",
             refuses="EINVAL: an unknown action, device or parameter, a LUN above 16383, "

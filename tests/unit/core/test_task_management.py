@@ -74,6 +74,7 @@ async def test_what_runs_is_waited_for(
     assert cmd.result.status is None
 
 
+@pytest.mark.parametrize("is_other", [False, True], ids=["same device", "other device"])
 @pytest.mark.parametrize("function", FUNCTIONS[:4], ids=NAMES[:4])
 async def test_what_a_lun_has_left_behind_is_waited_for(
     system: System,
@@ -81,11 +82,13 @@ async def test_what_a_lun_has_left_behind_is_waited_for(
     store: FakeStore,
     pool: ManualPool,
     function: Callable[[TgtDev, Callable[[], None]], object],
+    is_other: bool,
 ) -> None:
-    """The LUN is another nexus now, to the same device: the initiator cannot know."""
+    """The LUN is another nexus now: the initiator does not always know."""
     one = system.initiator()
     cmd = writing(one, pool)
-    access.replace_lun(system.target.default_acg, disk, 0, read_only=False, tell=True)
+    device = await system.add_disk("other") if is_other else disk
+    access.replace_lun(system.target.default_acg, device, 0, read_only=False, tell=True)
     done: list[bool] = []
     function(one.session.tgt_devs[0], lambda: done.append(True))
     assert not done

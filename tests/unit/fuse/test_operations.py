@@ -15,7 +15,7 @@ import pytest
 import trio
 import trio.testing
 
-from scstfs.fuse.operations import MOUNT_OPTIONS, Operations, printable
+from scstfs.fuse.operations import MOUNT_OPTIONS, Operations
 from scstfs.observable import Observable
 from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import DirType, Each, EachAttr, Link
@@ -529,18 +529,6 @@ def test_an_errno_without_a_reason_is_not_logged(
     caplog.set_level(logging.DEBUG, "scstfs")
     assert code_of(operations.create, ROOT, b"nothing", 0o644, os.O_WRONLY, ctx()) == "EACCES"
     assert caplog.records == []
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("plain ä", "plain ä"),
-        ("two\nlines\t", "two\\nlines\\t"),
-        ("\udcff\x1b[2J", "\\udcff\\x1b[2J"),
-    ],
-)
-def test_printable(text: str, line: str) -> None:
-    assert printable(text) == line
 
 
 def test_mount_options_let_everybody_look() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,32 @@ async def test_devices_in_use_keep_their_reservations_where_they_are(
     assert await everything.refusal("devices/null1/pr_file_name", f"{tmp_path}/x\n") == "EPERM"
     # Refused before it was queued.
     assert everything.result == "0"
+
+
+@pytest.mark.parametrize("is_there_before", [False, True])
+async def test_a_device_that_gets_into_use_meanwhile_keeps_its_reservations_where_they_are(
+    everything: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there_before: bool
+) -> None:
+    path = tmp_path / "reservations"
+    if is_there_before:
+        path.write_bytes(encode(SavedReservations(True, None, ())))
+    luns = "targets/copy_manager/copy_manager_tgt/luns/mgmt"
+    await everything.add_null("null1")
+    await everything.write(luns, "clear\n")
+    runtime = everything.scst.env.runtime
+    run_blocking = runtime.run_blocking
+
+    async def export_afterwards(work: Callable[[], object]) -> object:
+        result = await run_blocking(work)
+        if not everything.scst.devices["null1"].tgt_devs:
+            await everything.write(luns, "add null1 1\n")
+        return result
+
+    monkeypatch.setattr(runtime, "run_blocking", export_afterwards)
+    assert await everything.refusal("devices/null1/pr_file_name", f"{path}\n") == "EBUSY"
+    assert "[key]" not in everything.read("devices/null1/pr_file_name")
+    # What was made for this is gone again, and nothing else.
+    assert path.exists() == is_there_before
 
 
 async def test_reservations_go_to_the_log(

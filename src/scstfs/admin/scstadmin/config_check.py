@@ -14,13 +14,12 @@ from scstfs.admin.kinds import (
     GROUP_DEVICE,
     HANDLER,
     INITIATOR,
+    INTERNAL_DRIVER,
     LUN,
     TARGET,
 )
 from scstfs.admin.scstadmin.errors import Stop
 from scstfs.admin.scstadmin.tree_lookup import TreeLookup
-
-COPY_MANAGER: Final = "copy_manager"
 
 _NO_DRIVERS: Final = "No TARGET_DRIVER section defined. No target drivers will be configured."
 _NO_HANDLERS: Final = (
@@ -135,7 +134,9 @@ class ConfigCheck:
                     f"{number} is not defined within configuration, removing it."
                 )
         # The copy manager manages its own LUNs; groups of its target are not checked.
-        if "0" not in luns and (holder.kind is GROUP or not where.startswith(f"{COPY_MANAGER}/")):
+        if "0" not in luns and (
+            holder.kind is GROUP or not where.startswith(f"{INTERNAL_DRIVER}/")
+        ):
             yield self._warning(f"No LUN 0 defined for {what} '{where}'. {_LUN_0}")
 
     def _device_groups(self, known: set[str]) -> Iterator[str]:

@@ -16,12 +16,12 @@ from scstfs.admin.kinds import (
     HANDLER,
     HW_TARGET,
     INITIATOR,
+    INTERNAL_DRIVER,
     LUN,
     TARGET,
 )
 from scstfs.admin.scstadmin.actions import Actions, names
 from scstfs.admin.scstadmin.changes import add_initiator
-from scstfs.admin.scstadmin.config_check import COPY_MANAGER
 from scstfs.admin.scstadmin.configure_groups import DeviceGroups
 from scstfs.admin.scstadmin.errors import Code, Unavailable, fatal
 from scstfs.admin.scstadmin.mgmt_commands import parameters
@@ -181,7 +181,7 @@ class Configure:
             elif self.force:
                 self.actions.do("remove_lun", known)
                 changes += 1
-            elif holder["driver"] != COPY_MANAGER or holder["group"]:
+            elif holder["driver"] != INTERNAL_DRIVER or holder["group"]:
                 self.out(
                     f"\t-> Device '{lun.device}' at LUN '{at}' is not in configuration "
                     f"for {holder['holder']}. Use -force to remove it.\n"
@@ -307,9 +307,9 @@ class Configure:
 
     def _add_lun(self, known: Names) -> None:
         # The copy manager makes a LUN for each device itself, also for those just opened.
-        if known["driver"] == COPY_MANAGER:
-            self.library.files.forget(f"targets/{COPY_MANAGER}")
-        if known["driver"] != COPY_MANAGER or not self.library.exists("lun", known):
+        if known["driver"] == INTERNAL_DRIVER:
+            self.library.files.forget(f"targets/{INTERNAL_DRIVER}")
+        if known["driver"] != INTERNAL_DRIVER or not self.library.exists("lun", known):
             self.actions.do("add_lun", known)
 
     def _groups(self, target: Names, wanted: Mapping[str, Item], current: Item | None) -> int:
@@ -364,7 +364,7 @@ class Configure:
                 known = names(driver=driver, target=target)
                 wish = targets[target].settings.get(ENABLED)
                 if wish is None:
-                    if driver != COPY_MANAGER:
+                    if driver != INTERNAL_DRIVER:
                         self.actions.set_and_tell(TARGET, known, ENABLED, "0")
                         changes += 1
                     continue

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from scstfs.admin import attributes, kinds, tree
 from scstfs.admin.attributes import Attribute, Attributes
 from scstfs.admin.files import Files
-from scstfs.admin.kinds import Kind
+from scstfs.admin.kinds import INTERNAL_DRIVER, Kind
 from scstfs.admin.scstadmin.errors import Unavailable
 
 Names = Mapping[str, str]
@@ -260,7 +260,7 @@ class TreeLookup:
         found = {}
         for name in self._quietly(lambda: list(self.files.entries(where))):
             match = _EXPORT.fullmatch(self.files.link(f"{where}/{name}"))
-            if match is not None and match[1] != "copy_manager":
+            if match is not None and match[1] != INTERNAL_DRIVER:
                 found[match[1], match[2], match[3] or ""] = match[4]
         return sorted((*place, lun) for place, lun in found.items())
 

@@ -14,11 +14,6 @@ from typing import Any, Final
 
 SCHEMA: Final = 1
 
-INTERNAL_DRIVER: Final = "copy_manager"
-"""The driver whose target SCST itself uses, for copies between devices; initiators cannot log in
-there.
-"""
-
 
 class Section(enum.Enum):
     """A part of the output that can be selected."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
+from scstfs.admin.kinds import INTERNAL_DRIVER
 from scstfs.admin.status.model import (
-    INTERNAL_DRIVER,
     FileState,
     Overview,
     Problem,

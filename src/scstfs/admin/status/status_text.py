@@ -11,10 +11,9 @@ from rich.padding import Padding
 from rich.text import Text
 
 from scstfs.admin.display import several, size, table
-from scstfs.admin.printable import printable
+from scstfs.admin.kinds import INTERNAL_DRIVER
 from scstfs.admin.status.model import (
     ALL,
-    INTERNAL_DRIVER,
     DeviceStatus,
     FileState,
     Group,
@@ -26,6 +25,7 @@ from scstfs.admin.status.model import (
     TargetStatus,
 )
 from scstfs.admin.status.problems import NO_ACCESS
+from scstfs.printable import printable
 
 _BAD: Final = "red"
 _GOOD: Final = "green"

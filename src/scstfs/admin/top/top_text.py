@@ -9,10 +9,10 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from scstfs.admin.display import several
-from scstfs.admin.printable import printable
-from scstfs.admin.status.model import INTERNAL_DRIVER
+from scstfs.admin.kinds import INTERNAL_DRIVER
 from scstfs.admin.top.rates import Rates
 from scstfs.admin.top.report import Page, Report, Row, View
+from scstfs.printable import printable
 
 _UNKNOWN: Final = "-"
 _CELL: Final = 6

@@ -23,7 +23,6 @@ from scstfs.scsi.unit import ISCSI_TRANSPORT
 from scstfs.sysfs.text import decode, encode
 
 if TYPE_CHECKING:
-    from scstfs.core.environment import Environment
     from scstfs.core.scst import Scst
     from scstfs.iscsi.admission import Redirect
     from scstfs.iscsi.negotiate import SessionParameters
@@ -111,7 +110,8 @@ class IscsiDriver:
 
     def __init__(self, scst: Scst, live: Live | None = None) -> None:
         """Register with ``scst``; ``live`` can also be set later."""
-        self._scst = scst
+        self.scst: Final = scst
+        self.env: Final = scst.env
         self.live: Live = NotLive() if live is None else live
         self.targets: ObservableDict[str, IscsiTarget] = ObservableDict()
         self._by_folded_name: dict[bytes, IscsiTarget] = {}
@@ -130,16 +130,6 @@ class IscsiDriver:
         self.isns_access_control = False
         self.isns_entity_name = ""
         scst.drivers[self.name] = self
-
-    @property
-    def scst(self) -> Scst:
-        """What it is registered with."""
-        return self._scst
-
-    @property
-    def env(self) -> Environment:
-        """See TargetDriver."""
-        return self._scst.env
 
     @property
     def credentials(self) -> Credentials:

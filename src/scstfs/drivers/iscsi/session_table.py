@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
@@ -38,8 +40,6 @@ class SessionTable:
         #: By initiator port and target: the one that a login would reinstate is the last, those
         #: before it are ending.
         self._sessions: dict[_Port, list[Nexus]] = {}
-        #: These and those that are ending.
-        self._all: dict[Nexus, None] = {}
         self._discoveries: dict[DiscoverySession, None] = {}
         self._tsih = 0
         self._session_ended = trio.Event()
@@ -53,23 +53,25 @@ class SessionTable:
         """The sessions with a target."""
         return [found[-1] for key, found in self._sessions.items() if key[0] is target]
 
+    def _all(self) -> Iterator[Nexus]:
+        """All sessions, those that are ending, too."""
+        return chain.from_iterable(self._sessions.values())
+
     def add(self, nexus: Nexus) -> None:
         """A session begins; it reinstates a discovery session that named its target (7.4.2.2)."""
         self._sessions.setdefault(_port_of(nexus), []).append(nexus)
-        self._all[nexus] = None
         self._end_discovery(nexus.initiator.lower(), nexus.isid, nexus.target.name.lower())
 
     def forget(self, nexus: Nexus) -> None:
         """A session has ended."""
-        # One that never began may go before the one whose place it was to take: whoever logs in
-        # next has to wait for that one, too.
+        # A session that never began may end before the one that it reinstates. The next login must
+        # wait for that one, too.
         port = _port_of(nexus)
         sessions = self._sessions.get(port, [])
         if nexus in sessions:
             sessions.remove(nexus)
             if not sessions:
                 del self._sessions[port]
-        self._all.pop(nexus, None)
         self._session_ended.set()
 
     def add_discovery(self, session: DiscoverySession) -> None:
@@ -93,7 +95,7 @@ class SessionTable:
 
     def take_tsih(self) -> int:
         """An unused Target Session Identifying Handle; raises LoginRefused if all are used."""
-        used = {nexus.tsih for nexus in self._all}
+        used = {nexus.tsih for nexus in self._all()}
         if len(used) == _HANDLES:
             raise LoginRefused(LoginStatus.OUT_OF_RESOURCES, "there are too many sessions")
         while True:
@@ -103,14 +105,14 @@ class SessionTable:
 
     def request_logout(self) -> None:
         """Ask all initiators to log out."""
-        for nexus in self._all:
+        for nexus in self._all():
             nexus.announce(AsyncEvent.LOGOUT_REQUESTED, LOGOUT_SECONDS)
 
     async def close(self, deadline: float) -> None:
         """Drop the sessions that are left at ``deadline`` (trio time), and wait for their end."""
         with trio.move_on_at(deadline):
             await self._all_ended()
-        for nexus in list(self._all):
+        for nexus in list(self._all()):
             nexus.announce(AsyncEvent.SESSION_DROPPED)
             nexus.wire.flush()
             nexus.disconnect("the target shuts down")
@@ -118,6 +120,6 @@ class SessionTable:
         await self._all_ended()
 
     async def _all_ended(self) -> None:
-        while self._all:
+        while self._sessions:
             self._session_ended = trio.Event()
             await self._session_ended.wait()

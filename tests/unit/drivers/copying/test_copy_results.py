@@ -90,6 +90,18 @@ async def test_details_of_a_segment_that_was_refused(system: System, disks: Disk
     assert details.data[60:] == refused.sense
 
 
+@pytest.mark.parametrize(("length", "is_kept"), [(0, False), (59, True), (60, False)])
+async def test_details_that_fit_are_told_once(
+    system: System, disks: Disks, length: int, is_kept: bool
+) -> None:
+    initiator = system.initiator()
+    assert await copy(initiator, disks, Segment(0, 1, 1), list_id=5) == GOOD
+    details = receive(4, b"\5", length)
+    assert len((await initiator.execute(details, data_in=length)).data) == length
+    again = await results(initiator, 5, 4)
+    assert (again.status == Status.GOOD) == is_kept
+
+
 async def test_a_command_that_never_ran_leaves_no_result(system: System, disks: Disks) -> None:
     initiator = system.initiator()
     initiator.session.tgt_devs[0].queue_unit_attention(sense.RESET)

@@ -19,10 +19,10 @@ from scstfs.drivers.iscsi.rows.answers import (
     words_of,
 )
 from scstfs.drivers.iscsi.rows.targets import TARGET
-from scstfs.sysfs.attr import Attr, raw
+from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import DirType, Each
 from scstfs.sysfs.errors import SysfsError, invalid
-from scstfs.sysfs.mgmt import MgmtWrite, parse
+from scstfs.sysfs.mgmt import MgmtWrite, mgmt_attr
 from scstfs.sysfs.text import decode, encode
 from scstfs.sysfs.values import flag
 from scstfs.tree.naming import require_free
@@ -133,16 +133,9 @@ async def _set_isns_server(driver: IscsiDriver, data: bytes) -> None:
 DRIVER: Final[DirType[IscsiDriver]] = DirType(
     "iSCSI driver",
     (
-        Attr(
-            name="mgmt",
-            mode=0o644,
-            show=lambda driver: _USAGE,
-            render=raw,
-            parse=parse,
-            store=_manage,
-            queued=True,
-            since="2.0",
-            reads="how to use it",
+        mgmt_attr(
+            lambda driver: _USAGE,
+            _manage,
             accepts="`add_target NAME [parameter=value; ...]` (parameters are the target's "
             "attributes), `del_target NAME`, `add_attribute NAME VALUE`, "
             "`del_attribute NAME VALUE`, `add_target_attribute TARGET NAME VALUE`, "

@@ -1,10 +1,10 @@
-"""Untrusted text in a form that is safe for a terminal."""
+"""Untrusted text in a form that is safe for a terminal, and one line in a log."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """The text without control characters for a terminal: initiators choose their names."""
+    """The text with what cannot be printed as escapes: initiators and users choose names."""
     if text.isprintable():
         return text
     return "".join(
