@@ -17,7 +17,7 @@ PYTHON ?= $(firstword $(foreach python,/usr/bin/python3 python3,$(shell \
 # is the package for development. pyfuse3 is compiled here, and the C part of scstfs.
 RUN_PACKAGES := python3-venv python3-dev gcc pkg-config libfuse3-dev fuse3 libsgutils2-dev \
     liburing-dev libaio-dev
-C_PART := setup.py $(wildcard src/scstfs/aio/native.*) src/scstfs/aio/build.py
+C_PART := setup.py $(wildcard src/scstfs/aio/native/*) src/scstfs/aio/build.py
 TEST_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra sg3-utils tree procps iproute2
 # A machine that boots from a target, and the disc that it boots.
 TEST_PACKAGES += qemu-system-x86 seabios ovmf ipxe ipxe-qemu xorriso binutils

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 from collections.abc import Callable, Iterator
@@ -77,7 +78,7 @@ class FakeStore:
             into[:] = self.content[offset : offset + len(into)]
         return self.quick
 
-    def try_write(self, offset: int, data: memoryview) -> bool:
+    def try_write(self, offset: int, data: memoryview, *, stays: bool = False) -> bool:
         if self.quick:
             self.content[offset : offset + len(data)] = data
         return self.quick
@@ -97,7 +98,9 @@ class FakeStore:
                 error = failure.errno or errno.EIO
             else:
                 error = 0
-            token.run_sync_soon(ended, error)
+            # The test may be over.
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(ended, error)
 
         def ended(error: int) -> None:
             del self.thread_of[request]

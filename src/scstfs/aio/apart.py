@@ -2,8 +2,8 @@
 
 A thread that waits for a disk cannot be killed, and a program does not end before all of its
 threads.  These functions have their calls made by a process of its own in the same memory and with
-the same descriptors (native.c), so that a disk that hangs keeps nobody from ending scstfs.  That
-costs some tens of microseconds each; what is done often is a request to the engine.
+the same descriptors (native/apart.c), so that a disk that hangs keeps nobody from ending scstfs.
+That costs some tens of microseconds each; what is done often is a request to the engine.
 
 All of them raise OSError.
 """

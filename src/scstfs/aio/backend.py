@@ -1,4 +1,4 @@
-"""A way to have requests executed by the system, by the functions of native.h.
+"""A way to have requests executed by the system, by the functions of native/native.h.
 
 The system knows requests by *tokens*: the number of a slot, and in the bits above that how many
 cancellations there had been, so that none of them is ever about another request than the one that
@@ -49,7 +49,7 @@ Arm = Callable[["Backend"], None]
 
 
 class BackendFunctions(NamedTuple):
-    """The functions of one kind of back end; native.h says what they do."""
+    """The functions of one kind of back end; native/native.h says what they do."""
 
     submit: Callable[[Any, Any, int], int]
     drain: Callable[[Any, Any, int, bool], int]

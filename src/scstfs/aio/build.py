@@ -1,4 +1,4 @@
-"""Compiles native.c; run by setup.py when scstfs is installed, and by nobody else.
+"""Compiles what is below native/; run by setup.py when scstfs is installed, and by nobody else.
 
 Without liburing or libaio, or with one that is too old, the back end that needs it is left out, and
 another one is used as if the system refused it.
@@ -15,11 +15,11 @@ from typing import Final
 
 from cffi import FFI
 
-_HERE: Final = Path("src/scstfs/aio")
+_HERE: Final = Path("src/scstfs/aio/native")
 _COMMENT: Final = re.compile(r"/\*.*?\*/", re.DOTALL)
 
 #: By the macro that says that there is a library: its name, and a program that uses what is newest
-#: of what native.c uses.
+#: of what is used.
 _LIBRARIES: Final = {
     "HAVE_LIBURING": (
         "uring",
@@ -69,8 +69,8 @@ ffibuilder.cdef("".join(f"#define SYS_{name} ...\n" for name in _CALLS))
 ffibuilder.set_source(
     "scstfs.aio._native",
     '#include <stdbool.h>\n#include <stdint.h>\n#include <sys/syscall.h>\n#include "native.h"',
-    sources=[str(_HERE / "native.c")],
-    depends=[str(_HERE / "native.h")],
+    sources=[str(path) for path in sorted(_HERE.glob("*.c"))],
+    depends=[str(path) for path in sorted(_HERE.glob("*.h"))],
     include_dirs=[str(_HERE)],
     define_macros=[(macro, None) for macro in _FOUND],
     libraries=[*_FOUND.values(), "pthread"],

@@ -11,9 +11,10 @@ from typing import Final
 
 import trio
 
-from scstfs.aio import backend
+from scstfs.aio import backend, handover
 from scstfs.aio.backend import Backend, end
 from scstfs.aio.file import File
+from scstfs.aio.handover import Handover
 from scstfs.aio.request import DiskRequest
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,8 @@ class Engine:
         self._backends = [self.threads]
         #: What does better than threads, by what it is given to do.
         self.direct = self.buffered = self.discards = self.threads
+        #: What writes while the event loop waits a moment.
+        self.handover = Handover(self._cancel_waiting)
         try:
             if name == IO_URING:
                 self.direct = self.buffered = self.discards = backend.open_ring(self._arm)
@@ -76,6 +79,7 @@ class Engine:
                 self.direct = backend.open_aio(self._arm)
         except OSError:
             self.threads.close()
+            self.handover.close()
             raise
         if self.direct is not self.threads:
             self._backends.append(self.direct)
@@ -90,12 +94,16 @@ class Engine:
     def hold(self) -> None:
         """A batch of work begins: what it submits is handed over at its end."""
         self._held += 1
+        if self._held == 1:
+            self.handover.short_ones = handover.MOST_SHORT
 
     def release(self) -> None:
         """A batch of work is done."""
         self._held -= 1
-        if self._armed and not self._held:
-            self.flush()
+        if not self._held:
+            self.handover.short_ones = handover.ANY
+            if self._armed:
+                self.flush()
 
     def _arm(self, what: Backend) -> None:
         self._armed[what] = None
@@ -167,6 +175,7 @@ class Engine:
             async with trio.open_nursery() as nursery:
                 for one in self._backends:
                     nursery.start_soon(self._watch, one)
+                nursery.start_soon(self._watch_handover)
         finally:
             self.close()
 
@@ -180,6 +189,11 @@ class Engine:
                 await trio.lowlevel.wait_readable(one.eventfd)
             self._drain(one, woken=True)
 
+    async def _watch_handover(self) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(self.handover.eventfd)
+            self.handover.look()
+
     def cancel(self, request: DiskRequest) -> None:
         """Have ``request`` end soon, if it has not begun or can be interrupted.
 
@@ -191,15 +205,18 @@ class Engine:
         request.is_canceled = True
         if lane is None:
             # It waits for an older one.
-            self._canceled.append(request)
-            self._call_soon()
-            return
-        if request.token >= 0:
+            if not self.handover.delays(request):
+                self._cancel_waiting(request)
+        elif request.token >= 0:
             lane.backend.cancel(request)
         else:
             lane.waiting.remove(request)
-            self._canceled.append(request)
-            self._call_soon()
+            self._cancel_waiting(request)
+
+    def _cancel_waiting(self, request: DiskRequest) -> None:
+        """Have ``request``, which the system has not got, end soon."""
+        self._canceled.append(request)
+        self._call_soon()
 
     def close(self) -> None:
         """End at once, whatever is under way: nobody is called back any more.
@@ -209,6 +226,7 @@ class Engine:
         self.is_closed = True
         for one in self._backends:
             one.close()
+        self.handover.close()
 
 
 def open_engine(name: str, soon: Soon) -> Engine:

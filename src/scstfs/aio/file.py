@@ -57,6 +57,7 @@ class File:
             reads = Lane(self, engine.buffered, THREADS)
             writes = Lane(self, engine.threads, WRITERS)
         others = Lane(self, engine.threads, FLUSHES)
+        self._writes = writes
         self._lanes: Mapping[int, Lane] = {
             **dict.fromkeys(RequestKind, others),
             RequestKind.READ: reads,
@@ -75,6 +76,12 @@ class File:
             self.order.enter(request, self.begin)
         else:
             self._lanes[request.operation].submit(request)
+
+    def write_soon(self, offset: int, data: memoryview, *, stays: bool) -> bool:
+        """Have all of ``data`` written before this returns, or decline: see Handover."""
+        if not self._writes.is_idle or self.is_closing:
+            return False
+        return self.engine.handover.write(self, offset, data, stays=stays)
 
     def begin(self, request: DiskRequest) -> None:
         """Begin ``request`` whatever else is under way, which is the caller's business."""

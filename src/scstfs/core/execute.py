@@ -132,7 +132,7 @@ def _is_written(cmd: Command) -> bool:
     if not entry.writes or length != cmd.parsed.length or length != len(cmd.data):
         return False
     data = memoryview(cmd.data)
-    if quick.write is not None and quick.write(offset, data):
+    if quick.write is not None and quick.write(offset, data, stays=True):
         finish(cmd, Status.GOOD)
         return True
     if quick.submit_write is None:

@@ -11,7 +11,7 @@ nothing changes of what the decision looks at (``core.gated``): ``TgtDev.quick``
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from scstfs.aio import DiskRequest
 from scstfs.core.buffers import MAX_POOLED
@@ -29,11 +29,19 @@ class Loan(NamedTuple):
 Submit: TypeAlias = Callable[[DiskRequest], None]
 """Has a disk begin with a request."""
 
-Move: TypeAlias = Callable[[int, memoryview], bool]
-"""``(offset, memory) -> done``: moves bytes without waiting, or declines.
+Read: TypeAlias = Callable[[int, memoryview], bool]
+"""``(offset, memory) -> done``: reads bytes without waiting, or declines."""
 
-A write that is declined may have happened in part: the command continues on the general path.
-"""
+
+class Write(Protocol):
+    """Writes bytes without waiting for long, or declines."""
+
+    def __call__(self, offset: int, data: memoryview, *, stays: bool = False) -> bool:
+        """Whether it is done.
+
+        A write that is declined may have happened in part, and go on: the command has to be begun
+        in another way.  ``data`` that ``stays`` is as it is until the end of that.
+        """
 
 
 def _lend_nothing(_offset: int, _length: int) -> None:
@@ -57,8 +65,8 @@ class Quick(NamedTuple):
     size: int
     #: Commands that the nexus may have under way.
     limit: int
-    read: Move | None = None
-    write: Move | None = None
+    read: Read | None = None
+    write: Write | None = None
     #: ``(offset, length)``: bytes that can be sent straight from a file, where there are any.
     lend: Callable[[int, int], Loan | None] = _lend_nothing
     submit_read: Submit | None = None

@@ -60,7 +60,7 @@ def write(device: VdiskDevice, cmd: Command) -> Answer:
     """WRITE in all sizes; FUA makes the data durable before the answer."""
     store, (offset, _) = device.medium.need_store(), _range(device, cmd)
     data, durable = memoryview(cmd.data), _is_durable(device, cmd)
-    if not durable and len(data) <= AT_ONCE and store.try_write(offset, data):
+    if not durable and len(data) <= AT_ONCE and store.try_write(offset, data, stays=True):
         return b""
     return _done_by(store, store_steps.write(offset, data, durable=durable))
 
@@ -118,7 +118,7 @@ def compare_and_write(device: VdiskDevice, cmd: Command) -> Answer:
     compared = not durable and store.try_read(offset, present)
     if compared:
         _require_equal(present, expected)
-        if store.try_write(offset, new):
+        if store.try_write(offset, new, stays=True):
             return b""
 
     def program() -> StoreSteps:

@@ -71,8 +71,12 @@ class Store(Protocol):
     def try_read(self, offset: int, into: memoryview) -> bool:
         """Read without waiting, all or nothing."""
 
-    def try_write(self, offset: int, data: memoryview) -> bool:
-        """Write without waiting, all or nothing (a declined write may have happened in part)."""
+    def try_write(self, offset: int, data: memoryview, *, stays: bool = False) -> bool:
+        """Write without waiting for long, or decline; what was declined has to be submitted.
+
+        A declined write may have happened in part, or go on until what is submitted begins.  If
+        ``data`` ``stays`` as it is until that has ended, no copy of it is needed.
+        """
 
     def lend(self, offset: int, length: int) -> Loan | None:
         """Let a range be sent straight from a file, if that needs no waiting."""
@@ -210,14 +214,16 @@ class FileStore:
         except OSError:
             return False
 
-    def try_write(self, offset: int, data: memoryview) -> bool:
+    def try_write(self, offset: int, data: memoryview, *, stays: bool = False) -> bool:
         """See Store."""
-        if not self._tries_writing:
-            return False
         order = self._order
         if (order.pieces or order.large) and order.has_overlap(offset, len(data)):
             # It would be overwritten by what was there before.
             return False
+        if not self._tries_writing:
+            if self._file is None or not self.tries:
+                return False
+            return self._file.write_soon(offset, data, stays=stays)
         try:
             return os.pwritev(self.fd, (data,), offset, self._flags) == len(data)
         except OSError as error:
@@ -439,7 +445,7 @@ class NullStore:
             part[:] = _ZEROS[: len(part)]
         return True
 
-    def try_write(self, offset: int, data: memoryview) -> bool:
+    def try_write(self, offset: int, data: memoryview, *, stays: bool = False) -> bool:
         """See Store."""
         return True
 

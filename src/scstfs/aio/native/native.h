@@ -71,6 +71,27 @@ unsigned disk_threads_drain(
     struct disk_threads *pool, struct disk_completion *into, unsigned most, bool woken);
 void disk_threads_close(struct disk_threads *pool);
 
+/* A thread that writes for a caller who waits a moment for it.
+ *
+ * open    NULL, and an errno in *error, for want of memory.
+ * write   writes, and waits at most so long (ns) for the end.  Returns what pwrite(2) would, or a
+ *         negative errno.  -EINPROGRESS: the write goes on; `eventfd` becomes readable at its end.
+ *         -EBUSY: the thread is not to be had.  `memory` is free in any case, unless it `stays` as
+ *         it is until the end; then there may be more than DISK_HANDED_OVER bytes.
+ * ended   what became of the write that went on; -EINPROGRESS before its end.
+ * close   leaves alone what is under way.
+ *
+ * The thread runs on the CPU of its caller, which sleeps meanwhile: that takes two changes of task,
+ * where another CPU would have to be woken, which takes far longer. */
+enum { DISK_HANDED_OVER = 128 * 1024 };
+struct disk_handover;
+struct disk_handover *disk_handover_open(int eventfd, int *error);
+int64_t disk_handover_write(
+    struct disk_handover *handover, int fd, const void *memory, uint64_t length, uint64_t offset,
+    bool stays, int64_t patience);
+int64_t disk_handover_ended(struct disk_handover *handover);
+void disk_handover_close(struct disk_handover *handover);
+
 /* Make a system call that may wait for a disk, without keeping the program from ending meanwhile.
  * Returns what it returned, or a negative errno; for threads that may be waited for. */
 int64_t disk_call(int64_t number, const uint64_t *arguments);
