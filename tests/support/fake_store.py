@@ -47,6 +47,9 @@ class FakeStore:
         self.held_up: dict[int, str] = {}
         #: Which thread is at a request.
         self.thread_of: dict[DiskRequest, int] = {}
+        #: The end of the last write: they happen in order.
+        self._written = threading.Event()
+        self._written.set()
         #: Called in the worker thread when it comes to a method, before it may go on.
         self.arrived: Callable[[str], None] = lambda name: None
 
@@ -89,15 +92,21 @@ class FakeStore:
     def submit(self, request: DiskRequest) -> None:
         """Do it in a thread, which may be paused like any other."""
         token = trio.lowlevel.current_trio_token()
+        before, ended_here = self._written, threading.Event()
+        if request.operation == RequestKind.WRITE:
+            self._written = ended_here
 
         def work() -> None:
             self.thread_of[request] = threading.get_native_id()
+            if request.operation == RequestKind.WRITE:
+                before.wait(5)
             try:
                 self.perform(request)
             except OSError as failure:
                 error = failure.errno or errno.EIO
             else:
                 error = 0
+            ended_here.set()
             # The test may be over.
             with contextlib.suppress(trio.RunFinishedError):
                 token.run_sync_soon(ended, error)

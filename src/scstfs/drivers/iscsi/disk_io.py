@@ -81,7 +81,7 @@ def begin(
     if connection is None or submit is None:
         return False
     tasks = connection.tasks
-    if tasks.replies.reading >= tasks.replies.reading_limit:
+    if data is None and tasks.replies.reading >= tasks.replies.reading_limit:
         return False
     try:
         buffer = nexus.host.buffers.get(length)
@@ -99,7 +99,7 @@ def begin(
     else:
         memory[:] = data
         request = DiskRequest(_WRITE, offset, memory, cmd.moved, buffer.address, quick.durable)
-    cmd.hold(buffer)
+    cmd.hold(buffer, is_answer=data is None)
     execute.begin(cmd, submit, request)
     return True
 
@@ -149,7 +149,7 @@ def _answer(connection: Connection, ended: list[DiskCommand]) -> None:
             chunk, _, at, _ = tx.window(pdu.BHS_LENGTH)
             pack(chunk, at, _RESPONSE, 0, cmd.tag, 0, stat_sn, due, max_cmd_sn)
             tx.lay_out(at + pdu.BHS_LENGTH)
-            give_back(replies, buffer)
+            buffer.release()
             writes.count(length, cmd.offset)
         stat_sn = (stat_sn + 1) & MASK
     replies.stat_sn = stat_sn

@@ -29,7 +29,7 @@ _ATTRIBUTES: Final = {attribute.value: attribute for attribute in TaskAttribute}
 class IscsiCommand(Command):
     """A command and the task that its answer ends."""
 
-    __slots__ = ("_buffer", "nexus", "task")
+    __slots__ = ("_buffer", "_is_answer", "nexus", "task")
 
     def __init__(self, nexus: Nexus, task: IscsiTask) -> None:
         super().__init__(
@@ -44,6 +44,8 @@ class IscsiCommand(Command):
         self.nexus = nexus
         self.task = task
         self._buffer: Buffer | None = None
+        #: What is in it is sent.
+        self._is_answer = False
 
     def allocate(self, size: int) -> memoryview:
         """Pooled memory that the answer is sent from.
@@ -55,12 +57,18 @@ class IscsiCommand(Command):
         if replies.reading >= replies.reading_limit:
             raise TaskStatus(Status.TASK_SET_FULL)
         replies.reading += size
+        self._is_answer = True
         self._buffer = self.session.target.env.buffers.get(size)
         return self._buffer.view
 
-    def hold(self, buffer: Buffer) -> None:
-        """Have ``buffer`` for as long as the command lasts, or its data takes to be sent."""
-        self.task.table.replies.reading += len(buffer.view)
+    def hold(self, buffer: Buffer, *, is_answer: bool) -> None:
+        """Have ``buffer`` for as long as the command lasts, or its data takes to be sent.
+
+        If it ``is_answer``, what the initiator does not fetch counts as that of ``allocate`` does.
+        """
+        if is_answer:
+            self.task.table.replies.reading += len(buffer.view)
+        self._is_answer = is_answer
         self._buffer = buffer
 
     @property
@@ -81,7 +89,10 @@ class IscsiCommand(Command):
         """Send status, sense and data, or forget the task."""
         task, buffer = self.task, self._buffer
         tasks = task.table
-        release = None if buffer is None else partial(give_back, tasks.replies, buffer)
+        release = None
+        if buffer is not None:
+            give = partial(give_back, tasks.replies, buffer)
+            release = give if self._is_answer else buffer.release
         if self.status is None:
             if release is not None:
                 release()
@@ -120,6 +131,6 @@ class IscsiCommand(Command):
 
 
 def give_back(replies: Replies, buffer: Buffer) -> None:
-    """Give back memory that a command has had."""
+    """Give back memory that an answer was sent from."""
     replies.reading -= len(buffer.view)
     buffer.release()
