@@ -21,11 +21,14 @@ from scstfs import log as logs
 from scstfs.admin import subcommands as admin
 from scstfs.admin.answer_watch import AnswerWatch
 from scstfs.admin.files import ENTRIES
+from scstfs.admin.initial_file import OPTIONAL, InitialFile
 from scstfs.admin.mistakes import Mistake, MistakeKind
+from scstfs.capabilities import Capability
 from scstfs.errors import ExitStatus, UsageError, reason
 from scstfs.options import Config, Resume
 from scstfs.portals import ListenPortal
 from scstfs.printable import printable
+from scstfs.privileges import USES, Account
 from scstfs.sysfs.refusals import XATTR
 
 if TYPE_CHECKING:
@@ -79,8 +82,24 @@ def _path(text: str) -> str:
 
 def _config(text: str) -> str:
     """A path with an optional - in front."""
-    dash = "-" if text.startswith("-") else ""
-    return dash + _path(text.removeprefix("-"))
+    dash = OPTIONAL if text.startswith(OPTIONAL) else ""
+    return dash + _path(text.removeprefix(OPTIONAL))
+
+
+def _account(text: str) -> Account:
+    try:
+        return Account.parse(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(error.message) from error
+
+
+def _capabilities(text: str) -> frozenset[Capability]:
+    known = {capability.name.lower(): capability for capability in USES}
+    words = [word for word in text.lower().split(",") if word]
+    for word in words:
+        if word.removeprefix("cap_") not in known:
+            raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(known)}")
+    return frozenset(known[word.removeprefix("cap_")] for word in words)
 
 
 def _optional_path(text: str) -> Path | None:
@@ -164,6 +183,21 @@ def parser() -> argparse.ArgumentParser:
         help="resume the last running configuration: after a crash (auto), also after a clean end "
         "(always), or never; FILE is then ignored (default: %(default)s)",
     )
+    mount.add_argument(
+        "--user",
+        metavar="NAME[:GROUP]",
+        type=_account,
+        help="open files and serve initiators as this user, without capabilities; the tree, and "
+        "the mount, stay root's",
+    )
+    mount.add_argument(
+        "--capabilities",
+        metavar="LIST",
+        type=_capabilities,
+        help="capabilities to keep, separated by commas, '' for none: "
+        + "; ".join(f"{capability.name.lower()} {use}" for capability, use in USES.items())
+        + " (default: all of these for root, none with --user)",
+    )
     why = commands.add_parser(
         "why",
         help="show why a command was refused",
@@ -230,8 +264,10 @@ def _mount(
         state_dir=Path(arguments.state_dir),
         portals=tuple(arguments.portals),
         pid_file=arguments.pid_file,
-        config=arguments.config,
+        config=None if arguments.config is None else InitialFile.read(arguments.config),
         resume=Resume(arguments.resume),
+        account=arguments.user,
+        kept=arguments.capabilities,
     )
 
     def announce(text: str) -> None:

@@ -22,7 +22,7 @@ from scstfs.drivers.iscsi.config import IscsiDriver
 from scstfs.drivers.iscsi.server import Server
 from scstfs.drivers.scst_local import LocalDriver
 from scstfs.errors import ExitStatus, UsageError, reason
-from scstfs.fuse.operations import MOUNT_OPTIONS, Operations
+from scstfs.fuse.operations import Operations
 from scstfs.fuse.request_loop import RequestWait
 from scstfs.handlers.passthrough import ScsiBus, pass_through_handlers
 from scstfs.handlers.uevents import watch_scsi_devices
@@ -49,8 +49,6 @@ def furnish(scst: Scst) -> CopyManager:
 
 class TargetService:
     """What the daemon serves (``scstfs.daemon.Service``)."""
-
-    mount_options: Final = MOUNT_OPTIONS
 
     def __init__(self, scst: Scst) -> None:
         """Register all handlers and drivers with ``scst``."""

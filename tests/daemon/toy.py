@@ -12,7 +12,7 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 import pyfuse3
@@ -86,7 +86,6 @@ class ToyService:
     """Echoes what is sent to the portal; *behaviour* says how it comes up and goes down."""
 
     operations = ToyTree()
-    mount_options: Set[str] = frozenset({"fsname=scst_tgt", "allow_other"})
 
     def __init__(self, behaviour: str) -> None:
         self._behaviour = behaviour
