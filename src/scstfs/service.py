@@ -31,6 +31,7 @@ from scstfs.layout import LAYOUT
 from scstfs.options import Config, Resume
 from scstfs.persist.running import DamagedCommands, RunningFile
 from scstfs.persist.state import StateDirectory
+from scstfs.privileges import ROOT
 from scstfs.startup.keep import Keeper
 from scstfs.startup.load import load, look, resume
 
@@ -50,8 +51,8 @@ def furnish(scst: Scst) -> CopyManager:
 class TargetService:
     """What the daemon serves (``scstfs.daemon.Service``)."""
 
-    def __init__(self, scst: Scst) -> None:
-        """Register all handlers and drivers with ``scst``."""
+    def __init__(self, scst: Scst, owner: tuple[int, int] | None = None) -> None:
+        """Register all handlers and drivers with ``scst``; the tree belongs to ``owner``."""
         self.scst = scst
         furnish(scst)
         self.iscsi = IscsiDriver(scst)
@@ -60,7 +61,7 @@ class TargetService:
         self.local = LocalDriver(scst)
         self.scsi_bus = ScsiBus(scst)
         self.tree = LAYOUT.build(scst)
-        self.operations = Operations(self.tree)
+        self.operations = Operations(self.tree, owner=owner)
         self._requests = RequestWait()
         self.server.flusher.urgent = self._requests.waiting
 
@@ -132,7 +133,8 @@ async def target_service(config: Config) -> AsyncIterator[TargetService]:
     except OSError as error:
         raise _unusable(config.state_dir, error) from error
     async with trio.open_nursery() as nursery:
-        service = TargetService(Scst(Environment(TrioRuntime(nursery), state, execute.start)))
+        scst = Scst(Environment(TrioRuntime(nursery), state, execute.start))
+        service = TargetService(scst, owner=None if config.account is None else ROOT)
         await service.scsi_bus.rescan()
         keeper = await _configure(service, config)
         nursery.start_soon(keeper.run)

@@ -158,8 +158,9 @@ class Operations(pyfuse3.Operations):
         tree: Tree,
         logger: logging.Logger | None = None,
         notices: Notices | None = None,
+        owner: tuple[int, int] | None = None,
     ) -> None:
-        """Show *tree*.
+        """Show *tree*, which belongs to *owner*: a user and a group, by default our own.
 
         *logger* gets the reasons of refusals (INFO) and tracebacks (ERROR). Tests replace
         *notices*.
@@ -167,7 +168,7 @@ class Operations(pyfuse3.Operations):
         super().__init__()
         self._notices = Notices() if notices is None else notices
         self._logger = logging.getLogger("scstfs.fuse") if logger is None else logger
-        self._inodes = InodeTable(tree.root, time.time_ns(), self._names_changed)
+        self._inodes = InodeTable(tree.root, time.time_ns(), self._names_changed, owner)
         self._has_changed_modes = False
         self._files: dict[int, _OpenFile] = {}
         self._directories: dict[int, _OpenDirectory] = {}
