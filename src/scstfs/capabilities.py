@@ -5,7 +5,6 @@ The policy is in `scstfs.privileges`.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import enum
 import os
@@ -85,17 +84,6 @@ def forbid_more() -> None:
 def forbid_dumps() -> None:
     """Have the memory of this process written to no core dump, and read by its user's others."""
     _check(_prctl(_PR_SET_DUMPABLE, 0))
-
-
-def of_threads() -> dict[int, int]:
-    """The bits of the permitted capabilities of each thread of this process, by thread."""
-    found: dict[int, int] = {}
-    for thread in os.listdir("/proc/self/task"):
-        with contextlib.suppress(FileNotFoundError):  # it has ended
-            with open(f"/proc/self/task/{thread}/status") as file:
-                line = next(line for line in file if line.startswith("CapPrm:"))
-            found[int(thread)] = int(line.split()[1], 16)
-    return found
 
 
 def _prctl(option: int, argument: int) -> int:

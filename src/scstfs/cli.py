@@ -10,6 +10,7 @@ import contextlib
 import errno
 import logging
 import os
+import socket
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -131,7 +132,13 @@ def parser() -> argparse.ArgumentParser:
         help="clean up after a daemon that was killed",
         description="Remove the mount that a killed daemon left. A running one is not touched.",
     )
-    for command in (mount, umount):
+    mounter = commands.add_parser(
+        "mounter",
+        help="mount for a server that may not (for service managers)",
+        description="Mount and unmount the tree for the server at the other end of the socket on "
+        "standard input, until it ends. Service managers start this for `mount --mounter`.",
+    )
+    for command in (mount, umount, mounter):
         command.add_argument(
             "--mountpoint",
             metavar="DIR",
@@ -162,13 +169,14 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="continue in the background when all is up, and log to the journal or to syslog",
     )
-    mount.add_argument(
-        "--pid-file",
-        metavar="FILE",
-        type=_optional_path,
-        default=_DEFAULTS.pid_file,
-        help="file for the daemon's process id; '' for none (default: %(default)s)",
-    )
+    for command in (mount, mounter):
+        command.add_argument(
+            "--pid-file",
+            metavar="FILE",
+            type=_optional_path,
+            default=_DEFAULTS.pid_file,
+            help="file for the daemon's process id; '' for none (default: %(default)s)",
+        )
     mount.add_argument(
         "--config",
         metavar="FILE",
@@ -191,6 +199,13 @@ def parser() -> argparse.ArgumentParser:
         "the mount, stay root's",
     )
     mount.add_argument(
+        "--mounter",
+        metavar="SOCKET",
+        type=_optional_path,
+        help="have the service that listens there mount the tree and write the pid file "
+        "(default: a child process)",
+    )
+    mount.add_argument(
         "--capabilities",
         metavar="LIST",
         type=_capabilities,
@@ -208,6 +223,7 @@ def parser() -> argparse.ArgumentParser:
     _add_sandbox(commands)
     mount.set_defaults(run=_mount)
     umount.set_defaults(run=_umount, background=False)
+    mounter.set_defaults(run=_mounter, background=False)
     why.set_defaults(client=_why)
     admin.add_commands(commands)
     return top
@@ -266,6 +282,7 @@ def _mount(
         pid_file=arguments.pid_file,
         config=None if arguments.config is None else InitialFile.read(arguments.config),
         resume=Resume(arguments.resume),
+        mounter=arguments.mounter,
         account=arguments.user,
         kept=arguments.capabilities,
     )
@@ -276,6 +293,22 @@ def _mount(
             waiting.ready()
 
     daemon.run(config, announce)
+
+
+def _mounter(
+    arguments: argparse.Namespace, _output: logs.Log, _waiting: background.Background | None
+) -> None:
+    from scstfs import mounting
+    from scstfs.fuse.operations import MOUNT_OPTIONS
+
+    orders = mounting.Orders(arguments.mountpoint, arguments.pid_file, MOUNT_OPTIONS)
+    try:
+        link = socket.socket(fileno=os.dup(sys.stdin.fileno()))
+    except OSError as error:
+        message = f"standard input is not the socket of a server: {reason(error)}"
+        raise UsageError(ExitStatus.USAGE, message) from error
+    with link:
+        mounting.serve(orders, link)
 
 
 def _umount(

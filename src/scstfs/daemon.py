@@ -26,6 +26,7 @@ from scstfs import mountpoint, portals, privileges, system
 from scstfs.errors import UsageError
 from scstfs.fuse.operations import MOUNT_OPTIONS
 from scstfs.mounter import Mounter
+from scstfs.mounting import Orders
 from scstfs.notify import Notifier
 from scstfs.options import Config
 from scstfs.service import target_service
@@ -80,11 +81,10 @@ def run(config: Config, announce: Announce, build: Build | None = None) -> None:
         UsageError: an ordinary mistake; nothing is left behind.
     """
     with contextlib.ExitStack() as stack:
-        system.check_privileges(config.mountpoint, config.account)
+        if config.mounter is None:
+            system.check_privileges(config.mountpoint, config.account)
         mountpoint.check(config.mountpoint)
-        mounter = stack.enter_context(
-            mounters.started(config.mountpoint, config.pid_file, MOUNT_OPTIONS)
-        )
+        mounter = stack.enter_context(_mounter(config))
         system.take_name()
         system.raise_file_limit()
         if config.account is not None:
@@ -105,6 +105,12 @@ def run(config: Config, announce: Announce, build: Build | None = None) -> None:
 def _first(group: BaseExceptionGroup[UsageError]) -> UsageError:
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _mounter(config: Config) -> contextlib.AbstractContextManager[Mounter]:
+    if config.mounter is not None:
+        return mounters.connected(config.mounter)
+    return mounters.forked(Orders(config.mountpoint, config.pid_file, MOUNT_OPTIONS))
 
 
 def _drop_privileges(config: Config) -> None:

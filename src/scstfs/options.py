@@ -35,6 +35,8 @@ class Config:
     config: InitialFile | None = None
     """The initial configuration."""
     resume: Resume = Resume.AUTO
+    mounter: Path | None = None
+    """The socket of the service that mounts, and writes the pid file; None does so itself."""
     account: Account | None = None
     """The user to serve as; None for the one who starts the program."""
     kept: frozenset[Capability] | None = None
