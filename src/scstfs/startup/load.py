@@ -20,11 +20,9 @@ from scstfs.errors import ExitStatus, UsageError
 from scstfs.persist.running import TreeWrite
 from scstfs.startup.nodes import NodeFiles, write
 from scstfs.sysfs.node import Tree
+from scstfs.sysfs.secrets_written import shown_command
 
 log: Final = logging.getLogger(__name__)
-
-_NO_SECRETS: Final = 3
-"""Words of a command that may be shown: secrets follow the name of a user, which is the third."""
 
 
 def look(tree: Tree) -> Item:
@@ -97,7 +95,7 @@ async def resume(tree: Tree, kept: Iterable[TreeWrite]) -> None:
 def _shown(tree: Tree, path: str, data: str) -> str:
     """A command without the secret that it may contain."""
     if path.rpartition("/")[2] == MGMT:
-        return " ".join(data.split()[:_NO_SECRETS])
+        return shown_command(data)
     try:
         is_private = NodeFiles(tree).is_private(path)
     except OSError:  # there is no such attribute
