@@ -29,7 +29,7 @@ COMMANDS = tuple(
     for words in itertools.chain(
         *(
             [[*words, SECRET], [*words, SECRET, "more"]]
-            for action in ("add_driver_attribute", "del_driver_attribute", "nonsense")
+            for action in ("add_attribute", "del_attribute", "nonsense")
             for words in itertools.permutations((action, "IncomingUser", "joe"))
         ),
         [
@@ -70,7 +70,7 @@ async def test_refused_commands_do_not_tell(
     for path, text in COMMANDS:
         await written(everything, path, text)
     for kind in ("IncomingUser", "OutgoingUser"):
-        await everything.write(MGMT, f"add_driver_attribute {kind} jim {SECRET}")
+        await everything.write(MGMT, f"add_attribute {kind} jim {SECRET}")
         path = f"targets/iscsi/{kind}"
         for text in (SECRET, f"{SECRET} x", f"joe {SECRET} more", f"joe {SECRET}\0", f" {SECRET}"):
             await written(everything, path, text)
@@ -83,7 +83,7 @@ def test_a_bug_does_not_tell() -> None:
     def explode(text: str) -> str:
         raise ValueError(f"cannot take {text!r}", text.encode())
 
-    words = secret_words("mgmt", 0o644, f"add_driver_attribute IncomingUser joe {SECRET}".encode())
+    words = secret_words("mgmt", 0o644, f"add_attribute IncomingUser joe {SECRET}".encode())
     assert words == [SECRET]
     assert secret_words("IncomingUser", 0o600, f"joe {SECRET}".encode()) == [SECRET]
     assert secret_words("filename", 0o644, b"/some/file") == []
