@@ -7,7 +7,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from scstfs.admin.initial_file import InitialFile
+from scstfs.capabilities import Capability
 from scstfs.portals import ListenPortal
+from scstfs.privileges import Account
 
 
 class Resume(enum.StrEnum):
@@ -39,10 +42,16 @@ class Config:
     """Where to listen; empty for all addresses."""
     pid_file: Path | None = Path("/run/iscsi-scstd.pid")
     """The default is that of SCST's iSCSI daemon, for scripts that signal it; None for no file."""
-    config: str | None = None
-    """The initial configuration; with a leading - the file may be missing."""
+    config: InitialFile | None = None
+    """The initial configuration."""
     resume: Resume = Resume.AUTO
     io_engine: IoEngine = IoEngine.BEST
+    mounter: Path | None = None
+    """The socket of the service that mounts, and writes the pid file; None does so itself."""
+    account: Account | None = None
+    """The user to serve as; None for the one who starts the program."""
+    kept: frozenset[Capability] | None = None
+    """Capabilities that are kept; None for those of `privileges.kept_by_default`."""
 
     @classmethod
     def of_user(cls) -> Config:

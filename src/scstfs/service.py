@@ -23,7 +23,7 @@ from scstfs.drivers.iscsi.config import IscsiDriver
 from scstfs.drivers.iscsi.server import Server
 from scstfs.drivers.scst_local import LocalDriver
 from scstfs.errors import ExitStatus, UsageError, reason
-from scstfs.fuse.operations import MOUNT_OPTIONS, Operations
+from scstfs.fuse.operations import Operations
 from scstfs.fuse.request_loop import RequestWait
 from scstfs.handlers.passthrough import ScsiBus, pass_through_handlers
 from scstfs.handlers.uevents import watch_scsi_devices
@@ -32,6 +32,7 @@ from scstfs.layout import LAYOUT
 from scstfs.options import Config, IoEngine, Resume
 from scstfs.persist.running import DamagedCommands, RunningFile
 from scstfs.persist.state import StateDirectory
+from scstfs.privileges import ROOT
 from scstfs.startup.keep import Keeper
 from scstfs.startup.load import load, look, resume
 
@@ -51,10 +52,8 @@ def furnish(scst: Scst) -> CopyManager:
 class TargetService:
     """What the daemon serves (``scstfs.daemon.Service``)."""
 
-    mount_options: Final = MOUNT_OPTIONS
-
-    def __init__(self, scst: Scst) -> None:
-        """Register all handlers and drivers with ``scst``."""
+    def __init__(self, scst: Scst, owner: tuple[int, int] | None = None) -> None:
+        """Register all handlers and drivers with ``scst``; the tree belongs to ``owner``."""
         self.scst = scst
         furnish(scst)
         self.iscsi = IscsiDriver(scst)
@@ -63,7 +62,7 @@ class TargetService:
         self.local = LocalDriver(scst)
         self.scsi_bus = ScsiBus(scst)
         self.tree = LAYOUT.build(scst)
-        self.operations = Operations(self.tree)
+        self.operations = Operations(self.tree, owner=owner)
         self._requests = RequestWait()
         self.server.flusher.urgent = self._requests.waiting
 
@@ -151,7 +150,8 @@ async def target_service(config: Config) -> AsyncIterator[TargetService]:
             io_engine="" if config.io_engine is IoEngine.BEST else config.io_engine,
         )
         _open_disks(environment)
-        service = TargetService(Scst(environment))
+        owner = None if config.account is None else ROOT
+        service = TargetService(Scst(environment), owner=owner)
         await service.scsi_bus.rescan()
         keeper = await _configure(service, config)
         nursery.start_soon(keeper.run)
