@@ -81,7 +81,12 @@ class File:
         """Have all of ``data`` written before this returns, or decline: see Handover."""
         if not self._writes.is_idle or self.is_closing:
             return False
-        return self.engine.handover.write(self, offset, data, stays=stays)
+        engine, order = self.engine, self.order
+        return engine.handover.write(self.fd, order, self._left_ended, offset, data, stays=stays)
+
+    def _left_ended(self, _error: int) -> None:
+        if self.is_closing:
+            self.close_when_idle()
 
     def begin(self, request: DiskRequest) -> None:
         """Begin ``request`` whatever else is under way, which is the caller's business."""

@@ -15,10 +15,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from scstfs.aio._native import ffi, lib
-from scstfs.aio.request import DiskRequest, RequestKind
+from scstfs.aio.request import DiskRequest, RequestDone, RequestKind
 
 if TYPE_CHECKING:
-    from scstfs.aio.file import File
+    from scstfs.aio.order import WriteOrder
 
 #: Bytes of a write that is handed over, at most: longer ones do not end soon.
 LONGEST: Final = 1 << 20
@@ -55,15 +55,25 @@ class Handover:
         #: How many short ones may be handed over before the present batch of work is done.
         self.short_ones = ANY
         self._not_before = 0.0
-        #: What the event loop did not wait for, and its file.
-        self._left: tuple[DiskRequest, File] | None = None
+        #: What the event loop did not wait for.
+        self._left: DiskRequest | None = None
 
-    def write(self, file: File, offset: int, data: memoryview, *, stays: bool) -> bool:
+    def write(
+        self,
+        fd: int,
+        order: WriteOrder,
+        ended: RequestDone,
+        offset: int,
+        data: memoryview,
+        *,
+        stays: bool,
+    ) -> bool:
         """Write all of ``data``, or decline.
 
         A write that was declined may have happened in part, or go on.  In that case it counts as
-        one of those that change ``file`` until it has ended: whatever overlaps it waits.  ``data``
-        that ``stays`` is as it is until a write that waits so has ended.
+        one of those that change the file, in ``order``, until it has ended, and ``ended`` is called
+        then: whatever overlaps it waits.  ``data`` that ``stays`` is as it is until a write that
+        waits so has ended.
         """
         length = len(data)
         if length > (LONGEST if stays else LONGEST_COPY):
@@ -79,32 +89,29 @@ class Handover:
                 return False
             self._not_before = 0.0
         result = lib.disk_handover_write(
-            self._handle, file.fd, ffi.from_buffer(data), length, offset, stays, PATIENCE
+            self._handle, fd, ffi.from_buffer(data), length, offset, stays, PATIENCE
         )
         if result == -errno.EINPROGRESS:
             self._not_before = monotonic() + PAUSE
-            request = DiskRequest(RequestKind.WRITE, offset, length=length)
-            self._left = request, file
-            file.order.enter(request, lambda request: None)
+            self._left = DiskRequest(RequestKind.WRITE, offset, done=ended, length=length)
+            order.enter(self._left, lambda request: None)
         return bool(result == length)
 
     def look(self) -> None:
         """Have what was under way end, if it has."""
         if self._left is None or lib.disk_handover_ended(self._handle) == -errno.EINPROGRESS:
             return
-        (request, file), self._left = self._left, None
+        request, self._left = self._left, None
         followers = request.followers
         # Nobody asks what became of it: it was declined, and is done again.
         request.end(0)
         for follower in followers:
             if follower.is_canceled:
                 self._cancel(follower)
-        if file.is_closing:
-            file.close_when_idle()
 
     def delays(self, request: DiskRequest) -> bool:
         """``request`` waits for what is under way: its data may be what is being written."""
-        return self._left is not None and request in self._left[0].followers
+        return self._left is not None and request in self._left.followers
 
     def close(self) -> None:
         """Leave alone what is under way.  Once is enough."""

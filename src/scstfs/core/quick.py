@@ -29,11 +29,11 @@ class Loan(NamedTuple):
 Submit: TypeAlias = Callable[[DiskRequest], None]
 """Has a disk begin with a request."""
 
-Read: TypeAlias = Callable[[int, memoryview], bool]
+TryRead: TypeAlias = Callable[[int, memoryview], bool]
 """``(offset, memory) -> done``: reads bytes without waiting, or declines."""
 
 
-class Write(Protocol):
+class TryWrite(Protocol):
     """Writes bytes without waiting for long, or declines."""
 
     def __call__(self, offset: int, data: memoryview, *, stays: bool = False) -> bool:
@@ -65,8 +65,8 @@ class Quick(NamedTuple):
     size: int
     #: Commands that the nexus may have under way.
     limit: int
-    read: Read | None = None
-    write: Write | None = None
+    read: TryRead | None = None
+    write: TryWrite | None = None
     #: ``(offset, length)``: bytes that can be sent straight from a file, where there are any.
     lend: Callable[[int, int], Loan | None] = _lend_nothing
     submit_read: Submit | None = None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from fastcrc import crc32
 
-from scstfs.core.quick import Loan, Quick, Read, decoded, recognise
+from scstfs.core.quick import Loan, Quick, TryRead, decoded, recognise
 from scstfs.core.taskset import TaskAttribute
 from scstfs.iscsi import codes, pdu
 from scstfs.iscsi.codes import RESERVED_TAG, PduOpcode
@@ -313,7 +313,9 @@ def _read_long(
     return True
 
 
-def _copy(read: Read | None, allocate: Allocate | None, offset: int, length: int) -> Source | None:
+def _copy(
+    read: TryRead | None, allocate: Allocate | None, offset: int, length: int
+) -> Source | None:
     """Read into memory of its own, if that needs no waiting."""
     if read is None or allocate is None:
         return None
