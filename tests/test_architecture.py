@@ -69,6 +69,7 @@ CIRCLES = {
         "aio.backend",
         "aio.engine",
         "aio.file",
+        "aio.handover",
         "aio.lane",
         "aio.order",
         "aio.request",
