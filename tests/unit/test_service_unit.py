@@ -133,6 +133,8 @@ def test_systemd_understands_every_line(tmp_path: Path) -> None:
     for unit in UNITS.iterdir():
         text = unit.read_text().replace("/usr/local/bin/scstfs", sys.executable)
         (tmp_path / unit.name).write_text(text)
+        # Whatever the umask is.
+        (tmp_path / unit.name).chmod(0o644)
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *sorted(map(str, tmp_path.glob("scst*")))],
         check=False,
