@@ -13,7 +13,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from scstfs.core import nexus_effects, persistent_out, task_management
+from scstfs.core import completion, nexus_effects, persistent_out
 from scstfs.core.alua import group_of
 from scstfs.core.command import Command
 from scstfs.core.device import Answer, Job, Until
@@ -182,7 +182,7 @@ def _take_effect(cmd: Command, effects: Iterable[Effect]) -> Answer:
     The command ends when those that it aborted have ended.
     """
     victims = nexus_effects.take_effect(effects, cmd)
-    return Until(partial(task_management.when_ended, victims)) if victims else b""
+    return Until(partial(completion.when_ended, victims)) if victims else b""
 
 
 # Target port groups (SPC-4 6.37, 6.45)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 import trio
 
-from scstfs.core.fence import Fence
+from scstfs.core.fence import Fence, boot_clock
 from scstfs.core.shared_unit import HOLD_SECONDS, SharedUnit
 from scstfs.core.sharing import Agreed, NoAgreement, Unresolved
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.persist.unit_state import ReservedBy, UnitState
-from scstfs.scsi.status import Status
+from scstfs.scsi.status import Status, TaskStatus
 from tests.support.nexuses import REGISTRATION_PREEMPTED, RELEASED, pending
 from tests.support.reservations import (
     IGNORE,
@@ -25,7 +25,6 @@ from tests.support.reservations import (
     pr_out,
 )
 from tests.support.target import GOOD, Initiator, System
-from tests.support.threads import ManualPool
 
 A, B = 0xA, 0xB
 READ, WRITE = bytes.fromhex("28000000000000000100"), bytes.fromhex("2a000000000000000100")
@@ -132,19 +131,32 @@ async def test_a_decision_made_in_time_ends_at_the_deadline(
     assert quick.lend(0, 512) is None
 
 
-async def test_a_worker_thread_does_nothing_after_the_deadline(
-    system: System, unit: SharedUnit, clock: Clock
-) -> None:
-    one = system.initiator()
-    assert await one.execute(WRITE, OLD) == GOOD
-    pool = one.session.tgt_devs[0].pool = ManualPool()
-    queued = one.start(FUA_WRITE, NEW)
+def test_a_worker_thread_does_nothing_after_the_deadline(clock: Clock) -> None:
+    fence, done = Fence(clock, 10.0), []
+    fence.run(lambda: done.append(1))
     clock.now = 10.0
-    pool.drain()
-    assert queued.result.status is Status.BUSY
-    one.session.tgt_devs[0].pool = system.scst.env.threads
-    clock.now = 0.0
-    assert await content(one) == OLD
+    with pytest.raises(TaskStatus):
+        fence.run(lambda: done.append(2))
+    assert done == [1]
+
+
+async def test_a_disk_does_nothing_after_the_deadline(
+    system: System, disk: VdiskDevice, agreement: Alone
+) -> None:
+    """The command has started in time, and its request has waited too long."""
+    unit = agreement.unit = SharedUnit(disk, "here", agreement)
+    disk.shared = unit
+    fence = Fence(deadline=boot_clock() + 60)
+    unit.open(fence)
+    one = system.initiator()
+    assert await one.execute(FUA_WRITE, OLD) == GOOD
+    disk.env.disks.hold()
+    late = one.start(FUA_WRITE, NEW)
+    # As if the process had been stopped here.
+    fence._native.set(0)
+    disk.env.disks.release()
+    assert (await late.wait()).status is Status.BUSY
+    assert system.directory.joinpath("disk").read_bytes()[:512] == OLD
 
 
 async def test_commands_do_not_wait_for_ever(
