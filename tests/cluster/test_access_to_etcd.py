@@ -15,7 +15,12 @@ from scstfs.cluster.etcd import Condition, Etcd, Put, Unreachable
 from tests.support.etcd import Member, one_member
 from tests.support.needs import need_programs
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # httpcore leaves the socket of a failed TLS handshake to the garbage collector.
+    pytest.mark.filterwarnings("ignore:unclosed <socket"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 NAMES = "subjectAltName=IP:127.0.0.1"
 

@@ -12,7 +12,15 @@ import trio
 
 from scstfs import __version__
 from scstfs.cluster import replica as replicas
-from scstfs.cluster.etcd import Compacted, Condition, Etcd, LeaseEnded, Put, Unreachable
+from scstfs.cluster.etcd import (
+    Compacted,
+    Condition,
+    Etcd,
+    EtcdRefused,
+    LeaseEnded,
+    Put,
+    Unreachable,
+)
 from scstfs.cluster.etcd_keys import ItemName, Keys
 from scstfs.cluster.item import SharedItem
 from scstfs.cluster.lease import Lease
@@ -23,6 +31,7 @@ from scstfs.core.fence import Clock, Fence, boot_clock
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 0.2
+_AFTER_FAILURE: Final = 1.0
 #: How often this node compares what it knows with what etcd has (seconds): a watch may stand still
 #: without an error, for example if its member was cut off from the others.
 CHECK_SECONDS: Final = 1.0
@@ -78,7 +87,14 @@ class ClusterNode:
 
         async def run() -> None:
             with scope:
-                await item.run()
+                while True:
+                    try:
+                        await item.run()
+                    except Exception:
+                        # A bug in one item must not end all others: it stays closed meanwhile.
+                        log.exception("%s failed", item.name)
+                        item.close()
+                        await trio.sleep(_AFTER_FAILURE)
 
         self._nursery.start_soon(run)
 
@@ -183,7 +199,8 @@ class ClusterNode:
             try:
                 number, ttl = await self.etcd.grant(self._ttl)
             except Unreachable as error:
-                self._tell(f"etcd does not answer: {error}")
+                refuses = "refuses" if isinstance(error, EtcdRefused) else "does not answer"
+                self._tell(f"etcd {refuses}: {error}")
                 await trio.sleep(RETRY_SECONDS)
                 continue
             self._lease, self._ended = Lease(number, ttl, since, self._clock), trio.Event()
@@ -194,7 +211,7 @@ class ClusterNode:
     async def _renew(self, lease: Lease) -> None:
         """Renew the lease as long as that succeeds in time."""
         with trio.CancelScope() as scope:
-            while True:
+            while lease.fence.is_open and self._lease is lease:
                 scope.deadline = trio.current_time() + max(lease.left, 0)
                 try:
                     await self._claim(lease)
@@ -205,11 +222,9 @@ class ClusterNode:
                     return
                 except Unreachable as error:
                     log.debug("lease %x: %s", lease.number, error)
-                    if not lease.fence.is_open:
-                        return
-                    continue
-                if self._lease is not lease or not lease.renewed(since):
-                    return
+                    await self._sleep(RETRY_SECONDS)
+                else:
+                    lease.renewed(since)
 
     async def _sleep(self, seconds: float) -> None:
         with trio.move_on_after(seconds):
@@ -220,7 +235,10 @@ class ClusterNode:
         if not self.replica.is_complete:
             await self.learn(1, lease.interval)
             return
-        problem = await self._claim_name(lease) or await self._claim_ports(lease)
+        try:
+            problem = await self._claim_name(lease) or await self._claim_ports(lease)
+        except EtcdRefused as error:
+            problem = f"etcd refuses: {error}"
         had_problem, self._problem = bool(self._problem), problem
         self._tell(problem)
         if had_problem and not problem:

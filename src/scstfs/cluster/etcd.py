@@ -11,7 +11,7 @@ import json
 import logging
 import ssl
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import httpx
 import trio
@@ -25,16 +25,24 @@ log = logging.getLogger(__name__)
 ANSWER_SECONDS: Final = 0.8
 CONNECT_SECONDS: Final = 0.4
 
+_JSON: Final = {"Content-Type": "application/json"}
+
 #: gRPC's status codes.
 _NOT_FOUND: Final = 5
 _OUT_OF_RANGE: Final = 11
 _UNAUTHENTICATED: Final = 16
+#: Too large, not allowed, no space: asking another member does not help.
+_FINAL: Final = frozenset({3, 7, 8})
 _LEASE_MISSING: Final = "lease not found"
 _STALE_TOKEN: Final = "invalid auth token"
 
 
 class Unreachable(Exception):  # noqa: N818 - an outcome that is dealt with
     """No member gave an answer; what was asked for may have been done."""
+
+
+class EtcdRefused(Unreachable):
+    """etcd has answered that it does not do that: nothing was done."""
 
 
 class LeaseEnded(Exception):  # noqa: N818 - likewise
@@ -177,14 +185,15 @@ class Etcd:
         body = {"create_request": {**_range(prefix), "start_revision": str(revision)}}
         timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, read=None)
         try:
-            headers = await self._headers()
-            request = self._http.stream(
-                "POST", f"{self.url}/v3/watch", json=body, timeout=timeout, headers=headers
-            )
-            async with request as response:
+            request = self._request("watch", body, await self._headers(), timeout)
+            response = await self._http.send(request, stream=True)
+            try:
                 async for line in response.aiter_lines():
                     yield _changes(json.loads(line))
-        except (httpx.HTTPError, ValueError, _Refusal) as error:
+            finally:
+                with trio.CancelScope(shield=True):
+                    await response.aclose()
+        except (httpx.HTTPError, ValueError, KeyError, TypeError, _Refusal) as error:
             self._token = None
             self.turn()
             raise Unreachable(str(error)) from error
@@ -192,6 +201,7 @@ class Etcd:
     # Asking
 
     async def _ask(self, what: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What the first member says that answers; raises Unreachable, LeaseEnded."""
         failure: Exception | None = None
         # Once more than there are members: a token may have to be replaced.
         for _ in (None, *self._access.urls):
@@ -204,6 +214,8 @@ class Etcd:
                 if error.code == _UNAUTHENTICATED or _STALE_TOKEN in str(error):
                     self._token = None
                     continue
+                if error.code in _FINAL:
+                    raise EtcdRefused(str(error)) from error
             except (httpx.HTTPError, ValueError, trio.TooSlowError) as error:
                 failure = error
             self.turn()
@@ -221,16 +233,51 @@ class Etcd:
             self._token = str((await self._post("auth/authenticate", account, {}))["token"])
         return {"Authorization": self._token}
 
+    def _request(
+        self,
+        what: str,
+        body: Mapping[str, Any],
+        headers: Mapping[str, str],
+        timeout: httpx.Timeout | None = None,
+    ) -> httpx.Request:
+        data = json.dumps(body).encode()
+        return self._http.build_request(
+            "POST",
+            f"{self.url}/v3/{what}",
+            content=_Body(data),
+            headers={**headers, "Content-Length": str(len(data)), **_JSON},
+            timeout=timeout or self._http.timeout,
+        )
+
     async def _post(
         self, what: str, body: Mapping[str, Any], headers: Mapping[str, str]
     ) -> dict[str, Any]:
-        response = await self._http.post(f"{self.url}/v3/{what}", json=body, headers=headers)
+        request = self._request(what, body, headers)
+        response = await self._http.send(request)
         answer = response.json()
         if not isinstance(answer, dict):
             raise ValueError(f"no answer: {answer!r}")
         if response.status_code != httpx.codes.OK or "error" in answer:
             raise _refusal(answer)
         return answer
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of a request.
+
+    httpx's own is a generator, which trio complains of if the request ends before it is sent.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._parts = [data]
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._parts:
+            raise StopAsyncIteration
+        return self._parts.pop()
 
 
 def _refusal(answer: Mapping[str, Any]) -> _Refusal:

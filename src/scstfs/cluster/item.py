@@ -13,13 +13,15 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import trio
 
 from scstfs.cluster import record
-from scstfs.cluster.etcd import Condition, Etcd, LeaseEnded, Put, Unreachable
+from scstfs.cluster.etcd import Condition, Etcd, EtcdRefused, LeaseEnded, Put, Unreachable
 from scstfs.cluster.etcd_keys import ItemName, Keys
 from scstfs.cluster.next_step import NextStep, Situation, next_step
 from scstfs.cluster.record import Record
 from scstfs.cluster.replica import ItemView, Replica
 from scstfs.core.fence import Fence
 from scstfs.core.sharing import Agreed, NoAgreement, Unresolved
+from scstfs.scsi import sense
+from scstfs.scsi.sense import CheckCondition
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,8 @@ S = TypeVar("S")
 
 #: Between two attempts while no member of etcd answers (seconds).
 RETRY_SECONDS: Final = 0.1
+#: … and while etcd refuses what this node asks for.
+REFUSED_SECONDS: Final = 2.0
 #: How long commands may take to end before a change; then the node leaves the item (seconds).
 DRAIN_SECONDS: Final = 10.0
 #: How long a change may wait while the node has no lease (seconds).
@@ -258,6 +262,9 @@ class SharedItem(Generic[S]):
                     await steps[step]()
             except LeaseEnded:
                 self._node.lose_lease()
+            except EtcdRefused as error:
+                log.error("%s: etcd refuses: %s", self.name, error)
+                await trio.sleep(REFUSED_SECONDS)
             except Unreachable as error:
                 log.debug("%s: %s: %s", self.name, step.name, error)
                 await trio.sleep(RETRY_SECONDS)
@@ -438,13 +445,18 @@ class SharedItem(Generic[S]):
         if node.lease is None or proposal is None:
             raise LeaseEnded
         made = proposal.record
-        outcome = await node.etcd.transact(
-            [Condition(node.keys.item(self.name), proposal.revision)],
-            [
-                Put(node.keys.item(self.name), record.encode(made)),
-                Put(node.keys.user(self.name, node.name), made.change, node.lease),
-            ],
-        )
+        at = Condition(node.keys.item(self.name), proposal.revision)
+        puts = [
+            Put(node.keys.item(self.name), record.encode(made)),
+            Put(node.keys.user(self.name, node.name), made.change, node.lease),
+        ]
+        try:
+            outcome = await node.etcd.transact([at], puts)
+        except EtcdRefused as error:
+            log.error("%s: etcd refuses a change: %s", self.name, error)
+            self._proposal = None
+            proposal.wanted.answer(CheckCondition(sense.INSUFFICIENT_REGISTRATION_RESOURCES))
+            return
         await node.learn(outcome.revision, _NEWS_SECONDS)
 
     async def _open(self) -> None:

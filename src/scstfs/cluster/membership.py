@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 #: How often ``cluster_name`` is looked at, and waiting commands are (seconds).
 _TICK: Final = 0.25
+_AFTER_FAILURE: Final = 1.0
 
 
 #: How long etcd may take to notice that a lease has ended (seconds).
@@ -62,7 +63,12 @@ class Cluster:
                     if not name:
                         await trio.sleep(_TICK)
                         continue
-                    await self._take_part(name)
+                    try:
+                        await self._take_part(name)
+                    except Exception:
+                        # A bug here must not end what is not shared.
+                        log.exception("cluster %s failed", name)
+                        await trio.sleep(_AFTER_FAILURE)
         finally:
             self._nursery = None
             with trio.move_on_after(1, shield=True):
@@ -73,12 +79,14 @@ class Cluster:
         node = self.node = ClusterNode(self.etcd, name, config.node, config.ttl, self._ports)
         for item in self._items():
             node.add(item)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(node.run)
-            while self._scst.cluster_name == name:
-                await trio.sleep(_TICK)
-            nursery.cancel_scope.cancel()
-        self.node = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(node.run)
+                while self._scst.cluster_name == name:
+                    await trio.sleep(_TICK)
+                nursery.cancel_scope.cancel()
+        finally:
+            self.node = None
 
     async def _look_around(self) -> None:
         while True:
@@ -151,7 +159,9 @@ class Cluster:
         device.shared = unit
         same = [other for other, known in self._units.items() if known.name == name]
         self._units[device] = item
-        if same:
+        if not name.name:
+            log.error("%s cannot be served in cluster mode: it has no t10_dev_id", device)
+        elif same:
             log.error("%s and %s are the same unit of the cluster, %s", same[0], device, name.name)
         else:
             self._add(item)
