@@ -24,6 +24,8 @@ TEST_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra sg3-utils tree procps 
 TEST_PACKAGES += qemu-system-x86 seabios ovmf ipxe ipxe-qemu xorriso binutils
 # Programs by which scripts find SCST's daemon and load its modules.
 TEST_PACKAGES += psmisc kmod
+# Several nodes.
+TEST_PACKAGES += etcd-server etcd-client
 # Shells with completion, and programs that check the manual.
 TEST_PACKAGES += bash-completion zsh fish man-db mandoc jq
 MACHINE_PACKAGES := debootstrap lintian systemd-container
@@ -37,7 +39,7 @@ VERSION = $(shell sed -n 's/^__version__.* = "\(.*\)"/\1/p' src/scstfs/__init__.
 # Artefacts have the date of the last commit.
 EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || date +%s))
 
-.PHONY: help run demo test lint type docs fuzz bench clean run-packages test-packages bench-packages
+.PHONY: help run demo test test-cluster lint type docs fuzz bench clean run-packages test-packages bench-packages
 .PHONY: dist deb release audit test-package machine-packages
 
 .PHONY: sandbox picture
@@ -57,6 +59,9 @@ demo: $(RUN_READY) test-packages ## run the README's example in a private namesp
 
 test: lint type test-packages ## check everything (options for pytest: ARGS='-k mount')
 	$(VENV)/bin/python -m pytest $(or $(ARGS),$(TEST_EVERYTHING))
+
+test-cluster: $(DEV_READY) test-packages ## check several nodes under faults, for half an hour (options: ARGS)
+	$(VENV)/bin/python -m pytest tests/cluster -m 'full or not full' $(ARGS)
 
 lint: $(DEV_READY) ## check style and formatting
 	$(VENV)/bin/ruff check

@@ -16,6 +16,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
+from urllib.parse import urlsplit
 
 from scstfs import __version__, background, system
 from scstfs import log as logs
@@ -25,6 +26,7 @@ from scstfs.admin.files import ENTRIES
 from scstfs.admin.initial_file import OPTIONAL, InitialFile
 from scstfs.admin.mistakes import Mistake, MistakeKind
 from scstfs.capabilities import Capability
+from scstfs.cluster.cluster_config import DEFAULT_TTL, ClusterConfig, EtcdAccess
 from scstfs.errors import ExitStatus, UsageError, reason
 from scstfs.options import Config, IoEngine, Resume
 from scstfs.portals import ListenPortal
@@ -39,6 +41,8 @@ log: Final = logging.getLogger(__name__)
 
 _PROGRAM: Final = "scstfs"
 _DEFAULTS: Final = Config.of_user()
+#: Of a node's lease (seconds).
+_LONGEST_TTL: Final = 60
 _STATUS: Final[Mapping[MistakeKind, ExitStatus]] = {
     MistakeKind.USAGE: ExitStatus.USAGE,
     MistakeKind.CONFIG: ExitStatus.CONFIG,
@@ -220,6 +224,7 @@ def parser() -> argparse.ArgumentParser:
         + "; ".join(f"{capability.name.lower()} {use}" for capability, use in USES.items())
         + " (default: all of these for root, none with --user)",
     )
+    _add_cluster(mount)
     why = commands.add_parser(
         "why",
         help="show why a command was refused",
@@ -234,6 +239,78 @@ def parser() -> argparse.ArgumentParser:
     why.set_defaults(client=_why)
     admin.add_commands(commands)
     return top
+
+
+def _add_cluster(mount: argparse.ArgumentParser) -> None:
+    cluster = mount.add_argument_group("several nodes that serve the same units")
+    cluster.add_argument(
+        "--etcd",
+        metavar="URL[,URL...]",
+        type=_urls,
+        default=(),
+        help="members of the etcd that keeps what the nodes share, e.g. https://192.0.2.1:2379",
+    )
+    cluster.add_argument(
+        "--node",
+        metavar="NAME",
+        default=socket.gethostname(),
+        help="name of this node, which no other one has (default: %(default)s)",
+    )
+    cluster.add_argument(
+        "--lease-ttl",
+        metavar="SECONDS",
+        type=_ttl,
+        default=DEFAULT_TTL,
+        help="how long a node may be silent before the others go on without it "
+        "(default: %(default)s)",
+    )
+    for name, text in (
+        ("ca", "certificates of the authorities that may have signed etcd's"),
+        ("cert", "certificate of this node for etcd"),
+        ("key", "private key of that certificate"),
+        ("password-file", "file whose first line is the password for etcd"),
+    ):
+        cluster.add_argument(f"--etcd-{name}", metavar="FILE", type=_optional_path, help=text)
+    cluster.add_argument("--etcd-user", metavar="NAME", help="user name for etcd")
+
+
+def _urls(text: str) -> tuple[str, ...]:
+    urls = tuple(url.strip().rstrip("/") for url in text.split(",") if url.strip())
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise argparse.ArgumentTypeError(f"no URL of an etcd member: {url}")
+    return urls
+
+
+def _ttl(text: str) -> int:
+    if not text.isdecimal() or not 2 <= int(text) <= _LONGEST_TTL:
+        raise argparse.ArgumentTypeError(f"not from 2 to {_LONGEST_TTL} seconds: {text}")
+    return int(text)
+
+
+def _cluster(arguments: argparse.Namespace) -> ClusterConfig | None:
+    """What other nodes are found by, if the command line names any."""
+    if not arguments.etcd:
+        for option in ("etcd_ca", "etcd_cert", "etcd_key", "etcd_user", "etcd_password_file"):
+            if getattr(arguments, option) is not None:
+                message = f"--{option.replace('_', '-')} without --etcd"
+                raise UsageError(ExitStatus.USAGE, message)
+        return None
+    if not arguments.node:
+        raise UsageError(ExitStatus.USAGE, "--node must not be empty")
+    return ClusterConfig(
+        etcd=EtcdAccess(
+            urls=arguments.etcd,
+            ca=arguments.etcd_ca,
+            cert=arguments.etcd_cert,
+            key=arguments.etcd_key,
+            user=arguments.etcd_user,
+            password_file=arguments.etcd_password_file,
+        ),
+        node=arguments.node,
+        ttl=arguments.lease_ttl,
+    )
 
 
 def _add_log_level(command: argparse.ArgumentParser, text: str) -> None:
@@ -289,6 +366,7 @@ def _mount(
         pid_file=arguments.pid_file,
         config=None if arguments.config is None else InitialFile.read(arguments.config),
         resume=Resume(arguments.resume),
+        cluster=_cluster(arguments),
         io_engine=IoEngine(arguments.io_engine),
         mounter=arguments.mounter,
         account=arguments.user,

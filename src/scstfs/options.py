@@ -9,6 +9,7 @@ from pathlib import Path
 
 from scstfs.admin.initial_file import InitialFile
 from scstfs.capabilities import Capability
+from scstfs.cluster.cluster_config import ClusterConfig
 from scstfs.portals import ListenPortal
 from scstfs.privileges import Account
 
@@ -45,6 +46,8 @@ class Config:
     config: InitialFile | None = None
     """The initial configuration."""
     resume: Resume = Resume.AUTO
+    cluster: ClusterConfig | None = None
+    """What other nodes are found by; None without any."""
     io_engine: IoEngine = IoEngine.BEST
     mounter: Path | None = None
     """The socket of the service that mounts, and writes the pid file; None does so itself."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 import trio
 
 from scstfs.aio import Engine
+from scstfs.cluster.cluster_config import ClusterConfig
 from scstfs.core import execute
 from scstfs.core.device import DevHandler
 from scstfs.core.environment import Environment
@@ -131,6 +132,21 @@ async def _configure(service: TargetService, config: Config) -> Keeper:
     return keeper
 
 
+def _join_cluster(scst: Scst, config: ClusterConfig) -> Callable[[], Awaitable[None]]:
+    """Know other nodes from now on; return what has to run."""
+    try:
+        # Nobody else needs the HTTP client.
+        from scstfs.cluster.membership import Cluster
+    except ImportError as error:
+        message = f"--etcd needs a Python package that is missing: {error.name}"
+        raise UsageError(ExitStatus.USAGE, message) from error
+    try:
+        return Cluster(scst, config).run
+    except OSError as error:
+        message = f"cannot use a file for etcd: {error.filename or ''} {reason(error)}"
+        raise UsageError(ExitStatus.USAGE, message) from error
+
+
 @contextlib.asynccontextmanager
 async def target_service(config: Config) -> AsyncIterator[TargetService]:
     """A service that is configured, and whose state is kept below ``config.state_dir``.
@@ -152,6 +168,8 @@ async def target_service(config: Config) -> AsyncIterator[TargetService]:
         _open_disks(environment)
         owner = None if config.account is None else ROOT
         service = TargetService(Scst(environment), owner=owner)
+        if config.cluster is not None:
+            nursery.start_soon(_join_cluster(service.scst, config.cluster))
         await service.scsi_bus.rescan()
         keeper = await _configure(service, config)
         nursery.start_soon(keeper.run)

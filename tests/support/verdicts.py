@@ -16,7 +16,7 @@ def check(scst: Scst) -> None:
     for session in scst.sessions():
         for tgt_dev in session.all_tgt_devs():
             if tgt_dev._epoch is EPOCH.now:
-                now = tgt_dev.device.decide(tgt_dev)
+                now = tgt_dev.decide()
                 where = f"LUN {tgt_dev.lun} of {session.name}"
                 assert tgt_dev._quick == now, where
             decided = tgt_dev.quick

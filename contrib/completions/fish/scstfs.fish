@@ -10,7 +10,7 @@ set -l for_config '__fish_seen_subcommand_from config'
 set -l no_kind "$for_config; and not __fish_seen_subcommand_from $kinds"
 set -l for_status '__fish_seen_subcommand_from status'
 set -l for_top '__fish_seen_subcommand_from top'
-set -l sections problems targets sessions devices groups
+set -l sections problems targets sessions devices groups cluster
 
 complete -c scstfs -f
 complete -c scstfs -s h -l help -d 'show the usage'
@@ -41,6 +41,16 @@ complete -c scstfs -n $for_mount -l config -r -F \
     -d 'configuration to apply before serving initiators'
 complete -c scstfs -n $for_mount -l resume -x -a 'auto never always' \
     -d 'whether to resume the last configuration'
+complete -c scstfs -n $for_mount -l etcd -x -d 'members of the etcd that keeps what nodes share'
+complete -c scstfs -n $for_mount -l node -x -d 'name of this node'
+complete -c scstfs -n $for_mount -l lease-ttl -x -d 'how long a node may be silent (seconds)'
+complete -c scstfs -n $for_mount -l etcd-ca -r -F \
+    -d 'authorities that have signed certificates of etcd'
+complete -c scstfs -n $for_mount -l etcd-cert -r -F -d 'certificate of this node for etcd'
+complete -c scstfs -n $for_mount -l etcd-key -r -F -d 'private key of that certificate'
+complete -c scstfs -n $for_mount -l etcd-password-file -r -F \
+    -d 'file with the password for etcd'
+complete -c scstfs -n $for_mount -l etcd-user -x -d 'user name for etcd'
 complete -c scstfs -n $for_mount -l io-engine -x -a 'best io_uring libaio threads' \
     -d 'what executes disk I/O'
 

@@ -32,7 +32,7 @@ AIO_ENTRIES: Final = 1024
 MOST_THREADS: Final = 512
 
 #: struct disk_request
-_REQUEST: Final = Struct("=QQQQiHBB")
+_REQUEST: Final = Struct("=QQQQQiHBB")
 #: Completions that are taken at once, and the numbers in one of them: token and result.
 _MOST: Final = 256
 _NUMBERS: Final = 2
@@ -123,7 +123,8 @@ class Backend:
         collected = self._collected
         _REQUEST.pack_into(
             self._batch, collected * _REQUEST.size, token, request.address, request.offset,
-            request.length, lane.fd, request.operation, request.flags, lane.threads,
+            request.length, request.deadline, lane.fd, request.operation, request.flags,
+            lane.threads,
         )  # fmt: skip
         self._collected = collected + 1
         if not collected:
@@ -136,7 +137,7 @@ class Backend:
             return
         self._cancellations += _CANCELLATION
         fd = request.lane.fd if request.lane is not None else -1
-        _REQUEST.pack_into(self._batch, at, 0, 0, request.token, 0, fd, lib.DISK_CANCEL, 0, 0)
+        _REQUEST.pack_into(self._batch, at, 0, 0, request.token, 0, 0, fd, lib.DISK_CANCEL, 0, 0)
         self._collected += 1
         self._arm(self)
 

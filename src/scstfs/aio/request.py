@@ -43,14 +43,16 @@ class DiskRequest:
 
     ``offset`` and ``length`` are in bytes.  READ and WRITE move ``memory``, all of it: it must stay
     where it is, at ``address`` if that is known.  A ``durable`` WRITE is safe from a power failure
-    at its end.  ``done`` is called exactly once, in the event loop: with 0, or an errno of which
-    EIO is also a READ behind the end of the file, and ECANCELED what was cancelled in time.
+    at its end.  ``deadline`` is the address of one (``deadline.Deadline``), or 0.  ``done`` is
+    called exactly once, in the event loop: with 0, or an errno of which EIO is also a READ behind
+    the end of the file, and ECANCELED what was cancelled in time.
     """
 
     __slots__ = (
         "address",
         "ahead",
         "begin",
+        "deadline",
         "done",
         "expected",
         "flags",
@@ -89,6 +91,7 @@ class DiskRequest:
         else:
             self.expected = self.address = 0
             self.length = length
+        self.deadline = 0
         self.is_canceled = False
         #: Where it waits or is under way; None before and afterwards.
         self.lane: Lane | None = None

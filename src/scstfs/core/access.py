@@ -67,7 +67,10 @@ def disconnect(tgt_dev: TgtDev) -> None:
         session.former[tgt_dev] = device.former[tgt_dev] = None
         completion.when_ended(list(tgt_dev.commands), partial(_forget, tgt_dev))
     if device.reserved_by is session:
-        device.reserved_by = None
+        if device.shared is not None:
+            device.shared.release(session)
+        else:
+            device.reserved_by = None
     device.pr.unbind(tgt_dev)
     device.nexus_ended(tgt_dev)
     device.threads.release(tgt_dev)

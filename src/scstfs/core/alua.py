@@ -16,8 +16,10 @@ from scstfs.scsi import sense
 from scstfs.scsi.alua import AccessState, StatusCode, TargetPortGroup
 
 if TYPE_CHECKING:
-    from scstfs.core.device import Device
+    from scstfs.core.command import Command
+    from scstfs.core.device import Answer, Device
     from scstfs.core.session import TgtDev
+    from scstfs.core.sharing import Agreed
     from scstfs.core.target import Target
 
 log = logging.getLogger(__name__)
@@ -97,16 +99,24 @@ class TargetGroup:
             device.when_reopened(followed)
         followed()
 
-    def set_state(self, state: AccessState, asked_by: TgtDev | None = None) -> None:
+    @property
+    def is_explicit(self) -> bool:
+        """An initiator has set the state."""
+        return self.status_code is StatusCode.SET_TARGET_PORT_GROUPS
+
+    def set_state(
+        self, state: AccessState, asked_by: TgtDev | None = None, *, explicit: bool = False
+    ) -> None:
         """Enter ``state`` and tell initiators, except of a transition that has only begun.
 
-        The nexus ``asked_by``, which sent SET TARGET PORT GROUPS, is not told (SPC-4 5.15.2.6).
+        The nexus ``asked_by``, which sent SET TARGET PORT GROUPS, is not told (SPC-4 5.15.2.6);
+        ``explicit``: one that is connected to another node did.
         """
         if state is self.state:
             return
         log.info("ALUA state of %s/%s is now %s", self.device_group.name, self.name, state.name)
         self.state = state
-        explicit = asked_by is not None
+        explicit = explicit or asked_by is not None
         self.status_code = StatusCode.SET_TARGET_PORT_GROUPS if explicit else StatusCode.IMPLICIT
         for device in self._concerned():
             device.access_state_changed(state)
@@ -131,6 +141,22 @@ class TargetGroup:
             ports=tuple(entry.rel_tgt_id for entry in self.targets.values()),
             status_code=self.status_code,
         )
+
+
+class SharedAccessStates(Protocol):
+    """What a device group has whose states are those of all nodes (``core.shared_group``)."""
+
+    def change(self, states: Mapping[int, AccessState], done: Agreed) -> None:
+        """Give target groups, by their identifiers, other states on all nodes."""
+
+    def change_by(self, cmd: Command, states: Mapping[int, AccessState]) -> Answer:
+        """Do that on behalf of SET TARGET PORT GROUPS, and then answer it."""
+
+    def prefer(self, group_id: int, preferred: bool, done: Agreed) -> None:
+        """Set the PREF bit of a target group on all nodes."""
+
+    def appeared(self, group: TargetGroup) -> None:
+        """A target group has got its identifier."""
 
 
 class Registry(Protocol):
@@ -159,6 +185,8 @@ class DeviceGroup:
         self.name = name
         #: Changed by ``add`` and ``remove`` only.
         self.devices: ObservableDict[Device, None] = ObservableDict()
+        #: What it has in cluster mode, where there is a cluster.
+        self.shared: SharedAccessStates | None = None
         self.target_groups: Final[GatedDict[str, TargetGroup]] = GatedDict()
 
     def add(self, device: Device) -> None:

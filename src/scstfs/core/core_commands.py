@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from scstfs.core import completion, persistent_out
+from scstfs.core import completion, nexus_effects, persistent_out
 from scstfs.core.alua import group_of
 from scstfs.core.command import Command
 from scstfs.core.device import Answer, Job, Until
-from scstfs.core.taskset import Claim, TaskAttribute
+from scstfs.core.taskset import Claim
+from scstfs.persist.unit_state import UnitState
 from scstfs.scsi import alua, provisioning, sense
 from scstfs.scsi import lun as scsi_lun
 from scstfs.scsi import spc as primary
@@ -24,9 +26,8 @@ from scstfs.scsi.sense import CheckCondition
 from scstfs.scsi.status import reservation_conflict
 
 if TYPE_CHECKING:
-    from scstfs.core.device import Device
     from scstfs.core.persistent_out import Effect
-    from scstfs.core.session import Session, TgtDev
+    from scstfs.core.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def _reserve(cmd: Command) -> Answer:
     device.check_ready(cmd)
     if device.reserved_by not in (None, cmd.session):
         raise reservation_conflict()
-    return device.pass_on(cmd, partial(_hold, device, cmd.session))
+    return _hold(cmd, cmd.session)
 
 
 def _release(cmd: Command) -> Answer:
@@ -87,11 +88,27 @@ def _release(cmd: Command) -> Answer:
     device.check_ready(cmd)
     if device.reserved_by is not cmd.session:
         return b""
-    return device.pass_on(cmd, partial(_hold, device, None))
+    return _hold(cmd, None)
 
 
-def _hold(device: Device, holder: Session | None) -> None:
-    device.reserved_by = holder
+def _hold(cmd: Command, holder: Session | None) -> Answer:
+    device = cmd.device
+    if device.shared is not None:
+        return device.shared.change(cmd, partial(_wanted_holder, cmd, holder))
+    return device.pass_on(cmd, partial(setattr, device, "reserved_by", holder))
+
+
+def _wanted_holder(cmd: Command, holder: Session | None) -> UnitState:
+    """The state that all nodes must have before RESERVE or RELEASE is GOOD."""
+    device = cmd.device
+    assert device.shared is not None
+    if _is_compatible(cmd):
+        return device.shared.state()
+    if device.reserved_by not in (None, cmd.session):
+        if holder is None:
+            return device.shared.state()
+        raise reservation_conflict()
+    return device.shared.state_held_by(holder)
 
 
 def _is_compatible(cmd: Command) -> bool:
@@ -114,6 +131,8 @@ def _persistent_reserve_in(cmd: Command) -> Answer:
 
 def _persistent_reserve_out(cmd: Command) -> Answer:
     _check_pr_allowed(cmd)
+    if cmd.device.shared is not None:
+        return cmd.device.shared.change(cmd, partial(_wanted_state, cmd))
     reservations = cmd.device.pr
     before = reservations.snapshot()
     effects = persistent_out.perform(reservations, cmd.tgt_dev, cmd.cdb, bytes(cmd.data))
@@ -132,6 +151,23 @@ def _persistent_reserve_out(cmd: Command) -> Answer:
     return Job(partial(file.save, state), lambda _saved: _take_effect(cmd, effects), failed)
 
 
+def _wanted_state(cmd: Command) -> UnitState:
+    """The state that all nodes must have before PERSISTENT RESERVE OUT is GOOD."""
+    _check_pr_allowed(cmd)
+    reservations = cmd.device.pr
+    before = reservations.snapshot()
+    effects = persistent_out.perform(reservations, cmd.tgt_dev, cmd.cdb, bytes(cmd.data))
+    saved, generation = reservations.save_state(), reservations.generation
+    reservations.rollback(before)
+    assert cmd.device.shared is not None
+    return replace(
+        cmd.device.shared.state(),
+        reservations=saved,
+        generation=generation,
+        effects=persistent_out.for_other_nodes(effects),
+    )
+
+
 def _check_pr_allowed(cmd: Command) -> None:
     device = cmd.device
     if any(tgt_dev.session.transport_id is None for tgt_dev in device.tgt_devs):
@@ -145,27 +181,8 @@ def _take_effect(cmd: Command, effects: Iterable[Effect]) -> Answer:
 
     The command ends when those that it aborted have ended.
     """
-    victims: list[Command] = []
-    for tgt_dev, condition in effects:
-        if condition is not None:
-            tgt_dev.queue_unit_attention(condition)
-            continue
-        by_other = tgt_dev.session is not cmd.session
-        victims += completion.abort_commands(tgt_dev, by_other=by_other, spare=cmd)
-        _clear_aca(cmd, tgt_dev)
-        if by_other:
-            completion.tell_of_loss(tgt_dev)
+    victims = nexus_effects.take_effect(effects, cmd)
     return Until(partial(completion.when_ended, victims)) if victims else b""
-
-
-def _clear_aca(cmd: Command, victim: TgtDev) -> None:
-    """PREEMPT AND ABORT ends the ACA condition of a nexus that it clears (SPC-4 5.13.11)."""
-    aca = victim.aca
-    if aca.faulted is not victim:
-        return
-    on_faulted_nexus = cmd.tgt_dev is victim
-    if on_faulted_nexus is (cmd.attribute is TaskAttribute.ACA):
-        aca.clear()
 
 
 # Target port groups (SPC-4 6.37, 6.45)
@@ -189,6 +206,8 @@ def _set_target_port_groups(cmd: Command) -> Answer:
             # The management command that began the transition decides how it ends.
             raise CheckCondition(sense.ALUA_TRANSITION)
         changes.append((target_group, change.state))
+    if group is not None and group.shared is not None and all(g.group_id for g, _ in changes):
+        return group.shared.change_by(cmd, {one.group_id: state for one, state in changes})
     # All changes or none.
     for target_group, state in changes:
         target_group.set_state(state, asked_by=cmd.tgt_dev)

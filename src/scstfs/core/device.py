@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from scstfs import log
@@ -34,9 +35,11 @@ if TYPE_CHECKING:
     from scstfs.core.blocks import Blocks
     from scstfs.core.command import Command
     from scstfs.core.environment import Environment
+    from scstfs.core.fence import Fence
     from scstfs.core.session import Session, TgtDev
     from scstfs.core.target import AcgDev, Target
     from scstfs.core.trace import TraceLog
+    from scstfs.persist.unit_state import ReservedBy, UnitState
     from scstfs.scsi.alua import AccessState
     from scstfs.scsi.unit import LogicalUnit
 
@@ -144,12 +147,59 @@ class PortGroups(Protocol):
         """The access state of the group that ``target`` is in."""
 
 
+class Elsewhere(Protocol):
+    """The holder of a reservation by RESERVE that is not connected to this node."""
+
+    @property
+    def holder(self) -> ReservedBy:
+        """Its node, and what it is called there."""
+
+
+class Sharing(Protocol):
+    """What a device has that other nodes serve, too (``core.shared_unit``)."""
+
+    @property
+    def fence(self) -> Fence:
+        """Until when commands may be executed."""
+
+    @property
+    def is_closed(self) -> bool:
+        """No command starts."""
+
+    def close_if_late(self) -> bool:
+        """Close it if its time is over; return whether it is."""
+
+    def change(self, cmd: Command, compute: Callable[[], UnitState]) -> Answer:
+        """Answer ``cmd`` when all nodes have the state that ``compute`` gives."""
+
+    def state(self) -> UnitState:
+        """The present state."""
+
+    def state_held_by(self, holder: Session | None) -> UnitState:
+        """The state if ``holder`` had the reservation by RESERVE."""
+
+    @property
+    def is_atomic_here(self) -> bool:
+        """Atomic commands may be executed: no other node does so."""
+
+    def make_atomic(self, cmd: Command, then: Callable[[], Answer]) -> Answer:
+        """Call ``then`` when atomic commands may be executed."""
+
+    def release(self, session: Session) -> None:
+        """The session ends: so does its reservation by RESERVE, on all nodes."""
+
+    def reset(self, done: Callable[[], None]) -> None:
+        """All nodes do a logical unit reset; call ``done`` then."""
+
+
 class Device:
     """A logical unit; subclasses execute commands."""
 
     #: log2 of the block size in bytes; 0 where the device has no blocks.
     block_shift: Gated[int] = Gated(0)
-    reserved_by: Gated[Session | None] = Gated(None)
+    reserved_by: Gated[Session | Elsewhere | None] = Gated(None)
+    #: What it has in cluster mode, where there is a cluster.
+    shared: Gated[Sharing | None] = Gated(None)
     max_tgt_dev_commands: Gated[int] = Gated(0)
     #: Initiators may change access states.
     explicit_alua: Gated[bool] = Gated(False)
@@ -312,3 +362,13 @@ class Device:
         """Release all resources; no nexus is left and no command runs."""
         self.alive = False
         self.threads.close()
+
+
+def fenced(device: Device | None, work: Callable[[], object]) -> Callable[[], object]:
+    """``work`` of a worker thread at ``device``, which is not done after the device's deadline.
+
+    It raises TaskStatus then.
+    """
+    if device is None or device.shared is None:
+        return work
+    return partial(device.shared.fence.run, work)

@@ -9,6 +9,7 @@ otherwise the device.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from scstfs.aio import DiskRequest, RequestKind
 from scstfs.core import core_commands, gates, no_device
 from scstfs.core.command import Abort, Command, Data, Phase
 from scstfs.core.completion import abort, finish, send_back
-from scstfs.core.device import LATER, Completion, Job, Later, Program, Until
+from scstfs.core.device import LATER, Completion, Job, Later, Program, Until, fenced
 from scstfs.core.quick import recognise
 from scstfs.core.taskset import TaskAttribute
 from scstfs.scsi import sense
@@ -169,13 +170,21 @@ def _fail(error: int) -> Answer:
 
 def _wait_for_turn(cmd: Command) -> None:
     cmd.enter(Phase.BLOCKED)
-    if cmd.device.tasks.admit(cmd):
+    shared = cmd.device.shared
+    if shared is not None and cmd.flags & Flag.SKIP_UA and shared.is_closed:
+        # It is about the target rather than the unit: discovery must go on.
+        start(cmd)
+    elif cmd.device.tasks.admit(cmd):
         start(cmd)
 
 
 def start(cmd: Command) -> None:
     """Take an admitted command through the gates and execute it."""
     if cmd.has_answer:
+        return
+    shared = cmd.device.shared
+    if shared is not None and not cmd.flags & Flag.SKIP_UA and shared.close_if_late():
+        _wait_for_turn(cmd)
         return
     if gates.is_swallowed(cmd.tgt_dev, cmd.parsed.direction):
         abort(cmd, Abort.SILENT)
@@ -209,6 +218,9 @@ def _execute(cmd: Command) -> Answer:
     device, name = cmd.device, cmd.parsed.op.execute
     device.check_available(cmd)
     if cmd.flags & Flag.WRITES_MEDIUM:
+        shared = device.shared
+        if shared is not None and cmd.flags & Flag.ATOMIC and not shared.is_atomic_here:
+            return shared.make_atomic(cmd, partial(_execute, cmd))
         for tasks, claim in cmd.claims():
             if claim.writes:
                 tasks.watchers.tell(claim)
@@ -251,8 +263,9 @@ def _conclude(cmd: Command, answer: Answer | None) -> None:
     if isinstance(answer, Job):
         cmd.enter(Phase.EXECUTING)
         cmd.device.tasks.started(cmd)
-        pool = answer.pool or cmd.tgt_dev.pool
-        pool.submit(answer.work, partial(_job_done, cmd, answer))
+        pool, about_unit = answer.pool or cmd.tgt_dev.pool, not cmd.flags & Flag.SKIP_UA
+        work = fenced(cmd.device, answer.work) if about_unit else answer.work
+        pool.submit(work, partial(_job_done, cmd, answer))
         return
     if isinstance(answer, Until):
         cmd.enter(Phase.EXECUTING)
@@ -287,6 +300,10 @@ def _job_done(cmd: Command, job: Job, value: object, error: BaseException | None
 def _go_on(cmd: Command, program: Program, error: int | None) -> None:
     """Have a program make its next step: the one before ended with ``error``, if there was one."""
     cmd.request = None
+    shared = cmd.device.shared
+    if error == 0 and shared is not None and not shared.fence.is_open:
+        # What comes next may not even need a disk.
+        error = errno.ETIME
 
     def outcome() -> Answer:
         try:
@@ -296,6 +313,8 @@ def _go_on(cmd: Command, program: Program, error: int | None) -> None:
             return answer
         cmd.request = request
         request.done = partial(_go_on, cmd, program)
+        if shared is not None:
+            shared.fence.limit(request)
         program.submit(request)
         return LATER
 

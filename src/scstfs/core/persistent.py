@@ -274,6 +274,32 @@ class PersistentReservations:
             kind, scope = saved.reservation
             self.reservation = Reservation(PrType(kind), scope=scope)
 
+    def adopt(self, saved: SavedReservations, generation: int) -> None:
+        """Make ``saved`` the present state, which nexuses that are connected keep theirs of."""
+        present = {(r.transport_id.data, r.rel_tgt_id): r for r in self.registrants}
+        self.clear_reservation()
+        self.aptpl, self.generation = saved.aptpl, generation
+        self.registrants = []
+        for entry in saved.registrants:
+            key = int.from_bytes(entry.key, "big")
+            registrant = present.pop((entry.transport_id, entry.rel_tgt_id), None)
+            if registrant is None:
+                registrant = Registrant(TransportId(entry.transport_id), entry.rel_tgt_id, key)
+            registrant.key = key
+            self.registrants.append(registrant)
+            if entry.is_holder:
+                self.holder = registrant
+        for gone in present.values():
+            if gone.tgt_dev is not None:
+                gone.tgt_dev.registrant = None
+                gone.tgt_dev = None
+        for registrant in self.registrants:
+            if registrant.tgt_dev is None:
+                self._bind_to_any(registrant)
+        if saved.reservation is not None:
+            kind, scope = saved.reservation
+            self.reservation = Reservation(PrType(kind), scope=scope)
+
     def snapshot(self) -> Snapshot:
         """The state, for ``rollback``."""
         return Snapshot(

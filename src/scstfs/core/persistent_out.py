@@ -6,7 +6,7 @@ changed state is durable. All errors of a command are found before anything chan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -14,6 +14,7 @@ from scstfs.core.alua import group_of
 from scstfs.core.persistent import PersistentReservations, Registrant
 from scstfs.core.scst import registry_of
 from scstfs.core.session import TgtDev
+from scstfs.persist.unit_state import NexusEffect
 from scstfs.scsi import pr, sense
 from scstfs.scsi.pr import OutAction, PrOut, PrType
 from scstfs.scsi.sense import CheckCondition, Sense
@@ -22,7 +23,7 @@ from scstfs.scsi.transport_id import TransportId
 
 if TYPE_CHECKING:
     from scstfs.core.device import Device
-    from scstfs.core.target import Target
+    from scstfs.core.scst import Scst
 
 #: Registrations of one device.  SCST is limited by memory and by its file; an initiator must not
 #: exhaust either with lists of made-up TransportIDs.
@@ -35,10 +36,29 @@ _REGISTRANTS_ONLY: Final = (
 
 
 class Effect(NamedTuple):
-    """An effect on another nexus: a unit attention, or (None) its commands are aborted."""
+    """An effect on another nexus: a unit attention, or (None) its commands are aborted.
 
-    tgt_dev: TgtDev
+    Attributes:
+        transport_id, rel_tgt_id: the ports of the nexus, which need not be connected here.
+        tgt_devs: nexuses of these ports that are.
+    """
+
+    transport_id: TransportId
+    rel_tgt_id: int
     condition: Sense | None
+    tgt_devs: tuple[TgtDev, ...]
+
+    @classmethod
+    def on(
+        cls, registrant: Registrant, condition: Sense | None, former: Iterable[TgtDev] = ()
+    ) -> Effect:
+        """An effect on a registered nexus; its former ones may still have commands to abort."""
+        nexus = registrant.tgt_dev
+        assert nexus is None or isinstance(nexus, TgtDev)
+        tgt_devs = [] if nexus is None else [nexus]
+        if condition is None:
+            tgt_devs += [one for one in former if registrant.is_of(one)]
+        return cls(registrant.transport_id, registrant.rel_tgt_id, condition, tuple(tgt_devs))
 
 
 class PrOutCommand:
@@ -53,22 +73,17 @@ class PrOutCommand:
         self.effects: list[Effect] = []
 
     def tell(self, registrants: Iterable[Registrant], condition: Sense) -> None:
-        """Queue the unit attention for registrants that are logged in."""
-        for registrant in registrants:
-            nexus = _nexus_of(registrant)
-            if nexus is not None:
-                self.effects.append(Effect(nexus, condition))
+        """Queue the unit attention for registrants."""
+        self.effects += [Effect.on(registrant, condition) for registrant in registrants]
 
     def abort(self, registrant: Registrant) -> None:
         """Abort the commands of a nexus, including those of former nexuses of the same ports."""
-        nexus = _nexus_of(registrant)
-        nexuses = [] if nexus is None else [nexus]
-        nexuses += [one for one in self.device.former if registrant.is_of(one)]
-        self.effects += [Effect(one, None) for one in nexuses]
+        self.effects.append(Effect.on(registrant, None, self.device.former))
 
-    def targets(self) -> Iterator[Target]:
-        """All targets."""
-        return registry_of(self.tgt_dev.session.target).targets()
+    @property
+    def registry(self) -> Scst:
+        """Where there are all targets."""
+        return registry_of(self.tgt_dev.session.target)
 
     def sender(self) -> Registrant:
         """The sender's registration; its key must be right."""
@@ -85,12 +100,6 @@ class PrOutCommand:
     def reserve_for(self, registrant: Registrant) -> None:
         """Make ``registrant`` the holder of the requested reservation."""
         self.state.set_holder(registrant, PrType(self.request.type), self.request.scope)
-
-
-def _nexus_of(registrant: Registrant) -> TgtDev | None:
-    nexus = registrant.tgt_dev
-    assert nexus is None or isinstance(nexus, TgtDev)
-    return nexus
 
 
 def perform(
@@ -112,6 +121,18 @@ def perform(
         "pr", "%s: %s on device %s", tgt_dev.session.name, request.action.name, device.name
     )
     return command.effects
+
+
+def for_other_nodes(effects: Iterable[Effect]) -> tuple[NexusEffect, ...]:
+    """Effects as other nodes get them."""
+    return tuple(
+        NexusEffect(
+            effect.transport_id.data,
+            effect.rel_tgt_id,
+            None if effect.condition is None else effect.condition.triple,
+        )
+        for effect in effects
+    )
 
 
 # Registering
@@ -178,7 +199,7 @@ def _all_target_ports(command: PrOutCommand, transport_id: TransportId) -> list[
     """Relative identifiers of every port that the initiator's protocol can reach."""
     local = [
         target.rel_tgt_id
-        for target in command.targets()
+        for target in command.registry.targets()
         if target.driver.protocol == transport_id.protocol
         and target.rel_tgt_id
         and not target.forward_dst
@@ -190,7 +211,15 @@ def _all_target_ports(command: PrOutCommand, transport_id: TransportId) -> list[
         for entry in target_group.targets.values()
         if entry.target is None and entry.rel_tgt_id
     ]
-    return local + remote
+    return list(dict.fromkeys(local + remote + _ports_of_other_nodes(command, transport_id)))
+
+
+def _ports_of_other_nodes(command: PrOutCommand, transport_id: TransportId) -> list[int]:
+    """Relative identifiers of target ports of the cluster that are not of this node."""
+    cluster = command.registry.cluster
+    if cluster is None or command.device.shared is None:
+        return []
+    return list(cluster.other_ports(transport_id.protocol))
 
 
 def _unregister(command: PrOutCommand, registrant: Registrant) -> None:
@@ -203,11 +232,15 @@ def _unregister(command: PrOutCommand, registrant: Registrant) -> None:
 
 def _unregister_all_ports(command: PrOutCommand, transport_id: TransportId) -> None:
     state = command.state
-    for target in command.targets():
-        if target.driver.protocol == transport_id.protocol:
-            registrant = state.find(transport_id, target.rel_tgt_id)
-            if registrant is not None:
-                _unregister(command, registrant)
+    ports = [
+        target.rel_tgt_id
+        for target in command.registry.targets()
+        if target.driver.protocol == transport_id.protocol
+    ]
+    for rel_tgt_id in ports + _ports_of_other_nodes(command, transport_id):
+        registrant = state.find(transport_id, rel_tgt_id)
+        if registrant is not None:
+            _unregister(command, registrant)
 
 
 def _register_and_move(command: PrOutCommand) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from scstfs.core.environment import Environment
@@ -26,6 +26,28 @@ class Watcher(Protocol):
 
     def device_disappears(self, device: Device) -> None:
         """``device`` is being deleted; its LUNs are still there."""
+
+
+class Membership(Protocol):
+    """The cluster as the core sees it (``scstfs.cluster``)."""
+
+    def mode_changed(self, device: Device) -> None:
+        """``device.cluster_mode`` was set."""
+
+    def owner_of(self, rel_tgt_id: int) -> str | None:
+        """The other node that has a target port of this relative identifier."""
+
+    async def freed(self, rel_tgt_id: int) -> None:
+        """Wait until no other node has a target port of this relative identifier.
+
+        Not longer than a node that has died counts as alive.
+        """
+
+    def other_ports(self, protocol: int) -> Iterable[int]:
+        """Relative identifiers of the ports of other nodes that speak ``protocol``."""
+
+    def describe(self) -> list[str]:
+        """Lines for users: members, lease, units."""
 
 
 @runtime_checkable
@@ -60,6 +82,8 @@ class Scst:
 
         self.setup_id = 0
         self.cluster_name = ""
+        #: What other nodes do; None if there are none to ask.
+        self.cluster: Membership | None = None
         self.force_global_sgv_pool = False
         self.max_tasklet_cmd = 10
         self.poll_us = 0
@@ -90,10 +114,17 @@ class Scst:
         for watcher in self.watchers:
             watcher.device_changed(device)
 
+    def cluster_mode_changed(self, device: Device) -> None:
+        """``device.cluster_mode`` was set."""
+        if self.cluster is not None:
+            self.cluster.mode_changed(device)
+
     # Relative target port identifiers
 
     def rel_tgt_id_is_free(self, rel_tgt_id: int, *, for_target: Target | None = None) -> bool:
-        """No active target but ``for_target`` uses ``rel_tgt_id``."""
+        """No active target but ``for_target`` uses ``rel_tgt_id``, on any node."""
+        if self.cluster is not None and self.cluster.owner_of(rel_tgt_id) is not None:
+            return False
         return not any(
             target.rel_tgt_id == rel_tgt_id
             for target in self.targets()

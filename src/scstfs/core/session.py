@@ -117,8 +117,13 @@ class TgtDev:
         """What READ and WRITE may use now, until other code has run."""
         now = EPOCH.now
         if self._epoch is not now:
-            self._quick, self._epoch = self.device.decide(self), now
+            self._quick, self._epoch = self.decide(), now
         return self._quick
+
+    def decide(self) -> Quick:
+        """What READ and WRITE may use, as all is now."""
+        quick, shared = self.device.decide(self), self.device.shared
+        return quick if shared is None else shared.fence.guard(quick)
 
     @property
     def available(self) -> Quick:

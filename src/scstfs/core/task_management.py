@@ -84,15 +84,31 @@ def _reset(
     for tgt_dev in former:
         victims += abort_commands(tgt_dev, by_other=False)
     for device in devices:
-        device.reserved_by = None
-        for tgt_dev in [*device.tgt_devs, *device.former]:
-            victims += abort_commands(tgt_dev, by_other=tgt_dev.session is not originator)
-        for tgt_dev in list(device.tgt_devs):
-            tgt_dev.aca.clear()
-        device.reset()
-        for tgt_dev in device.tgt_devs:
-            tgt_dev.queue_unit_attention(sense.RESET)
-    when_ended(victims, partial(_go_on, thaw, done))
+        if device.shared is None:
+            device.reserved_by = None
+        victims += _reset_device(device, originator)
+    done = partial(_go_on, thaw, done)
+    for device in devices:
+        if device.shared is not None:
+            done = partial(device.shared.reset, done)
+    when_ended(victims, done)
+
+
+def reset_here(device: Device) -> list[Command]:
+    """Do what a reset that another node has got means here; return the aborted commands."""
+    return _reset_device(device, None)
+
+
+def _reset_device(device: Device, originator: Session | None) -> list[Command]:
+    victims: list[Command] = []
+    for tgt_dev in [*device.tgt_devs, *device.former]:
+        victims += abort_commands(tgt_dev, by_other=tgt_dev.session is not originator)
+    for tgt_dev in list(device.tgt_devs):
+        tgt_dev.aca.clear()
+    device.reset()
+    for tgt_dev in device.tgt_devs:
+        tgt_dev.queue_unit_attention(sense.RESET)
+    return victims
 
 
 def _abort_own(tgt_dev: TgtDev) -> list[Command]:

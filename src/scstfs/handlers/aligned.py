@@ -52,9 +52,8 @@ def submit(begin: Callable[[DiskRequest], None], request: DiskRequest, block_siz
     length = len(user)
     memory = memoryview(mmap.mmap(-1, whole_blocks(length, block_size)))
     if request.operation == RequestKind.READ:
-        begin(
-            DiskRequest(RequestKind.READ, request.offset, memory, partial(_read, request, memory))
-        )
+        done = partial(_read, request, memory)
+        begin(_part(request, DiskRequest(RequestKind.READ, request.offset, memory, done)))
         return
     if length == len(memory):
         _write(begin, request, memory, 0)
@@ -62,7 +61,8 @@ def submit(begin: Callable[[DiskRequest], None], request: DiskRequest, block_siz
     # The initiator sent less than its CDB says; what it did not send stays.
     last = len(memory) - block_size
     done = partial(_write, begin, request, memory)
-    begin(DiskRequest(RequestKind.READ, request.offset + last, memory[last:], done))
+    kept = DiskRequest(RequestKind.READ, request.offset + last, memory[last:], done)
+    begin(_part(request, kept))
 
 
 def _read(request: DiskRequest, memory: memoryview, error: int) -> None:
@@ -82,4 +82,10 @@ def _write(
     memory[: len(user)] = user
     whole = DiskRequest(RequestKind.WRITE, request.offset, memory, request.end)
     whole.flags = request.flags
-    begin(whole)
+    begin(_part(request, whole))
+
+
+def _part(request: DiskRequest, part: DiskRequest) -> DiskRequest:
+    """``part`` is done for ``request``, and must not be done any later."""
+    part.deadline = request.deadline
+    return part

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from scstfs.core import execute
 from scstfs.core.command import Command, Phase
-from scstfs.core.device import LATER, Answer
+from scstfs.core.device import LATER, Answer, fenced
 from scstfs.core.operation import Operation, Steps, Stopped
 from scstfs.core.taskset import EVERYTHING
 from scstfs.scsi import sense
@@ -88,7 +88,7 @@ class LongOperation:
 
     def _run(self) -> Steps:
         for work, size in self._steps:
-            yield work
+            yield fenced(self.device, work)
             self._done += size
 
     def _end(self, error: BaseException | None) -> None:

@@ -6,7 +6,6 @@ import errno
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from scstfs.core.device import Device
 from scstfs.handlers import passthrough
 from scstfs.handlers.passthrough import PassThroughHandler
 from scstfs.handlers.scsi_device import ScsiDevice
@@ -69,12 +68,13 @@ ROWS: Final[DirType[Handler]] = DirType(
 # Cluster mode of pass-through disks
 
 
-def _set_cluster_mode(device: Device, data: bytes) -> None:
+def _set_cluster_mode(device: ScsiDevice, data: bytes) -> None:
     # SCST parses in the queued work, so that a refusal counts as an outcome.
     device.cluster_mode = zero_or_one(data)
+    device.scst.cluster_mode_changed(device)
 
 
-_DISK: Final[DirType[Device]] = DirType(
+_DISK: Final[DirType[ScsiDevice]] = DirType(
     "dev_disk",
     (
         Attr(
@@ -90,7 +90,8 @@ _DISK: Final[DirType[Device]] = DirType(
             accepts="0 or 1",
             refuses="EINVAL: anything else",
             key_when="1",
-            effect="none: there is no cluster to share reservations with",
+            effect="reservations are shared with the devices of the same address on other nodes "
+            "(`scstfs mount --etcd`)",
         ),
     ),
 )

@@ -15,7 +15,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 from scstfs.core.aca import Aca
-from scstfs.core.device import MAX_TRANSFER, Answer, DevHandler, Device
+from scstfs.core.device import MAX_TRANSFER, Answer, DevHandler, Device, Elsewhere
 from scstfs.core.device_registration import give_to_handler
 from scstfs.core.waiting import settled
 from scstfs.handlers import scsi_no_node, scsi_transfer
@@ -87,7 +87,7 @@ class ScsiDevice(Device):
         #: Bytes, any number; block_shift is 0 unless it is a power of two.
         self.block_size = 0
         #: The session that has sent the device a RESERVE.
-        self._reserved_for: Session | None = None
+        self._reserved_for: Session | Elsewhere | None = None
 
     @property
     def kind(self) -> ScsiKind:

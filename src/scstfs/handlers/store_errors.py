@@ -32,7 +32,7 @@ _SENSE: Final[Mapping[int, Sense]] = MappingProxyType(
 
 def translate(error: OSError, *, writing: bool) -> CheckCondition | TaskStatus:
     """The answer for ``error``, which happened while ``writing`` or else reading."""
-    if error.errno == errno.EAGAIN:
+    if error.errno in (errno.EAGAIN, errno.ETIME):
         return busy()
     found = _SENSE.get(error.errno or 0)
     if found is None:

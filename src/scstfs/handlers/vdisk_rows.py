@@ -180,6 +180,7 @@ def _set_expl_alua(device: VdiskDevice, value: bool) -> None:
 def _set_cluster_mode(device: VdiskDevice, value: bool) -> None:
     # Mode pages cannot be changed in cluster mode.
     device.cluster_mode = device.modes.cluster_mode = value
+    device.scst.cluster_mode_changed(device)
 
 
 def _set_read_zero(device: VdiskDevice, value: bool) -> None:
@@ -319,8 +320,8 @@ _ACTIVE: Final = _switch(
 _CLUSTER_MODE: Final = _switch(
     "cluster_mode",
     "in cluster mode",
-    "mode pages, t10_dev_id and pr_file_name cannot be changed; there is no cluster to share "
-    "reservations with",
+    "mode pages, t10_dev_id and pr_file_name cannot be changed; reservations are shared with the "
+    "devices of the same t10_dev_id on other nodes (`scstfs mount --etcd`)",
     lambda device: device.cluster_mode,
     _set_cluster_mode,
     zero_or_one,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeVar
 
-from scstfs.core.alua import DeviceGroup, GroupTarget, TargetGroup
+import trio
+
+from scstfs.core.alua import DeviceGroup, GroupTarget, SharedAccessStates, TargetGroup
 from scstfs.core.scst import Scst
+from scstfs.core.sharing import Agreed
 from scstfs.core.waiting import settled
 from scstfs.observable import Observable
 from scstfs.scsi.alua import AccessState
@@ -22,6 +26,8 @@ from scstfs.sysfs.text import first_line
 from scstfs.sysfs.values import flag, truncated
 from scstfs.tree import paths
 from scstfs.tree.naming import require_free
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -152,18 +158,49 @@ _STATE_NAMES: Final = {state: name for name, state in _STATES.items()}
 
 def _set_group_id(group: TargetGroup, value: int) -> None:
     group.group_id = value
+    if group.device_group.shared is not None:
+        group.device_group.shared.appeared(group)
 
 
-def _set_preferred(group: TargetGroup, data: bytes) -> None:
-    group.set_preferred(in_range(kstrtoul, 0, 1)(data) == 1)
+async def _set_preferred(group: TargetGroup, data: bytes) -> None:
+    preferred = in_range(kstrtoul, 0, 1)(data) == 1
+    number = group.group_id
+    if not await _agreed(group, lambda shared, done: shared.prefer(number, preferred, done)):
+        group.set_preferred(preferred)
 
 
 async def _set_state(group: TargetGroup, name: str) -> None:
     state = _STATES.get(name)
     if state is None:
         raise invalid(f"Unknown state {name}")
-    group.set_state(state)
+    wanted = {group.group_id: state}
+    if not await _agreed(group, lambda shared, done: shared.change(wanted, done)):
+        group.set_state(state)
     await settled(group.when_reopened)
+
+
+async def _agreed(group: TargetGroup, change: Callable[[SharedAccessStates, Agreed], None]) -> bool:
+    """Wait until all nodes that share the states have made a change; False if there are none.
+
+    It is then made here only, also where they cannot be asked: a node must be configurable before
+    it has found the others.  It takes their states over when it has.
+    """
+    shared = group.device_group.shared
+    if shared is None or not group.group_id:
+        return False
+    done = trio.Event()
+    failures: list[Exception] = []
+
+    def agreed(error: Exception | None) -> None:
+        if error is not None:
+            failures.append(error)
+        done.set()
+
+    change(shared, agreed)
+    await done.wait()
+    if failures:
+        log.warning("%s: set on this node only: the others cannot be asked", group.name)
+    return not failures
 
 
 TARGET_GROUP: Final[DirType[TargetGroup]] = DirType(

@@ -182,6 +182,11 @@ def _parse_cluster_name(data: bytes) -> str:
     return name
 
 
+def _cluster_status(root: Root) -> str:
+    cluster = root.scst.cluster
+    return "" if cluster is None else "\n".join(cluster.describe())
+
+
 def _set_cluster_name(root: Root, name: str) -> None:
     root.scst.cluster_name = name
 
@@ -347,6 +352,15 @@ _ATTRIBUTES: Final[tuple[Attr[Root, Any], ...]] = (
         accepts="at most 63 bytes; a newline alone removes it",
         refuses="EINVAL: a longer name",
         key_when="set",
-        effect="none: there is no cluster to share reservations with",
+        effect="devices in cluster mode share their reservations with the nodes of this cluster; "
+        "none without `scstfs mount --etcd`",
+    ),
+    Attr(
+        name="cluster_status",
+        mode=0o444,
+        show=_cluster_status,
+        visible=lambda root: root.scst.cluster is not None,
+        reads="only with `scstfs mount --etcd`: this node, the others, their target ports and the "
+        "units that they share, a line each",
     ),
 )

@@ -30,8 +30,11 @@ class Disk:
         *,
         length: int = 0,
         durable: bool = False,
+        deadline: int = 0,
     ) -> Pending:
-        return Pending(self, operation, offset, memory, length=length, durable=durable)
+        return Pending(
+            self, operation, offset, memory, length=length, durable=durable, deadline=deadline
+        )
 
     async def run(
         self,
@@ -82,12 +85,14 @@ class Pending:
         *,
         length: int,
         durable: bool,
+        deadline: int = 0,
     ) -> None:
         self.ended = trio.Event()
         self.errors: list[int] = []
         self.request = DiskRequest(
             operation, offset, memory, self._done, length=length, durable=durable
         )
+        self.request.deadline = deadline
         disk.file.submit(self.request)
 
     def _done(self, error: int) -> None:

@@ -23,6 +23,7 @@ class Section(enum.Enum):
     SESSIONS = "sessions"
     DEVICES = "devices"
     GROUPS = "groups"
+    CLUSTER = "cluster"
 
 
 ALL: Final = frozenset(Section)
@@ -252,6 +253,21 @@ class DeviceGroupStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterFact:
+    """Something that a node knows of its cluster.
+
+    Attributes:
+        subject: etcd, node (this one), member, port, unit or group.
+        name: of the subject.
+        values: what is known of it.
+    """
+
+    subject: str
+    name: str
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """A problem.
 
@@ -277,6 +293,7 @@ class Overview:
     sessions: tuple[SessionStatus, ...] | None = None
     devices: tuple[DeviceStatus, ...] | None = None
     device_groups: tuple[DeviceGroupStatus, ...] | None = None
+    cluster: tuple[ClusterFact, ...] | None = None
     problems: tuple[Problem, ...] | None = None
 
     def json(self, sections: Collection[Section]) -> dict[str, Any]:
@@ -295,4 +312,5 @@ _PARTS: Final[Mapping[Section, tuple[str, ...]]] = {
     Section.SESSIONS: ("sessions",),
     Section.DEVICES: ("devices",),
     Section.GROUPS: ("device_groups",),
+    Section.CLUSTER: ("cluster",),
 }

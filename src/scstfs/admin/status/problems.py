@@ -122,6 +122,13 @@ def _no_access(status: Overview) -> ProblemTexts:
                 yield path, f"{targets.state}: devices cannot be read through its targets"
 
 
+def _fenced(status: Overview) -> ProblemTexts:
+    for fact in status.cluster or ():
+        if fact.subject == "node" and fact.values.get("state") == "fenced":
+            reason = fact.values.get("reason", "unknown")
+            yield "cluster_status", f"devices in cluster mode are fenced: {reason}"
+
+
 _RULES: Final[Mapping[str, Callable[[Overview], ProblemTexts]]] = {
     "suspended": _suspended,
     "driver_closed": _driver_closed,
@@ -137,6 +144,7 @@ _RULES: Final[Mapping[str, Callable[[Overview], ProblemTexts]]] = {
     "file_silent": _file(FileState.SILENT, "the file system of its file does not answer"),
     "no_handler": _no_handler,
     "no_access": _no_access,
+    "fenced": _fenced,
 }
 
 CODES: Final = tuple(_RULES)

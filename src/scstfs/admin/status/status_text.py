@@ -231,12 +231,38 @@ def _target_group(group: TargetGroupStatus) -> Parts:
         yield _indented(Text(f"{where}{printable(target.name)}"), 2)
 
 
+# --- the cluster -------------------------------------------------------------------------------
+
+
+def _cluster(status: Overview, _wide: bool) -> Parts:
+    yield _heading("Cluster")
+    if not status.cluster:
+        yield Text("none")
+        return
+    for fact in status.cluster:
+        words = (
+            printable(f"{key} {value}") for key, value in fact.values.items() if key != "state"
+        )
+        state = fact.values.get("state", "")
+        style = _BAD if state in ("fenced", "closed", "alone") else _GOOD
+        parts = ", ".join(words)
+        yield Text.assemble(
+            f"{printable(fact.subject)} ",
+            (printable(fact.name), "bold"),
+            ": " * bool(state or parts),
+            (printable(state), style),
+            ", " * bool(state and parts),
+            parts,
+        )
+
+
 _SECTIONS: Final[Mapping[Section, Callable[[Overview, bool], Parts]]] = {
     Section.PROBLEMS: _problems,
     Section.TARGETS: _targets,
     Section.SESSIONS: _sessions,
     Section.DEVICES: _devices,
     Section.GROUPS: _groups,
+    Section.CLUSTER: _cluster,
 }
 """In the order of the output."""
 
@@ -245,6 +271,7 @@ def render(status: Overview, sections: Collection[Section], *, wide: bool = True
     """The requested parts, ready to print; *wide* with less important columns."""
     yield from _summary(status)
     for section, parts in _SECTIONS.items():
-        rare = section is Section.GROUPS and sections == ALL and not status.device_groups
+        content = {Section.GROUPS: status.device_groups, Section.CLUSTER: status.cluster}
+        rare = sections == ALL and not content.get(section, True)
         if section in sections and not rare:
             yield from parts(status, wide)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
+from urllib.parse import unquote
 
 from scstfs.admin import tree
 from scstfs.admin.files import Files
@@ -20,6 +21,7 @@ from scstfs.admin.presence import require_tree
 from scstfs.admin.status import backing, problems
 from scstfs.admin.status.model import (
     ALL,
+    ClusterFact,
     ConnectionStatus,
     Core,
     DeviceGroupStatus,
@@ -266,6 +268,16 @@ class _Survey:
             scsi_device=_last(at.link("scsi_device")),
         )
 
+    # --- the cluster ---------------------------------------------------------------------------
+
+    def cluster(self) -> tuple[ClusterFact, ...]:
+        """Nothing where there is no cluster."""
+        try:
+            lines = self._files.text("cluster_status").raw.splitlines()
+        except OSError:
+            return ()
+        return tuple(_fact(line) for line in lines if line)
+
     # --- device groups -------------------------------------------------------------------------
 
     def device_groups(self) -> tuple[DeviceGroupStatus, ...]:
@@ -302,6 +314,12 @@ class _Survey:
         return GroupTargetStatus(None, name, self.at(group.path, name).number("rel_tgt_id") or 0)
 
 
+def _fact(line: str) -> ClusterFact:
+    subject, name, *pairs = [*line.split(), ""]
+    values = (pair.partition("=") for pair in pairs if pair)
+    return ClusterFact(subject, unquote(name), {key: unquote(value) for key, _, value in values})
+
+
 _NEEDED: Final = {
     Section.PROBLEMS: ALL - {Section.SESSIONS},
     Section.SESSIONS: {Section.TARGETS},
@@ -335,6 +353,8 @@ def survey(
         status = replace(status, devices=walk.devices())
     if Section.GROUPS in needed:
         status = replace(status, device_groups=walk.device_groups())
+    if Section.CLUSTER in needed:
+        status = replace(status, cluster=walk.cluster())
     if Section.PROBLEMS in needed:
         status = replace(status, problems=problems.find(status))
     require_tree(files.root)  # if it went away meanwhile, the result is incomplete

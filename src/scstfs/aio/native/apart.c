@@ -129,6 +129,8 @@ int64_t perform(const struct disk_request *request)
     int flags = request->flags & DISK_DURABLE ? RWF_DSYNC : 0;
     int64_t result = -1;
 
+    if (is_late(request))
+        return -ETIME;
     errno = EOPNOTSUPP;
     atomic_fetch_add(&calls_apart, 1);
     switch (request->operation) {

@@ -70,10 +70,16 @@ unsigned disk_aio_submit(struct disk_aio *aio, const struct disk_request *batch,
     int result = 1;
 
     if (count > 0) {
-        for (unsigned i = 0; i < count; i++)
-            prepare_block(aio, &aio->blocks[i], &batch[i]);
-        aio->first = 0;
-        aio->last = count;
+        aio->first = aio->last = 0;
+        for (unsigned i = 0; i < count; i++) {
+            struct iocb *block = &aio->blocks[aio->last];
+
+            prepare_block(aio, block, &batch[i]);
+            if (is_late(&batch[i]))
+                refuse(aio, block, -ETIME);
+            else
+                aio->last++;
+        }
     }
     while (aio->first < aio->last) {
         unsigned left = aio->last - aio->first;

@@ -27,6 +27,7 @@ struct disk_request {
     uint64_t memory;
     uint64_t offset;
     uint64_t length;
+    uint64_t deadline; /* of an int64_t: CLOCK_BOOTTIME (ns) from which on it ends with -ETIME; or 0 */
     int32_t fd;
     uint16_t operation;
     uint8_t flags;

@@ -122,12 +122,22 @@ static void prepare(struct io_uring_sqe *sqe, const struct disk_request *request
     io_uring_sqe_set_data64(sqe, token);
 }
 
+/* The kernel refuses what it does not know, and a thread says why. */
+static void refuse(struct io_uring_sqe *sqe, const struct disk_request *request)
+{
+    io_uring_prep_rw(UINT8_MAX, sqe, -1, NULL, 0, 0);
+    io_uring_sqe_set_data64(sqe, request->token);
+}
+
 unsigned disk_ring_submit(struct disk_ring *ring, const struct disk_request *batch, unsigned count)
 {
     int result = 1;
 
     for (unsigned i = 0; i < count; i++)
-        prepare(io_uring_get_sqe(&ring->ring), &batch[i]);
+        if (is_late(&batch[i]))
+            refuse(io_uring_get_sqe(&ring->ring), &batch[i]);
+        else
+            prepare(io_uring_get_sqe(&ring->ring), &batch[i]);
     while (io_uring_sq_ready(&ring->ring) > 0 && (result > 0 || result == -EINTR))
         result = io_uring_submit(&ring->ring);
     return io_uring_sq_ready(&ring->ring);

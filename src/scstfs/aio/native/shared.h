@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "native.h"
@@ -31,6 +32,18 @@ static inline unsigned at_once(const struct disk_request *request)
 static inline void *memory_of(const struct disk_request *request)
 {
     return (void *)(uintptr_t)request->memory;
+}
+
+/* The system must not get a request any more. */
+static inline bool is_late(const struct disk_request *request)
+{
+    const int64_t *deadline = (const int64_t *)(uintptr_t)request->deadline;
+    struct timespec now;
+
+    if (deadline == NULL)
+        return false;
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec >= __atomic_load_n(deadline, __ATOMIC_RELAXED);
 }
 
 /* Have an eventfd readable, or not.  Both are done already where they fail. */

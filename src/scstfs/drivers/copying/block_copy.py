@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from scstfs.core import execute
 from scstfs.core.blocks import Blocks, SourceError
 from scstfs.core.command import Command, Phase
-from scstfs.core.device import Answer, Device
+from scstfs.core.device import Answer, Device, fenced
 from scstfs.core.operation import Operation, Steps, Stopped
 from scstfs.core.taskset import Claim, Hold, TaskSet
 from scstfs.drivers.copying.records import CopyRecord
@@ -164,7 +164,8 @@ class Copy:
                 # A session that a reservation has excluded meanwhile must not continue to write.
                 self._check_reservations(piece)
                 try:
-                    yield _work(piece, source, blocks, offset, length)
+                    work = _work(piece, source, blocks, offset, length)
+                    yield fenced(piece.source, fenced(piece.destination, work))
                 except SourceError as error:
                     assert piece.source is not None
                     outcome = piece.source.translate(error.error, writing=False)
@@ -173,8 +174,8 @@ class Copy:
                     outcome = piece.destination.translate(error, writing=True)
                     raise _failed(piece, CopySide.DESTINATION, outcome) from error
                 self._record.bytes_written += length
-        for blocks in written.values():
-            yield blocks.flush
+        for device, blocks in written.items():
+            yield fenced(device, blocks.flush)
 
     def _require_devices(self, piece: Piece) -> None:
         """Check that the devices still exist: one may have been deleted while the copy waited."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from scstfs.admin.status.model import (
+    ClusterFact,
     ConnectionStatus,
     Core,
     DeviceGroupStatus,
@@ -111,6 +112,11 @@ CASES = [
     *(
         ("no_access", "device_groups/dg/target_groups/tg", with_state(state))
         for state in ("standby", "unavailable", "offline", "transitioning")
+    ),
+    (
+        "fenced",
+        "cluster_status",
+        replace(HEALTHY, cluster=(ClusterFact("node", "a", {"state": "fenced"}),)),
     ),
 ]
 

@@ -32,8 +32,11 @@ from scstfs.sysfs.values import any_nonzero, first_char, flag, int32
 from scstfs.tree.targets import require_unique, target_type
 
 
-def _set_enabled(target: IscsiTarget, value: int) -> None:
+async def _set_enabled(target: IscsiTarget, value: int) -> None:
     scst = registry_of(target)
+    if value and target.rel_tgt_id and scst.cluster is not None:
+        # The node that had this port may just have died.
+        await scst.cluster.freed(target.rel_tgt_id)
     if value and not target.rel_tgt_id:
         try:
             target.rel_tgt_id = scst.next_rel_tgt_id()
