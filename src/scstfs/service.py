@@ -6,6 +6,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,7 @@ from scstfs.persist.running import DamagedCommands, RunningFile
 from scstfs.persist.state import StateDirectory
 from scstfs.startup.keep import Keeper
 from scstfs.startup.load import load, look, resume
+from scstfs.tree.measurements import note_change
 
 log: Final = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class TargetService:
         self.local = LocalDriver(scst)
         self.scsi_bus = ScsiBus(scst)
         self.tree = LAYOUT.build(scst)
+        self.tree.observers.append(partial(note_change, scst.env.statistics))
         self.operations = Operations(self.tree)
         self._requests = RequestWait()
         self.server.flusher.urgent = self._requests.waiting

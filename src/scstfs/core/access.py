@@ -68,6 +68,7 @@ def disconnect(tgt_dev: TgtDev) -> None:
         task_management.when_ended(list(tgt_dev.commands), partial(_forget, tgt_dev))
     if device.reserved_by is session:
         device.reserved_by = None
+    device.former_times.merge(tgt_dev.times)
     device.pr.unbind(tgt_dev)
     device.nexus_ended(tgt_dev)
     device.threads.release(tgt_dev)

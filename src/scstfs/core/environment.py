@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from scstfs.core.buffers import BufferPool
 from scstfs.core.gated import Gated
+from scstfs.core.statistics import Statistics
 from scstfs.core.taskset import Activity
 from scstfs.core.threads import Completions, WorkerPool
 from scstfs.core.trace import TraceLog
@@ -63,6 +64,7 @@ class Environment:
         self.threads = WorkerPool("scst", self.default_threads, self.completions)
         self.buffers = BufferPool("sgv")
         self.activity = Activity()
+        self.statistics: Final = Statistics()
         self.trace: Final = TraceLog("scst", "", _TRACES)
         #: Executors of commands outside the core and the devices, and decoders of their parameter
         #: lists; by the opcode table's names.

@@ -26,6 +26,7 @@ from scstfs.iscsi.transmit import HIGH_WATER, FilePart, Referred, Transmitter
 from scstfs.scsi.cdb import RW, padded
 
 if TYPE_CHECKING:
+    from scstfs.core.nexus_times import Batches
     from scstfs.core.session import Session, TgtDev
     from scstfs.iscsi.connection import Connection
     from scstfs.scsi.cdb import Decoded, ReadWrite
@@ -53,6 +54,9 @@ _WRITTEN: Final = PduOpcode.SCSI_RESPONSE << 8 | codes.FINAL
 
 Arrived: TypeAlias = tuple[bytearray, memoryview, int, int]
 """What has been received: a buffer, a view of it, start and end."""
+
+_Sizes: TypeAlias = tuple[int, int]
+"""Bytes of data that a Data-In PDU may have, and that may come with a command."""
 
 Allocate: TypeAlias = Callable[[int], tuple[memoryview, Callable[[], None]]]
 """``length -> (memory, what gives it back)``; raises MemoryError."""
@@ -84,6 +88,7 @@ class _Long(NamedTuple):
 def answer(
     connection: Connection,
     session: Session,
+    batches: Batches,
     segment: int,
     immediate: int,
     begin: Begin | None = None,
@@ -93,7 +98,7 @@ def answer(
 
     The numbers of ``connection`` must be plain.  ``segment`` is how many bytes a Data-In PDU may
     have, ``immediate`` how many may come with a command; ``begin`` takes WRITEs that need more,
-    ``allocate`` gives memory for READs that do.
+    ``allocate`` gives memory for READs that do.  ``batches`` gets what is answered.
     """
     rx, window = connection.rx, connection.window
     while window.is_plain:
@@ -105,23 +110,23 @@ def answer(
             or received[start + _CDB_AT] not in RW
         ):
             return
-        command = _answer_short(connection, session, arrived, segment, immediate)
+        command = _answer_short(connection, session, batches, arrived, (segment, immediate))
         if command is None:
             return
         if command.entry.writes:
             taken = begin is not None and _begin(connection, command, immediate, begin)
         else:
-            taken = _read_long(connection, session, command, allocate)
+            taken = _read_long(connection, session, batches, command, allocate)
         if not taken:
             return
 
 
 def _answer_short(
-    connection: Connection, session: Session, arrived: Arrived, segment: int, immediate: int
+    connection: Connection, session: Session, batches: Batches, arrived: Arrived, sizes: _Sizes
 ) -> _Long | None:
     """Answer the commands whose data goes with one PDU; returns the long one behind them."""
     rx, tx, window = connection.rx, connection.replies.tx, connection.window
-    received, view, start, end = arrived
+    (received, view, start, end), (segment, immediate) = arrived, sizes
     head = pdu.BHS_LENGTH + (pdu.DIGEST_LENGTH if rx.header_digest else 0)
     tail = pdu.DIGEST_LENGTH if rx.data_digest else 0
     chunk, room, at, limit, stop = _room(tx, head)
@@ -129,7 +134,7 @@ def _answer_short(
     reads, writes, tasks = session.counters.read, session.counters.write, connection.tasks.by_tag
     has_digest, long, pack = rx.header_digest, None, pdu.GOOD_STATUS.pack_into
     # The LUN that was looked up last.  Nothing but this loop runs meanwhile: no gate closes.
-    known = b""
+    known, times, read_0, written_0 = b"", None, reads.cmds, writes.cmds
     while at < stop and end - start >= head:
         opcode, flags, lengths, lun, itt, expected, cmd_sn = _COMMAND(received, start)
         if opcode != _SCSI_COMMAND or cmd_sn != due or itt in tasks or itt == RESERVED_TAG:
@@ -138,16 +143,17 @@ def _answer_short(
             nexus = session.find(lun)
             if nexus is None:
                 break
-            known, tgt_dev, quick = lun, nexus, nexus.available
+            if times is not None:
+                read_0, written_0 = batches.add(times, reads, writes, read_0, written_0)
+            known, tgt_dev, times, quick = lun, nexus, nexus.times, nexus.available
             _, entries, shift, size, _, read, write, lend = quick
         found = recognise(entries, shift, size, received, start + _CDB_AT)
         if found is None:
             break
-        entry, offset, length = found
-        behind, loan, is_write = start + head, None, entry.writes
+        (entry, offset, length), behind, loan = found, start + head, None
         if length != expected or (has_digest and _is_spoilt(received, start, pdu.BHS_LENGTH)):
             break
-        if is_write:
+        if is_write := entry.writes:
             if write is None or flags not in _WRITES:
                 break
             move, is_long, more = write, lengths != length, head
@@ -162,8 +168,7 @@ def _answer_short(
             long = _Long(tgt_dev, quick, entry, offset, length, flags, lun, itt, lengths, loan)
             break
         if at + more > limit:
-            tx.lay_out(at)
-            chunk, room, at, limit, stop = _room(tx, more)
+            chunk, room, at, limit, stop = _other_room(tx, at, more)
         following, max_cmd_sn = (cmd_sn + 1) & _MASK, (cmd_sn + 1 + credit) & _MASK
         if is_write:
             # All of the data has come with the command, and nothing else has (no AHS).
@@ -189,6 +194,8 @@ def _answer_short(
             tx.lay_out_with(at + more, FilePart(loan.fd, loan.offset, length), loan.give_back)
             stop -= length
         start, at, due, stat_sn = behind, at + more, following, (stat_sn + 1) & _MASK
+    if times is not None:
+        batches.add(times, reads, writes, read_0, written_0)
     rx.consume(start)
     tx.lay_out(at)
     connection.replies.stat_sn = stat_sn
@@ -200,6 +207,14 @@ def _room(tx: Transmitter, least: int) -> tuple[bytearray, memoryview, int, int,
     """``tx.window``, and where answers have to stop so that what waits to be sent is bounded."""
     chunk, room, at, limit = tx.window(least)
     return chunk, room, at, limit, at + HIGH_WATER - tx.pending
+
+
+def _other_room(
+    tx: Transmitter, at: int, least: int
+) -> tuple[bytearray, memoryview, int, int, int]:
+    """``_room`` behind what has been laid out up to ``at``."""
+    tx.lay_out(at)
+    return _room(tx, least)
 
 
 def _is_spoilt(received: bytearray, start: int, length: int) -> bool:
@@ -241,7 +256,11 @@ def _begin(connection: Connection, command: _Long, immediate: int, begin: Begin)
 
 
 def _read_long(
-    connection: Connection, session: Session, command: _Long, allocate: Allocate | None
+    connection: Connection,
+    session: Session,
+    batches: Batches,
+    command: _Long,
+    allocate: Allocate | None,
 ) -> bool:
     """Answer a READ whose data takes several PDUs."""
     rx, loan, offset, length = connection.rx, command.loan, command.offset, command.length
@@ -257,6 +276,7 @@ def _read_long(
     window.received_until((window.exp_cmd_sn + 1) & _MASK)
     connection.replies.answer_read(command.itt, *source)
     session.counters.read.count(length, offset)
+    batches.waiting.append((command.tgt_dev.times, batches.received, 1, 0))
     return True
 
 

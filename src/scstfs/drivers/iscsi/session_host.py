@@ -61,6 +61,7 @@ class SessionHost:
         fast.answer(
             connection,
             self._nexus.core,
+            self._nexus.wire.batches,
             self._segment,
             self._immediate,
             self._begin_write,
