@@ -23,6 +23,8 @@ TEST_PACKAGES += qemu-system-x86 seabios ovmf ipxe ipxe-qemu xorriso binutils
 TEST_PACKAGES += psmisc kmod
 # Shells with completion, and programs that check the manual.
 TEST_PACKAGES += bash-completion zsh fish man-db mandoc jq
+# What checks metrics and alert rules, and a browser for the page.
+TEST_PACKAGES += prometheus chromium
 BENCH_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra tgt
 
 # A module's tests share its processes, so they stay together. The order is by name: many short
@@ -79,12 +81,12 @@ $(RUN_READY): pyproject.toml constraints.txt | run-packages
 	@[ -n '$(PYTHON)' ] || { echo 'Python 3.11 or newer is needed' >&2; exit 1; }
 	@echo 'setting up $(VENV)'
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(PIP) --editable .
+	@$(PIP) --editable '.[metrics]'
 	@touch $@
 
 $(DEV_READY): $(RUN_READY)
 	@echo 'setting up $(VENV) for tests'
-	@$(PIP) --editable '.[test,lint]'
+	@$(PIP) --editable '.[test,lint,metrics]'
 	@touch $@
 
 $(FUZZ_READY): $(DEV_READY)

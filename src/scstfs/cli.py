@@ -23,6 +23,7 @@ from scstfs.admin.answer_watch import AnswerWatch
 from scstfs.admin.files import ENTRIES
 from scstfs.admin.mistakes import Mistake, MistakeKind
 from scstfs.errors import ExitStatus, UsageError, reason
+from scstfs.exporter import options as exporter_options
 from scstfs.options import Config, Resume
 from scstfs.portals import ListenPortal
 from scstfs.printable import printable
@@ -41,6 +42,7 @@ _STATUS: Final[Mapping[MistakeKind, ExitStatus]] = {
     MistakeKind.NO_TREE: ExitStatus.NO_TREE,
     MistakeKind.PERMISSION: ExitStatus.NOT_PERMITTED,
     MistakeKind.ATTENTION: ExitStatus.ATTENTION,
+    MistakeKind.PORT: ExitStatus.PORTAL,
 }
 
 
@@ -164,6 +166,12 @@ def parser() -> argparse.ArgumentParser:
         help="resume the last running configuration: after a crash (auto), also after a clean end "
         "(always), or never; FILE is then ignored (default: %(default)s)",
     )
+    mount.add_argument(
+        "--metrics",
+        metavar="HOST:PORT",
+        type=_portal,
+        help="serve metrics and a page there, on a loopback address (see scstfs exporter)",
+    )
     why = commands.add_parser(
         "why",
         help="show why a command was refused",
@@ -176,6 +184,7 @@ def parser() -> argparse.ArgumentParser:
     umount.set_defaults(run=_umount, background=False)
     why.set_defaults(client=_why)
     admin.add_commands(commands)
+    _add_exporter(commands)
     return top
 
 
@@ -211,6 +220,27 @@ def _add_sandbox(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
     sandbox.set_defaults(client=_sandbox)
 
 
+def _add_exporter(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
+    exporter = commands.add_parser(
+        "exporter",
+        help="serve metrics for Prometheus, and a page that shows what runs",
+        description=textwrap.fill(
+            "Serve metrics for Prometheus at /metrics and a page at /, both read-only. It needs "
+            "only a tree, that of the kernel's SCST will do."
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    exporter_options.add_options(exporter)
+    admin.add_tree(exporter)
+    exporter.set_defaults(client=_exporter)
+
+
+def _exporter(arguments: argparse.Namespace) -> None:
+    from scstfs.exporter import program
+
+    program.run(arguments)
+
+
 def _sandbox(arguments: argparse.Namespace) -> int:
     from scstfs import sandbox
 
@@ -232,6 +262,7 @@ def _mount(
         pid_file=arguments.pid_file,
         config=arguments.config,
         resume=Resume(arguments.resume),
+        metrics=arguments.metrics,
     )
 
     def announce(text: str) -> None:

@@ -19,7 +19,7 @@ from typing import Final, Protocol, TypeAlias, TypeVarTuple, Unpack
 import pyfuse3
 import trio
 
-from scstfs import mountpoint, portals, system
+from scstfs import metrics, mountpoint, portals, system
 from scstfs.errors import ExitStatus, UsageError
 from scstfs.mountpoint import MountPoint
 from scstfs.notify import Notifier
@@ -111,6 +111,7 @@ async def serve(config: Config, watch: SignalWatch, announce: Announce, build: B
         system.raise_file_limit()
         stack.enter_context(system.state_directory(config.state_dir))
         sockets = stack.enter_context(portals.listening(config.portals))
+        metrics_socket = stack.enter_context(metrics.listening(config.metrics))
         if config.pid_file is not None:
             stack.enter_context(system.pid_file(config.pid_file))
         service = await stack.enter_async_context(build(config))
@@ -128,6 +129,8 @@ async def serve(config: Config, watch: SignalWatch, announce: Announce, build: B
             ready = f"{mount.path} on {' '.join(map(portals.name, sockets))}"
             announce(f"ready: {ready}")
             notifier.ready(f"serving {ready}")
+            if metrics_socket is not None:
+                nursery.start_soon(metrics.serve, metrics_socket, mount.path)
             await watch.stop.wait()
             notifier.stopping()
             await _close_sessions(service, watch)

@@ -32,6 +32,8 @@ class Config:
     config: str | None = None
     """The initial configuration; with a leading - the file may be missing."""
     resume: Resume = Resume.AUTO
+    metrics: ListenPortal | None = None
+    """Where metrics and the page are served; None for nowhere."""
 
     @classmethod
     def of_user(cls) -> Config:

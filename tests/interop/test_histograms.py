@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from scstfs.admin.distribution import Distribution
-from scstfs.admin.extended import statistics
+from scstfs.admin.observations import statistics
 from tests.support.mounted import REPOSITORY
 from tests.support.served import DIRECTORY, HOST, TARGET, Served, served
 

@@ -1,4 +1,4 @@
-"""Histograms as the tree tells them (`scstfs.admin.extended`): counts of times by bucket.
+"""Histograms as the tree tells them (`scstfs.admin.observations`): counts of times by bucket.
 
 The unit of time is 256 ns. Up to 16 units a bucket is one unit wide; beyond that each power of two
 is divided into eight buckets.
