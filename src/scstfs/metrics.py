@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import ipaddress
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import trio
 
 from scstfs import portals
 from scstfs.errors import ExitStatus, UsageError
+from scstfs.exporter.program import SOCKET
 from scstfs.portals import ListenPortal
 
 log: Final = logging.getLogger(__name__)
@@ -56,7 +58,7 @@ def listening(portal: ListenPortal | None) -> Iterator[socket.socket | None]:
 async def serve(sock: socket.socket, mountpoint: str) -> None:
     """Keep an exporter running for the tree at *mountpoint*, until cancelled."""
     argv = [sys.executable, "-P", "-m", "scstfs", "exporter"]
-    argv += ["--mountpoint", mountpoint, "--socket", str(sock.fileno())]
+    argv += ["--mountpoint", mountpoint]
     log.info("metrics and page: http://%s/", portals.name(sock))
     while True:
         process = await trio.lowlevel.open_process(
@@ -65,6 +67,7 @@ async def serve(sock: socket.socket, mountpoint: str) -> None:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             pass_fds=(sock.fileno(),),
+            env={**os.environ, SOCKET: str(sock.fileno())},
             start_new_session=True,
         )
         try:

@@ -21,7 +21,7 @@ import pytest
 
 from scstfs.errors import ExitStatus
 from tests.interop.test_status import ENVIRONMENT
-from tests.support.exported import Exported, exported
+from tests.support.exported import Exported, exported, named
 from tests.support.initiator import Initiator
 from tests.support.iscsi_login import LoginError
 from tests.support.mounted import REPOSITORY, Mounted
@@ -60,7 +60,7 @@ def eventually(look: Any, seconds: float = 10.0) -> Any:
 
 def sample(name: str, **labels: str) -> str:
     """As `Exported.metrics` names it."""
-    return name + "{" + ",".join(f'{key}="{labels[key]}"' for key in sorted(labels)) + "}"
+    return named(name, labels)
 
 
 def test_metrics_of_what_an_initiator_does(daemon: Served, exporter: Exported) -> None:

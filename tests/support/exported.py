@@ -12,9 +12,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from tests.support.mounted import REPOSITORY, Mounted
 
 _ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
+
+
+def named(name: str, labels: Mapping[str, str]) -> str:
+    """A name for a sample that does not depend on the order of its labels."""
+    pairs = ",".join(f'{key}="{labels[key]}"' for key in sorted(labels))
+    return f"{name}{{{pairs}}}" if pairs else name
 
 
 class Exported:
@@ -50,8 +58,11 @@ class Exported:
 
     def metrics(self) -> dict[str, float]:
         """The samples by their names with labels."""
-        lines = [line for line in self.get("/metrics").splitlines() if not line.startswith("#")]
-        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+        found = {}
+        for family in text_string_to_metric_families(self.get("/metrics")):
+            for sample in family.samples:
+                found[named(sample.name, sample.labels)] = sample.value
+        return found
 
 
 @contextmanager

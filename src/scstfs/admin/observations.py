@@ -54,7 +54,7 @@ def log_lines(root: str) -> list[tuple[float, str, str]]:
     return [(when, level, text) for when, level, text in _lines(root, "log") or ()]
 
 
-class Observer:
+class KeptStatistics:
     """Reads statistics of directories again and again, by one request each.
 
     Directories stay open, so that their names are not looked up each time.

@@ -20,12 +20,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from scstfs.admin.observations import log_lines
-from scstfs.exporter.families import MOST_LUNS, families
+from scstfs.exporter.families import families
 from scstfs.exporter.feed import EventFeed, TooManyFollowersError
 from scstfs.exporter.guard import Guard
 from scstfs.exporter.listening import Protection
-from scstfs.exporter.live import session_details
 from scstfs.exporter.lookout import Lookout
+from scstfs.exporter.mass_samples import MassSamples
+from scstfs.exporter.picture import session_details
 from scstfs.exporter.reading import Reading, TreeReader
 
 FILES: Final = {
@@ -41,28 +42,29 @@ FILES: Final = {
 }
 """The page's files, by path: where they are in the package, and their types."""
 
+_OPEN_METRICS: Final = "application/openmetrics-text"
+_END: Final = b"# EOF\n"
 _KEEP_ALIVE_SECONDS: Final = 15.0
 
 
 class _OneReading(Collector):
     """The metrics of one reading, for an encoder of prometheus_client."""
 
-    def __init__(self, reading: Reading | None, most_luns: int) -> None:
+    def __init__(self, reading: Reading | None) -> None:
         self._reading = reading
-        self._most_luns = most_luns
 
     def collect(self) -> list[Metric]:
         """All metrics."""
-        return list(families(self._reading, self._most_luns))
+        return list(families(self._reading))
 
 
 class Exporter:
     """The handlers of all requests for one tree."""
 
-    def __init__(self, root: str, most_open: int, most_luns: int = MOST_LUNS) -> None:
-        """See `TreeReader` and `families`."""
+    def __init__(self, root: str, most_open: int, most_luns: int) -> None:
+        """See `TreeReader` and `MassSamples`."""
         self._root = root
-        self._most_luns = most_luns
+        self._mass = MassSamples(most_luns)
         self._reader = TreeReader(root, most_open)
         self._lookout = Lookout(self._reader)
         self._feed = EventFeed(root, self._lookout.changed)
@@ -97,10 +99,16 @@ class Exporter:
 
     def metrics(self, request: Request) -> Response:
         """The metrics, in the format that is asked for. In a thread: it takes a while."""
+        reading = self._lookout.reading()
         registry = CollectorRegistry()
-        registry.register(_OneReading(self._lookout.reading(), self._most_luns))
+        registry.register(_OneReading(reading))
         encode, kind = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(registry), headers={"Content-Type": kind})
+        text = encode(registry)
+        if reading is not None:
+            is_open = kind.startswith(_OPEN_METRICS)
+            mass = self._mass.text(reading.sessions, open_metrics=is_open).encode()
+            text = text.removesuffix(_END) + mass + (_END if is_open else b"")
+        return Response(text, headers={"Content-Type": kind})
 
     def map(self, request: Request) -> Response:
         """What is configured; nothing if the asking page has it already. In a thread."""

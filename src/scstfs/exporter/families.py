@@ -1,12 +1,13 @@
 """The metrics, as Prometheus wants them: names, units, labels.
 
-The number of time series is bounded: histograms are by device, in few buckets, and of sessions and
-their LUNs only so many are listed.
+The number of time series is bounded: histograms are by device, in few buckets. What there is of
+each session and its LUNs is in `mass_samples`.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -17,7 +18,6 @@ from prometheus_client.core import (
     HistogramMetricFamily,
     InfoMetricFamily,
     Metric,
-    SummaryMetricFamily,
 )
 from prometheus_client.utils import floatToGoString
 
@@ -29,15 +29,11 @@ BOUNDS: Final = (
 )
 """Upper bounds of the buckets (seconds)."""
 
-MOST_LUNS: Final = 10_000
-"""LUNs of sessions that are listed, unless an option says otherwise."""
-
 _SPANS: Final = (
     ("total", "scst_device_command_seconds", "From the arrival of a command to its answer"),
     ("first_data", "scst_device_first_data_seconds", "From the arrival of a read to its data"),
     ("back_end", "scst_device_back_end_seconds", "Part of a command's time in the back end"),
 )
-_DIRECTIONS: Final = {"read": "read", "write": "write", "none": "none", "bidi": "both"}
 
 # What an outcome is; all others are sense keys.
 _STATUSES: Final = frozenset(
@@ -67,7 +63,7 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
-def families(reading: Reading | None, most_luns: int = MOST_LUNS) -> Iterator[Metric]:
+def families(reading: Reading | None) -> Iterator[Metric]:
     """All metrics of a look at the tree; None if there is no tree."""
     yield GaugeMetricFamily("scst_up", "Whether SCST runs", float(reading is not None))
     if reading is None:
@@ -75,7 +71,6 @@ def families(reading: Reading | None, most_luns: int = MOST_LUNS) -> Iterator[Me
     yield from _target(reading)
     yield from _configured(reading)
     yield from _sessions(reading.sessions)
-    yield from _luns(reading.sessions, most_luns)
     yield from _devices(reading.devices.values())
     took = "How long it took to read the tree"
     yield GaugeMetricFamily("scst_scrape_duration_seconds", took, reading.took)
@@ -162,54 +157,9 @@ def _configured(reading: Reading) -> Iterator[Metric]:
 
 def _sessions(sessions: Iterable[SessionReading]) -> Iterator[Metric]:
     count = GaugeMetricFamily("scst_sessions", "Sessions", labels=("driver", "target"))
-    numbers: dict[tuple[str, str], int] = {}
-    labels = ("driver", "target", "session")
-    ended = CounterMetricFamily(
-        "scst_session_commands",
-        "Commands that ended, by the direction of their data",
-        labels=(*labels, "direction"),
-    )
-    moved = CounterMetricFamily(
-        "scst_session_bytes", "Data of commands", labels=(*labels, "direction")
-    )
-    depth = GaugeMetricFamily("scst_session_queue_depth", "Commands under way", labels=labels)
-    for session in sessions:
-        target = session.driver, session.target
-        numbers[target] = numbers.get(target, 0) + 1
-        label = (*target, session.name)
-        depth.add_metric(label, session.commands)
-        for direction, (commands, size) in session.counters.items():
-            shown = _DIRECTIONS.get(direction, direction)
-            ended.add_metric((*label, shown), commands)
-            if size:
-                moved.add_metric((*label, shown), size)
-    for target, number in numbers.items():
+    for target, number in Counter((s.driver, s.target) for s in sessions).items():
         count.add_metric(target, number)
-    yield from (count, ended, moved, depth)
-
-
-def _luns(sessions: Iterable[SessionReading], most: int) -> Iterator[Metric]:
-    labels = ("driver", "target", "session", "lun", "device")
-    times = SummaryMetricFamily(
-        "scst_lun_command_seconds",
-        "From the arrival of a command to its answer",
-        labels=(*labels, "operation"),
-    )
-    depth = GaugeMetricFamily("scst_lun_queue_depth", "Commands under way", labels=labels)
-    listed = omitted = 0
-    for session in sessions:
-        for lun in session.luns or ():
-            if listed >= most:
-                omitted += 1
-                continue
-            listed += 1
-            label = (*(session.driver, session.target, session.name), str(lun.lun), lun.device)
-            depth.add_metric(label, lun.active)
-            for kind, (count, total) in lun.times.items():
-                times.add_metric((*label, kind), count, total)
-    yield from (times, depth)
-    text = "LUNs of sessions that are not listed because there are too many"
-    yield GaugeMetricFamily("scst_luns_omitted", text, omitted)
+    yield count
 
 
 def _devices(devices: Iterable[DeviceReading]) -> Iterator[Metric]:

@@ -8,13 +8,13 @@ import time
 from typing import Final
 
 from scstfs.admin.mistakes import Mistake
-from scstfs.exporter.live import LivePicture
+from scstfs.exporter.picture import LivePicture
 from scstfs.exporter.reading import Reading, TreeReader
 
 log: Final = logging.getLogger(__name__)
 
 _INTERVAL_SECONDS: Final = 1.0
-_SHARE: Final = 20
+_SHARE: Final = 8
 """Reading takes at most one part of so many of the time."""
 
 _WANTED_SECONDS: Final = 15.0

@@ -63,6 +63,3 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=_MOST_LUNS,
         help="LUNs of sessions in the metrics at most (default: %(default)s)",
     )
-    # For `scstfs mount --metrics`: a socket that listens already. Standard input ends with the
-    # daemon.
-    parser.add_argument("--socket", type=int, help=argparse.SUPPRESS)

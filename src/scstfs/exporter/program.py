@@ -14,6 +14,11 @@ from scstfs.admin.mistakes import Mistake, MistakeKind
 from scstfs.admin.top.kept import permitted
 from scstfs.exporter.listening import Protection, check, listen, read_users
 
+SOCKET: Final = "SCSTFS_EXPORTER_SOCKET"
+"""The environment variable with the descriptor of a socket that listens already, for `scstfs mount
+--metrics`. Standard input then ends with the daemon.
+"""
+
 _STOP_SECONDS: Final = 1
 
 
@@ -42,7 +47,8 @@ def run(arguments: Namespace) -> None:
         arguments.tls_key,
         frozenset(map(str.lower, arguments.names)),
     )
-    if arguments.socket is None:
+    inherited = os.environ.get(SOCKET)
+    if inherited is None:
         check(arguments.listen, protection, insecure=arguments.insecure)
     try:
         import uvicorn
@@ -51,10 +57,10 @@ def run(arguments: Namespace) -> None:
     except ImportError as error:
         message = f"the module {error.name} is missing: pip install 'scstfs[metrics]'"
         raise Mistake(MistakeKind.USAGE, message) from None
-    if arguments.socket is None:
+    if inherited is None:
         sock = listen(arguments.listen)
     else:
-        sock = socket.socket(fileno=arguments.socket)
+        sock = socket.socket(fileno=int(inherited))
         _end_with_input()
     exporter = Exporter(arguments.mountpoint, permitted(), arguments.most_luns)
     config = uvicorn.Config(
@@ -73,7 +79,7 @@ def run(arguments: Namespace) -> None:
         message = f"cannot use {protection.certificate} and {protection.key}: {error}"
         raise Mistake(MistakeKind.USAGE, message) from None
     scheme = "http" if protection.certificate is None else "https"
-    if arguments.socket is None:
+    if inherited is None:
         host, port = sock.getsockname()[:2]
         shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         print(f"serving {arguments.mountpoint} at {scheme}://{shown}/", flush=True)

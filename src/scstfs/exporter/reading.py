@@ -11,7 +11,7 @@ from typing import Any, Final
 from scstfs.admin.distribution import Distribution
 from scstfs.admin.files import Files
 from scstfs.admin.kinds import INTERNAL_DRIVER
-from scstfs.admin.observations import Observer
+from scstfs.admin.observations import KeptStatistics
 from scstfs.admin.presence import require_tree
 from scstfs.admin.status.model import ALL, Overview, Section
 from scstfs.admin.status.survey import survey
@@ -115,7 +115,7 @@ class TreeReader:
     def __init__(self, root: str, most_open: int) -> None:
         """Keep at most *most_open* directories open."""
         self.root = root
-        self._observer = Observer(root, most_open)
+        self._kept = KeptStatistics(root, most_open)
         self._overview: Overview | None = None
         self._read_at = self._took = 0.0
 
@@ -128,15 +128,15 @@ class TreeReader:
         began = time.monotonic()
         require_tree(self.root)
         overview = self._configuration(began, watched=watched, changed=changed)
-        told = self._observer.statistics("")
+        told = self._kept.statistics("")
         sessions = self._sessions(overview, told is not None)
         devices = {}
         if told is not None:
             for device in overview.devices or ():
-                found = self._observer.statistics(device.path)
+                found = self._kept.statistics(device.path)
                 if found is not None:
                     devices[device.name] = _device(device.name, found)
-        self._observer.keep_only(
+        self._kept.keep_only(
             {"", *(session.path for session in sessions), *(f"devices/{name}" for name in devices)}
         )
         now = time.monotonic()
@@ -144,7 +144,7 @@ class TreeReader:
 
     def close(self) -> None:
         """Close all files."""
-        self._observer.close()
+        self._kept.close()
 
     def _configuration(self, now: float, *, watched: bool, changed: bool) -> Overview:
         age = now - self._read_at
@@ -174,7 +174,7 @@ class TreeReader:
             return []
 
     def _told(self, driver: str, target: str, name: str) -> SessionReading | None:
-        found = self._observer.statistics(f"targets/{driver}/{target}/sessions/{name}")
+        found = self._kept.statistics(f"targets/{driver}/{target}/sessions/{name}")
         if found is None:
             return None
         luns = found["luns"]
