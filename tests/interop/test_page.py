@@ -215,7 +215,7 @@ def test_everybody_can_use_it(
 
 def test_by_keyboard(page: Page, daemon: Served) -> None:
     with daemon.log_in(3):
-        page.locator("#session-list .row").first.wait_for()
+        expect(page.locator("#session-list .row")).to_have_count(1)
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.className") == "skip"
         page.locator("#session-list .virtual").focus()

@@ -145,7 +145,7 @@ function drawLists() {
 
 function drawProblems() {
   const found = map.problems || [];
-  const items = found.map((problem) => element("li", "", `⚠ ${problem.message}`));
+  const items = found.map((problem) => element("li", "", `⚠ ${problem.path || "SCST"}: ${problem.message}`));
   if (!map.running) items.push(element("li", "", "⚠ SCST does not run"));
   else if (!items.length) items.push(element("li", "none", "none"));
   at("problem-list").replaceChildren(...items);
@@ -178,7 +178,12 @@ function drawState(text = "") {
 
 async function details(session) {
   const answer = await fetch(`api/session?path=${encodeURIComponent(session.path)}`);
-  if (!answer.ok) return;
+  if (!answer.ok) {
+    at("details-title").textContent = session.initiator;
+    at("details-body").replaceChildren(element("p", "", "This session has ended."));
+    at("details").showModal();
+    return;
+  }
   const found = await answer.json();
   const pairs = (values) => {
     const list = element("dl");

@@ -25,7 +25,7 @@ export function bytes(value) {
 
 export function duration(microseconds) {
   if (microseconds === null || microseconds === undefined) return "–";
-  if (microseconds >= 1e6) return `${(microseconds / 1e6).toFixed(2)} s`;
+  if (microseconds >= 1e6) return `${(microseconds / 1e6).toFixed(microseconds >= 1e7 ? 0 : 1)} s`;
   if (microseconds >= 1e3) return `${(microseconds / 1e3).toFixed(microseconds >= 1e5 ? 0 : 1)} ms`;
   return `${microseconds.toFixed(0)} µs`;
 }
