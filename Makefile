@@ -6,6 +6,7 @@ HERE := $(shell printf '%s' '$(CURDIR)' | cksum | cut -d ' ' -f 1)
 RUN_READY := $(VENV)/run-$(HERE)
 DEV_READY := $(VENV)/dev-$(HERE)
 FUZZ_READY := $(VENV)/fuzz-$(HERE)
+RELEASE_READY := $(VENV)/release-$(HERE)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 # Debian's own Python if it is new enough: the packages below are made for it.
@@ -14,8 +15,10 @@ PYTHON ?= $(firstword $(foreach python,/usr/bin/python3 python3,$(shell \
     && echo $(python))))
 
 # Package names that all releases have: if a library's own package has its version in the name, this
-# is the package for development. pyfuse3 is compiled here.
-RUN_PACKAGES := python3-venv python3-dev gcc pkg-config libfuse3-dev fuse3 libsgutils2-dev
+# is the package for development. pyfuse3 is compiled here, and the C part of scstfs.
+RUN_PACKAGES := python3-venv python3-dev gcc pkg-config libfuse3-dev fuse3 libsgutils2-dev \
+    liburing-dev libaio-dev
+C_PART := setup.py $(wildcard src/scstfs/aio/native/*) src/scstfs/aio/build.py
 TEST_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra sg3-utils tree procps iproute2
 # A machine that boots from a target, and the disc that it boots.
 TEST_PACKAGES += qemu-system-x86 seabios ovmf ipxe ipxe-qemu xorriso binutils
@@ -25,17 +28,25 @@ TEST_PACKAGES += psmisc kmod
 TEST_PACKAGES += bash-completion zsh fish man-db mandoc jq
 # What checks metrics and alert rules, and a browser for the page.
 TEST_PACKAGES += prometheus chromium
+MACHINE_PACKAGES := debootstrap lintian systemd-container
 BENCH_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra tgt
 
 # A module's tests share its processes, so they stay together. The order is by name: many short
 # modules come last, so all processes end at about the same time.
 TEST_EVERYTHING := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
+# Artefacts have the date of the last commit.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
+export SOURCE_DATE_EPOCH
+VERSION := $(shell sed -n 's/^__version__.* = "\(.*\)"/\1/p' src/scstfs/__init__.py)
+SDIST := dist/scstfs-$(VERSION).tar.gz
+
 .PHONY: help run demo test lint type docs fuzz bench clean run-packages test-packages bench-packages
+.PHONY: dist deb release audit test-package machine-packages
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | \
-	    while IFS='|' read -r target text; do printf '  make %-7s%s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | \
+	    while IFS='|' read -r target text; do printf '  make %-13s%s\n' "$$target" "$$text"; done
 
 run: $(RUN_READY) ## mount the tree and serve, in the foreground (options: ARGS='--log-level debug')
 	@exec $(VENV)/bin/scstfs mount $(ARGS)
@@ -63,8 +74,23 @@ fuzz: $(FUZZ_READY) ## look for input that breaks an invariant (options: ARGS='l
 bench: $(RUN_READY) bench-packages ## compare with tgt (options: ARGS='--rounds 5')
 	@exec $(VENV)/bin/python -m bench $(ARGS)
 
+dist: $(RELEASE_READY) ## build sdist and wheel into dist/
+	@contrib/package/build-dist $(VENV)/bin/python dist
+
+deb: dist ## build the Debian package into dist/
+	@contrib/package/build-deb $(SDIST) dist
+
+release: $(RELEASE_READY) ## build all artefacts twice, compare, and audit the libraries
+	@contrib/package/release $(VENV)/bin/python dist
+
+audit: $(RELEASE_READY) ## look for known vulnerabilities of the libraries
+	@contrib/package/audit $(VENV)/bin/python
+
+test-package: $(DEV_READY) $(RELEASE_READY) machine-packages ## install, upgrade and remove the package in a Debian of its own
+	$(VENV)/bin/python -m pytest contrib/package --timeout=1800 -o faulthandler_timeout=0 $(ARGS)
+
 clean: ## remove the files of make and the tools
-	rm -rf $(VENV) build dist src/*.egg-info .coverage .coverage.* .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist src/*.egg-info src/scstfs/aio/_native*.so .coverage .coverage.* .hypothesis .import_linter_cache
 	rm -rf .fuzz .mypy_cache .pytest_cache .ruff_cache
 	find . -path ./.git -prune -o -name __pycache__ -exec rm -rf {} +
 
@@ -74,10 +100,13 @@ run-packages:
 test-packages:
 	@contrib/debian-packages 'testing scstfs' $(TEST_PACKAGES)
 
+machine-packages:
+	@contrib/debian-packages 'testing the package' $(MACHINE_PACKAGES)
+
 bench-packages:
 	@contrib/debian-packages 'benchmarking scstfs' $(BENCH_PACKAGES)
 
-$(RUN_READY): pyproject.toml constraints.txt | run-packages
+$(RUN_READY): pyproject.toml constraints.txt $(C_PART) | run-packages
 	@[ -n '$(PYTHON)' ] || { echo 'Python 3.11 or newer is needed' >&2; exit 1; }
 	@echo 'setting up $(VENV)'
 	@$(PYTHON) -m venv --clear $(VENV)
@@ -87,6 +116,11 @@ $(RUN_READY): pyproject.toml constraints.txt | run-packages
 $(DEV_READY): $(RUN_READY)
 	@echo 'setting up $(VENV) for tests'
 	@$(PIP) --editable '.[test,lint,metrics]'
+	@touch $@
+
+$(RELEASE_READY): $(RUN_READY)
+	@echo 'setting up $(VENV) for releases'
+	@$(PIP) --editable '.[release]'
 	@touch $@
 
 $(FUZZ_READY): $(DEV_READY)

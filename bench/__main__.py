@@ -10,7 +10,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from bench import digests, fairness, latency, scale, sessions, throughput, tree
+from bench import (
+    digests,
+    disks,
+    engines,
+    fairness,
+    latency,
+    scale,
+    sessions,
+    throughput,
+    tree,
+)
 from bench.options import Options
 from bench.servers import SERVERS
 
@@ -22,6 +32,8 @@ BENCHMARKS: Final[Mapping[str, Callable[[Path, Options], None]]] = {
     "scale": scale.run,
     "tree": tree.run,
     "sessions": sessions.run,
+    "engines": engines.run,
+    "disks": disks.run,
 }
 """By name, in the default order."""
 
@@ -54,6 +66,10 @@ def main() -> None:
     parser.add_argument(
         "--servers", default="scstfs,tgt", metavar="A,B", help=f"of {list(SERVERS)}"
     )
+    parser.add_argument(
+        "--scenario", default="", metavar="TEXT", help="only scenarios of disks with this name part"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="figures of disks, for programs")
     parser.add_argument("--mebibytes", type=int, default=1024, help="size of the file")
     parser.add_argument(
         "--directory", default="/var/tmp", help="where the file is put (default: %(default)s)"
@@ -63,7 +79,15 @@ def main() -> None:
     chosen = given.benchmarks or list(BENCHMARKS)
     if len(names) != 2 or not set(names) <= set(SERVERS) or not set(chosen) <= set(BENCHMARKS):
         parser.error("no such servers or benchmarks")
-    options = Options(given.rounds, given.seconds, given.digests, given.only, (names[0], names[1]))
+    options = Options(
+        given.rounds,
+        given.seconds,
+        given.digests,
+        given.only,
+        (names[0], names[1]),
+        given.scenario,
+        given.json,
+    )
     if os.geteuid() != 0:
         sys.exit("the targets must be run by root")
     with tempfile.TemporaryDirectory(prefix="scstfs-bench.", dir=given.directory) as directory:

@@ -27,6 +27,8 @@ class Point:
     size: int
     depth: int
     at_random: bool
+    #: 70 % of the commands read, whatever ``write`` says.
+    mixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ def load_command(
     argv += ["--size", str(point.size), "--depth", str(point.depth), "--seconds", str(seconds)]
     argv += ["--write"] if point.write else []
     argv += ["--random"] if point.at_random else []
+    argv += ["--mixed"] if point.mixed else []
     argv += ["--digests"] if digests else []
     return argv
 

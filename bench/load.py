@@ -53,6 +53,8 @@ _R2T_RANGE: Final = struct.Struct(">II")  # buffer offset and length, at byte 40
 
 _BUFFER_BYTES: Final = 4 << 20
 _RANDOM_POSITIONS: Final = 1 << 16
+#: Which commands of ten write in a mix.
+_MIX: Final = (False, False, True, False, False, True, False, False, True, False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class Load:
     depth: int
     at_random: bool
     seconds: float
+    #: Seven of ten commands read, and ``write`` says nothing.
+    mixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ class Run:
         self._load = load
         self._blocks = load.size // session.block_size
         self._positions = positions(session.blocks, self._blocks, load.at_random)
-        self._opcode = _WRITE_16 if load.write else _READ_16
+        self._writes = itertools.cycle(_MIX if load.mixed else (load.write,))
         self._free = deque(range(load.depth))
         self._outgoing: list[bytes | memoryview] = []
         self._done = 0
@@ -114,16 +118,12 @@ class Run:
         self._data = memoryview(os.urandom(load.size))
         self._segments: dict[tuple[int, int], list[bytes | memoryview]] = {}
 
-        immediate = unsolicited = 0
-        if load.write:
-            burst = min(load.size, session.first_burst)
-            immediate = min(burst, session.segment) if session.immediate else 0
-            unsolicited = burst if session.unsolicited else immediate
-        self._immediate = immediate
-        self._unsolicited = unsolicited
-        self._flags = (_WRITES if load.write else _READS) | _SIMPLE
-        if unsolicited == immediate:
-            self._flags |= FINAL
+        # Of a WRITE: what comes with the command, and what comes without being asked for.
+        burst = min(load.size, session.first_burst)
+        self._immediate = min(burst, session.segment) if session.immediate else 0
+        self._unsolicited = burst if session.unsolicited else self._immediate
+        is_final = self._unsolicited == self._immediate
+        self._write_flags = _WRITES | _SIMPLE | (FINAL if is_final else 0)
 
     def go(self) -> Result:
         """Run the load."""
@@ -168,11 +168,14 @@ class Run:
         for _ in range(count):
             tag = self._free.popleft()
             position = next(self._positions)
-            cdb = _CDB_16.pack(self._opcode, 0, position, self._blocks, 0, 0)
+            writes = next(self._writes)
+            opcode = _WRITE_16 if writes else _READ_16
+            cdb = _CDB_16.pack(opcode, 0, position, self._blocks, 0, 0)
+            immediate = self._immediate if writes else 0
             header = COMMAND.pack(
                 SCSI_COMMAND,
-                self._flags,
-                self._immediate,
+                self._write_flags if writes else _READS | _SIMPLE | FINAL,
+                immediate,
                 session.lun,
                 tag,
                 self._load.size,
@@ -182,10 +185,10 @@ class Run:
             )
             session.cmd_sn = session.cmd_sn + 1 & 0xFFFFFFFF
             self._outgoing.append(session.with_digest(header) if session.digests else header)
-            if self._immediate:
-                self._outgoing += self._segment(0, self._immediate)
-            if self._unsolicited > self._immediate:
-                self._send_data(tag, NO_TAG, self._immediate, self._unsolicited)
+            if immediate:
+                self._outgoing += self._segment(0, immediate)
+            if writes and self._unsolicited > immediate:
+                self._send_data(tag, NO_TAG, immediate, self._unsolicited)
         return count
 
     def _segment(self, offset: int, length: int) -> list[bytes | memoryview]:
@@ -272,13 +275,14 @@ def main() -> None:
     parser.add_argument("lun", type=int)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--random", action="store_true")
+    parser.add_argument("--mixed", action="store_true")
     parser.add_argument("--digests", action="store_true")
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--depth", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=2)
     given = parser.parse_args()
     session = Session((given.host, given.port), given.target, given.lun, given.digests)
-    load = Load(given.write, given.size, given.depth, given.random, given.seconds)
+    load = Load(given.write, given.size, given.depth, given.random, given.seconds, given.mixed)
     result = Run(session, load).go()
     session.close()
     print(json.dumps(asdict(result)))

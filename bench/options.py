@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,8 @@ class Options:
         digests: use header and data digests.
         only: part of the names of the points wanted.
         servers: the two targets that are compared.
+        scenario: part of the names of the scenarios wanted (``disks``).
+        json: where to write figures to, too (``disks``).
     """
 
     rounds: int
@@ -22,3 +25,5 @@ class Options:
     digests: bool = False
     only: str = ""
     servers: tuple[str, str] = ("scstfs", "tgt")
+    scenario: str = ""
+    json: Path | None = None

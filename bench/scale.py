@@ -114,11 +114,11 @@ def _report(tree: Path) -> None:
 
 
 def run(file: Path, options: Options) -> None:
-    """Build the configuration and read it, idle and with an active initiator."""
-    with daemon() as (tree, port):
+    """Build the configuration and read it, idle and while an initiator is at work."""
+    with daemon() as (tree, port, pid):
         build(tree)
         _report(tree)
-        server = Server("scstfs", port, _TARGET.format(0), 0)
+        server = Server("scstfs", port, _TARGET.format(0), 0, pid)
         undisturbed = own_load(server, POINT, options.seconds).rate
         # The reader runs longer than the measurement.
         with _going_on(multiprocessing.Process(target=_read_for_ever, args=(tree,))):

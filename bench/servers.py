@@ -40,7 +40,13 @@ class Server:
     port: int
     target: str
     lun: int
-    pid: int = 0
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """CPU time that it has used so far, user and system, of all its threads."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        user, system = fields[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     @property
     def address(self) -> tuple[str, int]:
@@ -72,8 +78,11 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 @contextlib.contextmanager
-def tgt(file: Path) -> Iterator[Server]:
-    """Run Debian's tgtd, on its own control port, over `file`."""
+def tgt(file: Path, backing: str = "rdwr") -> Iterator[Server]:
+    """Run Debian's tgtd, on a control port of its own, over `file`.
+
+    `backing` is its kind of backing store: `rdwr` by threads, `aio` by libaio with O_DIRECT.
+    """
     port, control = _free_port(), str(next(_CONTROL_PORTS))
     name = "iqn.2007-05.com.example:tgt"
 
@@ -100,8 +109,9 @@ def tgt(file: Path) -> Iterator[Server]:
             time.sleep(_POLL_SECONDS)
         configure(*target, "--op", "new", "--targetname", name)
         lun = ("--mode", "logicalunit", "--tid", "1", "--lun", "1", "--op", "new")
-        configure(*lun, "--backing-store", str(file), "--blocksize", str(BLOCK_SIZE))
-        for digest in ("HeaderDigest", "DataDigest"):  # used if the initiator wants them
+        store = ("--backing-store", str(file), "--bstype", backing)
+        configure(*lun, *store, "--blocksize", str(BLOCK_SIZE))
+        for digest in ("HeaderDigest", "DataDigest"):  # used where the initiator wants them
             configure(*target, "--op", "update", "--name", digest, "--value", "None,CRC32C")
         configure(*target, "--op", "bind", "--initiator-address", "ALL")
         yield Server("tgt", port, name, 1, daemon.pid)
@@ -114,18 +124,11 @@ def tgt(file: Path) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def daemon(place: str | None = None) -> Iterator[tuple[Path, int]]:
-    """Run this scstfs, with its tree mounted in a private namespace; yield tree and port.
+def daemon(place: str | None = None) -> Iterator[tuple[Path, int, int]]:
+    """Run this scstfs, its tree mounted in a namespace of its own; yield tree, port and pid.
 
     The tree is at `place`, or else in its own directory.
     """
-    with _daemon(place) as (tree, port, _):
-        yield tree, port
-
-
-@contextlib.contextmanager
-def _daemon(place: str | None = None) -> Iterator[tuple[Path, int, int]]:
-    """Run this scstfs like `daemon`; yield tree, port and its process id."""
     with tempfile.TemporaryDirectory(prefix="scstfs-bench.") as directory:
         mountpoint = Path(place or f"{directory}/tree")
         if place is None:
@@ -144,11 +147,14 @@ def _daemon(place: str | None = None) -> Iterator[tuple[Path, int, int]]:
 
 
 @contextlib.contextmanager
-def scstfs(file: Path) -> Iterator[Server]:
-    """Run this scstfs over `file`."""
+def scstfs(file: Path, parameters: str = "") -> Iterator[Server]:
+    """Run this scstfs over `file`: vdisk_blockio over block devices, else vdisk_fileio.
+
+    `parameters` are more of those of add_device, each ended by a semicolon.
+    """
     name = "iqn.2007-05.com.example:scstfs"
-    with _daemon() as (tree, port, pid):
-        for path, command in _scst_configuration(name, file).items():
+    with daemon() as (tree, port, pid):
+        for path, command in _scst_configuration(name, file, parameters).items():
             (tree / path).write_text(command + "\n")
         yield Server("scstfs", port, name, 0, pid)
 
@@ -161,11 +167,12 @@ def _port_when_ready(daemon: subprocess.Popen[str]) -> int:
     raise SystemExit("scstfs does not start")
 
 
-def _scst_configuration(target: str, file: Path) -> Mapping[str, str]:
-    """Return the texts to write to files of the tree, in order."""
-    device = f"add_device disk filename={file}; blocksize={BLOCK_SIZE}"
+def _scst_configuration(target: str, file: Path, parameters: str) -> Mapping[str, str]:
+    """Return what is written to which file of the tree, in this order."""
+    device = f"add_device disk filename={file}; {parameters} blocksize={BLOCK_SIZE}"
+    handler = "vdisk_blockio" if file.is_block_device() else "vdisk_fileio"
     return {
-        "handlers/vdisk_fileio/mgmt": device,
+        f"handlers/{handler}/mgmt": device,
         "targets/iscsi/mgmt": f"add_target {target}",
         f"targets/iscsi/{target}/luns/mgmt": "add disk 0",
         f"targets/iscsi/{target}/HeaderDigest": "None,CRC32C",
@@ -173,6 +180,23 @@ def _scst_configuration(target: str, file: Path) -> Mapping[str, str]:
         f"targets/iscsi/{target}/enabled": "1",
         "targets/iscsi/enabled": "1",
     }
+
+
+@contextlib.contextmanager
+def bare(file: Path) -> Iterator[Server]:
+    """Run the least that a target can do (bare.c) over `file`; only `bench.load` can use it."""
+    with tempfile.TemporaryDirectory(prefix="scstfs-bench.") as directory:
+        program = Path(directory, "bare")
+        source = Path(__file__).with_name("bare.c")
+        argv = ["cc", "-O2", "-o", str(program), str(source), "-lpthread"]
+        subprocess.run(argv, check=True)
+        process = subprocess.Popen([program, file], stdout=subprocess.PIPE, text=True)
+        try:
+            port = int(process.stdout.readline() if process.stdout else "")
+            yield Server("bare C", port, "iqn.2007-05.com.example:bare", 0, process.pid)
+        finally:
+            process.terminate()
+            _end(process)
 
 
 SERVERS: Final[Mapping[str, Start]] = {"scstfs": scstfs, "tgt": tgt}

@@ -37,12 +37,12 @@ _SIZES: Final = (100, 1000)
 
 def run(file: Path, options: Options) -> None:
     """Measure calls, then programs."""
-    with daemon() as (tree, port):
+    with daemon() as (tree, port, pid):
         _build(tree, file, _FILES // _FILES_PER_LUN)
         _calls(tree)
         files, seconds = read_everything(tree)
         print(f"all {files} files read in {seconds:.2f} s", flush=True)
-        _beside_load(tree, Server("scstfs", port, _TARGET.format(0), 0), options)
+        _beside_load(tree, Server("scstfs", port, _TARGET.format(0), 0, pid), options)
     for name, command in _programs().items():
         for size in _SIZES[: 1 if name == "scstadmin" else None]:
             _program(name, command, size)
@@ -214,7 +214,7 @@ def _configuration(size: int) -> Iterator[tuple[Path, Path]]:
 
 
 def _program(name: str, argv: list[str], size: int) -> None:
-    with _configuration(size) as (configuration, programs), daemon(_PLACE) as (tree, _):
+    with _configuration(size) as (configuration, programs), daemon(_PLACE) as (tree, _, _):
         pid = tree.parts[2]
         inside = ["nsenter", f"--target={pid}", "--mount", *argv, str(configuration)]
         environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}

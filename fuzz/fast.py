@@ -88,7 +88,9 @@ async def _configure(everything: Whole, script: Script) -> None:
 def _close_fast_path(rig: Rig) -> None:
     """Make READs and WRITEs of every nexus pass the gates."""
     decide = rig.device.decide
-    vars(rig.device)["decide"] = lambda tgt_dev: decide(tgt_dev)._replace(read=None, write=None)
+    vars(rig.device)["decide"] = lambda tgt_dev: decide(tgt_dev)._replace(
+        read=None, write=None, submit_read=None, submit_write=None
+    )
     EPOCH.advance()
 
 

@@ -112,9 +112,18 @@ class Rig:
         await drained.wait()
 
     def _is_busy(self) -> bool:
-        held_up = self.store.held_up.keys() | self._second_store.held_up.keys()
+        stores = self.store, self._second_store
+        held_up = {thread for store in stores for thread in store.held_up}
+        requests = {
+            request
+            for store in stores
+            for request, thread in store.thread_of.copy().items()
+            if thread in held_up
+        }
         return any(
-            cmd.phase is Phase.EXECUTING and held_up.isdisjoint(tgt_dev.pool.thread_ids)
+            cmd.phase is Phase.EXECUTING
+            and cmd.request not in requests
+            and held_up.isdisjoint(tgt_dev.pool.thread_ids)
             for session in self.everything.scst.sessions()
             for tgt_dev in session.all_tgt_devs()
             for cmd in tgt_dev.commands

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import re
 import signal
+import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -56,3 +58,10 @@ def nothing_unexpected_in_the_log(request: pytest.FixtureRequest) -> Iterator[No
     ]
     if surprises:
         pytest.fail("unexpected in the log:\n" + "\n".join(surprises), pytrace=False)
+
+
+@pytest.fixture
+def memory_path() -> Iterator[Path]:
+    """A directory on a file system where writing can be asked not to wait, unlike ext4."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="scstfs-test-") as directory:
+        yield Path(directory)

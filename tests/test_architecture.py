@@ -40,6 +40,7 @@ CIRCLES = {
         "core.target",
     ): "SAM defines them by each other",
     (
+        "drivers.iscsi.disk_io",
         "drivers.iscsi.iscsi_command",
         "drivers.iscsi.tmf",
         "drivers.iscsi.nexus",
@@ -64,6 +65,15 @@ CIRCLES = {
         "handlers.scsi_device",
         "handlers.scsi_no_node",
     ): "a pass-through device and the execution of its commands",
+    (
+        "aio.backend",
+        "aio.engine",
+        "aio.file",
+        "aio.handover",
+        "aio.lane",
+        "aio.order",
+        "aio.request",
+    ): "requests, the queues of a file that they wait in, and what executes them",
     (
         "handlers.medium_change",
         "handlers.vdisk",

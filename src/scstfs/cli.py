@@ -10,6 +10,7 @@ import contextlib
 import errno
 import logging
 import os
+import socket
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,12 +22,15 @@ from scstfs import log as logs
 from scstfs.admin import subcommands as admin
 from scstfs.admin.answer_watch import AnswerWatch
 from scstfs.admin.files import ENTRIES
+from scstfs.admin.initial_file import OPTIONAL, InitialFile
 from scstfs.admin.mistakes import Mistake, MistakeKind
+from scstfs.capabilities import Capability
 from scstfs.errors import ExitStatus, UsageError, reason
 from scstfs.exporter import options as exporter_options
-from scstfs.options import Config, Resume
+from scstfs.options import Config, IoEngine, Resume
 from scstfs.portals import ListenPortal
 from scstfs.printable import printable
+from scstfs.privileges import USES, Account
 from scstfs.sysfs.refusals import XATTR
 
 if TYPE_CHECKING:
@@ -81,8 +85,24 @@ def _path(text: str) -> str:
 
 def _config(text: str) -> str:
     """A path with an optional - in front."""
-    dash = "-" if text.startswith("-") else ""
-    return dash + _path(text.removeprefix("-"))
+    dash = OPTIONAL if text.startswith(OPTIONAL) else ""
+    return dash + _path(text.removeprefix(OPTIONAL))
+
+
+def _account(text: str) -> Account:
+    try:
+        return Account.parse(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(error.message) from error
+
+
+def _capabilities(text: str) -> frozenset[Capability]:
+    known = {capability.name.lower(): capability for capability in USES}
+    words = [word for word in text.lower().split(",") if word]
+    for word in words:
+        if word.removeprefix("cap_") not in known:
+            raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(known)}")
+    return frozenset(known[word.removeprefix("cap_")] for word in words)
 
 
 def _optional_path(text: str) -> Path | None:
@@ -114,7 +134,13 @@ def parser() -> argparse.ArgumentParser:
         help="clean up after a daemon that was killed",
         description="Remove the mount that a killed daemon left. A running one is not touched.",
     )
-    for command in (mount, umount):
+    mounter = commands.add_parser(
+        "mounter",
+        help="mount for a server that may not (for service managers)",
+        description="Mount and unmount the tree for the server at the other end of the socket on "
+        "standard input, until it ends. Service managers start this for `mount --mounter`.",
+    )
+    for command in (mount, umount, mounter):
         command.add_argument(
             "--mountpoint",
             metavar="DIR",
@@ -145,13 +171,14 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="continue in the background when all is up, and log to the journal or to syslog",
     )
-    mount.add_argument(
-        "--pid-file",
-        metavar="FILE",
-        type=_optional_path,
-        default=_DEFAULTS.pid_file,
-        help="file for the daemon's process id; '' for none (default: %(default)s)",
-    )
+    for command in (mount, mounter):
+        command.add_argument(
+            "--pid-file",
+            metavar="FILE",
+            type=_optional_path,
+            default=_DEFAULTS.pid_file,
+            help="file for the daemon's process id; '' for none (default: %(default)s)",
+        )
     mount.add_argument(
         "--config",
         metavar="FILE",
@@ -172,6 +199,35 @@ def parser() -> argparse.ArgumentParser:
         type=_portal,
         help="serve metrics and a page there, on a loopback address (see scstfs exporter)",
     )
+    mount.add_argument(
+        "--io-engine",
+        choices=tuple(engine.value for engine in IoEngine),
+        default=_DEFAULTS.io_engine.value,
+        help="what executes disk I/O; for tests (default: %(default)s, or what SCSTFS_IO_ENGINE "
+        "says)",
+    )
+    mount.add_argument(
+        "--user",
+        metavar="NAME[:GROUP]",
+        type=_account,
+        help="open files and serve initiators as this user, without capabilities; the tree, and "
+        "the mount, stay root's",
+    )
+    mount.add_argument(
+        "--mounter",
+        metavar="SOCKET",
+        type=_optional_path,
+        help="have the service that listens there mount the tree and write the pid file "
+        "(default: a child process)",
+    )
+    mount.add_argument(
+        "--capabilities",
+        metavar="LIST",
+        type=_capabilities,
+        help="capabilities to keep, separated by commas, '' for none: "
+        + "; ".join(f"{capability.name.lower()} {use}" for capability, use in USES.items())
+        + " (default: all of these for root, none with --user)",
+    )
     why = commands.add_parser(
         "why",
         help="show why a command was refused",
@@ -182,6 +238,7 @@ def parser() -> argparse.ArgumentParser:
     _add_sandbox(commands)
     mount.set_defaults(run=_mount)
     umount.set_defaults(run=_umount, background=False)
+    mounter.set_defaults(run=_mounter, background=False)
     why.set_defaults(client=_why)
     admin.add_commands(commands)
     _add_exporter(commands)
@@ -260,9 +317,13 @@ def _mount(
         state_dir=Path(arguments.state_dir),
         portals=tuple(arguments.portals),
         pid_file=arguments.pid_file,
-        config=arguments.config,
+        config=None if arguments.config is None else InitialFile.read(arguments.config),
         resume=Resume(arguments.resume),
         metrics=arguments.metrics,
+        io_engine=IoEngine(arguments.io_engine),
+        mounter=arguments.mounter,
+        account=arguments.user,
+        kept=arguments.capabilities,
     )
 
     def announce(text: str) -> None:
@@ -271,6 +332,22 @@ def _mount(
             waiting.ready()
 
     daemon.run(config, announce)
+
+
+def _mounter(
+    arguments: argparse.Namespace, _output: logs.Log, _waiting: background.Background | None
+) -> None:
+    from scstfs import mounting
+    from scstfs.fuse.operations import MOUNT_OPTIONS
+
+    orders = mounting.Orders(arguments.mountpoint, arguments.pid_file, MOUNT_OPTIONS)
+    try:
+        link = socket.socket(fileno=os.dup(sys.stdin.fileno()))
+    except OSError as error:
+        message = f"standard input is not the socket of a server: {reason(error)}"
+        raise UsageError(ExitStatus.USAGE, message) from error
+    with link:
+        mounting.serve(orders, link)
 
 
 def _umount(
@@ -334,10 +411,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(error)
     except Exception:  # the outermost guard: a bug of ours must at least leave its traceback
         log.critical("unexpected error", exc_info=True)
-        output.close()
-        return ExitStatus.BUG
+        status = ExitStatus.BUG
+    else:
+        status = ExitStatus.OK
     output.close()
-    return ExitStatus.OK
+    if arguments.run is _mount:
+        from scstfs.aio import apart
+
+        apart.leave_behind()
+    return status
 
 
 def _client(arguments: argparse.Namespace) -> int:

@@ -1,27 +1,32 @@
 """The daemon: its parts, the order of its start, and its orderly end.
 
-`serve` acquires its resources in order on one exit stack, each with its own undo: the state
-directory, the portals, the pid file, the target itself (`build_service`), the mount. Ordinary
-mistakes show before anything is mounted. SIGTERM, SIGINT and SIGHUP close the sessions and unmount,
-always within `STOP_SECONDS`; after a second signal it does not wait for sessions.
+`run` acquires what needs privileges, and gives these up (`scstfs.privileges`); a process beside
+this one keeps those for the mount (`scstfs.mounter`). `serve` acquires the rest in order on one
+exit stack, each with its own undo: the state directory, the pid file, the target itself
+(`build_service`), the mount. Ordinary mistakes show before anything is mounted. SIGTERM, SIGINT and
+SIGHUP close the sessions and unmount, always within `STOP_SECONDS`; after a second signal it does
+not wait for sessions.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias, TypeVarTuple, Unpack
 
 import pyfuse3
 import trio
 
-from scstfs import metrics, mountpoint, portals, system
-from scstfs.errors import ExitStatus, UsageError
-from scstfs.mountpoint import MountPoint
+from scstfs import metrics, mountpoint, portals, privileges, system
+from scstfs import mounter as mounters
+from scstfs.errors import UsageError
+from scstfs.fuse.operations import MOUNT_OPTIONS
+from scstfs.mounter import Mounter
+from scstfs.mounting import Orders
 from scstfs.notify import Notifier
 from scstfs.options import Config
 from scstfs.service import target_service
@@ -42,10 +47,6 @@ class Service(Protocol):
     @property
     def operations(self) -> pyfuse3.Operations:
         """Answers the kernel's FUSE requests."""
-
-    @property
-    def mount_options(self) -> Set[str]:
-        """FUSE mount options (mount.fuse3(8)); the daemon adds the subtype."""
 
     async def answer_kernel(self) -> None:
         """Answer FUSE requests until the tree is unmounted or `pyfuse3.terminate` is called."""
@@ -79,9 +80,22 @@ def run(config: Config, announce: Announce, build: Build | None = None) -> None:
     Raises:
         UsageError: an ordinary mistake; nothing is left behind.
     """
-    with SignalWatch(STOP_SECONDS) as watch:
+    with contextlib.ExitStack() as stack:
+        if config.mounter is None:
+            system.check_privileges(config.mountpoint, config.account)
+        mountpoint.check(config.mountpoint)
+        mounter = stack.enter_context(_mounter(config))
+        system.take_name()
+        system.raise_file_limit()
+        if config.account is not None:
+            privileges.hand_over(config.state_dir, config.account)
+        sockets = stack.enter_context(portals.listening(config.portals))
+        metrics_socket = stack.enter_context(metrics.listening(config.metrics))
+        _drop_privileges(config)
+        watch = stack.enter_context(SignalWatch(STOP_SECONDS))
+        parts = _Parts(watch, mounter, sockets, metrics_socket, announce)
         try:
-            trio.run(serve, config, watch, announce, build or build_service)
+            trio.run(serve, config, parts, build or build_service)
         except BaseExceptionGroup as group:
             mistakes, bugs = group.split(UsageError)
             if mistakes is None or bugs is not None:
@@ -94,65 +108,76 @@ def _first(group: BaseExceptionGroup[UsageError]) -> UsageError:
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
-async def serve(config: Config, watch: SignalWatch, announce: Announce, build: Build) -> None:
+def _mounter(config: Config) -> contextlib.AbstractContextManager[Mounter]:
+    if config.mounter is not None:
+        return mounters.connected(config.mounter)
+    return mounters.forked(Orders(config.mountpoint, config.pid_file, MOUNT_OPTIONS))
+
+
+def _drop_privileges(config: Config) -> None:
+    kept = config.kept
+    if kept is None:
+        kept = privileges.kept_by_default(config.account)
+    privileges.drop(config.account, kept)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What was acquired with privileges, or before there is an event loop.
+
+    Attributes:
+        watch: entered; its `last_resort` is set to unmount.
+        mounter: mounts and unmounts the tree.
+        sockets: listen on the portals.
+        metrics_socket: listens for those who want metrics.
+        announce: called with one line when everything is up.
+    """
+
+    watch: SignalWatch
+    mounter: Mounter
+    sockets: list[socket.socket]
+    metrics_socket: socket.socket | None
+    announce: Announce
+
+
+async def serve(config: Config, parts: _Parts, build: Build) -> None:
     """Bring everything up, serve until told to stop, and take everything down again.
 
     Args:
         config: the options of the command line.
-        watch: an entered watch; its `last_resort` is set to unmount.
-        announce: called with one line when everything is up.
+        parts: what there is already.
         build: makes the target.
     """
+    watch, mounter, sockets = parts.watch, parts.mounter, parts.sockets
     watch.connect()
     async with contextlib.AsyncExitStack() as stack:
-        system.check_privileges(config.mountpoint)
-        mountpoint.check(config.mountpoint)
-        system.take_name()
-        system.raise_file_limit()
         stack.enter_context(system.state_directory(config.state_dir))
-        sockets = stack.enter_context(portals.listening(config.portals))
-        metrics_socket = stack.enter_context(metrics.listening(config.metrics))
-        if config.pid_file is not None:
-            stack.enter_context(system.pid_file(config.pid_file))
+        mounter.claim()
         service = await stack.enter_async_context(build(config))
-        mount = mountpoint.attach(config.mountpoint, lambda path: _mount(path, service))
+        path, descriptor = mounter.attach()
+        stack.callback(mounter.detach)
+        watch.last_resort = mounter.detach
+        # For libfuse, such a mount point is an open descriptor of what is mounted already.
+        pyfuse3.init(service.operations, f"/dev/fd/{descriptor}")
         stack.callback(pyfuse3.close, unmount=False)
-        stack.callback(mount.detach)
-        watch.last_resort = mount.detach
         watch.on_user_signal(signal.SIGUSR1, service.suspend_logins)
         watch.on_user_signal(signal.SIGUSR2, service.resume_logins)
 
         notifier = Notifier.from_environment()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_vital, watch, _answer_kernel, service, mount, watch)
+            nursery.start_soon(_vital, watch, _answer_kernel, service, path, watch)
             nursery.start_soon(_vital, watch, service.run, sockets)
-            ready = f"{mount.path} on {' '.join(map(portals.name, sockets))}"
-            announce(f"ready: {ready}")
+            ready = f"{path} on {' '.join(map(portals.name, sockets))}"
+            parts.announce(f"ready: {ready}")
             notifier.ready(f"serving {ready}")
-            if metrics_socket is not None:
-                nursery.start_soon(metrics.serve, metrics_socket, mount.path)
+            if parts.metrics_socket is not None:
+                nursery.start_soon(metrics.serve, parts.metrics_socket, path)
             await watch.stop.wait()
             notifier.stopping()
             await _close_sessions(service, watch)
-            mount.detach()
+            mounter.detach()
             pyfuse3.terminate()
             nursery.cancel_scope.cancel()
-
-
-def _mount(path: str, service: Service) -> None:
-    """Mount the service's tree on the directory `path`, by libfuse."""
-    options = {*service.mount_options, f"subtype={mountpoint.FUSE_SUBTYPE}"}
-    if os.geteuid() != 0:
-        options.discard("allow_other")  # fusermount3(1) refuses it, unless fuse.conf says otherwise
-    with system.captured_stderr() as printed:
-        try:
-            pyfuse3.init(service.operations, path, options)
-        except RuntimeError as error:
-            failure = error
-        else:
-            return
-    why = printed[0] if printed else str(failure)
-    raise UsageError(ExitStatus.NOT_PERMITTED, f"cannot mount on {path}: {why}") from failure
 
 
 async def _vital(
@@ -166,11 +191,11 @@ async def _vital(
         raise
 
 
-async def _answer_kernel(service: Service, mount: MountPoint, watch: SignalWatch) -> None:
+async def _answer_kernel(service: Service, path: str, watch: SignalWatch) -> None:
     """Answer FUSE requests; an umount(8) by another program is a request to stop."""
     await service.answer_kernel()
     if not watch.stop.is_set():
-        log.warning("%s was unmounted: stopping", mount.path)
+        log.warning("%s was unmounted: stopping", path)
         watch.stop.set()
 
 

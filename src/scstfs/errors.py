@@ -8,6 +8,9 @@ that leaves `main` is a bug of ours and keeps its traceback.
 from __future__ import annotations
 
 import enum
+import errno
+import os
+import pwd
 
 
 class ExitStatus(enum.IntEnum):
@@ -58,3 +61,18 @@ class UsageError(Exception):
 def reason(error: OSError) -> str:
     """Return the system's reason, without Python's `[Errno N]` and path."""
     return error.strerror or str(error)
+
+
+def described(error: OSError) -> str:
+    """Return the file that the error is about, the system's reason, and who may not do it."""
+    where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    whose = f" to the user {_user()}" if error.errno in (errno.EACCES, errno.EPERM) else ""
+    return f"{where}{reason(error)}{whose}"
+
+
+def _user() -> str:
+    user = os.geteuid()
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)

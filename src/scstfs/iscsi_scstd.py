@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
             metavar="N",
             type=_number,
             default=0,
-            help="0: must be root's",
+            help="what to serve as (default: 0, root)",
         )
     top.add_argument(
         "-a",
@@ -75,6 +75,8 @@ def translate(arguments: argparse.Namespace) -> Iterator[str]:
         yield "--background"
     if arguments.debug > 0:
         yield from ("--log-level", "debug")
+    if arguments.uid or arguments.gid:
+        yield from ("--user", f"{arguments.uid}:{arguments.gid}")
     for host in arguments.address.split() or [ANY_HOST]:
         yield from ("--portal", str(ListenPortal(host, arguments.port)))
 
@@ -92,9 +94,6 @@ def _complain(text: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; the exit status is that of `scstfs`."""
     arguments = parser().parse_args(argv)
-    if arguments.uid or arguments.gid:
-        _complain("only root can mount and serve: -u and -g must be 0")
-        return ExitStatus.USAGE
     config = arguments.config or _CONFIG
     try:
         if has_content(config):

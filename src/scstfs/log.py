@@ -206,7 +206,7 @@ class BackgroundHandler(logging.Handler):
     """Hands records to a sink without ever blocking: a thread does the sending."""
 
     def __init__(self, sink: Sink, encode: Encode, capacity: int = _QUEUE_LINES) -> None:
-        """Start the thread.
+        """The thread starts with the first record: before that, the process may change.
 
         Args:
             sink: where messages go; it is closed with this.
@@ -219,7 +219,11 @@ class BackgroundHandler(logging.Handler):
         self._queue: queue.Queue[bytes | None] = queue.Queue(capacity)
         self._lost = 0
         self._closed = False
+        self._started = False
         self._thread = threading.Thread(target=self._drain, name="log", daemon=True)
+
+    def _start(self) -> None:
+        self._started = True
         # The thread must never be the one the kernel picks to take a signal.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -228,8 +232,13 @@ class BackgroundHandler(logging.Handler):
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue a record; tell of lost ones as soon as there is room again."""
+        """Queue a record; tell of lost ones as soon as there is room again.
+
+        logging.Handler calls it under its lock.
+        """
         try:
+            if not self._started:
+                self._start()
             if self._lost:
                 text = f"({self._lost} log lines lost: they are not being read)"
                 self._put(_record(logging.WARNING, text))
@@ -250,6 +259,9 @@ class BackgroundHandler(logging.Handler):
             return
         self._closed = True
         super().close()
+        if not self._started:
+            self._sink.close()
+            return
         try:
             self._queue.put(None, timeout=timeout)
         except queue.Full:

@@ -7,7 +7,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from scstfs.admin.initial_file import InitialFile
+from scstfs.capabilities import Capability
 from scstfs.portals import ListenPortal
+from scstfs.privileges import Account
 
 
 class Resume(enum.StrEnum):
@@ -17,6 +20,16 @@ class Resume(enum.StrEnum):
     """After an unclean end."""
     NEVER = "never"
     ALWAYS = "always"
+
+
+class IoEngine(enum.StrEnum):
+    """What executes disk I/O (``scstfs.aio``)."""
+
+    BEST = "best"
+    """The first of the others that the system allows."""
+    IO_URING = "io_uring"
+    LIBAIO = "libaio"
+    THREADS = "threads"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +42,18 @@ class Config:
     """Where to listen; empty for all addresses."""
     pid_file: Path | None = Path("/run/iscsi-scstd.pid")
     """The default is that of SCST's iSCSI daemon, for scripts that signal it; None for no file."""
-    config: str | None = None
-    """The initial configuration; with a leading - the file may be missing."""
+    config: InitialFile | None = None
+    """The initial configuration."""
     resume: Resume = Resume.AUTO
     metrics: ListenPortal | None = None
     """Where metrics and the page are served; None for nowhere."""
+    io_engine: IoEngine = IoEngine.BEST
+    mounter: Path | None = None
+    """The socket of the service that mounts, and writes the pid file; None does so itself."""
+    account: Account | None = None
+    """The user to serve as; None for the one who starts the program."""
+    kept: frozenset[Capability] | None = None
+    """Capabilities that are kept; None for those of `privileges.kept_by_default`."""
 
     @classmethod
     def of_user(cls) -> Config:

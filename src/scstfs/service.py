@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from scstfs.aio import Engine
 from scstfs.core import execute
 from scstfs.core.device import DevHandler
 from scstfs.core.environment import Environment
@@ -23,15 +24,16 @@ from scstfs.drivers.iscsi.config import IscsiDriver
 from scstfs.drivers.iscsi.server import Server
 from scstfs.drivers.scst_local import LocalDriver
 from scstfs.errors import ExitStatus, UsageError, reason
-from scstfs.fuse.operations import MOUNT_OPTIONS, Operations
+from scstfs.fuse.operations import Operations
 from scstfs.fuse.request_loop import RequestWait
 from scstfs.handlers.passthrough import ScsiBus, pass_through_handlers
 from scstfs.handlers.uevents import watch_scsi_devices
 from scstfs.handlers.vdisk_handlers import vdisk_handlers
 from scstfs.layout import LAYOUT
-from scstfs.options import Config, Resume
+from scstfs.options import Config, IoEngine, Resume
 from scstfs.persist.running import DamagedCommands, RunningFile
 from scstfs.persist.state import StateDirectory
+from scstfs.privileges import ROOT
 from scstfs.startup.keep import Keeper
 from scstfs.startup.load import load, look, resume
 from scstfs.tree.measurements import note_change
@@ -52,10 +54,8 @@ def furnish(scst: Scst) -> CopyManager:
 class TargetService:
     """What the daemon serves (``scstfs.daemon.Service``)."""
 
-    mount_options: Final = MOUNT_OPTIONS
-
-    def __init__(self, scst: Scst) -> None:
-        """Register all handlers and drivers with ``scst``."""
+    def __init__(self, scst: Scst, owner: tuple[int, int] | None = None) -> None:
+        """Register all handlers and drivers with ``scst``; the tree belongs to ``owner``."""
         self.scst = scst
         furnish(scst)
         self.iscsi = IscsiDriver(scst)
@@ -65,7 +65,7 @@ class TargetService:
         self.scsi_bus = ScsiBus(scst)
         self.tree = LAYOUT.build(scst)
         self.tree.observers.append(partial(note_change, scst.env.statistics))
-        self.operations = Operations(self.tree)
+        self.operations = Operations(self.tree, owner=owner)
         self._requests = RequestWait()
         self.server.flusher.urgent = self._requests.waiting
 
@@ -97,6 +97,15 @@ def _unusable(state_dir: Path, error: OSError) -> UsageError:
     where = f"{state_dir}: {error.filename}" if inside else f"{state_dir}"
     message = f"cannot use the state directory {where}: {reason(error)}"
     return UsageError(ExitStatus.STATE_DIR, message)
+
+
+def _open_disks(environment: Environment) -> Engine:
+    """Now, so that the log says at its beginning what executes disk I/O."""
+    try:
+        return environment.disks
+    except OSError as error:
+        message = f"cannot do disk I/O as asked for: {reason(error)}"
+        raise UsageError(ExitStatus.NOT_PERMITTED, message) from error
 
 
 async def _configure(service: TargetService, config: Config) -> Keeper:
@@ -137,7 +146,15 @@ async def target_service(config: Config) -> AsyncIterator[TargetService]:
     except OSError as error:
         raise _unusable(config.state_dir, error) from error
     async with trio.open_nursery() as nursery:
-        service = TargetService(Scst(Environment(TrioRuntime(nursery), state, execute.start)))
+        environment = Environment(
+            TrioRuntime(nursery),
+            state,
+            execute.start,
+            io_engine="" if config.io_engine is IoEngine.BEST else config.io_engine,
+        )
+        _open_disks(environment)
+        owner = None if config.account is None else ROOT
+        service = TargetService(Scst(environment), owner=owner)
         await service.scsi_bus.rescan()
         keeper = await _configure(service, config)
         nursery.start_soon(keeper.run)

@@ -21,6 +21,7 @@ from typing import Final
 
 import trio
 
+from scstfs.aio import apart
 from scstfs.errors import ExitStatus
 
 log: Final = logging.getLogger(__name__)
@@ -134,6 +135,7 @@ class SignalWatch:
             self.last_resort()
             logging.shutdown()  # flushes
         finally:
+            apart.leave_behind()
             os._exit(ExitStatus.OK if self._error is None else ExitStatus.BUG)
 
     def _in_loop(self, call: Callable[[], None]) -> None:

@@ -16,6 +16,7 @@ from typing import Final
 import setproctitle
 
 from scstfs.errors import ExitStatus, UsageError, reason
+from scstfs.privileges import Account
 
 PROCESS_NAME: Final = "iscsi-scstd"
 
@@ -48,12 +49,16 @@ def discard_standard_output() -> None:
     os.close(fd)
 
 
-def check_privileges(mountpoint: str) -> None:
-    """Check that mounting can work.
+def check_privileges(mountpoint: str, account: Account | None) -> None:
+    """Check that mounting, and a change to the user of `account`, can work.
 
     Raises:
-        UsageError: not root, and this is no directory of the user's own; or FUSE cannot be used.
+        UsageError: not root, and this is no directory of the user's own, or the user should change;
+            or FUSE cannot be used.
     """
+    if os.geteuid() != 0 and account is not None:
+        message = f"must be run by root to serve as the user {account.name}"
+        raise UsageError(ExitStatus.NOT_PERMITTED, message)
     if os.geteuid() != 0 and not _is_own(mountpoint):
         message = (
             f"must be run by root to mount on {mountpoint}; others can mount on a directory of "
@@ -132,8 +137,8 @@ def state_directory(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def pid_file(path: Path) -> Iterator[None]:
-    """Keep this process's id in the file at `path`, which is removed at the end.
+def pid_file(path: Path, pid: int) -> Iterator[None]:
+    """Keep the process id `pid` in the file at `path`, which is removed at the end.
 
     The file is locked as long as its owner lives, so a number left by a killed daemon is simply
     replaced.
@@ -148,7 +153,7 @@ def pid_file(path: Path) -> Iterator[None]:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(fd, 0)  # fails for anything other than a file
             stack.callback(path.unlink, missing_ok=True)
-            os.write(fd, f"{os.getpid()}\n".encode())
+            os.write(fd, f"{pid}\n".encode())
         except BlockingIOError:
             message = f"the pid file {path} belongs to a running daemon"
             raise UsageError(ExitStatus.PID_FILE, message) from None
@@ -156,21 +161,3 @@ def pid_file(path: Path) -> Iterator[None]:
             message = f"cannot write the pid file {path}: {reason(error)}"
             raise UsageError(ExitStatus.PID_FILE, message) from error
         yield
-
-
-@contextlib.contextmanager
-def captured_stderr() -> Iterator[list[str]]:
-    """Collect what C code prints on stderr in this context; the list is filled at the end."""
-    lines: list[str] = []
-    with contextlib.ExitStack() as stack:
-        capture = os.memfd_create("stderr")
-        stack.callback(os.close, capture)
-        saved = os.dup(_STDERR)
-        stack.callback(os.close, saved)
-        os.dup2(capture, _STDERR)
-        try:
-            yield lines
-        finally:
-            os.dup2(saved, _STDERR)
-            text = os.pread(capture, 4096, 0).decode(errors="replace")
-            lines += [line.strip() for line in text.splitlines() if line.strip()]

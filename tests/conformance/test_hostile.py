@@ -200,8 +200,18 @@ def headers(received: bytes) -> list[bytes]:
 
 def send(live: LiveTarget, data: bytes) -> bytes:
     """Send bytes and nothing more; what comes back until the target closes."""
+    return send_in_turn(live, (data, 0))
+
+
+def send_in_turn(live: LiveTarget, *parts: tuple[bytes, int]) -> bytes:
+    """Send each of *parts* when so many tasks as it says have been answered."""
     with live.connect() as sock:
         received = bytearray()
+        *first, (data, answered) = parts
+        for part, count in first:
+            receive_answers(sock, received, count)
+            sock.sendall(part)
+        receive_answers(sock, received, answered)
         # The target may have closed before everything was sent.
         with contextlib.suppress(ConnectionError):
             sock.sendall(data)
@@ -212,9 +222,42 @@ def send(live: LiveTarget, data: bytes) -> bytes:
         return bytes(received)
 
 
+def receive_answers(sock: socket.socket, received: bytearray, count: int) -> None:
+    """Receive until *count* SCSI commands have a status."""
+    while True:
+        whole = [header for header in headers(bytes(received)) if len(header) == 48]
+        if sum(map(is_answer, whole)) >= count:
+            return
+        received += sock.recv(1 << 16)
+
+
+def is_answer(header: bytes) -> bool:
+    """The PDU brings the status of a command."""
+    brings_status = header[0] == wire.DATA_IN and header[1] & 0x01
+    return header[0] == wire.SCSI_RESPONSE or bool(brings_status)
+
+
+#: Commands of ``exchange``.
+COMMANDS = 4
+
+
+def in_turn(more: bytes = b"") -> tuple[tuple[bytes, int], ...]:
+    """``exchange`` for ``send_in_turn``, and *more* with the last part of it.
+
+    Task management and a logout end the commands that are under way (RFC 7143 11.5, 11.14).
+    """
+    pdus = exchange()
+    behind = next(n for n, pdu in enumerate(pdus) if pdu.opcode == wire.TASK_REQUEST)
+    commands, rest = (b"".join(pdu.raw for pdu in part) for part in (pdus[:behind], pdus[behind:]))
+    return (commands, 0), (rest + more, COMMANDS)
+
+
 def test_the_exchange_is_valid(live: LiveTarget, bystander: Initiator) -> None:
-    """Mutations of nonsense would show little."""
-    received = send(live, b"".join(pdu.raw for pdu in exchange()))
+    """Mutations of nonsense would show little.
+
+    What comes behind the commands is sent when they have ended: it would put an end to them.
+    """
+    received = send_in_turn(live, *in_turn())
     opcodes = [header[0] for header in headers(received)]
     assert opcodes[0] == wire.LOGIN_RESPONSE
     assert opcodes[-1] == wire.LOGOUT_RESPONSE
@@ -483,10 +526,21 @@ def test_a_session_is_not_resumed_after_its_logout(
 def test_a_replay_behind_the_logout_is_not_looked_at(
     live: LiveTarget, bystander: Initiator
 ) -> None:
-    whole = b"".join(pdu.raw for pdu in exchange())
-    once = send(live, whole)
-    twice = send(live, whole + whole)
+    once = send_in_turn(live, *in_turn())
+    twice = send_in_turn(live, *in_turn(b"".join(pdu.raw for pdu in exchange())))
     assert len(twice) == len(once)
+
+
+def test_a_logout_is_answered_when_nothing_can_have_an_effect_any_more(
+    live: LiveTarget, bystander: Initiator
+) -> None:
+    """What has been written by then has been written, and the rest never is."""
+    whole = b"".join(pdu.raw for pdu in exchange())
+    for _ in range(20):
+        received = headers(send(live, whole))
+        assert received[-1][0] == wire.LOGOUT_RESPONSE
+        answered = [header[16:20] for header in received if is_answer(header)]
+        assert len(answered) == len(set(answered)) <= COMMANDS
 
 
 def test_a_replay_on_a_new_connection_is_a_session_of_its_own(

@@ -118,6 +118,13 @@ class Daemon:
     def send(self, signum: signal.Signals) -> None:
         self.process.send_signal(signum)
 
+    def kill_all(self) -> None:
+        """SIGKILL it, and first the process that would unmount the tree then."""
+        pid = self.process.pid
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+        self.send(signal.SIGKILL)
+
     def end(self) -> int:
         """Wait for its end; return the exit status."""
         status = self.process.wait(PATIENCE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import threading
 import time
@@ -73,7 +72,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
             settle(initiator)
             writer = Writer(initiator, CHUNKS)
             with writing(writer):
-                daemon.send(signal.SIGKILL)
+                daemon.kill_all()
                 daemon.end()
         # For a tenth of a second stat(2) is answered by the kernel itself.
         time.sleep(0.15)

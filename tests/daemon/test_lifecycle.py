@@ -271,7 +271,7 @@ def test_a_killed_daemon_is_cleaned_up_after(tmp_path: Path, how: str) -> None:
             Daemon(tmp_path, "--pid-file", str(pid_file)).ready() as daemon,
             subprocess.Popen(["sleep", "60"], cwd=SCST_TGT) as shell,
         ):
-            daemon.send(signal.SIGKILL)
+            daemon.kill_all()
             daemon.end()
             shell.kill()
         with pytest.raises(OSError, match="not connected"):
@@ -283,6 +283,35 @@ def test_a_killed_daemon_is_cleaned_up_after(tmp_path: Path, how: str) -> None:
             with Daemon(tmp_path, "--pid-file", str(pid_file)).ready() as daemon:
                 Path(SCST_TGT, "accept").write_text("x")
                 assert daemon.stop()[0] == 0
+
+    leaves_no_trace(body)
+
+
+def test_the_tree_of_a_killed_daemon_goes_away(tmp_path: Path) -> None:
+    def body() -> None:
+        pid_file = tmp_path / "pid"
+        with (
+            Daemon(tmp_path, "--pid-file", str(pid_file)).ready() as daemon,
+            subprocess.Popen(["sleep", "60"], cwd=SCST_TGT) as shell,
+        ):
+            daemon.send(signal.SIGKILL)
+            assert daemon.end() == -signal.SIGKILL
+            daemon.wait_for("EOF")  # the other process has ended, too
+            shell.kill()
+        assert f"the daemon has ended: unmounting {SCST_TGT}" in daemon.log
+        assert not os.path.exists(SCST_TGT)
+        assert not pid_file.exists()
+
+    leaves_no_trace(body)
+
+
+def test_only_the_daemons_end_ends_what_unmounts_the_tree(tmp_path: Path) -> None:
+    def body() -> None:
+        with Daemon(tmp_path, wrapper=["setsid"]).ready() as daemon:
+            for signum in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+                os.killpg(daemon.process.pid, signum)
+            assert daemon.end() == 0
+            assert "ERROR" not in daemon.log
 
     leaves_no_trace(body)
 

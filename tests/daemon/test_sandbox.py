@@ -215,6 +215,27 @@ def test_nothing_is_left_of_a_command_that_is_killed(user: User) -> None:
     assert user.left() == []
 
 
+HOSTILE = {
+    "kill -KILL -1; kill -KILL 1; exit 3": 3,
+    "for i in 1 2 3 4; do (trap '' TERM; setsid sleep 1000) & done; "
+    "kill -STOP $(pidof iscsi-scstd) $(pidof scstfs-mounter); kill -KILL $$": 128 + signal.SIGKILL,
+    "exec 3>/sys/kernel/scst_tgt/threads; cd /sys/kernel/scst_tgt; "
+    "umount -l /sys/kernel/scst_tgt /sys/kernel /run /proc; rm -rf /run/scstfs; exit 3": 3,
+}
+"""Scripts, and the exit status of each."""
+
+
+def test_nothing_is_left_of_hostile_commands(user: User) -> None:
+    mounts = Path("/proc/self/mountinfo").read_text()
+    for hostile, status in HOSTILE.items():
+        done = user.run(f"trap '' TERM HUP INT; {EXPORT}\n set +e; cd /; {hostile}")
+        assert done.returncode == status, hostile + done.stdout + done.stderr
+        assert "Traceback" not in done.stderr, hostile
+        assert eventually_gone(user), hostile
+        assert user.left() == ["disk"]
+        assert Path("/proc/self/mountinfo").read_text() == mounts
+
+
 def test_a_daemon_that_is_killed_inside_is_told(user: User) -> None:
     done = user.run(
         "kill -KILL $(pidof iscsi-scstd); sleep 0.5; ! cat /sys/kernel/scst_tgt/version"

@@ -8,17 +8,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
 import socket
 import stat
+import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 import pyfuse3
 import trio
 
-from scstfs import cli, daemon
+from scstfs import cli, daemon, mounts
 from scstfs.options import Config
 
 log = logging.getLogger("scstfs.toy")
@@ -29,7 +31,55 @@ FILES: Final = {
     4: b"block",  # blocks the event loop, as in a read from a dead disk
     5: b"thread",  # waits for a thread that cannot be interrupted
     6: b"raise",  # a bug that the guard of the real tree would have caught
+    7: b"escape",  # tries all that code of an attacker would
 }
+
+
+def write_a_file_of_root() -> None:
+    os.open("/etc/scstfs-toy", os.O_WRONLY | os.O_CREAT, 0o600)
+
+
+def read_a_file_of_root() -> None:
+    os.open("/etc/shadow", os.O_RDONLY)
+
+
+def become_root() -> None:
+    os.setresuid(0, 0, 0)
+
+
+def mount_something() -> None:
+    mounts.mount("toy", "/mnt", "tmpfs", mounts.MountFlag.NONE)
+
+
+def make_a_device() -> None:
+    os.mknod("/tmp/scstfs-toy", 0o600 | stat.S_IFCHR, os.makedev(1, 1))
+
+
+def end_the_first_process() -> None:
+    os.kill(1, 0)
+
+
+def look_into_its_parent() -> None:
+    os.open(f"/proc/{os.getppid()}/mem", os.O_RDONLY)
+
+
+def get_privileges_by_a_program() -> None:
+    """EPERM unless a setuid program has become root."""
+    script = "import os; os.setresuid(0, 0, 0)"
+    if subprocess.run([sys.executable, "-c", script], check=False, capture_output=True).returncode:
+        raise PermissionError(errno.EPERM, "no privileges")
+
+
+ATTEMPTS: Final = (
+    write_a_file_of_root,
+    read_a_file_of_root,
+    become_root,
+    mount_something,
+    make_a_device,
+    end_the_first_process,
+    look_into_its_parent,
+    get_privileges_by_a_program,
+)
 
 
 class ToyTree(pyfuse3.Operations):
@@ -79,6 +129,14 @@ class ToyTree(pyfuse3.Operations):
                 await trio.to_thread.run_sync(time.sleep, 60)
             case b"raise":
                 raise ZeroDivisionError("toy bug")
+            case b"escape":
+                for attempt in ATTEMPTS:
+                    try:
+                        attempt()
+                    except OSError as error:
+                        log.info("%s: %s", attempt.__name__, errno.errorcode[error.errno or 0])
+                    else:
+                        log.info("%s: succeeded", attempt.__name__)
         return len(buf)
 
 
@@ -86,7 +144,6 @@ class ToyService:
     """Echoes what is sent to the portal; *behaviour* says how it comes up and goes down."""
 
     operations = ToyTree()
-    mount_options: Set[str] = frozenset({"fsname=scst_tgt", "allow_other"})
 
     def __init__(self, behaviour: str) -> None:
         self._behaviour = behaviour

@@ -94,6 +94,7 @@ class EngineHost:
         self.on_complete: Callable[[IscsiTask], None] = lambda task: None
         #: Answers fast commands, if anything does.
         self.on_fast: Callable[[int, memoryview], bool] = lambda itt, data: False
+        self.on_logout: Callable[[Callable[[], None]], None] = lambda done: done()
         self.on_function: Callable[[ManagementFunction], None] = lambda request: None
         self.begun: list[IscsiTask] = []
         #: Commands that can be executed, with their data.
@@ -126,9 +127,9 @@ class EngineHost:
             is_plain = command.opcode == PduOpcode.SCSI_COMMAND and not command.lengths >> 24
             if not is_plain or command.cmd_sn != due or behind > end:
                 return
-            window.received_until((due + 1) & 0xFFFFFFFF)
+            window.advance((due + 1) & 0xFFFFFFFF, window.credit)
             if not self.on_fast(command.itt, view[data_at : data_at + command.lengths]):
-                window.received_until(due)
+                window.advance(due, window.credit)
                 return
             connection.rx.consume(behind)
             self.fast_commands += 1
@@ -170,8 +171,9 @@ class EngineHost:
     def negotiate(self) -> TextNegotiation:
         return Negotiation(self)
 
-    def logout(self) -> None:
+    def logout(self, done: Callable[[], None]) -> None:
         self.logouts += 1
+        self.on_logout(done)
 
     # For tests
 

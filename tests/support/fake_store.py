@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import threading
 from collections.abc import Callable, Iterator
 
+import trio
+
+from scstfs.aio import DiskRequest, RequestKind
 from scstfs.core.quick import Loan
 from scstfs.handlers.store import StoreExtent
+from scstfs.handlers.store_steps import StoreSteps, do
 from scstfs.scsi.unit import ThinLimits
+
+_ERASING = {
+    RequestKind.DISCARD: "discard",
+    RequestKind.PUNCH: "zero_by_discard",
+    RequestKind.ZERO: "zero",
+}
 
 
 class FakeStore:
@@ -20,6 +32,7 @@ class FakeStore:
     physical_block_size: int | None = 4096
     optimal_io_size = 0
     location = b"fake"
+    tries = True
 
     def __init__(self, size: int = 1 << 16, *, thin: bool = True, quick: bool = False) -> None:
         self.size = size
@@ -32,7 +45,12 @@ class FakeStore:
         self._held: dict[str, threading.Event] = {}
         #: Kernel ids of the waiting threads, by method.
         self.held_up: dict[int, str] = {}
-        #: Called in the worker thread when it enters a method, before it may continue.
+        #: Which thread is at a request.
+        self.thread_of: dict[DiskRequest, int] = {}
+        #: The end of the last write: they happen in order.
+        self._written = threading.Event()
+        self._written.set()
+        #: Called in the worker thread when it comes to a method, before it may go on.
         self.arrived: Callable[[str], None] = lambda name: None
 
     def pause(self, name: str) -> None:
@@ -63,13 +81,41 @@ class FakeStore:
             into[:] = self.content[offset : offset + len(into)]
         return self.quick
 
-    def try_write(self, offset: int, data: memoryview) -> bool:
+    def try_write(self, offset: int, data: memoryview, *, stays: bool = False) -> bool:
         if self.quick:
             self.content[offset : offset + len(data)] = data
         return self.quick
 
     def lend(self, offset: int, length: int) -> Loan | None:
         return None
+
+    def submit(self, request: DiskRequest) -> None:
+        """Do it in a thread, which may be paused like any other."""
+        token = trio.lowlevel.current_trio_token()
+        before, ended_here = self._written, threading.Event()
+        if request.operation == RequestKind.WRITE:
+            self._written = ended_here
+
+        def work() -> None:
+            self.thread_of[request] = threading.get_native_id()
+            if request.operation == RequestKind.WRITE:
+                before.wait(5)
+            try:
+                self.perform(request)
+            except OSError as failure:
+                error = failure.errno or errno.EIO
+            else:
+                error = 0
+            ended_here.set()
+            # The test may be over.
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(ended, error)
+
+        def ended(error: int) -> None:
+            del self.thread_of[request]
+            request.end(error)
+
+        threading.Thread(target=work, daemon=True).start()
 
     def read(self, offset: int, into: memoryview) -> None:
         self._enter("read", offset, len(into))
@@ -85,17 +131,27 @@ class FakeStore:
     def flush(self) -> None:
         self._enter("flush")
 
-    def discard(self, offset: int, length: int) -> None:
-        self._enter("discard", offset, length)
-        self.content[offset : offset + length] = bytes(length)
+    def perform(self, request: DiskRequest) -> None:
+        """Each operation is a method with a name of its own."""
+        offset, length, memory = request.offset, request.length, request.memory
+        if memory is not None and request.operation == RequestKind.READ:
+            self.read(offset, memory)
+        elif memory is not None:
+            self.write(offset, memory, durable=bool(request.flags))
+        elif request.operation == RequestKind.FLUSH:
+            self.flush()
+        else:
+            self._enter(_ERASING[RequestKind(request.operation)], offset, length)
+            self.content[offset : offset + length] = bytes(length)
 
-    def zero_by_discard(self, offset: int, length: int) -> None:
-        self._enter("zero_by_discard", offset, length)
-        self.content[offset : offset + length] = bytes(length)
+    def discarding(self, offset: int, length: int) -> StoreSteps:
+        yield from do(DiskRequest(RequestKind.DISCARD, offset, length=length))
 
-    def zero(self, offset: int, length: int) -> None:
-        self._enter("zero", offset, length)
-        self.content[offset : offset + length] = bytes(length)
+    def zeroing_by_discard(self, offset: int, length: int) -> StoreSteps:
+        yield from do(DiskRequest(RequestKind.PUNCH, offset, length=length))
+
+    def zeroing(self, offset: int, length: int) -> StoreSteps:
+        yield from do(DiskRequest(RequestKind.ZERO, offset, length=length))
 
     def extents(self, offset: int, length: int) -> Iterator[StoreExtent]:
         self._enter("extents", offset, length)

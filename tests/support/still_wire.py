@@ -40,6 +40,9 @@ class StillWire:
     def flush(self) -> None:
         """Does nothing: there is no socket."""
 
+    def rouse(self) -> None:
+        """Nobody waits."""
+
     def close(self, why: str) -> None:
         """Record that the connection should end."""
         self.reason = self.reason or why

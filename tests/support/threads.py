@@ -1,10 +1,16 @@
-"""A worker pool that works when the test tells it to."""
+"""Worker threads and disks that work when the test says so."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
+from functools import partial
 
+from scstfs.aio import DiskRequest
+from scstfs.core.session import TgtDev
 from scstfs.core.threads import Completions, WorkerPool
+from scstfs.handlers.store import Store
+from scstfs.handlers.vdisk import VdiskDevice
 
 
 class ManualPool(WorkerPool):
@@ -21,6 +27,20 @@ class ManualPool(WorkerPool):
     ) -> None:
         self.queued.append((work, done))
 
+    def serve(self, tgt_dev: TgtDev) -> None:
+        """Be the worker threads of a nexus, and the disk behind its device."""
+        tgt_dev.pool = self
+        device = tgt_dev.device
+        if isinstance(device, VdiskDevice) and device.medium.store is not None:
+            submit = partial(self._submit, device.medium.store)
+            device.medium.store.submit = submit  # type: ignore[method-assign]
+
+    def _submit(self, store: Store, request: DiskRequest) -> None:
+        def done(value: object, error: BaseException | None) -> None:
+            request.end((error.errno or errno.EIO) if isinstance(error, OSError) else 0)
+
+        self.submit(partial(perform, store, request), done)
+
     def step(self) -> None:
         """Do one piece of work and deliver its result."""
         work, done = self.queued.pop(0)
@@ -35,3 +55,8 @@ class ManualPool(WorkerPool):
         """Do all work, including work that follows from it."""
         while self.queued:
             self.step()
+
+
+def perform(store: Store, request: DiskRequest) -> None:
+    """Do what a request is about, by the blocking methods of a store; raises OSError."""
+    store.perform(request)

@@ -40,6 +40,8 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ("-d 0xff -f", "mount --log-level debug --portal '*:3260'"),
         ("-fd1", "mount --log-level debug --portal '*:3260'"),
         ("-u 0 -g 0", "mount --background --portal '*:3260'"),
+        ("-u 33 -g 34", "mount --background --user 33:34 --portal '*:3260'"),
+        ("-g 34", "mount --background --user 0:34 --portal '*:3260'"),
         (
             "--address='192.0.2.1 2001:db8::1' --port=3261 --foreground",
             "mount --portal 192.0.2.1:3261 --portal '[2001:db8::1]:3261'",
@@ -51,7 +53,7 @@ def test_options_mean_what_they_mean_to_scst(runs: list[str], given: str, meant:
     assert runs == [meant]
 
 
-@pytest.mark.parametrize("given", [["-u", "65534"], ["-g", "1"], ["-c", "/no/such/file"]])
+@pytest.mark.parametrize("given", [["-c", "/no/such/file"], ["-c", "/"]])
 def test_what_can_not_be_done_is_told_and_nothing_is_started(
     runs: list[str], given: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -94,7 +94,7 @@ class Blocked:
         self.everything = everything
         self.session = session
         self.pool = ManualPool()
-        session.session.tgt_devs[0].pool = self.pool
+        self.pool.serve(session.session.tgt_devs[0])
         self.outcomes: list[object] = []
 
     async def command(self, tag: int = 0) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scstfs import cli
+from scstfs import cli, iscsi_scstd
 from scstfs.admin import conf, kinds
 from scstfs.admin.kinds import Kind
 from scstfs.admin.scstadmin.options import OPTIONS, Value
@@ -123,3 +123,11 @@ def test_the_example_of_a_configuration_can_be_read() -> None:
     parsed = conf.parse(example)
     assert not parsed.problems
     assert {item.kind.keyword for item in parsed.configuration.walk()} >= {"DEVICE", "INITIATOR"}
+
+
+def test_iscsi_scstd_has_all_options() -> None:
+    described = re.findall(r"^\.It Fl (\w) , Fl Fl (\w+)", source("iscsi-scstd.8"), re.MULTILINE)
+    options = iscsi_scstd.parser()._actions
+    assert set(described) == {
+        tuple(name.lstrip("-") for name in action.option_strings) for action in options
+    }

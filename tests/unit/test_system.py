@@ -10,6 +10,7 @@ import pytest
 
 from scstfs import system
 from scstfs.errors import ExitStatus, UsageError
+from scstfs.privileges import Account
 from tests.support.namespace import fork
 
 
@@ -48,7 +49,7 @@ def test_closed_standard_streams_do_not_become_something_else() -> None:
 
 def test_the_pid_file_holds_our_number_and_goes_away(tmp_path: Path) -> None:
     path = tmp_path / "pid"
-    with system.pid_file(path):
+    with system.pid_file(path, os.getpid()):
         assert path.read_text() == f"{os.getpid()}\n"
         assert path.stat().st_mode & 0o777 == 0o644
     assert not path.exists()
@@ -57,7 +58,7 @@ def test_the_pid_file_holds_our_number_and_goes_away(tmp_path: Path) -> None:
 def test_a_pid_file_left_behind_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "pid"
     path.write_text("99999999\n")
-    with system.pid_file(path):
+    with system.pid_file(path, os.getpid()):
         assert path.read_text() == f"{os.getpid()}\n"
 
 
@@ -68,7 +69,7 @@ def test_the_pid_file_of_a_running_daemon_is_respected(tmp_path: Path) -> None:
         owner.flush()
         fcntl.flock(owner, fcntl.LOCK_EX)
         with pytest.raises(UsageError, match="running daemon") as refused:
-            system.pid_file(path).__enter__()
+            system.pid_file(path, os.getpid()).__enter__()
     assert refused.value.status == ExitStatus.PID_FILE
     assert path.read_text() == "1\n"
 
@@ -81,7 +82,7 @@ def test_a_pid_file_that_can_not_be_written_is_not_left_behind(
 
     monkeypatch.setattr(os, "write", refuse)
     with pytest.raises(UsageError, match="No space left") as refused:
-        system.pid_file(tmp_path / "pid").__enter__()
+        system.pid_file(tmp_path / "pid", 1).__enter__()
     assert refused.value.status == ExitStatus.PID_FILE
     assert not (tmp_path / "pid").exists()
 
@@ -90,7 +91,7 @@ def test_what_is_no_file_is_no_pid_file(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(UsageError) as refused:
-        system.pid_file(pipe).__enter__()
+        system.pid_file(pipe, 1).__enter__()
     assert refused.value.status == ExitStatus.PID_FILE
     assert pipe.exists()
 
@@ -98,7 +99,7 @@ def test_what_is_no_file_is_no_pid_file(tmp_path: Path) -> None:
 def test_a_pid_file_is_not_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "pid").symlink_to(tmp_path / "other")
     with pytest.raises(UsageError) as refused:
-        system.pid_file(tmp_path / "pid").__enter__()
+        system.pid_file(tmp_path / "pid", 1).__enter__()
     assert refused.value.status == ExitStatus.PID_FILE
     assert not (tmp_path / "other").exists()
 
@@ -109,16 +110,18 @@ def test_others_than_root_mount_on_what_is_theirs(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(UsageError, match="must be run by root") as refused:
-        system.check_privileges(directory)
+        system.check_privileges(directory, None)
     assert refused.value.status == ExitStatus.NOT_PERMITTED
-    system.check_privileges(str(tmp_path))
+    system.check_privileges(str(tmp_path), None)
+    with pytest.raises(UsageError, match="must be run by root to serve as the user joe"):
+        system.check_privileges(str(tmp_path), Account("joe", 1001, 1001))
 
 
 def test_a_missing_fuse_device_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(system, "_FUSE_DEVICE", str(tmp_path / "fuse"))
     with pytest.raises(UsageError, match="No such file or directory") as refused:
-        system.check_privileges("/")
+        system.check_privileges("/", None)
     assert refused.value.status == ExitStatus.NO_FUSE
 
 
@@ -130,11 +133,3 @@ def test_all_descriptors_the_system_allows_are_claimed() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
 
     assert fork(body)() == ""
-
-
-def test_what_c_code_prints_is_captured(capfd: pytest.CaptureFixture[str]) -> None:
-    with system.captured_stderr() as lines:
-        os.write(2, b"fuse: mount failed\n\n more \n")
-    os.write(2, b"visible\n")
-    assert lines == ["fuse: mount failed", "more"]
-    assert capfd.readouterr().err == "visible\n"

@@ -1,10 +1,10 @@
 # fish completion for scstfs(8)
 
-set -l commands mount umount sandbox why config status top watch exporter
+set -l commands mount umount mounter sandbox why config status top watch exporter
 set -l kinds show check diff apply save edit
 set -l none "not __fish_seen_subcommand_from $commands"
 set -l for_sandbox '__fish_seen_subcommand_from sandbox'
-set -l with_log '__fish_seen_subcommand_from mount umount sandbox'
+set -l with_log '__fish_seen_subcommand_from mount umount mounter sandbox'
 set -l for_mount '__fish_seen_subcommand_from mount'
 set -l for_config '__fish_seen_subcommand_from config'
 set -l no_kind "$for_config; and not __fish_seen_subcommand_from $kinds"
@@ -19,6 +19,7 @@ complete -c scstfs -s h -l help -d 'show the usage'
 complete -c scstfs -n $none -l version -d 'show the version'
 complete -c scstfs -n $none -a mount -d 'mount the tree and serve initiators'
 complete -c scstfs -n $none -a umount -d 'clean up after a daemon that was killed'
+complete -c scstfs -n $none -a mounter -d 'mount for a server that may not'
 complete -c scstfs -n $none -a sandbox -d 'run a command with its own target'
 complete -c scstfs -n $none -a why -d 'show why a command was refused'
 complete -c scstfs -n $none -a status -d 'show what runs, and problems'
@@ -28,7 +29,7 @@ complete -c scstfs -n $none -a exporter -d 'serve metrics for Prometheus, and a 
 
 complete -c scstfs -n $none -a config -d 'show, check, compare, apply and save configurations'
 
-set -l about_a_tree "__fish_seen_subcommand_from mount umount status top watch exporter $kinds"
+set -l about_a_tree "__fish_seen_subcommand_from mount umount mounter status top watch exporter $kinds"
 complete -c scstfs -n $about_a_tree -l mountpoint -x \
     -a '(__fish_complete_directories)' -d 'path of the tree'
 complete -c scstfs -n $with_log -l log-level -x -a 'debug info warning error' \
@@ -39,12 +40,19 @@ complete -c scstfs -n $for_mount -l state-dir -x -a '(__fish_complete_directorie
 complete -c scstfs -n $for_mount -l portal -x -d 'where to listen, HOST:PORT'
 complete -c scstfs -n $for_mount -l metrics -x -d 'where to serve metrics and a page, HOST:PORT'
 complete -c scstfs -n $for_mount -l background -d 'continue in the background when all is up'
-complete -c scstfs -n $for_mount -l pid-file -r -F -d 'file for the process id'
+complete -c scstfs -n '__fish_seen_subcommand_from mount mounter' -l pid-file -r -F -d 'file for the process id'
 
 complete -c scstfs -n $for_mount -l config -r -F \
     -d 'configuration to apply before serving initiators'
 complete -c scstfs -n $for_mount -l resume -x -a 'auto never always' \
     -d 'whether to resume the last configuration'
+complete -c scstfs -n $for_mount -l io-engine -x -a 'best io_uring libaio threads' \
+    -d 'what executes disk I/O'
+
+complete -c scstfs -n $for_mount -l user -x -a '(__fish_complete_users)' -d 'serve as this user'
+complete -c scstfs -n $for_mount -l capabilities -x -a 'dac_override sys_rawio' \
+    -d 'capabilities to keep'
+complete -c scstfs -n $for_mount -l mounter -r -F -d 'socket of the service that mounts'
 
 complete -c scstfs -n $for_sandbox -l keep -x -a '(__fish_complete_directories)' \
     -d 'directory for configuration, state and log'

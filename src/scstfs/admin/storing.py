@@ -89,7 +89,9 @@ def write_text(path: str, text: str, like: os.stat_result | None = None) -> None
     """
     new = f"{path}.new"
     try:
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _SECRET_MODE)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(new)  # what a crash left may have another mode, and readers
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _SECRET_MODE)
         with open(fd, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             if like is not None:
                 with contextlib.suppress(PermissionError):

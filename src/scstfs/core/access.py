@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from scstfs.core import completion, task_management
+from scstfs.core import completion
 from scstfs.core.command import Phase
 from scstfs.core.errors import AlreadyExists
 from scstfs.core.session import Session, TgtDev
@@ -65,7 +65,7 @@ def disconnect(tgt_dev: TgtDev) -> None:
     _send_back(tgt_dev)
     if tgt_dev.commands:
         session.former[tgt_dev] = device.former[tgt_dev] = None
-        task_management.when_ended(list(tgt_dev.commands), partial(_forget, tgt_dev))
+        completion.when_ended(list(tgt_dev.commands), partial(_forget, tgt_dev))
     if device.reserved_by is session:
         device.reserved_by = None
     device.former_times.merge(tgt_dev.times)
@@ -98,7 +98,7 @@ def when_retired(tgt_devs: Iterable[TgtDev], call: Callable[[], None]) -> None:
         for cmd in tgt_dev.commands
         if cmd.phase in (Phase.EXECUTING, Phase.HELD)
     ]
-    task_management.when_ended(busy, call)
+    completion.when_ended(busy, call)
 
 
 # LUN sets

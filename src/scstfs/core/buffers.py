@@ -12,9 +12,15 @@ import mmap
 from dataclasses import dataclass, field
 from typing import Final
 
+from scstfs.aio.address import address_of
+
 MIN_SHIFT: Final = 12
 CLASSES: Final = 11
 MAX_POOLED: Final = 1 << (MIN_SHIFT + CLASSES - 1)
+
+#: Room in front of each buffer for whatever goes with its data (bytes): a page, so that the data is
+#: aligned like one.
+_HEADROOM: Final = mmap.PAGESIZE
 
 #: Bytes that a pool keeps for reuse before it gives buffers back to the system.
 DEFAULT_KEEP: Final = 64 << 20
@@ -47,17 +53,33 @@ class PoolStatistics:
 class Buffer:
     """One buffer: ``view`` is exactly as long as was asked for."""
 
-    __slots__ = ("_index", "_memory", "_pool", "view")
+    __slots__ = ("_frame", "_memory", "_pool", "address", "index", "length", "view")
 
-    def __init__(self, pool: BufferPool, memory: mmap.mmap, index: int, size: int) -> None:
+    def __init__(self, pool: BufferPool, index: int, size: int) -> None:
+        """Memory of size class ``index``, or of ``size`` bytes if that is negative."""
         self._pool = pool
-        self._memory = memory
-        self._index = index
-        self.view = memoryview(memory)[:size]
+        self.index = index
+        self.length = size if index < 0 else 1 << (MIN_SHIFT + index)
+        self._memory = memoryview(mmap.mmap(-1, _HEADROOM + self.length))
+        self.view = self._memory[_HEADROOM:][:size]
+        self._frame = self.view
+        #: Where it is.
+        self.address = address_of(self.view)
+
+    def cut(self, size: int) -> None:
+        """Make ``view`` as long as is needed."""
+        if len(self.view) != size:
+            self.view = self._memory[_HEADROOM:][:size]
+
+    def frame(self, head: int) -> memoryview:
+        """``view`` and as many bytes in front of it as a header takes, at most 4096."""
+        if len(self._frame) != head + len(self.view):
+            self._frame = self._memory[_HEADROOM - head :][: head + len(self.view)]
+        return self._frame
 
     def release(self) -> None:
         """Give the buffer back; ``view`` must not be used afterwards."""
-        self._pool.put_back(self._memory, self._index)
+        self._pool.put_back(self)
 
 
 class BufferPool:
@@ -67,7 +89,7 @@ class BufferPool:
         self.name = name
         self.statistics = PoolStatistics()
         self._keep = keep
-        self._free: list[list[mmap.mmap]] = [[] for _ in range(CLASSES)]
+        self._free: list[list[Buffer]] = [[] for _ in range(CLASSES)]
         self._free_bytes = 0
 
     @property
@@ -84,21 +106,22 @@ class BufferPool:
         """A buffer of ``size`` bytes; its contents are undefined."""
         if size > MAX_POOLED:
             self.statistics.big += 1
-            return Buffer(self, mmap.mmap(-1, size), -1, size)
+            return Buffer(self, -1, size)
         index = max((size - 1).bit_length() - MIN_SHIFT, 0) if size > 1 else 0
         row = self.statistics.classes[index]
         row.total += 1
         free = self._free[index]
         if free:
             row.hits += 1
-            memory = free.pop()
-            self._free_bytes -= len(memory)
+            buffer = free.pop()
+            self._free_bytes -= buffer.length
         else:
-            memory = mmap.mmap(-1, 1 << (MIN_SHIFT + index))
-        return Buffer(self, memory, index, size)
+            buffer = Buffer(self, index, size)
+        buffer.cut(size)
+        return buffer
 
-    def put_back(self, memory: mmap.mmap, index: int) -> None:
-        """Keep ``memory`` for reuse, or drop it when the pool is full."""
-        if index >= 0 and self._free_bytes + len(memory) <= self._keep:
-            self._free_bytes += len(memory)
-            self._free[index].append(memory)
+    def put_back(self, buffer: Buffer) -> None:
+        """Keep ``buffer`` for reuse, or drop it when the pool is full."""
+        if buffer.index >= 0 and self._free_bytes + buffer.length <= self._keep:
+            self._free_bytes += buffer.length
+            self._free[buffer.index].append(buffer)

@@ -23,6 +23,7 @@ from scstfs.scsi.opcodes import NO_FLAGS, Direction, Flag
 from scstfs.scsi.status import Status
 
 if TYPE_CHECKING:
+    from scstfs.aio import DiskRequest
     from scstfs.core.device import Device
     from scstfs.core.session import Session, TgtDev
 
@@ -43,7 +44,7 @@ class Phase(enum.Enum):
     EXECUTING = "EXEC_WAIT"
     #: Waits for the end of something that runs elsewhere.
     HELD = "PRE_XMIT_RESP"
-    #: Kept from completing by an ACA condition.
+    #: Kept from completing by an ACA condition, or until what its end aborts has ended.
     ANSWERED = "PRE_XMIT_RESP2"
     DONE = "FINISHED"
 
@@ -78,6 +79,7 @@ class Command:
         "listed_claims",
         "lun",
         "phase",
+        "request",
         "retried",
         "sense",
         "session",
@@ -91,7 +93,6 @@ class Command:
         session: Session,
         lun: bytes,
         cdb: bytes,
-        *,
         tag: int = 0,
         attribute: TaskAttribute = TaskAttribute.SIMPLE,
         expected_direction: Direction = Direction.NONE,
@@ -117,6 +118,8 @@ class Command:
         self.status: Status | None = None
         self.sense = b""
         self.phase = Phase.INIT
+        #: What a disk does for it now.
+        self.request: DiskRequest | None = None
         self.abort: Abort | None = None
         self.ended_calls: list[Callable[[], None]] = []
         #: Delayed once already because of the ALUA state transitioning.
@@ -196,7 +199,7 @@ class Command:
     @property
     def data_out_length(self) -> int:
         """Bytes of data-out that the driver has to fetch before ``run``."""
-        if self.is_over or self.decoded is None:
+        if self.has_answer or self.decoded is None:
             return 0
         return self.decoded.length if self.decoded.direction is Direction.OUT else 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -46,6 +47,13 @@ def _answer(cmd: Command) -> None:
         cmd.sense = cmd.data_in = b""
     if cmd.has_device and not _leave_task_set(cmd):
         return
+    _give(cmd)
+
+
+def _give(cmd: Command) -> None:
+    if cmd.is_over:
+        # It was aborted while its answer had to wait.
+        return
     cmd.enter(Phase.DONE)
     cmd.session.command_count -= 1
     accounting.command_ended(cmd)
@@ -64,10 +72,16 @@ def _leave_task_set(cmd: Command) -> bool:
         aca.keep_answer(cmd, partial(_answer, cmd))
         return False
     tgt_dev.commands.pop(cmd, None)
+    victims: list[Command] = []
     if cmd.status is Status.CHECK_CONDITION:
         aca.check_condition(cmd)
-        _manage_queue_error(cmd)
+        victims = _manage_queue_error(cmd)
     aca.ended(cmd)
+    if any(not victim.is_over for victim in victims):
+        # The answer says that they are aborted: none may have an effect after it.
+        cmd.enter(Phase.ANSWERED)
+        when_ended(victims, partial(_give, cmd))
+        return False
     return True
 
 
@@ -91,7 +105,9 @@ def abort(cmd: Command, how: Abort) -> None:
         cmd.abort = how
     phase = cmd.phase
     if phase is Phase.EXECUTING:
-        # A worker thread executes it; the answer is dropped when the thread is done.
+        # A disk or a worker thread is at it; the answer is dropped when it comes back.
+        if cmd.request is not None:
+            cmd.device.env.disks.cancel(cmd.request)
         return
     if phase is Phase.DATA_WAIT:
         cmd.cancel_transfer()
@@ -117,6 +133,24 @@ def abort_commands(
         for cmd in victims:
             abort(cmd, how)
     return victims
+
+
+def when_ended(commands: Iterable[Command], done: Callable[[], None]) -> None:
+    """Call ``done`` when all of these commands have ended; that may be at once."""
+    left = [cmd for cmd in commands if not cmd.is_over]
+    if not left:
+        done()
+        return
+    count = len(left)
+
+    def one_less() -> None:
+        nonlocal count
+        count -= 1
+        if not count:
+            done()
+
+    for cmd in left:
+        cmd.call_when_ended(one_less)
 
 
 def tell_of_loss(tgt_dev: TgtDev) -> None:
@@ -160,17 +194,20 @@ def _trace(cmd: Command, condition: Sense) -> None:
     )
 
 
-def _manage_queue_error(cmd: Command) -> None:
-    """Abort other commands if the control mode page says so (QErr, SPC-4 7.5.8)."""
+def _manage_queue_error(cmd: Command) -> list[Command]:
+    """Abort other commands if the control mode page says so (QErr, SPC-4 7.5.8); returns them."""
     device, own = cmd.device, cmd.tgt_dev
     qerr = device.control.qerr
     if qerr not in (QErr.ABORT_ALL, QErr.ABORT_NEXUS):
-        return
-    abort_commands(own, by_other=False)
+        return []
+    victims = abort_commands(own, by_other=False)
     if qerr == QErr.ABORT_NEXUS or device.separate_task_sets:
-        return
+        return victims
     for tgt_dev in list(device.tgt_devs):
         # SCST also tells nexuses that lost no command. Two initiators could then fail each other's
         # commands for ever, each with the unit attention about the other's failure.
-        if tgt_dev is not own and abort_commands(tgt_dev, by_other=True):
+        lost = abort_commands(tgt_dev, by_other=True) if tgt_dev is not own else []
+        if lost:
             tell_of_loss(tgt_dev)
+        victims += lost
+    return victims

@@ -12,7 +12,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from scstfs.core import completion, persistent_out, task_management
+from scstfs.core import completion, persistent_out
 from scstfs.core.alua import group_of
 from scstfs.core.command import Command
 from scstfs.core.device import Answer, Job, Until
@@ -155,7 +155,7 @@ def _take_effect(cmd: Command, effects: Iterable[Effect]) -> Answer:
         _clear_aca(cmd, tgt_dev)
         if by_other:
             completion.tell_of_loss(tgt_dev)
-    return Until(partial(task_management.when_ended, victims)) if victims else b""
+    return Until(partial(completion.when_ended, victims)) if victims else b""
 
 
 def _clear_aca(cmd: Command, victim: TgtDev) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from scstfs import log
+from scstfs.aio import DiskRequest
 from scstfs.core import quick
 from scstfs.core.aca import Aca
 from scstfs.core.device_threads import DeviceThreads
@@ -66,6 +67,17 @@ class Job:
     pool: WorkerPool | None = None
 
 
+class Program(NamedTuple):
+    """The part of a command that disks do: requests, begun by ``submit`` one after the other.
+
+    ``steps`` yields them and gets the error of each, an errno or 0, when it is over.  It runs in
+    the event loop, and ends as executing a command does: with what it returns, or raises.
+    """
+
+    submit: Callable[[DiskRequest], None]
+    steps: Generator[DiskRequest, int, Answer]
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """How a passed-through command ended: status, sense data and data-in as they came."""
@@ -90,9 +102,9 @@ class Later(enum.Enum):
 
 LATER: Final = Later.LATER
 
-#: The result of executing a command: data-in (may be empty), the job that gives it, a wait, how it
-#: ended, or LATER.
-Answer: TypeAlias = "bytes | bytearray | memoryview | Job | Until | Completion | Later"
+#: What executing a command gives: its data-in (maybe none), the job or the disks that will, what it
+#: waits for, how it ended, or LATER.
+Answer: TypeAlias = "bytes | bytearray | memoryview | Job | Program | Until | Completion | Later"
 
 
 #: Of devices without mode pages.

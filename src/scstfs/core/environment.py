@@ -5,11 +5,13 @@ All objects in the registry (``core.scst``) share one environment.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from scstfs.aio import Engine, open_engine
 from scstfs.core.buffers import BufferPool
 from scstfs.core.gated import Gated
 from scstfs.core.statistics import Statistics
@@ -49,15 +51,18 @@ class Environment:
         state: StateDirectory,
         start_command: Callable[[Any], None],
         cpus: int | None = None,
+        io_engine: str = "",
     ) -> None:
         """``runtime`` is the event loop; ``state`` keeps persistent reservations and mode pages.
 
         ``start_command`` executes a command that had to wait (``execute.start``).  ``cpus`` is how
-        many there are; None asks the system.
+        many there are; None asks the system.  ``io_engine`` is one of ``scstfs.aio.ENGINES``, or
+        empty for the best.
         """
         self.runtime = runtime
         self.state = state
         self.start_command = start_command
+        self._io_engine = io_engine
         self.cpus = cpus or os.cpu_count() or 1
         self.default_threads = cpus or len(os.sched_getaffinity(0))
         self.completions = Completions(runtime.wake)
@@ -70,3 +75,14 @@ class Environment:
         #: lists; by the opcode table's names.
         self.commands: dict[str, Executor] = {}
         self.descriptors: dict[str, Executor] = {}
+
+    @functools.cached_property
+    def disks(self) -> Engine:
+        """What executes disk I/O; opened when it is first needed, in the event loop.
+
+        Raises OSError where the system refuses the engine that was asked for.
+        """
+        engine = open_engine(self._io_engine, self.runtime.wake)
+        engine.before, engine.after = self.completions.begin, self.completions.end
+        self.runtime.start(engine.run)
+        return engine

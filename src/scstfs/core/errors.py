@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from scstfs.errors import described
+
 
 class Refused(Exception):  # noqa: N818 - it is no error, but an answer
     """The command does not fit the present configuration.
@@ -26,5 +28,5 @@ class SystemRefused(Refused):
     """The operating system refused an operation on *what*; ``error`` is its error."""
 
     def __init__(self, what: str, error: OSError) -> None:
-        super().__init__(f"{what}: {error}")
+        super().__init__(f"{what}: {described(error)}")
         self.error = error

@@ -10,14 +10,16 @@ otherwise the device.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from scstfs.aio import DiskRequest, RequestKind
 from scstfs.core import core_commands, gates, no_device
-from scstfs.core.command import Abort, Command, Phase
+from scstfs.core.command import Abort, Command, Data, Phase
 from scstfs.core.completion import abort, finish, send_back
-from scstfs.core.device import Completion, Job, Later, Until
+from scstfs.core.device import LATER, Completion, Job, Later, Program, Until
 from scstfs.core.quick import recognise
 from scstfs.core.taskset import TaskAttribute
 from scstfs.scsi import sense
@@ -27,12 +29,15 @@ from scstfs.scsi.status import Status, TaskStatus
 
 if TYPE_CHECKING:
     from scstfs.core.device import Answer
+    from scstfs.core.quick import Submit
     from scstfs.core.session import TgtDev
     from scstfs.scsi.cdb import Decoded
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_WRITE: Final = int(RequestKind.WRITE)
 
 #: How long a command waits, once, for the end of an ALUA transition (seconds).
 TRANSITION_DELAY: Final = 0.5
@@ -78,7 +83,7 @@ def prepare_decoded(cmd: Command, tgt_dev: TgtDev, decoded: Decoded) -> None:
 
 def run(cmd: Command) -> None:
     """Execute a prepared command whose data-out is there."""
-    if cmd.is_over or _is_written_at_once(cmd):
+    if cmd.has_answer or _is_written(cmd):
         return
     session = cmd.session
     if not session.executes:
@@ -91,7 +96,7 @@ def run(cmd: Command) -> None:
     if cmd.flags & Flag.DESCRIPTORS and cmd.listed_claims is None:
         # A faulty parameter list is found before any other check.
         _guarded(cmd, partial(_understand, cmd))
-        if cmd.is_over:
+        if cmd.has_answer:
             return
     try:
         gates.check_access_state(cmd)
@@ -113,12 +118,12 @@ def run(cmd: Command) -> None:
     _wait_for_turn(cmd)
 
 
-def _is_written_at_once(cmd: Command) -> bool:
-    """End a WRITE whose blocks can be moved at once and at which no gate would look."""
+def _is_written(cmd: Command) -> bool:
+    """Have a WRITE at which no gate would look write its blocks, at once or by a disk."""
     if not cmd.data or not cmd.attribute.is_unordered:
         return False
     quick = cmd.tgt_dev.quick
-    if quick.write is None or cmd.device.tasks.gated:
+    if (quick.write is None and quick.submit_write is None) or cmd.device.tasks.gated:
         return False
     found = recognise(quick.entries, quick.shift, quick.size, cmd.cdb)
     if found is None:
@@ -126,10 +131,40 @@ def _is_written_at_once(cmd: Command) -> bool:
     entry, offset, length = found
     if not entry.writes or length != cmd.parsed.length or length != len(cmd.data):
         return False
-    if not quick.write(offset, memoryview(cmd.data)):
+    data = memoryview(cmd.data)
+    if quick.write is not None and quick.write(offset, data, stays=True):
+        finish(cmd, Status.GOOD)
+        return True
+    if quick.submit_write is None:
         return False
-    finish(cmd, Status.GOOD)
+    done = partial(moved, cmd, b"")
+    begin(cmd, quick.submit_write, DiskRequest(_WRITE, offset, data, done, durable=quick.durable))
     return True
+
+
+def begin(cmd: Command, submit: Submit, request: DiskRequest) -> None:
+    """Have a disk do what was recognised: a READ or WRITE at which no gate would look.
+
+    ``cmd`` is prepared and has its data, and ``TgtDev.available`` had ``submit`` for it.  Its end
+    calls ``moved``.
+    """
+    cmd.phase, cmd.executing_since = Phase.EXECUTING, cmd.began
+    cmd.request = request
+    cmd.device.tasks.began(cmd)
+    submit(request)
+
+
+def moved(cmd: Command, data: Data, error: int) -> None:
+    """The disk that ``begin`` had begin has done what it had to, or failed (an errno or 0).
+
+    ``data`` is the command's data-in.
+    """
+    cmd.request = None
+    resume(cmd, lambda: _fail(error) if error else data)
+
+
+def _fail(error: int) -> Answer:
+    raise OSError(error, os.strerror(error))
 
 
 def _wait_for_turn(cmd: Command) -> None:
@@ -140,7 +175,7 @@ def _wait_for_turn(cmd: Command) -> None:
 
 def start(cmd: Command) -> None:
     """Take an admitted command through the gates and execute it."""
-    if cmd.is_over:
+    if cmd.has_answer:
         return
     if gates.is_swallowed(cmd.tgt_dev, cmd.parsed.direction):
         abort(cmd, Abort.SILENT)
@@ -205,8 +240,13 @@ def _refuse(cmd: Command, outcome: CheckCondition | TaskStatus) -> None:
 
 
 def _conclude(cmd: Command, answer: Answer | None) -> None:
-    """End the command, or let a worker thread do what may block."""
+    """End the command, or let a disk or a worker thread do what takes time."""
     if answer is None or isinstance(answer, Later):
+        return
+    if isinstance(answer, Program):
+        cmd.enter(Phase.EXECUTING)
+        cmd.device.tasks.started(cmd)
+        _go_on(cmd, answer, None)
         return
     if isinstance(answer, Job):
         cmd.enter(Phase.EXECUTING)
@@ -236,5 +276,23 @@ def _job_done(cmd: Command, job: Job, value: object, error: BaseException | None
             return job.then(value)
         assert isinstance(value, bytes | bytearray | memoryview)
         return value
+
+    resume(cmd, outcome)
+
+
+def _go_on(cmd: Command, program: Program, error: int | None) -> None:
+    """Have a program make its next step: the one before ended with ``error``, if there was one."""
+    cmd.request = None
+
+    def outcome() -> Answer:
+        try:
+            request = next(program.steps) if error is None else program.steps.send(error)
+        except StopIteration as end:
+            answer: Answer = end.value
+            return answer
+        cmd.request = request
+        request.done = partial(_go_on, cmd, program)
+        program.submit(request)
+        return LATER
 
     resume(cmd, outcome)

@@ -59,6 +59,11 @@ class NexusTimes:
                 histogram = self.quick_writes = Histogram()
             histogram.add(duration, writes)
 
+    def from_disk(self, duration: int, *, is_read: bool) -> None:
+        """Count a READ or WRITE that took ``duration`` ns, nearly all of it in the back end."""
+        self.answered(duration, is_read, not is_read)
+        self._count(READ if is_read else WRITE, BACK_END, duration)
+
     def ended(self, kind: str, total: int, back_end: int | None, *, has_data: bool) -> None:
         """Count a command of the general way that is about to be answered.
 

@@ -11,8 +11,9 @@ nothing changes of what the decision looks at (``core.gated``): ``TgtDev.quick``
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
+from scstfs.aio import DiskRequest
 from scstfs.core.buffers import MAX_POOLED
 from scstfs.scsi.cdb import Decoded, OpcodeTable, ReadWrite, opcode_table, padded
 
@@ -25,11 +26,22 @@ class Loan(NamedTuple):
     give_back: Callable[[], None]
 
 
-Move: TypeAlias = Callable[[int, memoryview], bool]
-"""``(offset, memory) -> done``: moves bytes without waiting, or declines.
+Submit: TypeAlias = Callable[[DiskRequest], None]
+"""Has a disk begin with a request."""
 
-A write that is declined may have happened in part: the command continues on the general path.
-"""
+TryRead: TypeAlias = Callable[[int, memoryview], bool]
+"""``(offset, memory) -> done``: reads bytes without waiting, or declines."""
+
+
+class TryWrite(Protocol):
+    """Writes bytes without waiting for long, or declines."""
+
+    def __call__(self, offset: int, data: memoryview, *, stays: bool = False) -> bool:
+        """Whether it is done.
+
+        A write that is declined may have happened in part, and go on: the command has to be begun
+        in another way.  ``data`` that ``stays`` is as it is until the end of that.
+        """
 
 
 def _lend_nothing(_offset: int, _length: int) -> None:
@@ -40,7 +52,9 @@ class Quick(NamedTuple):
     """What holds for READ and WRITE of one nexus until anything else has run.
 
     ``read`` and ``write`` are None if a gate would look at the command, or the blocks cannot be
-    moved without a worker thread. Callers update the counters (``core.counters``).
+    moved without waiting. Callers update the counters (``core.counters``). What they decline, or
+    cannot do at all, is begun by ``submit_read`` and ``submit_write`` (``execute.begin``) if no
+    gate would look.
     """
 
     #: What the device understands, and of that READ and WRITE.
@@ -51,10 +65,14 @@ class Quick(NamedTuple):
     size: int
     #: Commands that the nexus may have under way.
     limit: int
-    read: Move | None = None
-    write: Move | None = None
+    read: TryRead | None = None
+    write: TryWrite | None = None
     #: ``(offset, length)``: bytes that can be sent straight from a file, where there are any.
     lend: Callable[[int, int], Loan | None] = _lend_nothing
+    submit_read: Submit | None = None
+    submit_write: Submit | None = None
+    #: What is written has to be durable.
+    durable: bool = False
 
 
 #: Peripheral device type of a logical unit that does not exist.

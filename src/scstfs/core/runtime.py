@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import trio
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+#: Calls of ``run_blocking`` that go on at the same time: some may hang with their disk.
+MOST_BLOCKING: Final = 256
 
 
 class Runtime(Protocol):
@@ -21,6 +24,9 @@ class Runtime(Protocol):
 
     def run_blocking(self, work: Callable[[], T], /) -> Awaitable[T]:
         """Run ``work`` in a thread and wait for it."""
+
+    def start(self, task: Callable[[], Awaitable[None]], /) -> None:
+        """Run ``task`` in the loop until the loop ends; only from within the loop."""
 
     def call_later(self, delay: float, call: Callable[[], None], /) -> None:
         """Call ``call`` in ``delay`` seconds; only from within the loop."""
@@ -35,6 +41,7 @@ class TrioRuntime:
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
         self._token = trio.lowlevel.current_trio_token()
+        self._limiter = trio.CapacityLimiter(MOST_BLOCKING)
 
     def wake(self, call: Callable[[], None], /) -> None:
         """See Runtime."""
@@ -46,7 +53,12 @@ class TrioRuntime:
 
     async def run_blocking(self, work: Callable[[], T], /) -> T:
         """See Runtime."""
-        return await trio.to_thread.run_sync(work)
+        # Nobody waits for a disk that hangs when everything ends.
+        return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
+
+    def start(self, task: Callable[[], Awaitable[None]], /) -> None:
+        """See Runtime."""
+        self._nursery.start_soon(task)
 
     def call_later(self, delay: float, call: Callable[[], None], /) -> None:
         """See Runtime."""

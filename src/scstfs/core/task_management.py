@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from scstfs.core.command import Abort, Command
-from scstfs.core.completion import abort, abort_commands, tell_of_loss
+from scstfs.core.completion import abort, abort_commands, tell_of_loss, when_ended
 from scstfs.scsi import sense
 
 if TYPE_CHECKING:
@@ -131,21 +131,3 @@ def nexus_loss(session: Session, done: Callable[[], None]) -> None:
         if tgt_dev.aca.faulted is tgt_dev:
             tgt_dev.aca.clear()
     when_ended(victims, done)
-
-
-def when_ended(commands: Iterable[Command], done: Callable[[], None]) -> None:
-    """Call ``done`` when all of these commands have ended; that may be at once."""
-    left = [cmd for cmd in commands if not cmd.is_over]
-    if not left:
-        done()
-        return
-    count = len(left)
-
-    def one_less() -> None:
-        nonlocal count
-        count -= 1
-        if not count:
-            done()
-
-    for cmd in left:
-        cmd.call_when_ended(one_less)

@@ -258,11 +258,18 @@ class TaskSet:
         if cmd.alone or cmd.exclusive:
             self._update()
 
+    def began(self, cmd: Task) -> None:
+        """``cmd`` goes on outside the event loop; it is neither alone nor exclusive."""
+        self._running.add(cmd)
+
     def finished(self, cmd: Task) -> None:
         """``cmd`` is done; if it had been ``started``, others may start now."""
         if cmd not in self._running:
             return
         self._running.discard(cmd)
+        if not (self.gated or self._idle_calls or self._dependents):
+            # Nobody waits, and it was neither alone nor exclusive.
+            return
         if cmd.exclusive:
             self._claimed -= 1
         if self._alone is cmd:

@@ -91,14 +91,21 @@ class InodeStatistics(NamedTuple):
 class InodeTable:
     """All numbers in use."""
 
-    def __init__(self, root: Node, time_ns: int, changed: NamesChanged) -> None:
+    def __init__(
+        self,
+        root: Node,
+        time_ns: int,
+        changed: NamesChanged,
+        owner: tuple[int, int] | None = None,
+    ) -> None:
         """*root* is number 1 for ever; *time_ns* is what stat(2) gives for every new inode.
 
+        *owner* is the user and the group that the tree belongs to, by default this process's own.
         *changed* is called for every directory that has a number.
         """
         self._time_ns = time_ns
         # Of an ordinary user's own tree that user is the owner, or could not write to it.
-        self._owner = os.geteuid(), os.getegid()
+        self._owner = owner or (os.geteuid(), os.getegid())
         self._changed = changed
         self._next_number = ROOT_NUMBER
         self._by_number: dict[int, Inode] = {}

@@ -23,6 +23,7 @@ import logging
 import os
 import stat
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from scstfs.sysfs.directory import EXTENDED
 from scstfs.sysfs.errors import SysfsError, removed
 from scstfs.sysfs.node import FILE_TYPES, Node, NodeKind, Tree
 from scstfs.sysfs.refusals import XATTR
+from scstfs.sysfs.secrets_written import hide_words, secret_words
 from scstfs.sysfs.text import NAME_MAX, PAGE_SIZE, decode, encode
 
 MOUNT_OPTIONS: Final = frozenset(
@@ -118,12 +120,15 @@ _ABSENT: Final = _absent()
 class _Guard:
     """A context that raises only FUSEError (and cancellation, which is not an Exception)."""
 
-    __slots__ = ("_logger", "_node", "_operation")
+    __slots__ = ("_logger", "_node", "_operation", "_written")
 
-    def __init__(self, logger: logging.Logger, operation: str, node: Node | None) -> None:
+    def __init__(
+        self, logger: logging.Logger, operation: str, node: Node | None, written: bytes = b""
+    ) -> None:
         self._logger = logger
         self._operation = operation
         self._node = node
+        self._written = written
 
     def __enter__(self) -> None:
         """Does nothing before, nor after success."""
@@ -143,9 +148,16 @@ class _Guard:
                 self._logger.info("%s", printable(f"{self._operation} {path}: {error}"))
             raise pyfuse3.FUSEError(error.errno) from None
         self._logger.error(
-            "%s", printable(f"Internal error: {self._operation} {path}"), exc_info=error
+            "%s\n%s", printable(f"Internal error: {self._operation} {path}"), self._traceback(error)
         )
         raise pyfuse3.FUSEError(errno.EIO) from None
+
+    def _traceback(self, error: Exception) -> str:
+        """The traceback, without secrets that were written: a message may quote them."""
+        text = "".join(traceback.format_exception(error)).rstrip()
+        if self._node is None:
+            return text
+        return hide_words(text, secret_words(self._node.name, self._node.mode, self._written))
 
 
 class Operations(pyfuse3.Operations):
@@ -160,8 +172,9 @@ class Operations(pyfuse3.Operations):
         tree: Tree,
         logger: logging.Logger | None = None,
         notices: Notices | None = None,
+        owner: tuple[int, int] | None = None,
     ) -> None:
-        """Show *tree*.
+        """Show *tree*, which belongs to *owner*: a user and a group, by default our own.
 
         *logger* gets the reasons of refusals (INFO) and tracebacks (ERROR). Tests replace
         *notices*.
@@ -169,7 +182,7 @@ class Operations(pyfuse3.Operations):
         super().__init__()
         self._notices = Notices() if notices is None else notices
         self._logger = logging.getLogger("scstfs.fuse") if logger is None else logger
-        self._inodes = InodeTable(tree.root, time.time_ns(), self._names_changed)
+        self._inodes = InodeTable(tree.root, time.time_ns(), self._names_changed, owner)
         self._has_changed_modes = False
         self._files: dict[int, _OpenFile] = {}
         self._directories: dict[int, _OpenDirectory] = {}
@@ -192,8 +205,8 @@ class Operations(pyfuse3.Operations):
 
     # --- the guard, and what the handlers share -------------------------------------------------
 
-    def _guard(self, operation: str, node: Node | None = None) -> _Guard:
-        return _Guard(self._logger, operation, node)
+    def _guard(self, operation: str, node: Node | None = None, written: bytes = b"") -> _Guard:
+        return _Guard(self._logger, operation, node, written)
 
     @contextmanager
     def _aside(self, operation: str) -> Iterator[None]:
@@ -369,7 +382,7 @@ class Operations(pyfuse3.Operations):
         """Execute one command. The offset is ignored, as in sysfs."""
         file = self._files.get(fh)
         node = None if file is None else file.node
-        with self._guard("write", node):
+        with self._guard("write", node, buf):
             if file is None:
                 raise SysfsError(errno.EBADF)
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import os
 from pathlib import Path
@@ -64,21 +63,6 @@ class BlockDevice:
         """
         first = -(-offset // self._sector) * self._sector
         return first, max(first, (offset + length) // self._sector * self._sector)
-
-    def discard(self, offset: int, length: int) -> None:
-        """Give a range back, out of the page cache, too; parts of sectors stay as they are.
-
-        Raises OSError.
-        """
-        first, end = self.whole_sectors(offset, length)
-        if first == end:
-            return
-        try:
-            syscalls.discard(self._fd, first, end - first)
-        except OSError as error:
-            # Giving space back is only a request; some stacked devices cannot fulfil it.
-            if error.errno != errno.EOPNOTSUPP:
-                raise
 
     def thin_limits(self, block_size: int) -> ThinLimits:
         """How ranges may be given back, in blocks of ``block_size`` bytes."""

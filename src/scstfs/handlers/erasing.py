@@ -11,6 +11,7 @@ from scstfs.core.command import Command
 from scstfs.core.device import Answer
 from scstfs.core.operation import Stopped
 from scstfs.handlers.long_operation import BlockingStep, LongOperation
+from scstfs.handlers.store_steps import StoreSteps, run
 from scstfs.scsi import sbc as block
 from scstfs.scsi import sense
 from scstfs.scsi.opcodes import Flag
@@ -40,7 +41,7 @@ def format_unit(device: VdiskDevice, cmd: Command) -> Answer:
         "FORMAT UNIT",
         sense.FORMAT_IN_PROGRESS,
         Flag.FORMATTING_OK,
-        _flushed(store, _steps(store.discard, size, DISCARD_STEP)),
+        _flushed(store, _steps(store, store.discarding, size)),
         size,
         lambda error: error,
     )
@@ -51,8 +52,8 @@ def sanitize_block_erase(device: VdiskDevice, cmd: Command) -> Answer:
     """SANITIZE with BLOCK ERASE: every block reads as zeros, what can be given back is."""
     block.check_sanitize(cmd.cdb)
     store, size = device.medium.need_store(), device.blocks << device.block_shift
-    erase = store.zero_by_discard if device.medium.thin else store.zero
-    return _sanitize(device, cmd, _flushed(store, _steps(erase, size, DISCARD_STEP)), size)
+    erase = store.zeroing_by_discard if device.medium.thin else store.zeroing
+    return _sanitize(device, cmd, _flushed(store, _steps(store, erase, size)), size)
 
 
 def sanitize_overwrite(device: VdiskDevice, cmd: Command) -> Answer:
@@ -103,11 +104,13 @@ def _sanitize(
     return operation.begin(cmd, immediate=bool(cmd.cdb[1] & _IMMED))
 
 
-def _steps(work: Callable[[int, int], object], size: int, step: int) -> Iterator[BlockingStep]:
-    """Do ``work(offset, length)`` to ``size`` bytes, ``step`` at a time."""
-    for offset in range(0, size, step):
-        length = min(step, size - offset)
-        yield partial(work, offset, length), length
+def _steps(
+    store: Store, erase: Callable[[int, int], StoreSteps], size: int
+) -> Iterator[BlockingStep]:
+    """Do ``erase(offset, length)`` to ``size`` bytes."""
+    for offset in range(0, size, DISCARD_STEP):
+        length = min(DISCARD_STEP, size - offset)
+        yield partial(run, store, erase(offset, length)), length
 
 
 def _flushed(store: Store, steps: Iterator[BlockingStep]) -> Iterator[BlockingStep]:
@@ -124,10 +127,10 @@ def _passes(store: Store, size: int, block_size: int, plan: Overwrite) -> Iterat
         one = (pattern * -(-block_size // len(pattern)))[:block_size]
         data = memoryview(one * (WRITE_STEP // block_size))
 
-        def write(offset: int, length: int, data: memoryview = data) -> None:
-            store.write(offset, data[:length])
-
-        yield from _flushed(store, _steps(write, size, WRITE_STEP))
+        for offset in range(0, size, WRITE_STEP):
+            length = min(WRITE_STEP, size - offset)
+            yield partial(store.write, offset, data[:length]), length
+        yield store.flush, 0
 
 
 #: By the name in the opcode table.

@@ -64,8 +64,8 @@ class Medium:
         #: ``opt_trans_len``, and whether it was set.
         self.opt_trans_len = DEFAULT_OPT_TRANS_LEN
         self.opt_trans_len_set = False
-        #: The error of a flush that no command waited for; the system reports it only once.
-        self.flush_error: BaseException | None = None
+        #: The errno of a flush that no command waited for; the system reports it only once.
+        self.flush_error = 0
         self.prevented_by: set[TgtDev] = set()
         #: What has happened to the medium of a vcdrom since a nexus asked (MMC-6 6.7).
         self.events: dict[TgtDev, MediaEvent] = {}
@@ -81,19 +81,13 @@ class Medium:
             raise CheckCondition(sense.MEDIUM_NOT_PRESENT)
         return self.store
 
-    def flush_of(self, store: Store) -> Callable[[], None]:
-        """What makes durable all that was written to ``store``; for a worker thread.
+    def take_flush_error(self) -> int:
+        """The errno of what an earlier flush should have made durable, if nobody has been told.
 
-        Raises OSError, also if data of an earlier flush is lost and no initiator was told.
+        Whoever takes it tells.
         """
-        lost, self.flush_error = self.flush_error, None
-
-        def flush() -> None:
-            store.flush()
-            if lost is not None:
-                raise lost
-
-        return flush
+        lost, self.flush_error = self.flush_error, 0
+        return lost
 
     # Stores come and go
 

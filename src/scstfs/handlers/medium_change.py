@@ -10,6 +10,9 @@ import errno
 import logging
 from typing import TYPE_CHECKING, Final, cast
 
+import trio
+
+from scstfs.aio import DiskRequest, RequestKind
 from scstfs.core.waiting import quiet
 from scstfs.handlers.medium import Reopening
 from scstfs.scsi.alua import AccessState
@@ -87,13 +90,36 @@ async def change_medium(device: VdiskDevice, filename: str | None) -> None:
     _note(device, "has another medium" if filename else "has no medium")
 
 
-def resync_size(device: VdiskDevice) -> None:
+async def flushed(store: Store) -> int:
+    """Make durable what was written; the errno, or 0."""
+    over = trio.Event()
+    error = 0
+
+    def done(found: int) -> None:
+        nonlocal error
+        error = found
+        over.set()
+
+    store.submit(DiskRequest(RequestKind.FLUSH, done=done))
+    await over.wait()
+    return error
+
+
+async def resync_size(device: VdiskDevice) -> None:
     """Look at the store's size again; raises SysfsError."""
     medium = device.medium
-    if medium.store is None:
+    store = medium.store
+    if store is None:
         raise SysfsError(errno.EMEDIUMTYPE, f"{device.name} is not open")
-    size = medium.store.measure()
-    if size != medium.size:
+    # It stays open for as long as this takes.
+    hold = device.tasks.hold(in_background=True)
+    try:
+        size = await device.env.runtime.run_blocking(store.measure)
+    except OSError as error:
+        raise failed(device.name, error) from error
+    finally:
+        device.tasks.release(hold)
+    if medium.store is store and size != medium.size:
         medium.set_size(size)
         device.report_capacity_changed()
         _note(device, f"has {size} bytes")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import threading
+from collections.abc import Callable
 from typing import Final
 
 from scstfs.core.quick import Loan
@@ -40,15 +40,16 @@ _mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
 class LentFile:
     """A file descriptor that stays open until all that was lent has been given back.
 
-    Loans are made and given back in the event loop; ``close`` may be called from any thread.
+    Everything here is for the event loop, and for files that can be asked not to wait (RWF_NOWAIT):
+    those of a network would be waited for.
     """
 
-    def __init__(self, fd: int) -> None:
-        """``fd`` is closed by ``close``."""
+    def __init__(self, fd: int, close: Callable[[], None]) -> None:
+        """``close`` closes ``fd``."""
         self._fd = fd
+        self._close = close
         self._loans = 0
         self._is_closed = False
-        self._lock = threading.Lock()
         self._address: int | None = None
         self._mapped = 0
         self._residency = bytearray(_MOST_PAGES)
@@ -56,32 +57,26 @@ class LentFile:
 
     def lend(self, offset: int, length: int) -> Loan | None:
         """Lend a range of at most LONGEST bytes if all of it is in memory."""
-        if length > LONGEST or not self._is_resident(offset, length):
+        if self._is_closed or length > LONGEST or not self._is_resident(offset, length):
             return None
-        with self._lock:
-            if self._is_closed:
-                return None
-            self._loans += 1
+        self._loans += 1
         return Loan(self._fd, offset, self._give_back)
 
     def close(self) -> None:
         """Close the file as soon as nothing of it is lent any more; once is enough."""
-        with self._lock:
-            last = not self._is_closed and not self._loans
-            self._is_closed = True
+        last = not self._is_closed and not self._loans
+        self._is_closed = True
         if last:
             self._release()
 
     def _give_back(self) -> None:
-        with self._lock:
-            self._loans -= 1
-            last = self._is_closed and not self._loans
-        if last:
+        self._loans -= 1
+        if self._is_closed and not self._loans:
             self._release()
 
     def _release(self) -> None:
         self._unmap()
-        os.close(self._fd)
+        self._close()
 
     def _is_resident(self, offset: int, length: int) -> bool:
         start = offset - offset % _PAGE

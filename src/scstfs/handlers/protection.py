@@ -12,6 +12,7 @@ from enum import IntFlag
 from pathlib import Path
 from typing import Final, Protocol
 
+from scstfs.aio import apart
 from scstfs.sysfs.errors import invalid
 
 _LAST_TYPE: Final = 3
@@ -99,4 +100,4 @@ def settle(settings: ProtectionSettings, default_file: Path, *, block: bool) -> 
 
 
 def _probe(filename: str, *, writable: bool) -> None:
-    os.close(os.open(filename, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC))
+    apart.close(apart.open_file(filename, os.O_RDWR if writable else os.O_RDONLY))

@@ -1,20 +1,23 @@
 """Block commands (SBC-3) of virtual devices.
 
-What may wait for a disk is in jobs, and so is what takes long; any other READ or WRITE is done at
-once.
+What waits for a disk is a program, which goes on while the event loop does other things.  What the
+system cannot do without a thread is a job.  Any other READ or WRITE is done at once.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Generator, Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+from scstfs.aio import DiskRequest, RequestKind
 from scstfs.core.command import Command
-from scstfs.core.device import Answer, Job
-from scstfs.handlers import atomic, store_errors
+from scstfs.core.device import Answer, Job, Program
+from scstfs.handlers import atomic, store_errors, store_steps
+from scstfs.handlers.store_steps import StoreSteps
 from scstfs.scsi import provisioning, sense
 from scstfs.scsi import sbc as block
 from scstfs.scsi.opcodes import Direction
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Bytes that one step of a long command touches.
-STEP: Final = 1 << 20
+#: Of a program, with the answer of the command at its end.
+Ending: TypeAlias = Generator[DiskRequest, int, Answer]
 
 #: Bytes up to which a READ or WRITE is done in the event loop: copying more delays other work.
 AT_ONCE: Final = 4 << 20
@@ -46,25 +49,20 @@ def read(device: VdiskDevice, cmd: Command) -> Answer:
     if length <= AT_ONCE and store.try_read(offset, buffer):
         return buffer
 
-    def work() -> memoryview:
-        store.read(offset, buffer)
+    def program() -> Ending:
+        yield from store_steps.read(offset, buffer)
         return buffer
 
-    return Job(work)
+    return Program(store.submit, program())
 
 
 def write(device: VdiskDevice, cmd: Command) -> Answer:
     """WRITE in all sizes; FUA makes the data durable before the answer."""
     store, (offset, _) = device.medium.need_store(), _range(device, cmd)
     data, durable = memoryview(cmd.data), _is_durable(device, cmd)
-    if not durable and len(data) <= AT_ONCE and store.try_write(offset, data):
+    if not durable and len(data) <= AT_ONCE and store.try_write(offset, data, stays=True):
         return b""
-
-    def work() -> bytes:
-        store.write(offset, data, durable=durable)
-        return b""
-
-    return Job(work)
+    return _done_by(store, store_steps.write(offset, data, durable=durable))
 
 
 def write_and_verify(device: VdiskDevice, cmd: Command) -> Answer:
@@ -73,13 +71,12 @@ def write_and_verify(device: VdiskDevice, cmd: Command) -> Answer:
     data, durable = memoryview(cmd.data), device.flushes
     compares = device.kind.keeps_data and bool(_bytchk(cmd))
 
-    def work() -> bytes:
-        store.write(offset, data, durable=durable)
+    def program() -> StoreSteps:
+        yield from store_steps.write(offset, data, durable=durable)
         if compares:
-            _verify(store, offset, data)
-        return b""
+            yield from _verify(offset, data)
 
-    return Job(work)
+    return _done_by(store, program())
 
 
 def verify(device: VdiskDevice, cmd: Command) -> Answer:
@@ -91,19 +88,19 @@ def verify(device: VdiskDevice, cmd: Command) -> Answer:
     if bytchk == _BYTCHK_ONE_BLOCK:
         data = _whole_block(device, cmd)
 
-    def work() -> bytes:
+    def program() -> StoreSteps:
         if not bytchk:
-            for start, size in _while_wanted(cmd, _steps(offset, length)):
-                store.read(start, memoryview(bytearray(size)))
+            room = store_steps.room(min(length, store_steps.MOST))
+            for start, size in _while_wanted(cmd, store_steps.pieces(offset, length)):
+                yield from store_steps.read(start, room[:size])
         elif bytchk == _BYTCHK_ONE_BLOCK:
             repeated = _repeated(data, length)
-            for start, size in _while_wanted(cmd, _steps(offset, length, len(data))):
-                _verify(store, start, repeated[:size])
+            for start, size in _while_wanted(cmd, store_steps.pieces(offset, length, len(data))):
+                yield from _verify(start, repeated[:size])
         else:
-            _verify(store, offset, data)
-        return b""
+            yield from _verify(offset, data)
 
-    return Job(work)
+    return _done_by(store, program())
 
 
 def compare_and_write(device: VdiskDevice, cmd: Command) -> Answer:
@@ -116,37 +113,39 @@ def compare_and_write(device: VdiskDevice, cmd: Command) -> Answer:
     store, (offset, length) = device.medium.need_store(), _range(device, cmd)
     data, durable = memoryview(cmd.data), _is_durable(device, cmd)
     expected, new = data[:length], data[length:]
-    present = memoryview(bytearray(length))
+    present = store_steps.room(length)
     # Compared at most once: a write that was declined may have happened in part.
     compared = not durable and store.try_read(offset, present)
     if compared:
         _require_equal(present, expected)
-        if store.try_write(offset, new):
+        if store.try_write(offset, new, stays=True):
             return b""
 
-    def work() -> bytes:
-        for start, size in _steps(0, 0 if compared else length):
-            present = _read(store, offset + start, size)
-            _require_equal(present, expected[start : start + size], start)
-        store.write(offset, new, durable=durable)
-        return b""
+    def program() -> StoreSteps:
+        for start, size in store_steps.pieces(0, 0 if compared else length):
+            yield from _read_first(offset + start, present[:size])
+            _require_equal(present[:size], expected[start : start + size], start)
+        yield from store_steps.write(offset, new, durable=durable)
 
-    return Job(work)
+    return _done_by(store, program())
 
 
 def orwrite(device: VdiskDevice, cmd: Command) -> Answer:
     """ORWRITE: bits are added to the medium's (SBC-3 5.9)."""
     store, (offset, length) = device.medium.need_store(), _range(device, cmd)
     data, durable = memoryview(cmd.data), _is_durable(device, cmd)
+    total = min(length, len(data))
 
-    def work() -> bytes:
-        for start, size in _steps(0, min(length, len(data))):
-            present = int.from_bytes(_read(store, offset + start, size), "big")
-            merged = present | int.from_bytes(data[start : start + size], "big")
-            store.write(offset + start, memoryview(merged.to_bytes(size, "big")), durable=durable)
-        return b""
+    def program() -> StoreSteps:
+        room = store_steps.room(min(total, store_steps.MOST))
+        for start, size in store_steps.pieces(0, total):
+            part = room[:size]
+            yield from _read_first(offset + start, part)
+            merged = int.from_bytes(part, "big") | int.from_bytes(data[start:][:size], "big")
+            part[:] = merged.to_bytes(size, "big")
+            yield from store_steps.write(offset + start, part, durable=durable)
 
-    return Job(work)
+    return _done_by(store, program())
 
 
 def write_atomic(device: VdiskDevice, cmd: Command) -> Answer:
@@ -180,20 +179,19 @@ def write_same(device: VdiskDevice, cmd: Command) -> Answer:
         pattern = _whole_block(device, cmd)
     durable, zeros = device.writes_through, not any(pattern)
 
-    def work() -> bytes:
+    def program() -> StoreSteps:
         if not zeros:
             repeated = _repeated(pattern, length)
-            for start, size in _steps(offset, length, len(pattern)):
-                store.write(start, repeated[:size])
+            for start, size in store_steps.pieces(offset, length, len(pattern)):
+                yield from store_steps.write(start, repeated[:size])
         elif unmap:
-            store.zero_by_discard(offset, length)
+            yield from store.zeroing_by_discard(offset, length)
         else:
-            store.zero(offset, length)
+            yield from store.zeroing(offset, length)
         if durable:
-            store.flush()
-        return b""
+            yield from store_steps.flush()
 
-    return Job(work)
+    return _done_by(store, program())
 
 
 def unmap(device: VdiskDevice, cmd: Command) -> Answer:
@@ -208,16 +206,15 @@ def unmap(device: VdiskDevice, cmd: Command) -> Answer:
         raise CheckCondition(sense.LBA_OUT_OF_RANGE)
     durable = device.writes_through
 
-    def work() -> bytes:
+    def program() -> StoreSteps:
         for extent in extents:
             if extent.blocks:
-                store.discard(extent.lba << shift, extent.blocks << shift)
+                yield from store.discarding(extent.lba << shift, extent.blocks << shift)
         if durable:
             # What is gone must not come back with a power failure, since it reads as zeros.
-            store.flush()
-        return b""
+            yield from store_steps.flush()
 
-    return Job(work)
+    return _done_by(store, program())
 
 
 def get_lba_status(device: VdiskDevice, cmd: Command) -> Answer:
@@ -264,13 +261,13 @@ def synchronize_cache(device: VdiskDevice, cmd: Command) -> Answer:
     if store is not None and device.flushes:
         hold = device.tasks.hold(in_background=True)
 
-        def done(value: object, error: BaseException | None) -> None:
-            if error is not None:
-                log.error("%s: cannot write cached data: %s", device, error)
+        def done(error: int) -> None:
+            if error:
+                log.error("%s: cannot write cached data: %s", device, os.strerror(error))
                 device.medium.flush_error = error
             device.tasks.release(hold)
 
-        device.env.threads.submit(device.medium.flush_of(store), done)
+        store.submit(DiskRequest(RequestKind.FLUSH, done=done))
     return b""
 
 
@@ -283,17 +280,26 @@ def _flush(device: VdiskDevice) -> Answer:
     store = device.medium.store
     if store is None or not device.flushes:
         return b""
-    flush = device.medium.flush_of(store)
+    lost = device.medium.take_flush_error()
 
-    def work() -> bytes:
-        try:
-            flush()
-        except OSError as error:
+    def program() -> Ending:
+        error = yield DiskRequest(RequestKind.FLUSH)
+        if error or lost:
             # No command that writes, but what fails is a write.
-            raise store_errors.translate(error, writing=True) from error
+            raise store_errors.translate(OSError(error or lost, ""), writing=True)
         return b""
 
-    return Job(work)
+    return Program(store.submit, program())
+
+
+def _done_by(store: Store, work: StoreSteps) -> Program:
+    """GOOD without data when ``work`` has been done."""
+
+    def program() -> Ending:
+        yield from work
+        return b""
+
+    return Program(store.submit, program())
 
 
 def _range(device: VdiskDevice, cmd: Command) -> tuple[int, int]:
@@ -340,21 +346,14 @@ def _whole_block(device: VdiskDevice, cmd: Command) -> memoryview:
 
 def _repeated(block: memoryview, length: int) -> memoryview:
     """``block`` as often as one step takes, of which no more than ``length`` bytes are needed."""
-    size = min(length, max(STEP, len(block)))
-    return memoryview(bytes(block) * (size // len(block)))
-
-
-def _steps(offset: int, length: int, multiple: int = 1) -> Iterator[tuple[int, int]]:
-    """Cut a range into parts of about STEP bytes, each a multiple of ``multiple``."""
-    step = max(STEP // multiple, 1) * multiple
-    end = offset + length
-    while offset < end:
-        yield offset, min(step, end - offset)
-        offset += step
+    size = min(length, max(store_steps.MOST, len(block)))
+    repeated = store_steps.room(size // len(block) * len(block))
+    repeated[:] = bytes(block) * (size // len(block))
+    return repeated
 
 
 def _while_wanted(cmd: Command, steps: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Take ``steps`` until ``cmd`` is aborted.
+    """Take ``store_steps`` until ``cmd`` is aborted.
 
     Without data to transfer a single command may concern terabytes: an abort or a reset must not
     wait for all of them.
@@ -365,20 +364,21 @@ def _while_wanted(cmd: Command, steps: Iterator[tuple[int, int]]) -> Iterator[tu
         yield step
 
 
-def _read(store: Store, offset: int, length: int) -> memoryview:
+def _read_first(offset: int, into: memoryview) -> StoreSteps:
     """Read for a command that writes: it must be seen which of the two failed."""
-    data = memoryview(bytearray(length))
     try:
-        store.read(offset, data)
+        yield from store_steps.read(offset, into)
     except OSError as error:
         raise store_errors.translate(error, writing=False) from error
-    return data
 
 
-def _verify(store: Store, offset: int, data: memoryview) -> None:
+def _verify(offset: int, data: memoryview) -> StoreSteps:
     """Raise MISCOMPARE unless the medium holds ``data``."""
-    for start, size in _steps(0, len(data)):
-        if _read(store, offset + start, size) != data[start : start + size]:
+    room = store_steps.room(min(len(data), store_steps.MOST))
+    for start, size in store_steps.pieces(0, len(data)):
+        part = room[:size]
+        yield from _read_first(offset + start, part)
+        if part != data[start : start + size]:
             raise CheckCondition(sense.MISCOMPARE)
 
 

@@ -1,46 +1,40 @@
 """Backing stores: where a virtual device's blocks are.
 
-A store has blocking methods for worker threads and two *attempts* for the event loop: ``try_read``
-and ``try_write`` do the whole transfer without waiting for a disk, or decline.
-
-Whether an attempt would wait is asked of the kernel (RWF_NOWAIT) where the file system knows, and
-found out by measuring where it does not: a transfer that took long makes the store decline for a
-multiple of that time, so that a disk that cannot keep up gets only a small part of the event loop.
+A store takes requests (``submit``) that are done while the event loop goes on, and has two
+*attempts*: ``try_read`` and ``try_write`` do the whole transfer without waiting for a disk, or
+decline.  Where the kernel cannot be asked whether they would wait (``asking``), they decline.
+The other methods of a store block, and are for worker threads.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import mmap
 import os
 import stat
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, Protocol
 
+from scstfs.aio import DiskRequest, Engine, File, RequestKind, apart
+from scstfs.aio.apart import FileStatus
+from scstfs.aio.order import WriteOrder
 from scstfs.core.quick import Loan
-from scstfs.handlers import syscalls
+from scstfs.handlers import aligned, store_steps, syscalls
+from scstfs.handlers.asking import CAN_NOT
+from scstfs.handlers.asking import asking as find_asking
 from scstfs.handlers.block_device import BlockDevice
 from scstfs.handlers.page_cache import LentFile
+from scstfs.handlers.store_steps import StoreSteps
 from scstfs.scsi.unit import ThinLimits
-
-#: Bytes that are moved at once where memory has to be aligned.
-ALIGNED: Final = 1 << 20
 
 #: As many extents as the parameter list of one UNMAP has room for.
 MOST_EXTENTS: Final = (0xFFFF - 8) // 16
 
-_ZEROS: Final = memoryview(bytes(ALIGNED))
+_ZEROS: Final = memoryview(bytes(aligned.MOST))
 #: A file system or device does not have an operation.
 _CAN_NOT: Final = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY, errno.ENOSYS)
-
-#: An attempt without RWF_NOWAIT that took longer (seconds) makes the store decline …
-SLOW: Final = 0.002
-#: … for this many times as long.
-REST: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +64,28 @@ class Store(Protocol):
     #: A name for what is behind the store, the same when it is opened again.
     location: bytes
 
+    @property
+    def tries(self) -> bool:
+        """There is a point in attempts."""
+
     def try_read(self, offset: int, into: memoryview) -> bool:
         """Read without waiting, all or nothing."""
 
-    def try_write(self, offset: int, data: memoryview) -> bool:
-        """Write without waiting, all or nothing (a declined write may have happened in part)."""
+    def try_write(self, offset: int, data: memoryview, *, stays: bool = False) -> bool:
+        """Write without waiting for long, or decline; what was declined has to be submitted.
+
+        A declined write may have happened in part, or go on until what is submitted begins.  If
+        ``data`` ``stays`` as it is until that has ended, no copy of it is needed.
+        """
 
     def lend(self, offset: int, length: int) -> Loan | None:
         """Let a range be sent straight from a file, if that needs no waiting."""
+
+    def submit(self, request: DiskRequest) -> None:
+        """Begin a request; its errors are errnos, EIO where the store ends too early.
+
+        It may be over when this returns.
+        """
 
     def read(self, offset: int, into: memoryview) -> None:
         """Read; raises OSError, EIO where the store ends too early."""
@@ -91,13 +99,16 @@ class Store(Protocol):
     def flush(self) -> None:
         """Make all that was written durable."""
 
-    def discard(self, offset: int, length: int) -> None:
+    def perform(self, request: DiskRequest) -> None:
+        """Do what a request is about; raises OSError."""
+
+    def discarding(self, offset: int, length: int) -> StoreSteps:
         """Give a range back; what it reads as is up to the store."""
 
-    def zero_by_discard(self, offset: int, length: int) -> None:
+    def zeroing_by_discard(self, offset: int, length: int) -> StoreSteps:
         """Make a range read as zeros, giving back what can be given back."""
 
-    def zero(self, offset: int, length: int) -> None:
+    def zeroing(self, offset: int, length: int) -> StoreSteps:
         """Make a range read as zeros."""
 
     def extents(self, offset: int, length: int) -> Iterator[StoreExtent]:
@@ -113,7 +124,7 @@ class Store(Protocol):
         """Bytes that can still be allocated, and bytes that are."""
 
     def close(self) -> None:
-        """Give everything up."""
+        """Give everything up; does not wait for it."""
 
 
 class FileStore:
@@ -122,40 +133,58 @@ class FileStore:
     optimal_io_size = 0
 
     def __init__(
-        self, path: str, *, read_only: bool, direct: bool = False, block_size: int = 512
+        self,
+        path: str,
+        *,
+        read_only: bool,
+        direct: bool = False,
+        block_size: int = 512,
+        engine: Engine | None = None,
+        attempts: bool = True,
+        flags: int = 0,
     ) -> None:
         """Open ``path``; raises OSError, EINVAL for what is neither file nor block device.
 
-        ``direct`` bypasses the page cache, as far as blocks of ``block_size`` bytes can.
+        ``direct`` bypasses the page cache, as far as blocks of ``block_size`` bytes can.  Without
+        ``engine`` nothing can be submitted, without ``attempts`` everything is.  ``flags`` are more
+        of those of open(2).
         """
-        status = os.stat(path)
-        kind = status.st_mode
-        if not stat.S_ISREG(kind) and not stat.S_ISBLK(kind):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        self.location = location(path, status)
-        flags = (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC
+        self._check_kind(apart.status_of(path).mode)
+        flags |= os.O_RDONLY if read_only else os.O_RDWR
         device = self._open(path, flags, direct=direct, block_size=block_size)
         try:
             self.size = self.measure()
             self.can_discard = not read_only and (
                 syscalls.can_punch(self.fd, self.size) if device is None else device.can_discard
             )
+            asking = find_asking(self.fd)
         except OSError:
-            os.close(self.fd)
+            self.abandon()
             raise
         self.physical_block_size: int | None = 4096
-        self._read_flags = _nowait_flags(self.fd)
-        self._lent = LentFile(self.fd)
+        self.tries: Final = asking.tries and attempts and not self.is_direct
+        #: Attempts are made; of writing, until it turns out that that cannot be asked.
+        self._tries_reading = self._tries_writing = self.tries
+        self._flags = asking.flags
+        self._file: File | None = None
+        if engine is not None:
+            self._file = engine.open(self.fd, direct=self.is_direct, asks=asking.asks)
+        self._order = WriteOrder() if self._file is None else self._file.order
+        self._lent = LentFile(self.fd, self._close_descriptor)
+
+    def _check_kind(self, mode: int) -> None:
+        """Refuse what is no disk; raises OSError."""
+        if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
     def _open(self, path: str, flags: int, *, direct: bool, block_size: int) -> BlockDevice | None:
         """Open what everything else works on; returns the block device, if it is one."""
-        self.fd = os.open(path, flags | (os.O_DIRECT if direct else 0))
+        self.fd = apart.open_file(path, flags | (os.O_DIRECT if direct else 0))
         try:
-            is_block = stat.S_ISBLK(os.fstat(self.fd).st_mode)
-            self._device = BlockDevice(self.fd, MOST_EXTENTS) if is_block else None
+            self._identify(apart.status(self.fd))
             self._discards_to_zeros = self._device is None or self._device.discards_to_zeros
         except OSError:
-            os.close(self.fd)
+            self.abandon()
             raise
         if direct and not _takes_direct(self.fd, block_size):
             # Blocks that the medium cannot address one by one go through the page cache.
@@ -163,59 +192,61 @@ class FileStore:
             direct = False
         self.is_direct = direct
         self._block_size = block_size
-        self._read_flags = 0
-        #: Taken back when the file system turns out not to know it.
-        self._write_flags = os.RWF_NOWAIT
-        self._declines_until = 0.0
         return self._device
 
-    @property
-    def medium(self) -> tuple[bool, int, int]:
-        """What is behind the store; equal for two stores of the same file or device."""
-        status = os.fstat(self.fd)
-        if self._device is not None:
-            return True, status.st_rdev, 0
-        return False, status.st_dev, status.st_ino
+    def _identify(self, status: FileStatus) -> None:
+        """Find out what it is that was opened; raises OSError."""
+        is_block = stat.S_ISBLK(status.mode)
+        self._device = BlockDevice(self.fd, MOST_EXTENTS) if is_block else None
+        # The path, and which file of that name it is; numbers of devices change.
+        inode = 0 if is_block else status.inode
+        path = os.readlink(f"/proc/self/fd/{self.fd}")
+        self.location = os.fsencode(path) + b"\0" + str(inode).encode()
+        #: What is behind the store; equal for two stores of the same file or device.
+        self.medium = (True, status.special, 0) if is_block else (False, status.device, inode)
 
     def try_read(self, offset: int, into: memoryview) -> bool:
         """See Store."""
-        flags = self._read_flags
-        if self.is_direct or (not flags and time.monotonic() < self._declines_until):
+        if not self._tries_reading:
             return False
-        began = time.monotonic() if not flags else 0.0
         try:
-            done = os.preadv(self.fd, (into,), offset, flags) == len(into)
+            return os.preadv(self.fd, (into,), offset, self._flags) == len(into)
         except OSError:
             return False
-        if not flags:
-            self._judge(began)
-        return done
 
-    def try_write(self, offset: int, data: memoryview) -> bool:
+    def try_write(self, offset: int, data: memoryview, *, stays: bool = False) -> bool:
         """See Store."""
-        flags = self._write_flags
-        began = 0.0 if flags else time.monotonic()
-        if self.is_direct or (not flags and began < self._declines_until):
+        order = self._order
+        if (order.pieces or order.large) and order.has_overlap(offset, len(data)):
+            # It would be overwritten by what was there before.
             return False
+        if not self._tries_writing:
+            if self._file is None or not self.tries:
+                return False
+            return self._file.write_soon(offset, data, stays=stays)
         try:
-            done = os.pwritev(self.fd, (data,), offset, flags) == len(data)
+            return os.pwritev(self.fd, (data,), offset, self._flags) == len(data)
         except OSError as error:
-            if flags and error.errno in _CAN_NOT:
-                self._write_flags = 0
-                return self.try_write(offset, data)
+            if error.errno in CAN_NOT:
+                self._tries_writing = False
             return False
-        if not flags:
-            self._judge(began)
-        return done
 
     def lend(self, offset: int, length: int) -> Loan | None:
         """See Store; only what is in the page cache."""
-        return None if self.is_direct else self._lent.lend(offset, length)
+        return self._lent.lend(offset, length) if self._tries_reading else None
 
-    def _judge(self, began: float) -> None:
-        now = time.monotonic()
-        if now - began > SLOW:
-            self._declines_until = now + REST * (now - began)
+    def submit(self, request: DiskRequest) -> None:
+        """See Store."""
+        file = self._file
+        assert file is not None, "the store was opened with an engine"
+        if self.is_direct and request.memory and not aligned.suits(request, self._block_size):
+            through_memory = partial(aligned.submit, file.begin, block_size=self._block_size)
+            if request.operation == RequestKind.WRITE:
+                file.order.enter(request, through_memory)
+            else:
+                through_memory(request)
+        else:
+            file.submit(request)
 
     def read(self, offset: int, into: memoryview) -> None:
         """See Store."""
@@ -225,15 +256,15 @@ class FileStore:
             if error.errno != errno.EINVAL or not self.is_direct:
                 raise
             # Direct I/O wants aligned memory and whole blocks, and this is not.
-            for start in range(0, len(into), ALIGNED):
-                part = into[start : start + ALIGNED]
-                aligned = _aligned(self._whole_blocks(len(part)))
-                self._read(offset + start, aligned)
-                part[:] = aligned[: len(part)]
+            for start in range(0, len(into), aligned.MOST):
+                part = into[start : start + aligned.MOST]
+                memory = self._aligned(part)
+                self._read(offset + start, memory)
+                part[:] = memory[: len(part)]
 
     def _read(self, offset: int, into: memoryview) -> None:
         while into:
-            count = os.preadv(self.fd, (into,), offset)
+            count = apart.read(self.fd, into, offset)
             if count == 0:
                 raise OSError(errno.EIO, "the file is shorter than the device")
             into = into[count:]
@@ -247,87 +278,91 @@ class FileStore:
         except OSError as error:
             if error.errno != errno.EINVAL or not self.is_direct:
                 raise
-            for start in range(0, len(data), ALIGNED):
-                part = data[start : start + ALIGNED]
-                aligned = _aligned(self._whole_blocks(len(part)))
-                if len(aligned) > len(part):
+            for start in range(0, len(data), aligned.MOST):
+                part = data[start : start + aligned.MOST]
+                memory = self._aligned(part)
+                if len(memory) > len(part):
                     # The initiator sent less than its CDB says; what it did not send stays.
-                    last = len(aligned) - self._block_size
-                    self._read(offset + start + last, aligned[last:])
-                aligned[: len(part)] = part
-                self._write(offset + start, aligned, flags)
+                    last = len(memory) - self._block_size
+                    self._read(offset + start + last, memory[last:])
+                memory[: len(part)] = part
+                self._write(offset + start, memory, flags)
 
-    def _whole_blocks(self, length: int) -> int:
-        """``length``, up to the end of its last block (bytes)."""
-        return -(-length // self._block_size) * self._block_size
+    def _aligned(self, part: memoryview) -> memoryview:
+        """Aligned memory for the blocks that ``part`` is in."""
+        return aligned.scratch(aligned.whole_blocks(len(part), self._block_size))
 
     def _write(self, offset: int, data: memoryview, flags: int) -> None:
         while data:
-            count = os.pwritev(self.fd, (data,), offset, flags)
+            count = apart.write(self.fd, data, offset, flags)
             data = data[count:]
             offset += count
 
     def prefetch(self, offset: int, length: int) -> None:
         """See Store."""
-        os.posix_fadvise(self.fd, offset, length, os.POSIX_FADV_WILLNEED)
+        apart.advise(self.fd, offset, length, os.POSIX_FADV_WILLNEED)
 
     def flush(self) -> None:
         """See Store."""
-        os.fdatasync(self.fd)
+        apart.flush(self.fd)
 
-    def discard(self, offset: int, length: int) -> None:
+    def perform(self, request: DiskRequest) -> None:
+        """See Store."""
+        offset, length, memory = request.offset, request.length, request.memory
+        if memory is not None and request.operation == RequestKind.READ:
+            self.read(offset, memory)
+        elif memory is not None:
+            self.write(offset, memory, durable=bool(request.flags))
+        elif request.operation == RequestKind.FLUSH:
+            self.flush()
+        elif request.operation == RequestKind.PUNCH:
+            syscalls.punch_hole(self.fd, offset, length)
+        elif request.operation == RequestKind.ZERO:
+            syscalls.zero_range(self.fd, offset, length)
+        else:
+            syscalls.discard(self.fd, offset, length)
+
+    def discarding(self, offset: int, length: int) -> StoreSteps:
         """See Store; only some block devices read as zeros where they were discarded."""
         if self._device is None:
-            syscalls.punch_hole(self.fd, offset, length)
-        elif self._discards_to_zeros:
-            self._punch_device(self._device, offset, length)
-        else:
-            self._device.discard(offset, length)
+            yield from store_steps.do(DiskRequest(RequestKind.PUNCH, offset, length=length))
+            return
+        first, end = self._device.whole_sectors(offset, length)
+        if self._discards_to_zeros:
+            yield from self._punching(offset, first, end, offset + length)
+        elif first < end:
+            error = yield DiskRequest(RequestKind.DISCARD, first, length=end - first)
+            # Giving space back is a wish; some devices on a stack cannot fulfil it.
+            if error not in (0, errno.EOPNOTSUPP):
+                raise OSError(error, os.strerror(error))
 
-    def zero_by_discard(self, offset: int, length: int) -> None:
+    def zeroing_by_discard(self, offset: int, length: int) -> StoreSteps:
         """See Store."""
         if self.can_discard and self._discards_to_zeros:
-            self.discard(offset, length)
-        else:
-            self.zero(offset, length)
+            return self.discarding(offset, length)
+        return self.zeroing(offset, length)
 
-    def _punch_device(self, device: BlockDevice, offset: int, length: int) -> None:
-        """Give back what are whole sectors, and have all of a range read as zeros."""
-        first, end = device.whole_sectors(offset, length)
+    def _punching(self, offset: int, first: int, end: int, limit: int) -> StoreSteps:
+        """Make a range read as zeros, and give back the sectors from ``first`` to ``end``."""
         if first == end:
-            self._write_zeros(offset, length)
+            yield from store_steps.write_zeros(offset, limit - offset)
             return
-        if first > offset:
-            self._write_zeros(offset, first - offset)
-        if end < offset + length:
-            self._write_zeros(end, offset + length - end)
-        try:
-            syscalls.punch_hole(self.fd, first, end - first)
-        except OSError as error:
+        yield from store_steps.write_zeros(offset, first - offset)
+        yield from store_steps.write_zeros(end, limit - end)
+        error = yield DiskRequest(RequestKind.PUNCH, first, length=end - first)
+        if error in _CAN_NOT:
             # A device that refuses what it had offered loses the offer.
-            if error.errno not in _CAN_NOT:
-                raise
-            self.zero(first, end - first)
+            yield from self.zeroing(first, end - first)
+        elif error:
+            raise OSError(error, os.strerror(error))
 
-    def zero(self, offset: int, length: int) -> None:
+    def zeroing(self, offset: int, length: int) -> StoreSteps:
         """See Store."""
-        try:
-            if self._device is not None:
-                syscalls.zero_out(self.fd, offset, length)
-            else:
-                syscalls.zero_range(self.fd, offset, length)
-        except OSError as error:
-            if error.errno not in _CAN_NOT:
-                raise
-            self._write_zeros(offset, length)
-
-    def _write_zeros(self, offset: int, length: int) -> None:
-        zeros = memoryview(mmap.mmap(-1, min(length, ALIGNED)))
-        while length:
-            part = zeros[:length]
-            self.write(offset, part)
-            offset += len(part)
-            length -= len(part)
+        error = yield DiskRequest(RequestKind.ZERO, offset, length=length)
+        if error in _CAN_NOT:
+            yield from store_steps.write_zeros(offset, length)
+        elif error:
+            raise OSError(error, os.strerror(error))
 
     def extents(self, offset: int, length: int) -> Iterator[StoreExtent]:
         """See Store; asks the file system (SEEK_DATA, SEEK_HOLE)."""
@@ -347,7 +382,7 @@ class FileStore:
     def _seek(self, offset: int, whence: int, end: int) -> int:
         """Where data or a hole begins; ``end`` where the file has no more of it."""
         try:
-            return os.lseek(self.fd, offset, whence)
+            return apart.seek(self.fd, offset, whence)
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
@@ -363,19 +398,28 @@ class FileStore:
     def measure(self) -> int:
         """See Store."""
         if self._device is not None:
-            return os.lseek(self.fd, 0, os.SEEK_END)
-        return os.fstat(self.fd).st_size
+            return apart.seek(self.fd, 0, os.SEEK_END)
+        return apart.status(self.fd).size
 
     def usage(self) -> tuple[int, int]:
         """See Store; asks the file system. A block device does not tell: all may be in use."""
         if self._device is not None:
             return 0, self.size
-        system = os.fstatvfs(self.fd)
-        return system.f_bavail * system.f_frsize, os.fstat(self.fd).st_blocks * 512
+        return syscalls.available(self.fd), apart.status(self.fd).allocated
 
     def close(self) -> None:
         """See Store; the file stays open until all that was lent has been given back."""
         self._lent.close()
+
+    def _close_descriptor(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        else:
+            os.close(self.fd)
+
+    def abandon(self) -> None:
+        """Close a store in which nobody has begun anything; blocks."""
+        apart.close(self.fd)
 
 
 class NullStore:
@@ -389,6 +433,7 @@ class NullStore:
     physical_block_size: int | None = 4096
     optimal_io_size = 0
     location = b""
+    tries = True
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -400,13 +445,19 @@ class NullStore:
             part[:] = _ZEROS[: len(part)]
         return True
 
-    def try_write(self, offset: int, data: memoryview) -> bool:
+    def try_write(self, offset: int, data: memoryview, *, stays: bool = False) -> bool:
         """See Store."""
         return True
 
     def lend(self, offset: int, length: int) -> Loan | None:
         """See Store; there is no file."""
         return None
+
+    def submit(self, request: DiskRequest) -> None:
+        """See Store."""
+        if request.operation == RequestKind.READ and request.memory is not None:
+            self.try_read(request.offset, request.memory)
+        request.end(0)
 
     def read(self, offset: int, into: memoryview) -> None:
         """See Store."""
@@ -421,14 +472,20 @@ class NullStore:
     def flush(self) -> None:
         """See Store."""
 
-    def discard(self, offset: int, length: int) -> None:
+    def perform(self, request: DiskRequest) -> None:
         """See Store."""
 
-    def zero_by_discard(self, offset: int, length: int) -> None:
+    def discarding(self, offset: int, length: int) -> StoreSteps:
         """See Store."""
+        yield from ()
 
-    def zero(self, offset: int, length: int) -> None:
+    def zeroing_by_discard(self, offset: int, length: int) -> StoreSteps:
         """See Store."""
+        yield from ()
+
+    def zeroing(self, offset: int, length: int) -> StoreSteps:
+        """See Store."""
+        yield from ()
 
     def extents(self, offset: int, length: int) -> Iterator[StoreExtent]:
         """See Store."""
@@ -450,38 +507,10 @@ class NullStore:
         """See Store."""
 
 
-def location(path: str, status: os.stat_result) -> bytes:
-    """The path, and which file of that name it is; numbers of devices change."""
-    inode = 0 if stat.S_ISBLK(status.st_mode) else status.st_ino
-    return os.fsencode(os.path.realpath(path)) + b"\0" + str(inode).encode()
-
-
-_scratch: Final = threading.local()
-
-
-def _aligned(length: int) -> memoryview:
-    """Page-aligned memory of this thread, for up to ALIGNED bytes and until the next call."""
-    memory: memoryview | None = getattr(_scratch, "memory", None)
-    if memory is None:
-        memory = _scratch.memory = memoryview(mmap.mmap(-1, ALIGNED))
-    return memory[:length]
-
-
 def _takes_direct(fd: int, block_size: int) -> bool:
     """Direct I/O can address blocks of ``block_size`` bytes."""
     try:
-        os.preadv(fd, (_aligned(block_size),), block_size)
+        apart.read(fd, aligned.scratch(block_size), block_size)
     except OSError as error:
         return error.errno != errno.EINVAL
     return True
-
-
-def _nowait_flags(fd: int) -> int:
-    """RWF_NOWAIT if reads of this file can be asked not to wait, else 0."""
-    try:
-        os.preadv(fd, (bytearray(1),), 0, os.RWF_NOWAIT)
-    except BlockingIOError:
-        return os.RWF_NOWAIT
-    except OSError:
-        return 0
-    return os.RWF_NOWAIT

@@ -8,16 +8,17 @@ else is read and written.
 from __future__ import annotations
 
 import mmap
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from scstfs.aio import apart
 from scstfs.core.blocks import Blocks, SourceError
-from scstfs.handlers.store import ALIGNED, FileStore, Store, StoreExtent
+from scstfs.handlers import aligned, store_steps
+from scstfs.handlers.store import FileStore, Store, StoreExtent
 
 #: Bytes that one step of a copy moves through memory.
-STEP: Final = ALIGNED
+STEP: Final = aligned.MOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +53,9 @@ class StoreBlocks:
     def zero(self, offset: int, length: int) -> None:
         """See Blocks."""
         if self.thin:
-            self.store.zero_by_discard(offset, length)
+            store_steps.run(self.store, self.store.zeroing_by_discard(offset, length))
         else:
-            self.store.zero(offset, length)
+            store_steps.run(self.store, self.store.zeroing(offset, length))
 
     def flush(self) -> None:
         """See Blocks."""
@@ -99,8 +100,8 @@ def _copy_in_kernel(
     done = 0
     while done < length:
         try:
-            count = os.copy_file_range(
-                source.fd, target.fd, length - done, source_offset + done, offset + done
+            count = apart.copy(
+                source.fd, source_offset + done, target.fd, offset + done, length - done
             )
         except OSError:
             break

@@ -1,13 +1,16 @@
-"""System calls that Python's ``os`` does not have: fallocate(2) with modes, block device ioctls."""
+"""System calls that Python's ``os`` does not have: fallocate(2) with modes, block device ioctls.
+
+What may wait for a disk is done apart (``aio.apart``), and is for worker threads.
+"""
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
-import os
 import struct
 from typing import Final
+
+from scstfs.aio import apart
 
 _KEEP_SIZE: Final = 0x01
 _PUNCH_HOLE: Final = 0x02
@@ -17,20 +20,19 @@ _BLKSSZGET: Final = 0x1268
 _BLKPBSZGET: Final = 0x127B
 _BLKIOOPT: Final = 0x1279
 _BLKDISCARD: Final = 0x1277
-_BLKZEROOUT: Final = 0x127F
 
-_libc: Final = ctypes.CDLL(None, use_errno=True)
-_libc.fallocate64.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+#: Of ``struct statfs``: f_type, f_bsize, f_bavail, f_frsize.
+_STATFS: Final = struct.Struct("@ll16xL32xl")
 
 
 def punch_hole(fd: int, offset: int, length: int) -> None:
     """Give the space of a range back; it reads as zeros. Raises OSError."""
-    _fallocate(fd, _PUNCH_HOLE | _KEEP_SIZE, offset, length)
+    apart.allocate(fd, _PUNCH_HOLE | _KEEP_SIZE, offset, length)
 
 
 def zero_range(fd: int, offset: int, length: int) -> None:
     """Make a range read as zeros and keep its space. Raises OSError."""
-    _fallocate(fd, _ZERO_RANGE | _KEEP_SIZE, offset, length)
+    apart.allocate(fd, _ZERO_RANGE | _KEEP_SIZE, offset, length)
 
 
 def can_punch(fd: int, size: int) -> bool:
@@ -42,14 +44,23 @@ def can_punch(fd: int, size: int) -> bool:
     return True
 
 
+def file_system(fd: int) -> int:
+    """The type of the file system that an open file is in: statfs(2), ``f_type``. Raises OSError.
+
+    Of the node of a block device, it is that of the node.
+    """
+    return int(_STATFS.unpack_from(apart.file_system(fd))[0])
+
+
+def available(fd: int) -> int:
+    """Bytes that can still be allocated in the file system of an open file. Raises OSError."""
+    _type, transfer_size, blocks, block_size = _STATFS.unpack_from(apart.file_system(fd))
+    return int(blocks * (block_size or transfer_size))
+
+
 def discard(fd: int, offset: int, length: int) -> None:
     """Discard a range of a block device. Raises OSError."""
-    fcntl.ioctl(fd, _BLKDISCARD, struct.pack("=QQ", offset, length))
-
-
-def zero_out(fd: int, offset: int, length: int) -> None:
-    """Make a range of a block device read as zeros. Raises OSError."""
-    fcntl.ioctl(fd, _BLKZEROOUT, struct.pack("=QQ", offset, length))
+    apart.control(fd, _BLKDISCARD, struct.pack("=QQ", offset, length))
 
 
 def logical_block_size(fd: int) -> int:
@@ -70,9 +81,3 @@ def optimal_io_size(fd: int) -> int:
 def _get_int(fd: int, request: int) -> int:
     (value,) = struct.unpack("=i", fcntl.ioctl(fd, request, bytes(4)))
     return int(value)
-
-
-def _fallocate(fd: int, mode: int, offset: int, length: int) -> None:
-    if _libc.fallocate64(fd, mode, offset, length) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))

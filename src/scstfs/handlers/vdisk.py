@@ -110,6 +110,8 @@ class VdiskDevice(Device):
         if settings.t10_dev_id is not None:
             self.identity.set("t10_dev_id", encode(settings.t10_dev_id))
         self._nv_cache: Final = settings.nv_cache
+        #: Opened here, in the event loop; stores are opened in threads.
+        self.disks: Final = scst.env.disks
         self.undo = scst.env.state.undo_log(name)
         self.medium: Final = Medium(
             settings, self.tasks, self.rows, thin_by_default=handler.thin_by_default
@@ -304,13 +306,17 @@ class VdiskDevice(Device):
         store = self.medium.store
         reads, writes = gates.clear_paths(tgt_dev)
         occupied = self.busy is not None or self.sanitize_failed is not None
-        writes = writes and not (self.writes_through or self.tasks.watchers)
+        writes = writes and not self.tasks.watchers
         if store is None or self.medium.changed or occupied:
             return quick
+        tries = store.tries
         return quick._replace(
-            read=store.try_read if reads else None,
-            write=store.try_write if writes else None,
+            read=store.try_read if tries and reads else None,
+            write=store.try_write if tries and writes and not self.writes_through else None,
             lend=store.lend,
+            submit_read=store.submit if reads else None,
+            submit_write=store.submit if writes else None,
+            durable=self.writes_through,
         )
 
     def reset(self) -> None:

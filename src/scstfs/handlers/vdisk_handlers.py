@@ -33,6 +33,7 @@ def _open_file(device: VdiskDevice, filename: str | None) -> Store | None:
         read_only=device.read_only,
         direct=device.settings.o_direct,
         block_size=1 << device.block_shift,
+        engine=device.disks,
     )
     return _recovered(device, store)
 
@@ -40,7 +41,12 @@ def _open_file(device: VdiskDevice, filename: str | None) -> Store | None:
 def _open_block(device: VdiskDevice, filename: str | None) -> Store | None:
     if filename is None:
         return None
-    store = BlockStore(filename, read_only=device.read_only, block_size=1 << device.block_shift)
+    store = BlockStore(
+        filename,
+        read_only=device.read_only,
+        block_size=1 << device.block_shift,
+        engine=device.disks,
+    )
     return _recovered(device, store)
 
 
@@ -49,7 +55,7 @@ def _recovered(device: VdiskDevice, store: FileStore) -> Store:
         try:
             atomic.recover(store, device.undo)
         except OSError:
-            store.close()
+            store.abandon()
             raise
     return store
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final
@@ -155,11 +156,11 @@ def _set_size(device: VdiskDevice, data: bytes, shift: int) -> None:
     medium_change.set_size(device, number << shift)
 
 
-def _resync_size(device: VdiskDevice, _value: None) -> None:
-    # SCST has the file open as long as any session, even the copy manager's, has the device.
+async def _resync_size(device: VdiskDevice, _value: None) -> None:
+    # SCST has the file open as long as some session, be it the copy manager's, has the device.
     if not device.tgt_devs:
         raise SysfsError(errno.EMEDIUMTYPE, f"{device.name} is not open")
-    medium_change.resync_size(device)
+    await medium_change.resync_size(device)
 
 
 # Flags
@@ -251,9 +252,10 @@ async def _flush(device: VdiskDevice, _value: None) -> None:
     # The store stays open for as long as this takes.
     hold = device.tasks.hold(in_background=True)
     try:
-        await device.env.runtime.run_blocking(device.medium.flush_of(store))
-    except OSError as error:
-        raise failed(device.name, error) from error
+        lost = device.medium.take_flush_error()
+        error = await medium_change.flushed(store) or lost
+        if error:
+            raise failed(device.name, OSError(error, os.strerror(error)))
     finally:
         device.tasks.release(hold)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 from scstfs.iscsi import codes, pdu
@@ -28,7 +29,7 @@ from scstfs.iscsi.task import IscsiTask, ManagementFunction
 from scstfs.iscsi.task_table import TaskTable
 from scstfs.iscsi.text_exchange import TextExchange
 from scstfs.iscsi.traced import Told, TracedReceiver, TracedTransmitter
-from scstfs.iscsi.transmit import HIGH_WATER, Transmitter
+from scstfs.iscsi.transmit import Transmitter
 from scstfs.iscsi.window import Window
 from scstfs.iscsi.write_data import WriteData
 
@@ -72,6 +73,8 @@ class Connection:
         self.functions = Functions(functions, host, parameters, window, replies, self.tasks)
         self.rx = rx
         rx.place = self.tasks.place
+        #: The initiator logs out, and the answer has to wait: nothing else is looked at.
+        self.leaving = False
         #: Target Transfer Tag of a NOP-In that waits for its answer.
         self.ping: int | None = None
         self._host = host
@@ -84,6 +87,13 @@ class Connection:
     def tx(self) -> Transmitter:
         """The PDUs to send."""
         return self.replies.tx
+
+    @property
+    def takes_frames(self) -> bool:
+        """PDUs that were laid out elsewhere can be sent: without digests, and nobody looks on."""
+        tx = self.replies.tx
+        is_plain = not (tx.header_digest or tx.data_digest or self.replies.closing)
+        return is_plain and self._fast is not _not_fast
 
     @property
     def closing(self) -> bool:
@@ -129,19 +139,21 @@ class Connection:
         Raises ProtocolError if the connection must be dropped.
         """
         rx, window, replies = self.rx, self.window, self.replies
-        tx, has_room = replies.tx, replies.has_room
+        has_room = replies.has_room
         replies.is_batch = True
         try:
             while has_room():
                 if replies.closing:
                     return True
-                if window.is_plain:
+                if window.is_plain and not self.leaving:
                     self._fast(self)
-                    if tx.pending >= HIGH_WATER:
+                    if not has_room():
                         return False
                 at = rx.next()
                 if at < 0:
                     return True
+                if self.leaving:
+                    continue
                 self._request(Request(rx.header, at, rx.ahs, rx.data, rx.data_intact))
             return replies.closing
         finally:
@@ -231,9 +243,13 @@ class Connection:
         elif reason == LogoutReason.CLOSE_CONNECTION and received.cid != self._cid:
             replies.logout_response(received.itt, LogoutCode.CID_NOT_FOUND)
         else:
-            self._host.logout()
-            replies.logout_response(received.itt)
-            replies.closing = True
+            self.leaving = True
+            self._host.logout(partial(self._has_left, received.itt))
+
+    def _has_left(self, itt: int) -> None:
+        if not self.replies.closing:
+            self.replies.logout_response(itt)
+            self.replies.closing = True
 
     def _discovery_logout(self, request: Request) -> None:
         received = pdu.unpack_logout_request(request.header, request.at)

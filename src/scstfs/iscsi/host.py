@@ -67,5 +67,9 @@ class Host(Protocol):
     def negotiate(self) -> TextNegotiation:
         """Begin a negotiation by Text Requests; one that was under way has failed."""
 
-    def logout(self) -> None:
-        """The initiator logs out; the response is sent when this returns."""
+    def logout(self, done: Callable[[], None]) -> None:
+        """The initiator logs out: end what is under way (RFC 7143 11.14).
+
+        The answer is sent when ``done`` is called, maybe at once: nothing may have an effect after
+        that.
+        """

@@ -58,7 +58,6 @@ class IscsiTask:
     def __init__(
         self,
         table: TaskTable,
-        *,
         itt: int,
         lun: bytes,
         cdb: bytes,

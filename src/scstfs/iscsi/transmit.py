@@ -149,7 +149,19 @@ class Transmitter:
         self._cut()
         self._enqueue(data)
         if release is not None:
-            self._release_later(release)
+            self.release_later(release)
+
+    def put_frame(self, frame: memoryview) -> None:
+        """Queue whole PDUs that are laid out elsewhere; see ``release_later``."""
+        if self._at > self._start:
+            self._cut()
+        self._enqueue(frame)
+
+    def release_later(self, release: Callable[[], None]) -> None:
+        """Call ``release`` when all that has been queued so far has left."""
+        if self._releases is _NO_RELEASES:
+            self._releases = deque()
+        self._releases.append((self._queued_total, release))
 
     # Sending
 
@@ -219,7 +231,7 @@ class Transmitter:
             first = not self._chunk
             if not first:
                 self._cut()
-                self._release_later(partial(self._return, self._chunk, self._view))
+                self.release_later(partial(self._return, self._chunk, self._view))
             self._hold(_private(_FEW) if first and length <= _FEW else self._take(length))
         return self._at
 
@@ -251,12 +263,6 @@ class Transmitter:
         self._queue.append(part)
         self._queued_total += len(part)
         self.pending += len(part)
-
-    def _release_later(self, release: Callable[[], None]) -> None:
-        """Call ``release`` when all that has been queued so far has been sent."""
-        if self._releases is _NO_RELEASES:
-            self._releases = deque()
-        self._releases.append((self._queued_total, release))
 
     def _close_segment(self, at: int, length: int) -> int:
         """Pad and digest the data segment at ``at``; returns where it ends."""

@@ -131,10 +131,15 @@ class Window:
             self._advance()
         self.open()
 
-    def received_until(self, cmd_sn: int) -> None:
-        """All commands before ``cmd_sn`` came in order and have been answered."""
+    def advance(self, cmd_sn: int, credit: int) -> None:
+        """All commands before ``cmd_sn`` came in order, while the window was plain.
+
+        Those that have not been answered took their part of the ``credit``.
+        """
         self.exp_cmd_sn = cmd_sn
-        self.max_cmd_sn = (cmd_sn + self.credit) & MASK
+        self.credit = credit
+        self.max_cmd_sn = (cmd_sn + credit) & MASK
+        self.is_plain = credit >= 0
 
     def _advance(self) -> None:
         self.exp_cmd_sn = (self.exp_cmd_sn + 1) & MASK

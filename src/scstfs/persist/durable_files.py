@@ -101,7 +101,9 @@ def overwrite(fd: int, data: bytes) -> None:
 
 
 def _fill(path: Path, data: bytes, mode: int) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # what a crash left may have another mode, and readers
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         overwrite(fd, data)
         os.fsync(fd)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable
 from typing import Final
 
-from scstfs.admin import check, conf, storing
+from scstfs.admin import check, conf
 from scstfs.admin import tree as trees
 from scstfs.admin.attributes import MGMT
 from scstfs.admin.configuration import Item
 from scstfs.admin.describe import because, describe, refusal
+from scstfs.admin.initial_file import InitialFile
 from scstfs.admin.kinds import DEVICE, GROUP_DEVICE, LUN
 from scstfs.admin.mistakes import Mistake, at, limited
 from scstfs.admin.plan import Impossible, plan
@@ -20,14 +20,9 @@ from scstfs.errors import ExitStatus, UsageError
 from scstfs.persist.running import TreeWrite
 from scstfs.startup.nodes import NodeFiles, write
 from scstfs.sysfs.node import Tree
+from scstfs.sysfs.secrets_written import shown_command
 
 log: Final = logging.getLogger(__name__)
-
-_NO_SECRETS: Final = 3
-"""Words of a command that may be shown: secrets follow the name of a user, which is the third."""
-
-OPTIONAL: Final = "-"
-"""Prefix of a configuration file that may be missing, as in systemd."""
 
 
 def look(tree: Tree) -> Item:
@@ -45,25 +40,25 @@ def _commands(made: Plan) -> list[TreeWrite]:
     return [(action.path, action.data) for action in actions if isinstance(action, Write)]
 
 
-async def load(tree: Tree, bare: Item, name: str) -> list[TreeWrite]:
+async def load(tree: Tree, bare: Item, file: InitialFile) -> list[TreeWrite]:
     """Apply a configuration file to a tree without any configuration.
 
     Args:
         tree: that of this process.
         bare: its configuration, from `look`.
-        name: of the file; with `OPTIONAL` in front it may be missing.
+        file: what to apply.
 
     Returns the commands executed. Raises UsageError with a line for each mistake; the tree must not
     be used then.
     """
-    path = name.removeprefix(OPTIONAL)
-    if path != name and _is_missing(path):
-        log.info("there is no %s: starting without a configuration", path)
-        return []
+    path = file.path
     try:
-        text = storing.read_text(path, path)
+        text = file.text
     except Mistake as mistake:
         raise _mistakes(list(mistake.messages)) from mistake
+    if text is None:
+        log.info("there is no %s: starting without a configuration", path)
+        return []
     parsed = conf.parse(text)
     errors = []
     for finding in check.check(parsed, bare):
@@ -84,16 +79,6 @@ async def load(tree: Tree, bare: Item, name: str) -> list[TreeWrite]:
     return _commands(made)
 
 
-def _is_missing(path: str) -> bool:
-    try:
-        os.stat(path)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        pass  # reading it tells why
-    return False
-
-
 async def resume(tree: Tree, kept: Iterable[TreeWrite]) -> None:
     """Execute recorded commands. Raises UsageError with a line for each that is refused."""
     refused = []
@@ -110,7 +95,7 @@ async def resume(tree: Tree, kept: Iterable[TreeWrite]) -> None:
 def _shown(tree: Tree, path: str, data: str) -> str:
     """A command without the secret that it may contain."""
     if path.rpartition("/")[2] == MGMT:
-        return " ".join(data.split()[:_NO_SECRETS])
+        return shown_command(data)
     try:
         is_private = NodeFiles(tree).is_private(path)
     except OSError:  # there is no such attribute

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno as errno_codes
 
+from scstfs.errors import described
+
 
 class SysfsError(Exception):
     """A refused operation on the tree.
@@ -34,10 +36,7 @@ def invalid(reason: str) -> SysfsError:
 
 def failed(what: str, error: OSError) -> SysfsError:
     """The system's error for *what*: its errno, or EIO if it has none."""
-    where = "" if error.filename is None else f"{error.filename}: "
-    return SysfsError(
-        error.errno or errno_codes.EIO, f"{what}: {where}{error.strerror or str(error)}"
-    )
+    return SysfsError(error.errno or errno_codes.EIO, f"{what}: {described(error)}")
 
 
 def removed() -> SysfsError:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from scstfs.admin import conf, describe
+from scstfs.admin.initial_file import InitialFile
 from scstfs.admin.plan import Impossible, Options, plan
 from scstfs.admin.steps import Plan
 from scstfs.startup.load import load, look
@@ -51,7 +52,7 @@ DEVICE_GROUP dg {
 async def configure(everything: Whole, directory: Path, text: str) -> None:
     file = directory / "scst.conf"
     file.write_text(text)
-    await load(everything.tree, look(everything.tree), str(file))
+    await load(everything.tree, look(everything.tree), InitialFile.read(str(file)))
 
 
 def way(everything: Whole, text: str, options: Options | None = None) -> Plan:

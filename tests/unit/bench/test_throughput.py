@@ -9,8 +9,8 @@ from bench.servers import Server
 from bench.throughput import Comparison, compare, heading, line
 
 POINT = Point("4 KiB random read, depth 1", False, 4096, 1, True)
-OURS = Server("scstfs", 1, "iqn.a", 0)
-THEIRS = Server("tgt", 2, "iqn.b", 1)
+OURS = Server("scstfs", 1, "iqn.a", 0, 1)
+THEIRS = Server("tgt", 2, "iqn.b", 1, 2)
 
 
 def measurements(*rates: float, busy: float = 0.1) -> tuple[Measurement, ...]:

@@ -11,9 +11,9 @@ from tests.support.target import System, target
 
 
 @pytest.fixture
-async def system(tmp_path: Path) -> AsyncIterator[System]:
+async def system(memory_path: Path) -> AsyncIterator[System]:
     """A core with a target; see `tests.support.target`."""
-    async with target(tmp_path) as running:
+    async with target(memory_path) as running:
         yield running
 
 

@@ -8,10 +8,12 @@ from scstfs.core import access, task_management
 from scstfs.core.taskset import TaskAttribute
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi.status import Status
+from tests.support.fake_store import FakeStore
 from tests.support.reservations import IGNORE, PREEMPT_AND_ABORT, WE, pr_out
 from tests.support.target import GOOD, Initiator, Result, System, TestCommand
 from tests.support.threads import ManualPool
 
+WRITE = bytes.fromhex("2a000000000000000100")
 READY, READ = bytes(6), bytes.fromhex("28000000000000000100")
 #: Beyond the end, without and with the NACA bit.
 FAILS, FAILS_WITH_NACA = (bytes.fromhex(f"28007fffffff000001{c}") for c in ("00", "04"))
@@ -154,7 +156,8 @@ async def test_what_waits_can_be_aborted(system: System) -> None:
 async def test_what_was_done_already_is_answered_later(system: System, how: str) -> None:
     await add_disk(system, tst=0)
     one = system.initiator()
-    pool = one.session.tgt_devs[0].pool = ManualPool()
+    pool = ManualPool()
+    pool.serve(one.session.tgt_devs[0])
     flush = send(one, bytes.fromhex("35000000000000000000"))
     await fail(one)
     pool.drain()
@@ -199,3 +202,18 @@ async def test_what_a_failure_does_to_others(
     expected = [CLEARED] if others_lost and not tas else []
     told = [c.sense.triple for c in other.session.tgt_devs[0].unit_attentions]
     assert told == expected
+
+
+async def test_a_failure_is_told_when_what_it_aborts_has_ended(system: System) -> None:
+    disk = await add_disk(system, tst=1, qerr=ABORT_ALL)
+    one = system.initiator()
+    store = FakeStore()
+    disk.medium.install(store)
+    one.clear_unit_attentions()
+    store.pause("write")
+    writing = one.start(WRITE, data_out=bytes(512))
+    failing = one.start(FAILS)
+    assert not failing.is_over
+    store.resume("write")
+    assert (await writing.wait()).status is None
+    assert (await failing.wait()).status is Status.CHECK_CONDITION

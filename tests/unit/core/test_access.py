@@ -99,7 +99,7 @@ async def test_what_runs_goes_on_and_what_waits_is_sent_back(
 ) -> None:
     one = system.initiator()
     tgt_dev = one.session.tgt_devs[0]
-    tgt_dev.pool = pool
+    pool.serve(tgt_dev)
     running = one.start(WRITE, DATA)
     waiting = one.start(READY, attribute=TaskAttribute.ORDERED)
     without_data = one.prepare(WRITE, data_out=512)
@@ -142,7 +142,7 @@ async def test_only_what_runs_is_waited_for(
 ) -> None:
     one = system.initiator()
     tgt_dev = one.session.tgt_devs[0]
-    tgt_dev.pool = pool
+    pool.serve(tgt_dev)
     called: list[str] = []
     one.prepare(WRITE, data_out=512)
     disk.tasks.block()
@@ -272,7 +272,7 @@ async def test_a_session_that_is_closing_does_not_move(
     system: System, disk: VdiskDevice, pool: ManualPool
 ) -> None:
     one = system.initiator("one")
-    one.session.tgt_devs[0].pool = pool
+    pool.serve(one.session.tgt_devs[0])
     one.start(WRITE, DATA)
     session_lifecycle.close_session(one.session)
     system.group("g", "one")

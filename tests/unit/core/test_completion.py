@@ -39,7 +39,7 @@ def one(system: System, disk: VdiskDevice, pool: ManualPool) -> Initiator:
     """An initiator whose blocking work waits for the test."""
     disk.medium.install(FakeStore())
     one = system.initiator("one")
-    one.session.tgt_devs[0].pool = pool
+    pool.serve(one.session.tgt_devs[0])
     return one
 
 

@@ -307,7 +307,7 @@ async def test_preempt_and_abort_waits(
     one, other, third = await nexuses.add(A, B, C)
     pool = ManualPool()
     for initiator in nexuses.all:
-        initiator.session.tgt_devs[0].pool = pool
+        pool.serve(initiator.session.tgt_devs[0])
     own = one.start(READ, data_in=512)
     victim = other.start(READ, data_in=512)
     spared = third.start(READ, data_in=512)
@@ -330,7 +330,8 @@ async def test_preempt_and_abort_waits(
 
 async def test_own_commands_are_aborted_silently(nexuses: Nexuses, store: FakeStore) -> None:
     one, _ = await nexuses.add(A, B)
-    pool = one.session.tgt_devs[0].pool = ManualPool()
+    pool = ManualPool()
+    pool.serve(one.session.tgt_devs[0])
     running = one.start(READ, data_in=512)
     cmd = one.start(*pr_out(PREEMPT_AND_ABORT, WE, key=A, new=A))
     assert not cmd.is_over
@@ -345,7 +346,8 @@ async def test_commands_that_wait_for_data_or_their_turn(
 ) -> None:
     one, other = await nexuses.add(A, B)
     await one.execute(*pr_out(REGISTER, key=A, new=A, flags=APTPL))
-    pool = one.session.tgt_devs[0].pool = ManualPool()
+    pool = ManualPool()
+    pool.serve(one.session.tgt_devs[0])
     incomplete = other.prepare(bytes.fromhex("2a000000000000000100"), 512)
     cmd = one.start(*pr_out(PREEMPT_AND_ABORT, WE, key=A, new=B))
     waiting = other.start(READ, data_in=512)

@@ -38,7 +38,8 @@ async def test_good_comes_after_the_file(
 ) -> None:
     (one,) = await nexuses.add(0)
     path = system.scst.env.state.reservations_path("disk")
-    pool = one.session.tgt_devs[0].pool = ManualPool()
+    pool = ManualPool()
+    pool.serve(one.session.tgt_devs[0])
     cmd = one.start(*pr_out(REGISTER, new=A, flags=APTPL))
     assert not cmd.is_over
     assert not path.exists()
@@ -52,7 +53,8 @@ async def test_without_aptpl_there_is_no_file(
 ) -> None:
     one, other = await nexuses.add(0, 0)
     path = system.scst.env.state.reservations_path("disk")
-    pool = one.session.tgt_devs[0].pool = ManualPool()
+    pool = ManualPool()
+    pool.serve(one.session.tgt_devs[0])
     assert one.start(*pr_out(REGISTER, new=A)).result == GOOD
     assert not pool.queued
     one.start(*pr_out(REGISTER, key=A, new=B, flags=APTPL))
@@ -67,7 +69,8 @@ async def test_nothing_else_starts_meanwhile(
     system: System, nexuses: Nexuses, disk: VdiskDevice
 ) -> None:
     one, other = await nexuses.add(0, 0)
-    pool = one.session.tgt_devs[0].pool = ManualPool()
+    pool = ManualPool()
+    pool.serve(one.session.tgt_devs[0])
     one.start(*pr_out(REGISTER, new=A, flags=APTPL))
     waiting = other.start(bytes(6))
     assert not waiting.is_over
@@ -124,7 +127,8 @@ async def test_a_session_that_comes_while_saving_fails(
 ) -> None:
     one, other = await nexuses.add(A, B)
     await one.execute(*pr_out(REGISTER, key=A, new=A, flags=APTPL))
-    pool = one.session.tgt_devs[0].pool = ManualPool()
+    pool = ManualPool()
+    pool.serve(one.session.tgt_devs[0])
     cmd = one.start(*pr_out(CLEAR, key=A))
     await other.end()
     transport_id = other.session.transport_id
@@ -141,7 +145,8 @@ async def test_a_session_that_comes_while_saving_fails(
 async def test_a_session_that_goes_while_saving(nexuses: Nexuses, disk: VdiskDevice) -> None:
     one, other = await nexuses.add(A, B)
     await one.execute(*pr_out(REGISTER, key=A, new=A, flags=APTPL))
-    pool = one.session.tgt_devs[0].pool = ManualPool()
+    pool = ManualPool()
+    pool.serve(one.session.tgt_devs[0])
     cmd = one.start(*pr_out(PREEMPT_AND_ABORT, WE, key=A, new=B))
     await other.end()
     pool.drain()

@@ -34,7 +34,7 @@ def pool() -> ManualPool:
 
 def writing(initiator: Initiator, pool: ManualPool) -> TestCommand:
     """A write that a worker thread is at."""
-    initiator.session.tgt_devs[0].pool = pool
+    pool.serve(initiator.session.tgt_devs[0])
     cmd = initiator.start(WRITE, bytes([7]) * 512)
     assert not cmd.is_over
     return cmd

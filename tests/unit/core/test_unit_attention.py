@@ -289,11 +289,11 @@ async def test_identification_and_capacity(system: System, disk: VdiskDevice) ->
     disk.change_identity("usn", b"1234")
     assert pending(one) == [INQUIRY_CHANGED]
     one.clear_unit_attentions()
-    medium_change.resync_size(disk)
+    await medium_change.resync_size(disk)
     assert pending(one) == []
     with (system.directory / "disk").open("r+b") as file:
         file.truncate(2 << 20)
-    medium_change.resync_size(disk)
+    await medium_change.resync_size(disk)
     assert pending(one) == [CAPACITY]
 
 

@@ -23,7 +23,7 @@ class Exported:
         self.session = session
         self.pool = ManualPool()
         self.tgt_dev = session.session.tgt_devs[0]
-        self.tgt_dev.pool = self.pool
+        self.pool.serve(self.tgt_dev)
 
     async def flush(self) -> None:
         await self.session.execute(0, SYNCHRONIZE_CACHE)

@@ -9,6 +9,6 @@ from tests.support.target import System, target
 
 
 @pytest.fixture
-async def system(tmp_path: Path) -> AsyncIterator[System]:
-    async with target(tmp_path) as running:
+async def system(memory_path: Path) -> AsyncIterator[System]:
+    async with target(memory_path) as running:
         yield running

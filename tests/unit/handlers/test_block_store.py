@@ -11,6 +11,7 @@ from scstfs.handlers.block_device import BlockDevice
 from scstfs.handlers.block_store import BlockStore
 from scstfs.handlers.store import FileStore, StoreExtent
 from tests.support.loop import loop_device
+from tests.support.stores import discard, zero, zero_by_discard
 
 SIZE = 8 << 20
 
@@ -90,7 +91,7 @@ def test_what_the_kernel_says_of_it(store: BlockStore) -> None:
 
 def test_zeros(store: BlockStore) -> None:
     store.write(0, memoryview(b"x" * 4096))
-    store.zero(512, 1024)
+    zero(store, 512, 1024)
     back = bytearray(4096)
     store.read(0, memoryview(back))
     assert back == b"x" * 512 + bytes(1024) + b"x" * 2560
@@ -100,11 +101,11 @@ def test_what_a_loop_device_discards_reads_as_zeros(store: BlockStore, tmp_path:
     if not store.can_discard:
         pytest.skip("loop devices cannot discard here")
     assert store.thin_limits(512).reads_zero
-    for give_back in (store.discard, store.zero_by_discard):
+    for give_back in (discard, zero_by_discard):
         store.write(0, memoryview(b"x" * (1 << 20)))
         store.flush()
         before = (tmp_path / "image").stat().st_blocks
-        give_back(512, (1 << 20) - 1024)
+        give_back(store, 512, (1 << 20) - 1024)
         back = bytearray(1 << 20)
         store.read(0, memoryview(back))
         assert back == b"x" * 512 + bytes((1 << 20) - 1024) + b"x" * 512
@@ -123,7 +124,7 @@ def test_parts_of_sectors_read_as_zeros_too(tmp_path: Path, offset: int, length:
         if not store.can_discard:
             pytest.skip("loop devices cannot discard here")
         store.write(0, memoryview(b"x" * 16384))
-        store.discard(offset, length)
+        discard(store, offset, length)
         back = bytearray(16384)
         store.read(0, memoryview(back))
         store.close()
@@ -138,7 +139,7 @@ def test_a_device_that_takes_its_offer_back_is_overwritten(
 
     monkeypatch.setattr("scstfs.handlers.syscalls.punch_hole", refuse)
     store.write(0, memoryview(b"x" * 4096))
-    store.discard(512, 1024)
+    discard(store, 512, 1024)
     back = bytearray(4096)
     store.read(0, memoryview(back))
     assert back == b"x" * 512 + bytes(1024) + b"x" * 2560
@@ -156,8 +157,8 @@ def unsure(device: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockStore]
 def test_discards_leave_parts_of_sectors(unsure: BlockStore) -> None:
     assert not unsure.thin_limits(512).reads_zero
     unsure.write(0, memoryview(b"x" * 8192))
-    unsure.discard(100, 200)
-    unsure.discard(4096, 4096)
+    discard(unsure, 100, 200)
+    discard(unsure, 4096, 4096)
     back = bytearray(4096)
     unsure.read(0, memoryview(back))
     assert back == b"x" * 4096
@@ -168,7 +169,7 @@ def test_zeros_are_written_where_a_discard_might_not_give_them(
 ) -> None:
     unsure.write(0, memoryview(b"x" * 4096))
     before = (tmp_path / "image").stat().st_blocks
-    unsure.zero_by_discard(512, 1024)
+    zero_by_discard(unsure, 512, 1024)
     back = bytearray(4096)
     unsure.read(0, memoryview(back))
     assert back == b"x" * 512 + bytes(1024) + b"x" * 2560
@@ -185,10 +186,10 @@ def test_a_discard_that_is_not_possible_is_no_error(
         )
 
     refuse(errno.EOPNOTSUPP)
-    unsure.discard(0, 4096)
+    discard(unsure, 0, 4096)
     refuse(errno.EIO)
     with pytest.raises(OSError, match="no"):
-        unsure.discard(0, 4096)
+        discard(unsure, 0, 4096)
 
 
 # Through the page cache (vdisk_fileio)
@@ -213,7 +214,7 @@ def test_discards_reach_the_device_through_the_page_cache(
     cached.write(0, memoryview(b"x" * (1 << 20)))
     cached.flush()
     before = image.stat().st_blocks
-    cached.discard(4096, (1 << 20) - 4096)
+    discard(cached, 4096, (1 << 20) - 4096)
     back = bytearray(8192)
     cached.read(0, memoryview(back))
     # What a loop device has discarded is a hole in its file.

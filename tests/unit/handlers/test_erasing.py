@@ -251,7 +251,7 @@ async def failed(system: System, action: int) -> tuple[Initiator, FakeStore]:
     return initiator, store
 
 
-@pytest.mark.logs(r"disk: SANITIZE failed: \[Errno 5\] broken")
+@pytest.mark.logs(r"disk: SANITIZE failed: \[Errno 5\] Input")
 async def test_after_a_failure_only_sanitize_helps(system: System) -> None:
     initiator, _ = await failed(system, ERASE)
     assert (await initiator.execute(sanitize(EXIT))).triple == INVALID_FIELD
@@ -261,7 +261,7 @@ async def test_after_a_failure_only_sanitize_helps(system: System) -> None:
     assert await initiator.execute(TEST_UNIT_READY) == GOOD
 
 
-@pytest.mark.logs(r"disk: SANITIZE failed: \[Errno 5\] broken")
+@pytest.mark.logs(r"disk: SANITIZE failed: \[Errno 5\] Input")
 async def test_exit_failure_mode_where_it_was_allowed(system: System) -> None:
     initiator, _ = await failed(system, ERASE | AUSE)
     assert await initiator.execute(sanitize(EXIT)) == GOOD
@@ -273,7 +273,7 @@ async def test_exit_without_failure(system: System) -> None:
     assert await system.initiator().execute(sanitize(EXIT)) == GOOD
 
 
-@pytest.mark.logs(r"disk: FORMAT UNIT failed: \[Errno 5\] broken")
+@pytest.mark.logs(r"disk: FORMAT UNIT failed: \[Errno 5\] Input")
 async def test_a_format_that_fails(system: System) -> None:
     device, store = await with_store(system, thin_provisioned=1)
     store.errors["discard"] = OSError(errno.EIO, "broken")

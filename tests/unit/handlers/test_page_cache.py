@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from scstfs.handlers.page_cache import LONGEST, LentFile
+from tests.support.descriptors import is_open
 
 MIB = 1 << 20
 
@@ -19,16 +21,12 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+def lent_fd(fd: int) -> LentFile:
+    return LentFile(fd, partial(os.close, fd))
+
+
 def lent(path: Path) -> LentFile:
-    return LentFile(os.open(path, os.O_RDWR))
-
-
-def is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
+    return lent_fd(os.open(path, os.O_RDWR))
 
 
 @pytest.mark.parametrize(("offset", "length"), [(0, 4096), (4096 * 3 + 512, 1024), (MIB, LONGEST)])
@@ -87,7 +85,7 @@ def test_a_file_that_grew_or_shrank(path: Path) -> None:
 
 def test_the_file_stays_open_until_the_last_loan_is_given_back(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY)
-    file = LentFile(fd)
+    file = lent_fd(fd)
     first, second = file.lend(0, 4096), file.lend(0, 4096)
     assert first is not None
     assert second is not None
@@ -101,7 +99,7 @@ def test_the_file_stays_open_until_the_last_loan_is_given_back(path: Path) -> No
 
 def test_a_file_of_which_nothing_is_lent_is_closed_at_once(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY)
-    LentFile(fd).close()
+    lent_fd(fd).close()
     assert not is_open(fd)
 
 

@@ -12,8 +12,9 @@ import trio
 
 from scstfs.core import task_management
 from scstfs.core.quick import CLOSED
-from scstfs.handlers.sbc import AT_ONCE, STEP
+from scstfs.handlers.sbc import AT_ONCE
 from scstfs.handlers.store import StoreExtent
+from scstfs.handlers.store_steps import MOST as STEP
 from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi.status import Status
 from tests.support.copies import be
@@ -149,7 +150,7 @@ async def test_a_flush_that_fails_is_reported(system: System) -> None:
     assert result.triple == (0x3, 0x03, 0x00)
 
 
-@pytest.mark.logs(r"disk: cannot write cached data: \[Errno 5\] broken")
+@pytest.mark.logs(r"disk: cannot write cached data: Input/output error")
 async def test_synchronize_cache_immed_answers_first(
     system: System, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -165,7 +166,7 @@ async def test_synchronize_cache_immed_answers_first(
     assert "cannot write cached data" in caplog.text
 
 
-@pytest.mark.logs(r"disk: cannot write cached data: \[Errno 5\] broken")
+@pytest.mark.logs(r"disk: cannot write cached data: Input/output error")
 async def test_what_a_flush_that_nobody_waited_for_has_lost_is_reported_by_the_next(
     system: System,
 ) -> None:
@@ -368,7 +369,7 @@ async def test_compare_and_write_that_was_begun_in_the_loop(
     _, store = await with_store(system)
     store.quick = True
 
-    def write_half(offset: int, data: memoryview) -> bool:
+    def write_half(offset: int, data: memoryview, *, stays: bool) -> bool:
         store.content[offset : offset + BLOCK] = data[:BLOCK]
         return False
 

@@ -9,17 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from scstfs.handlers.store import ALIGNED, REST, FileStore, NullStore, StoreExtent
+from scstfs.handlers.aligned import MOST as ALIGNED
+from scstfs.handlers.store import FileStore, NullStore, StoreExtent
 from scstfs.scsi.unit import ThinLimits
 from tests.support.needs import lacking
+from tests.support.stores import discard, zero, zero_by_discard
+from tests.support.troubled_disk import troubled_disk
 
 SIZE = 1 << 20
 PATTERN = bytes(range(256)) * 16
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    file = tmp_path / "disk"
+def path(memory_path: Path) -> Path:
+    file = memory_path / "disk"
     with file.open("wb") as opened:
         opened.truncate(SIZE)
     return file
@@ -68,54 +71,17 @@ def test_an_attempt_that_fails_is_declined(path: Path) -> None:
     store.close()
 
 
-def test_a_slow_write_makes_the_store_decline_for_a_while(
-    store: FileStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a file system that cannot tell whether a write would wait."""
-    pwritev = os.pwritev
-
-    def plain(fd: int, buffers: tuple[memoryview], offset: int, flags: int) -> int:
-        if flags & os.RWF_NOWAIT:
-            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-        return pwritev(fd, buffers, offset, flags)
-
-    monkeypatch.setattr("scstfs.handlers.store.os.pwritev", plain)
-    now = iter((0.0, 1.0, 0.9 + REST, 1.0 + REST, 1.0 + REST))
-    monkeypatch.setattr("scstfs.handlers.store.time.monotonic", lambda: next(now))
-    assert store.try_write(0, memoryview(PATTERN)), "took a second"
-    assert not store.try_write(0, memoryview(PATTERN))
-    assert store.try_write(0, memoryview(PATTERN)), "and is tried again"
-
-
-def test_a_slow_read_makes_the_store_decline_for_a_while(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a file system that cannot be asked whether a read would wait."""
-    preadv = os.preadv
-
-    def plain(fd: int, buffers: tuple[memoryview], offset: int, flags: int = 0) -> int:
-        if flags & os.RWF_NOWAIT:
-            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-        return preadv(fd, buffers, offset)
-
-    monkeypatch.setattr("scstfs.handlers.store.os.preadv", plain)
-    store = FileStore(str(path), read_only=True)
-    now = [0.0]
-    monkeypatch.setattr("scstfs.handlers.store.time.monotonic", lambda: now[0])
-    buffer = memoryview(bytearray(512))
-    assert store.try_read(0, buffer), "is tried"
-
-    def slow(fd: int, buffers: tuple[memoryview], offset: int, flags: int = 0) -> int:
-        now[0] += 1.0
-        return plain(fd, buffers, offset, flags)
-
-    monkeypatch.setattr("scstfs.handlers.store.os.preadv", slow)
-    assert store.try_read(0, buffer), "took a second"
-    now[0] += 0.9 * REST
-    assert not store.try_read(0, buffer)
-    now[0] += 0.2 * REST
-    assert store.try_read(0, buffer), "and is tried again"
-    store.close()
+def test_nothing_is_attempted_where_the_system_can_not_be_asked(tmp_path: Path) -> None:
+    with troubled_disk(tmp_path) as disk:
+        disk.disk.write_bytes(PATTERN)
+        store = FileStore(str(disk.disk), read_only=False)
+        disk.hang("read", "write", "getattr")
+        assert not store.try_read(0, memoryview(bytearray(4096)))
+        assert not store.try_write(0, memoryview(PATTERN))
+        assert store.lend(0, 4096) is None
+        disk.answer()
+        assert read(store, 0, 4096) == PATTERN
+        store.close()
 
 
 def test_a_file_that_shrank_gives_an_error(store: FileStore, path: Path) -> None:
@@ -151,17 +117,17 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_zeros_keep_their_space_and_holes_do_not(store: FileStore, path: Path) -> None:
     write(store, 0, b"x" * 65536)
     store.flush()
-    store.zero(0, 32768)
+    zero(store, 0, 32768)
     allocated = path.stat().st_blocks
     assert allocated >= 128
-    store.zero_by_discard(0, 32768)
+    zero_by_discard(store, 0, 32768)
     assert path.stat().st_blocks < allocated
     assert read(store, 0, 65536) == bytes(32768) + b"x" * 32768
 
 
 def test_unaligned_discards_read_as_zeros(store: FileStore) -> None:
     write(store, 0, b"x" * 16384)
-    store.discard(512, 9000)
+    discard(store, 512, 9000)
     assert read(store, 0, 16384) == b"x" * 512 + bytes(9000) + b"x" * (16384 - 9512)
 
 
@@ -173,7 +139,7 @@ def test_zeros_are_written_where_the_file_system_can_not(
 
     monkeypatch.setattr("scstfs.handlers.syscalls.zero_range", refuse)
     write(store, 0, b"x" * 4096)
-    store.zero(1024, 1024)
+    zero(store, 1024, 1024)
     assert read(store, 0, 4096) == b"x" * 1024 + bytes(1024) + b"x" * 2048
 
 
@@ -182,8 +148,8 @@ def test_an_error_of_zeroing_is_an_error(store: FileStore, monkeypatch: pytest.M
         raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr("scstfs.handlers.syscalls.zero_range", fail)
-    with pytest.raises(OSError, match="full"):
-        store.zero(0, 512)
+    with pytest.raises(OSError, match="No space left"):
+        zero(store, 0, 512)
 
 
 def test_extents_are_those_of_the_file_system(store: FileStore) -> None:
@@ -282,8 +248,9 @@ def test_nullio_forgets() -> None:
     store = NullStore(4096)
     assert store.try_write(0, memoryview(b"x" * 512))
     store.write(0, memoryview(b"x" * 512), durable=True)
-    for method in (store.zero, store.discard, store.zero_by_discard, store.prefetch):
-        method(0, 512)
+    for erase in (zero, discard, zero_by_discard):
+        erase(store, 0, 512)
+    store.prefetch(0, 512)
     store.flush()
     buffer = bytearray(b"x" * 512)
     store.read(0, memoryview(buffer))
@@ -291,3 +258,12 @@ def test_nullio_forgets() -> None:
     assert list(store.extents(0, 4096)) == [StoreExtent(0, 4096, allocated=True)]
     assert (store.measure(), store.usage()) == (4096, (0, 4096))
     store.close()
+
+
+@pytest.mark.parametrize(("name", "error"), [("none", errno.ENOENT), ("disk/x", errno.ENOTDIR)])
+def test_errors_name_the_file(tmp_path: Path, name: str, error: int) -> None:
+    (tmp_path / "disk").touch()
+    path = str(tmp_path / name)
+    with pytest.raises((FileNotFoundError, NotADirectoryError)) as caught:
+        FileStore(path, read_only=False)
+    assert (caught.value.errno, caught.value.filename) == (error, path)

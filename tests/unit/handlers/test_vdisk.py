@@ -202,11 +202,11 @@ async def test_the_size_of_a_file_is_looked_at_when_asked(system: System) -> Non
     with (system.directory / "disk").open("r+b") as file:
         file.truncate(2 << 20)
     assert device.medium.size == 1 << 20
-    medium_change.resync_size(device)
+    await medium_change.resync_size(device)
     assert device.medium.size == 2 << 20
     device.medium.close()
     with pytest.raises(SysfsError) as refused:
-        medium_change.resync_size(device)
+        await medium_change.resync_size(device)
     assert refused.value.errno == errno.EMEDIUMTYPE
 
 
@@ -294,7 +294,8 @@ async def test_a_reset_while_mode_pages_are_saved(system: System) -> None:
     device = await system.add_disk("disk")
     initiator = system.initiator()
     tgt_dev = initiator.session.tgt_devs[0]
-    pool = tgt_dev.pool = ManualPool()
+    pool = ManualPool()
+    pool.serve(tgt_dev)
     initiator.start(*SELECT_D_SENSE)
     task_management.logical_unit_reset(tgt_dev, lambda: None)
     assert not device.control.d_sense

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import threading
 from pathlib import Path
 
 import pytest
@@ -203,10 +202,9 @@ async def test_flushing_that_fails(
     device = everything.scst.devices["disk"]
     assert isinstance(device, VdiskDevice)
 
-    def flush() -> None:
-        raise OSError(errno.ENOSPC, "no space")
-
-    monkeypatch.setattr(device.medium.store, "flush", flush)
+    store = FakeStore()
+    store.errors["flush"] = OSError(errno.ENOSPC, "no space")
+    device.medium.install(store)
     assert await everything.refusal("devices/disk/sync", "1\n") == "ENOSPC"
 
 
@@ -216,19 +214,15 @@ async def test_a_store_is_not_closed_while_it_is_flushed(
     await everything.add_file(tmp_path / "disk")
     device = everything.scst.devices["disk"]
     assert isinstance(device, VdiskDevice)
-    steps, go_on = [], threading.Event()
-
-    def flush() -> None:
-        go_on.wait(10)
-        steps.append("flushed")
-
-    monkeypatch.setattr(device.medium.store, "flush", flush)
-    monkeypatch.setattr(device.medium.store, "close", lambda: steps.append("closed"))
+    store = FakeStore()
+    device.medium.install(store)
+    store.pause("flush")
     async with everything.background(everything.write, "devices/disk/sync", "1\n"):
         await everything.write("devices/disk/active", "0\n")
-        assert not steps
-        go_on.set()
-    assert steps == ["flushed", "closed"]
+        assert not store.closed
+        store.resume("flush")
+    assert store.calls == [("flush",)]
+    assert store.closed
 
 
 # Files that are opened and closed

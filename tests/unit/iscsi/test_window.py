@@ -126,8 +126,12 @@ def test_what_needs_no_look_at_numbers() -> None:
 
 def test_a_run_of_commands_moves_the_window_at_once() -> None:
     session = Session(depth=4)
-    session.window.received_until(12)
+    session.window.advance(12, session.window.credit)
     assert session.numbers == (12, 15)
+    assert session.window.is_plain
+    session.window.advance(16, -1)
+    assert session.numbers == (16, 15)
+    assert not session.window.is_plain, "it is closed"
 
 
 # Tags

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from scstfs.admin import conf
+from scstfs.admin.initial_file import InitialFile
 from scstfs.errors import ExitStatus, UsageError
 from scstfs.persist.running import TreeWrite
 from scstfs.startup.load import commands, load, look, resume
@@ -39,7 +40,7 @@ DEVICE_GROUP g {
 async def configured(everything: Whole, directory: Path, text: str) -> list[TreeWrite]:
     file = directory / "scst.conf"
     file.write_text(text)
-    return await load(everything.tree, look(everything.tree), str(file))
+    return await load(everything.tree, look(everything.tree), InitialFile.read(str(file)))
 
 
 async def unchecked(everything: Whole, text: str) -> list[TreeWrite]:
@@ -117,10 +118,10 @@ async def test_a_missing_file_is_no_mistake_where_it_says_so(
 ) -> None:
     missing = tmp_path / "none.conf"
     bare = look(everything.tree)
-    assert await load(everything.tree, bare, f"-{missing}") == []
+    assert await load(everything.tree, bare, InitialFile.read(f"-{missing}")) == []
     with pytest.raises(UsageError, match="No such file") as caught:
-        await load(everything.tree, bare, str(missing))
+        await load(everything.tree, bare, InitialFile.read(str(missing)))
     assert caught.value.status == ExitStatus.CONFIG
     with pytest.raises(UsageError, match="Is a directory"):
-        await load(everything.tree, bare, f"-{tmp_path}")
+        await load(everything.tree, bare, InitialFile.read(f"-{tmp_path}"))
     assert essence(look(everything.tree)) == essence(conf.parse("").configuration)

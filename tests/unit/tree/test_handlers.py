@@ -90,7 +90,8 @@ async def test_deleting_a_device_waits_for_its_commands(everything: Whole, tmp_p
     await everything.write("targets/scst_local/t/luns/mgmt", "add disk 0\n")
     session = open_session(everything.local.targets["t"], "me")
     await session.execute(0, bytes(6))
-    pool = session.session.tgt_devs[0].pool = ManualPool()
+    pool = ManualPool()
+    pool.serve(session.session.tgt_devs[0])
     steps = []
 
     async def flush() -> None:

@@ -132,7 +132,8 @@ async def test_commands_of_a_lun_that_went_have_a_line_while_they_run(everything
     await everything.write("targets/scst_local/t/luns/mgmt", "add null1 3\n")
     session = open_session(everything.local.targets["t"], "me")
     await session.execute(3, bytes(6))
-    pool = session.session.tgt_devs[3].pool = ManualPool()
+    pool = ManualPool()
+    pool.serve(session.session.tgt_devs[3])
     verify = bytes.fromhex("2e000000000000000100")
     async with everything.background(session.execute, 3, verify, bytes(512)):
         assert pool.queued

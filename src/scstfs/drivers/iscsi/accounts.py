@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from scstfs.observable import ObservableDict
@@ -26,7 +26,7 @@ class AccountEntry:
 
     file: str
     key: str
-    value: str = ""
+    value: str = field(default="", repr=False)
 
 
 class EntryList:

@@ -194,6 +194,9 @@ async def _pump(
             all_done = connection.process()
         finally:
             flusher.release()
+        if connection.window.under_way:
+            # Disks may have done on the spot what they were just given to do.
+            flusher.disks.drain()
         wire.flush()
         if connection.closing:
             wire.reason = wire.reason or "logout"
@@ -207,6 +210,9 @@ async def _pump(
             await wire.wait_for_room(connection.replies.has_room)
             continue
         is_idle = not connection.window.under_way
-        if await wire.receive(rx, poll_seconds, is_idle=is_idle) == 0:
+        received = await wire.receive(rx, poll_seconds, is_idle=is_idle)
+        if received == 0 and connection.leaving:
+            await wire.wait_until(lambda: connection.closing)
+        elif received == 0:
             wire.reason = wire.reason or CLOSED_BY_PEER
             return

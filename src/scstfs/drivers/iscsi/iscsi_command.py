@@ -29,21 +29,23 @@ _ATTRIBUTES: Final = {attribute.value: attribute for attribute in TaskAttribute}
 class IscsiCommand(Command):
     """A command and the task that its answer ends."""
 
-    __slots__ = ("_buffer", "nexus", "task")
+    __slots__ = ("_buffer", "_is_answer", "nexus", "task")
 
     def __init__(self, nexus: Nexus, task: IscsiTask) -> None:
         super().__init__(
             nexus.core,
             task.lun,
             task.cdb,
-            tag=task.itt,
-            attribute=_ATTRIBUTES.get(task.attribute, TaskAttribute.SIMPLE),
-            expected_direction=_DIRECTIONS[task.reads, task.writes],
-            expected_length=task.expected,
+            task.itt,
+            _ATTRIBUTES.get(task.attribute, TaskAttribute.SIMPLE),
+            _DIRECTIONS[task.reads, task.writes],
+            task.expected,
         )
         self.nexus = nexus
         self.task = task
         self._buffer: Buffer | None = None
+        #: What is in it is sent.
+        self._is_answer = False
 
     def allocate(self, size: int) -> memoryview:
         """Pooled memory that the answer is sent from.
@@ -55,8 +57,30 @@ class IscsiCommand(Command):
         if replies.reading >= replies.reading_limit:
             raise TaskStatus(Status.TASK_SET_FULL)
         replies.reading += size
+        self._is_answer = True
         self._buffer = self.session.target.env.buffers.get(size)
         return self._buffer.view
+
+    def hold(self, buffer: Buffer, *, is_answer: bool) -> None:
+        """Have ``buffer`` for as long as the command lasts, or its data takes to be sent.
+
+        If it ``is_answer``, what the initiator does not fetch counts as that of ``allocate`` does.
+        """
+        if is_answer:
+            self.task.table.replies.reading += len(buffer.view)
+        self._is_answer = is_answer
+        self._buffer = buffer
+
+    @property
+    def buffer(self) -> Buffer:
+        """The memory that it has."""
+        assert self._buffer is not None
+        return self._buffer
+
+    def take_buffer(self) -> Buffer:
+        """Its memory is somebody else's to give back."""
+        buffer, self._buffer = self.buffer, None
+        return buffer
 
     def cancel_transfer(self) -> None:
         """Does nothing: the task ends without an answer, and late data is dropped."""
@@ -65,7 +89,10 @@ class IscsiCommand(Command):
         """Send status, sense and data, or forget the task."""
         task, buffer = self.task, self._buffer
         tasks = task.table
-        release = None if buffer is None else partial(_give_back, tasks.replies, buffer)
+        release = None
+        if buffer is not None:
+            give = partial(give_back, tasks.replies, buffer)
+            release = give if self._is_answer else buffer.release
         if self.status is None:
             if release is not None:
                 release()
@@ -103,6 +130,7 @@ class IscsiCommand(Command):
         return 0
 
 
-def _give_back(replies: Replies, buffer: Buffer) -> None:
+def give_back(replies: Replies, buffer: Buffer) -> None:
+    """Give back memory that an answer was sent from."""
     replies.reading -= len(buffer.view)
     buffer.release()

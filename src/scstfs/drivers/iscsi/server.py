@@ -51,7 +51,7 @@ class Server:
         self, scst: Scst, driver: IscsiDriver, hosts: InitiatorAccessFiles | None = None
     ) -> None:
         self.driver = driver
-        self.flusher = Flusher(scst.env.runtime.wake)
+        self.flusher = Flusher(scst.env.runtime.wake, scst.env.disks)
         scst.env.completions.before.append(self.flusher.hold)
         scst.env.completions.after.append(self.flusher.release)
         self.isns = IsnsClient(driver, lambda own: self.access.registered_portals(own))

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from scstfs.core import execute
+from scstfs.core import execute, task_management
 from scstfs.core.completion import finish
-from scstfs.drivers.iscsi import fast, tmf
+from scstfs.drivers.iscsi import disk_io, fast, tmf
 from scstfs.drivers.iscsi.iscsi_command import IscsiCommand
 from scstfs.iscsi import codes
 from scstfs.iscsi.discovery import answer_text
@@ -22,6 +22,7 @@ from scstfs.scsi.status import Status
 
 if TYPE_CHECKING:
     from scstfs.core.session import TgtDev
+    from scstfs.drivers.iscsi.disk_io import DiskCommand
     from scstfs.drivers.iscsi.nexus import Nexus
     from scstfs.iscsi.connection import Connection
     from scstfs.iscsi.negotiate import SessionParameters
@@ -41,13 +42,17 @@ class SessionHost:
 
     def __init__(self, nexus: Nexus) -> None:
         self._nexus = nexus
-        self._buffers = nexus.target.iscsi_driver.env.buffers
+        #: Memory for data.
+        self.buffers = nexus.target.iscsi_driver.env.buffers
+
+        #: What disks have done and is to be answered.
+        self._from_disk: list[DiskCommand] = []
 
     def agree(self, parameters: SessionParameters) -> None:
         """Use these parameters from now on."""
         self._parameters = parameters
         #: Data that fits into one Data-In PDU and is worth copying into the send buffer (bytes).
-        self._segment = min(
+        self.segment = min(
             parameters.max_xmit_data_segment_length, parameters.max_burst_length, CHUNK_DATA
         )
         #: Data that may come with a command (bytes).
@@ -62,10 +67,11 @@ class SessionHost:
             connection,
             self._nexus.core,
             self._nexus.wire.batches,
-            self._segment,
+            self.segment,
             self._immediate,
             self._begin_write,
             self.allocate,
+            partial(disk_io.begin, self._nexus),
         )
 
     def _begin_write(
@@ -102,6 +108,17 @@ class SessionHost:
         connection.tasks.solicit(task, transfer, data)
         return True
 
+    def end_soon(self, cmd: DiskCommand) -> None:
+        """Answer ``cmd`` with others that a disk has done."""
+        self._from_disk.append(cmd)
+        if len(self._from_disk) == 1:
+            self._nexus.wire.flusher.call_at_end(self.answer_ended)
+
+    def answer_ended(self) -> None:
+        """Answer what a disk has done."""
+        ended, self._from_disk = self._from_disk, []
+        disk_io.end(self._nexus, ended)
+
     def command(self, task: IscsiTask) -> int:
         """Begin a command; return how many bytes of write data it needs."""
         cmd = IscsiCommand(self._nexus, task)
@@ -131,7 +148,7 @@ class SessionHost:
     def allocate(self, size: int) -> tuple[memoryview, Callable[[], None]]:
         """Pooled memory for write data; raises MemoryError."""
         try:
-            buffer = self._buffers.get(size)
+            buffer = self.buffers.get(size)
         except OSError as error:
             raise MemoryError from error
         return buffer.view, buffer.release
@@ -147,8 +164,16 @@ class SessionHost:
         """SendTargets and negotiation in full-feature phase."""
         return _SessionText(self._nexus)
 
-    def logout(self) -> None:
-        """The connection is closed when the answer has been sent, and the session with it."""
+    def logout(self, done: Callable[[], None]) -> None:
+        """End the commands; the connection is closed after the answer, and the session with it."""
+        nexus, wire = self._nexus, self._nexus.wire
+
+        def ended() -> None:
+            if nexus.is_open and nexus.wire is wire:
+                done()
+                wire.rouse()
+
+        task_management.nexus_loss(nexus.core, ended)
 
 
 def _command_of(task: IscsiTask) -> IscsiCommand:

@@ -19,6 +19,7 @@ from typing import Final, TypeAlias
 
 import trio
 
+from scstfs.aio import Engine
 from scstfs.core.histogram import NANO
 from scstfs.core.nexus_times import Batches
 from scstfs.errors import reason
@@ -49,6 +50,8 @@ PROMPT: Final = 100e-6
 #: Up to this many bytes moved between two requests, the connection polls for the next one. With
 #: more it is better to sleep: requests pile up and can be answered together.
 LITTLE: Final = 16 * 1024
+#: Requests to disks that are little enough to look on what becomes of them.
+FEW: Final = 4
 #: File descriptors that select(2) takes.
 _SELECTABLE: Final = 1024
 #: If the peer may need this CPU, polling would keep it from sending.
@@ -81,12 +84,17 @@ class _SocketWriter:
 
 
 class Flusher:
-    """The wires that have something to send when the present batch of work is done."""
+    """Batches of work, and the wires that have something to send at the end of the present one.
 
-    def __init__(self, wake: Callable[[Callable[[], None]], None]) -> None:
+    What a batch wants of disks is handed over before that.
+    """
+
+    def __init__(self, wake: Callable[[Callable[[], None]], None], disks: Engine) -> None:
         """``wake`` schedules a call in the event loop soon."""
         self._wake = wake
+        self.disks = disks
         self._ready: dict[Wire, None] = {}
+        self._calls: list[Callable[[], None]] = []
         self._held = 0
         self._armed = False
         #: The wire that received last.
@@ -97,6 +105,14 @@ class Flusher:
     def mark(self, wire: Wire) -> None:
         """``wire`` has something to send: at the end of the batch, or soon if there is none."""
         self._ready[wire] = None
+        self._arm()
+
+    def call_at_end(self, call: Callable[[], None]) -> None:
+        """Have ``call`` lay out what is to be sent, when the batch is done, or soon without one."""
+        self._calls.append(call)
+        self._arm()
+
+    def _arm(self) -> None:
         if not self._held and not self._armed:
             self._armed = True
             self._wake(self._flush)
@@ -104,15 +120,25 @@ class Flusher:
     def hold(self) -> None:
         """A batch of work begins."""
         self._held += 1
+        self.disks.hold()
 
     def release(self) -> None:
         """A batch of work is done: send."""
         self._held -= 1
-        if self._ready and not self._held:
+        self.disks.release()
+        if (self._ready or self._calls) and not self._held:
             self._flush()
 
     def _flush(self) -> None:
         self._armed = False
+        calls, self._calls = self._calls, []
+        self._held += 1
+        for call in calls:
+            try:
+                call()
+            except Exception:
+                log.exception("answers could not be laid out")
+        self._held -= 1
         ready, self._ready = self._ready, {}
         for wire in ready:
             try:
@@ -237,7 +263,11 @@ class Wire:
                 while True:
                     if not self._blocked:
                         await writer.idle.park()
-                    await trio.lowlevel.wait_writable(self.sock)
+                    try:
+                        await trio.lowlevel.wait_writable(self.sock)
+                    except trio.ClosedResourceError:
+                        # It was not the writer that was to be roused.
+                        continue
                     self._blocked = False
                     self.flush()
             except Exception:
@@ -297,8 +327,9 @@ class Wire:
         if count is not None:
             # It was already there when the last answers had been sent.
             self.batches.received = self._sent_at
-        elif is_idle:
-            count = self._receive_soon(rx, buffers)
+        else:
+            soon = self._receive_soon if is_idle else self._wait_for_disk
+            count = soon(rx, buffers)
         if count is None:
             if poll is not None:
                 count = await self._poll(buffers, poll)
@@ -311,6 +342,11 @@ class Wire:
         self.flusher.receiver = self
         rx.received(count)
         return count
+
+    def rouse(self) -> None:
+        """Have ``receive`` return 0 if it waits: the connection goes on without the peer."""
+        trio.lowlevel.notify_closing(self.sock)
+        self._pump.unpark_all()
 
     def _receive_soon(self, rx: Receiver, buffers: list[memoryview]) -> int | None:
         """Poll for the next request if it is expected soon and no other task waits.
@@ -328,6 +364,18 @@ class Wire:
             count = self._sleep_briefly(buffers)
         self._is_prompt = count is not None
         return count
+
+    def _wait_for_disk(self, rx: Receiver, buffers: list[memoryview]) -> int | None:
+        """Wait for what disks do, where that is little and soon done, and for the next request."""
+        disks = self.flusher.disks
+        is_worth_it = disks.is_prompt and 0 < disks.under_way <= FEW and _HAS_CPU_TO_SPARE
+        if not is_worth_it or self.flusher.receiver is not self:
+            return None
+        end = time.perf_counter() + PROMPT
+        while time.perf_counter() < end:
+            if disks.drain():
+                return self._look_on(buffers)
+        return None
 
     def _look_on(self, buffers: list[memoryview]) -> int | None:
         end = time.perf_counter_ns() + PROMPT * NANO
@@ -350,7 +398,11 @@ class Wire:
         self.tx.rest()
         while True:
             rx.rest()
-            await trio.lowlevel.wait_readable(self.sock)
+            try:
+                await trio.lowlevel.wait_readable(self.sock)
+            except trio.ClosedResourceError:
+                self._rests = False
+                return 0
             if self.scope.cancel_called:
                 # Closed after data arrived and before this task ran: the memory for the rest of a
                 # data segment has another owner by now.
@@ -392,7 +444,11 @@ class Wire:
         """Wait until enough has been sent to process more requests."""
         if has_room():
             await self.take_turn()
-        while not has_room():
+        await self.wait_until(has_room)
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait for what sending, or ``rouse``, brings about."""
+        while not condition():
             await self._pump.park()
 
 

@@ -278,7 +278,7 @@ async def test_tokens_end_with_what_they_stand_for(system: System, disks: Disks,
         disks[0].medium.close()
     elif how == "resize":
         os.truncate(system.directory / "source", 1 << 19)
-        medium_change.resync_size(disks[0])
+        await medium_change.resync_size(disks[0])
     else:
         system.delete("source")
     initiator.clear_unit_attentions()

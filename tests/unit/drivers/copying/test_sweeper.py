@@ -19,6 +19,9 @@ class FakeRuntime:
     def run_blocking(self, work: Callable[[], T], /) -> Awaitable[T]:
         raise NotImplementedError
 
+    def start(self, task: Callable[[], Awaitable[None]], /) -> None:
+        raise NotImplementedError
+
     def call_later(self, delay: float, call: Callable[[], None], /) -> None:
         self.timers.append((self.time + delay, call))
 

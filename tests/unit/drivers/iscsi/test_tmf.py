@@ -52,7 +52,8 @@ class One:
         server = Server(everything.scst, everything.iscsi)
         self.nexus, self.connection = Port(server, target, parameters, 32).log_in(1)
         self.tgt_dev = self.nexus.core.tgt_devs[0]
-        self.tgt_dev.pool = self.pool = ManualPool()
+        self.pool = ManualPool()
+        self.pool.serve(self.tgt_dev)
         self.cmd_sn = 1
         while self.tgt_dev.unit_attentions:
             self.tgt_dev.take_unit_attention()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import threading
@@ -14,6 +15,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from scstfs.aio import Engine
 from scstfs.drivers.iscsi import wire as module
 from scstfs.drivers.iscsi.wire import Flusher, Spawn, Wire
 from scstfs.iscsi.chunks import Chunks
@@ -42,8 +44,14 @@ def no_writer(*_: object) -> None:
     pytest.fail("it would block")
 
 
+@functools.cache
+def disks() -> Engine:
+    """Nothing is asked of it."""
+    return Engine("threads", in_loop_soon)
+
+
 def wire_of(own: socket.socket, spawn: Spawn = no_writer) -> Wire:
-    return Wire(own, Flusher(in_loop_soon), Chunks(), spawn)
+    return Wire(own, Flusher(in_loop_soon, disks()), Chunks(), spawn)
 
 
 def received(peer: socket.socket, count: int) -> bytes:
@@ -250,7 +258,7 @@ async def test_a_bug_in_one_connection_does_not_keep_others_from_sending(
     pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     peer, own = pair
-    flusher = Flusher(in_loop_soon)
+    flusher = Flusher(in_loop_soon, disks())
     broken, good = (Wire(own, flusher, Chunks(), no_writer) for _ in range(2))
 
     def flush() -> None:
