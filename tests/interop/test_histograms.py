@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,12 +15,12 @@ from scstfs.admin.distribution import Distribution
 from scstfs.admin.observations import statistics
 from tests.support.mounted import REPOSITORY
 from tests.support.served import DIRECTORY, HOST, TARGET, Served, served
+from tests.support.troubled_disk import troubled_disk
 
 pytestmark = pytest.mark.slow
 
-MIB = 1 << 20
 # Most accesses are quick, some are slow: the median and the 99th percentile differ.
-DELAYS = ("0.004",) * 19 + ("0.04",)
+DELAYS = (0.004,) * 19 + (0.04,)
 
 
 @pytest.fixture
@@ -46,25 +45,15 @@ def test_percentiles_of_a_slow_disk_agree_with_the_initiator_s(
     daemon: Served, tmp_path: Path
 ) -> None:
     """Of a command that takes less than the way to the target, the initiator measures the way."""
-    where = tmp_path / "slow"
-    where.mkdir()
-    argv = daemon.argv_inside(sys.executable, "-m", "tests.support.slow_disk", str(where))
-    process = subprocess.Popen(
-        [*argv, str(16 * MIB), *DELAYS],
-        stdout=subprocess.PIPE,
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(REPOSITORY), "src"))},
-    )
-    assert process.stdout is not None
-    try:
-        assert process.stdout.readline() == b"READY\n"
-        daemon.write("handlers/vdisk_fileio/mgmt", f"add_device slow filename={where}/disk\n")
+    with troubled_disk(tmp_path) as disk:
+        disk.slow(*DELAYS)
+        daemon.write("handlers/vdisk_fileio/mgmt", f"add_device slow filename={disk.disk}\n")
         daemon.write("targets/iscsi/mgmt", f"add_target {TARGET}\n")
         daemon.write(f"{DIRECTORY}/luns/mgmt", "add slow 0\n")
         daemon.write(f"{DIRECTORY}/enabled", "1\n")
         daemon.write("targets/iscsi/enabled", "1\n")
-        for kind, option in (("read", ()), ("write", ("--write",))):
-            measured = load(daemon, "--seconds", "2", *option)
+        for kind, options in (("read", ()), ("write", ("--write",))):
+            measured = load(daemon, "--seconds", "2", *options)
             found = histogram(daemon, "slow", kind)
             assert found.count >= measured["operations"] > 100
             assert found.percentile(0.5) == pytest.approx(measured["median"], rel=0.1)
@@ -73,7 +62,3 @@ def test_percentiles_of_a_slow_disk_agree_with_the_initiator_s(
         daemon.write("targets/iscsi/enabled", "0\n")
         daemon.write("targets/iscsi/mgmt", f"del_target {TARGET}\n")
         daemon.write("handlers/vdisk_fileio/mgmt", "del_device slow\n")
-    finally:
-        process.terminate()
-        process.wait(10)
-        process.stdout.close()

@@ -1,4 +1,4 @@
-"""A file system whose one file stops answering, or fails, as the test says.
+"""A file system whose one file is slow, stops answering, or fails, as the test says.
 
 `troubled_disk` runs ``python -m tests.support.troubled_disk MOUNTPOINT CONTROL`` in a mount
 namespace of its own.  It cannot be asked not to wait (RWF_NOWAIT), and keeps nothing in the page
@@ -7,6 +7,7 @@ cache that it was not asked for, like many network file systems.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import stat
@@ -36,6 +37,8 @@ class _Files(pyfuse3.Operations):
         super().__init__()
         self._control = control
         self._data = bytearray(SIZE)
+        #: How long (seconds) reads and writes take in turn; nothing if they take no time.
+        self._delays: Iterator[float] | None = None
 
     async def _trouble(self, call: str) -> None:
         """Wait for as long as ``hang-CALL`` exists, fail with the errno in ``fail-CALL``."""
@@ -45,6 +48,8 @@ class _Files(pyfuse3.Operations):
                 file.write(b".")
             while hang.exists():
                 await trio.sleep(0.01)
+        if self._delays is not None and call in ("read", "write"):
+            await trio.sleep(next(self._delays))
         fail = self._control / f"fail-{call}"
         if fail.exists():
             raise pyfuse3.FUSEError(int(fail.read_text()))
@@ -88,7 +93,11 @@ class _Files(pyfuse3.Operations):
 
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         await self._trouble("open")
-        return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(inode))
+        delays = self._control / "delays"
+        if delays.exists():
+            self._delays = itertools.cycle(map(float, delays.read_text().split()))
+        # A slow disk has no page cache, so that each access reaches it.
+        return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(inode), direct_io=delays.exists())
 
     async def read(self, fh: int, off: int, size: int) -> bytes:
         await self._trouble("read")
@@ -143,6 +152,10 @@ class TroubledDisk(Mounted):
         for pattern in ("hang-*", "hung-*", "fail-*"):
             for file in self._control.glob(pattern):
                 file.unlink()
+
+    def slow(self, *seconds: float) -> None:
+        """Let reads and writes take so long in turn, from the next opening of the file on."""
+        (self._control / "delays").write_text(" ".join(map(str, seconds)))
 
     def fail(self, call: str, error: int) -> None:
         """Let a call fail with this errno."""
