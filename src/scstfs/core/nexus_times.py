@@ -14,8 +14,8 @@ one moment, so that a batch costs two looks at the clock and one entry for each 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 
 from scstfs.core.histogram import Histogram
@@ -117,7 +117,7 @@ class Batches:
 
     def __init__(self) -> None:
         #: When what is being worked off was received (ns, of time.perf_counter_ns).
-        self.received = time.perf_counter_ns()
+        self.received = perf_counter_ns()
         #: Answers: the nexus, when its commands were received, how many READs and WRITEs.
         self.waiting: list[tuple[NexusTimes, int, int, int]] = []
 
@@ -140,7 +140,7 @@ class Batches:
 
     def sent(self) -> int:
         """All answers have been sent: count them. Returns the time."""
-        now = time.perf_counter_ns()
+        now = perf_counter_ns()
         if self.waiting:
             for times, began, reads, writes in self.waiting:
                 if reads and times.quick_reads is not None and not writes:
