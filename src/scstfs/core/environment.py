@@ -76,6 +76,11 @@ class Environment:
         self.commands: dict[str, Executor] = {}
         self.descriptors: dict[str, Executor] = {}
 
+    @property
+    def opened_disks(self) -> Engine | None:
+        """``disks``, if it was needed already."""
+        return vars(self).get("disks")
+
     @functools.cached_property
     def disks(self) -> Engine:
         """What executes disk I/O; opened when it is first needed, in the event loop.

@@ -87,6 +87,11 @@ def _target(reading: Reading) -> Iterator[Metric]:
     start = "Start of the target since the epoch"
     yield GaugeMetricFamily("scst_start_time_seconds", start, told["started"])
     yield GaugeMetricFamily("scst_worker_threads", "Threads for blocking work", told["threads"])
+    if told.get("engine"):
+        engine, under_way = told["engine"]
+        yield InfoMetricFamily("scst_engine", "What executes disk I/O", {"engine": engine})
+        requests = "Requests that disks have"
+        yield GaugeMetricFamily("scst_engine_queue_depth", requests, under_way)
     for group, name, text, label in _COUNTS:
         counter = CounterMetricFamily(name, text, labels=(label,))
         for value, count in told["counts"][group].items():

@@ -51,7 +51,7 @@ def _latest(items: Iterable[Any]) -> str:
 
 
 def _target(scst: Scst) -> str:
-    statistics = scst.env.statistics
+    statistics, disks = scst.env.statistics, scst.env.opened_disks
     return _text(
         {
             "schema": SCHEMA,
@@ -60,6 +60,7 @@ def _target(scst: Scst) -> str:
             "started": statistics.started,
             "counts": statistics.counts,
             "threads": scst.env.threads.size,
+            "engine": None if disks is None else [disks.name, disks.under_way],
         }
     )
 
