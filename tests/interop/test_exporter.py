@@ -210,9 +210,13 @@ def test_events_as_they_happen(daemon: Served, exporter: Exported) -> None:
 def test_a_session_in_detail(daemon: Served, exporter: Exported) -> None:
     with daemon.log_in() as initiator:
         initiator.command(READ, expect=8 * 512)
-        time.sleep(0.5)
-        exporter.get("/api/map")
-        (session,) = exporter.json("/api/map")["sessions"]
+        names = os.listdir(daemon.path / DIRECTORY / "sessions")
+
+        def shown() -> Any:
+            sessions = exporter.json("/api/map")["sessions"]
+            return sessions if [session["name"] for session in sessions] == names else None
+
+        (session,) = eventually(shown)
         assert session["connections"] == [[HOST, HOST]]
         found = exporter.json(f"/api/session?path={session['path']}")
         assert found["negotiated"]["MaxBurstLength"].isdecimal()
@@ -294,6 +298,20 @@ def test_tls(daemon: Served, tmp_path: Path) -> None:
         connection.request("GET", "/metrics", headers={"Host": "localhost"})
         assert b"scst_up 1.0" in connection.getresponse().read()
         connection.close()
+
+
+def test_names_that_are_no_text(daemon: Served, exporter: Exported) -> None:
+    odd = b'd\xff\xc3"x'
+    file = str(daemon.directory / "disk0").encode()
+    daemon.write("handlers/vdisk_fileio/mgmt", b"add_device " + odd + b" filename=" + file + b"\n")
+    try:
+        time.sleep(0.5)
+        names = [name for name in exporter.metrics() if name.startswith("scst_device_size_bytes")]
+        assert any("??" in name for name in names), names
+        for path in ("/api/map", "/api/live", "/api/log"):
+            exporter.json(path)
+    finally:
+        daemon.write("handlers/vdisk_fileio/mgmt", b"del_device " + odd + b"\n")
 
 
 def test_no_secret_is_served(daemon: Served, exporter: Exported) -> None:

@@ -1,7 +1,7 @@
 """What happens, for those who watch: counts since the start, and the latest events.
 
 Nothing here is on the fast path.  The tree of SCST has no files for any of this, so it is shown by
-extended attributes (``tree.statistics``).
+extended attributes (``tree.measurements``).
 """
 
 from __future__ import annotations
@@ -48,10 +48,8 @@ class Happening:
 class Statistics:
     """Counts and events of one target."""
 
-    def __init__(
-        self,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        """``clock`` gives seconds since the epoch."""
         self.started: Final = clock()
         self._clock = clock
         #: By group and reason.

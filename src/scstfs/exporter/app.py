@@ -13,9 +13,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -55,7 +56,23 @@ class _OneReading(Collector):
 
     def collect(self) -> list[Metric]:
         """All metrics."""
-        return list(families(self._reading))
+        found = list(families(self._reading))
+        for metric in found:
+            metric.samples = [_printable(sample) for sample in metric.samples]
+        return found
+
+
+def _printable(sample: Sample) -> Sample:
+    """The sample with labels that can be sent: names may have bytes that are no UTF-8."""
+    if all(map(str.isascii, sample.labels.values())):
+        return sample
+    labels = {key: value.encode(errors="replace").decode() for key, value in sample.labels.items()}
+    return sample._replace(labels=labels)
+
+
+def _json(value: object) -> Response:
+    # JSONResponse cannot send bytes that are no UTF-8; here they are escaped.
+    return Response(json.dumps(value), media_type="application/json")
 
 
 class Exporter:
@@ -128,11 +145,11 @@ class Exporter:
         found = session_details(self._lookout.reading(), path, self._root)
         if found is None:
             return PlainTextResponse("There is no such session\n", 404)
-        return JSONResponse(found)
+        return _json(found)
 
     def log(self, request: Request) -> Response:
         """The latest lines of the log. In a thread."""
-        return JSONResponse(log_lines(self._root))
+        return _json(log_lines(self._root))
 
     async def events(self, request: Request) -> Response:
         """Events as they happen (server-sent events)."""

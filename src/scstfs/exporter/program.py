@@ -20,6 +20,7 @@ SOCKET: Final = "SCSTFS_EXPORTER_SOCKET"
 """
 
 _STOP_SECONDS: Final = 1
+_MOST_CONNECTIONS: Final = 256
 
 
 def _end_with_input() -> None:
@@ -66,6 +67,7 @@ def run(arguments: Namespace) -> None:
     config = uvicorn.Config(
         exporter.application(protection),
         access_log=False,
+        limit_concurrency=_MOST_CONNECTIONS,
         log_level="warning",
         ssl_certfile=protection.certificate,
         ssl_keyfile=protection.key,
