@@ -107,21 +107,32 @@ def begin(
 
 
 def end(nexus: Nexus, ended: list[DiskCommand]) -> None:
-    """Answer the commands of one session that have ended well."""
+    """Answer the commands of one session that have ended well, in their order."""
     connection, plain = nexus.connection, []
-    segment = nexus.host.segment if connection is not None and connection.takes_frames else 0
+    segment = nexus.host.segment
     for cmd in ended:
         # Nothing has happened to it, or to its nexus, while the disk was at it.
         is_plain = cmd.abort is None and not cmd.ended_calls and cmd.tgt_dev.aca.faulted is None
-        if is_plain and cmd.length <= segment:
+        if is_plain and (cmd.length <= segment or not cmd.task.reads):
             plain.append(cmd)
-        else:
+            continue
+        _end_plain(nexus, connection, plain)
+        plain = []
+        cmd.end()
+    _end_plain(nexus, connection, plain)
+
+
+def _end_plain(nexus: Nexus, connection: Connection | None, ended: list[DiskCommand]) -> None:
+    if not ended:
+        return
+    if connection is None or connection is not nexus.connection or not connection.takes_frames:
+        for cmd in ended:
             cmd.end()
-    if plain and connection is not None:
-        _answer(connection, plain)
-        nexus.mark()
-        for cmd in plain:
-            cmd.device.tasks.finished(cmd)
+        return
+    _answer(connection, ended)
+    nexus.mark()
+    for cmd in ended:
+        cmd.device.tasks.finished(cmd)
 
 
 def _answer(connection: Connection, ended: list[DiskCommand]) -> None:
@@ -134,8 +145,11 @@ def _answer(connection: Connection, ended: list[DiskCommand]) -> None:
         cmd.request = None
     session = ended[0].session
     session.command_count -= len(ended)
+    before = window.max_cmd_sn
     window.open()
     due, max_cmd_sn, stat_sn = window.exp_cmd_sn, window.max_cmd_sn, replies.stat_sn
+    # Each answer opens the window by one, as if there were no others behind it.
+    left, grown = len(ended), (max_cmd_sn - before) & MASK
     reads, writes = session.counters.read, session.counters.write
     pack, tx = pdu.GOOD_STATUS.pack_into, replies.tx
     buffers: list[Buffer] = []
@@ -143,15 +157,17 @@ def _answer(connection: Connection, ended: list[DiskCommand]) -> None:
     for cmd in ended:
         cmd.tgt_dev.times.from_disk(round((now - cmd.began) * NANO), is_read=cmd.task.reads)
         buffer, length = cmd.take_buffer(), cmd.length
+        left -= 1
+        told = (max_cmd_sn - min(left, grown)) & MASK
         if cmd.task.reads:
             frame = buffer.frame(pdu.BHS_LENGTH)
-            pack(frame, 0, _DATA_IN, length, cmd.tag, RESERVED_TAG, stat_sn, due, max_cmd_sn)
+            pack(frame, 0, _DATA_IN, length, cmd.tag, RESERVED_TAG, stat_sn, due, told)
             tx.put_frame(frame)
             buffers.append(buffer)
             reads.count(length, cmd.offset)
         else:
             chunk, _, at, _ = tx.window(pdu.BHS_LENGTH)
-            pack(chunk, at, _RESPONSE, 0, cmd.tag, 0, stat_sn, due, max_cmd_sn)
+            pack(chunk, at, _RESPONSE, 0, cmd.tag, 0, stat_sn, due, told)
             tx.lay_out(at + pdu.BHS_LENGTH)
             buffer.release()
             writes.count(length, cmd.offset)

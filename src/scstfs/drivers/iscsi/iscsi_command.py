@@ -87,6 +87,7 @@ class IscsiCommand(Command):
 
     def reply(self) -> None:
         """Send status, sense and data, or forget the task."""
+        self.nexus.host.answer_ended()
         task, buffer = self.task, self._buffer
         tasks = task.table
         release = None

@@ -115,9 +115,10 @@ class SessionHost:
             self._nexus.wire.flusher.call_at_end(self.answer_ended)
 
     def answer_ended(self) -> None:
-        """Answer what a disk has done."""
-        ended, self._from_disk = self._from_disk, []
-        disk_io.end(self._nexus, ended)
+        """Answer what a disk has done, before anything that ends later."""
+        if self._from_disk:
+            ended, self._from_disk = self._from_disk, []
+            disk_io.end(self._nexus, ended)
 
     def command(self, task: IscsiTask) -> int:
         """Begin a command; return how many bytes of write data it needs."""
