@@ -7,8 +7,8 @@ are exact to a few per cent, in less than 2 KiB.
 
 from __future__ import annotations
 
+import sys
 from array import array
-from collections.abc import Iterator
 from typing import Final
 
 #: Bits of a nanosecond count that are dropped: the unit is 256 ns.
@@ -17,6 +17,9 @@ _UNIT_BITS: Final = 8
 _PART_BITS: Final = 3
 #: Times from this number of units on (2**29 units are 137 s) are counted in the last bucket.
 _MOST_UNITS: Final = (1 << 29) - 1
+
+#: Buckets that are kept one by one.
+_FEW: Final = 16
 
 #: What divides the nanoseconds of a second.
 NANO: Final = 1_000_000_000
@@ -42,37 +45,57 @@ def upper_bound(bucket: int) -> int:
 
 
 class Histogram:
-    """How often something took how long."""
+    """How often something took how long.
 
-    __slots__ = ("counts", "total")
+    A nexus that is hardly used has only a few buckets; only when more are needed, all are made.
+    """
+
+    __slots__ = ("_counts", "total")
 
     def __init__(self) -> None:
-        #: By bucket.
-        self.counts = array("Q", bytes(8 * BUCKETS))
+        self._counts: array[int] | dict[int, int] = {}
         #: The sum of all times (ns).
         self.total = 0
 
     def add(self, time: int, count: int = 1) -> None:
         """Count ``count`` times of ``time`` ns."""
         units = time >> _UNIT_BITS
-        if units < _NEAR_UNITS:
-            self.counts[_NEAR[units]] += count
-        else:
-            self.counts[_bucket(min(units, _MOST_UNITS))] += count
+        bucket = _NEAR[units] if units < _NEAR_UNITS else _bucket(min(units, _MOST_UNITS))
+        try:
+            self._counts[bucket] += count
+        except KeyError:
+            self._add_to_new(bucket, count)
         self.total += time * count
+
+    def _add_to_new(self, bucket: int, count: int) -> None:
+        if len(self._counts) >= _FEW:
+            counts = array("Q", bytes(8 * BUCKETS))
+            for known, known_count in self.filled():
+                counts[known] = known_count
+            self._counts = counts
+        self._counts[bucket] = count
 
     def merge(self, other: Histogram) -> None:
         """Count all that ``other`` has counted."""
-        counts = self.counts
         for bucket, count in other.filled():
-            counts[bucket] += count
+            try:
+                self._counts[bucket] += count
+            except KeyError:
+                self._add_to_new(bucket, count)
         self.total += other.total
 
-    def filled(self) -> Iterator[tuple[int, int]]:
-        """The buckets with something in them, each with its count."""
-        return ((bucket, count) for bucket, count in enumerate(self.counts) if count)
+    def filled(self) -> list[tuple[int, int]]:
+        """The buckets with something in them, in order, each with its count."""
+        if isinstance(self._counts, dict):
+            return sorted(self._counts.items())
+        return [(bucket, count) for bucket, count in enumerate(self._counts) if count]
 
     @property
     def count(self) -> int:
         """How many times were counted."""
-        return sum(self.counts)
+        return sum(count for _, count in self.filled())
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory for its counts."""
+        return sys.getsizeof(self._counts)

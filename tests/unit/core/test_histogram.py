@@ -39,13 +39,23 @@ def test_what_takes_too_long_is_in_the_last_bucket() -> None:
     assert [bucket for bucket, _ in of(10**15).filled()] == [BUCKETS - 1]
 
 
-def test_memory_is_constant() -> None:
+def test_memory_is_bounded_and_little_at_first() -> None:
     histogram = Histogram()
-    size = len(histogram.counts) * histogram.counts.itemsize
+    histogram.add(1000)
+    assert histogram.size < 300
     dice = random.Random(1)
     for _ in range(10_000):
         histogram.add(dice.randrange(1 << 40))
-    assert len(histogram.counts) * histogram.counts.itemsize == size < 2048
+    assert histogram.size < 2048
+    assert histogram.count == 10_001
+
+
+def test_nothing_is_lost_when_all_buckets_are_made() -> None:
+    histogram, times = Histogram(), [300 << number for number in range(25)]
+    for number, time in enumerate(times, 1):
+        histogram.add(time, number)
+        assert histogram.count == sum(range(number + 1))
+    assert [count for _, count in histogram.filled()] == list(range(1, 26))
 
 
 def test_percentiles_are_exact_to_a_few_per_cent() -> None:
