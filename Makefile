@@ -28,6 +28,8 @@ TEST_PACKAGES += psmisc kmod
 TEST_PACKAGES += etcd-server etcd-client
 # Shells with completion, and programs that check the manual.
 TEST_PACKAGES += bash-completion zsh fish man-db mandoc jq
+# What checks metrics and alert rules, and a browser for the page.
+TEST_PACKAGES += prometheus chromium
 MACHINE_PACKAGES := debootstrap lintian systemd-container
 BENCH_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra tgt
 
@@ -119,12 +121,12 @@ $(RUN_READY): pyproject.toml constraints.txt $(C_PART) | run-packages
 	@[ -n '$(PYTHON)' ] || { echo 'Python 3.11 or newer is needed' >&2; exit 1; }
 	@echo 'setting up $(VENV)'
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(PIP) --editable .
+	@$(PIP) --editable '.[metrics]'
 	@touch $@
 
 $(DEV_READY): $(RUN_READY)
 	@echo 'setting up $(VENV) for tests'
-	@$(PIP) --editable '.[test,lint]'
+	@$(PIP) --editable '.[test,lint,metrics]'
 	@touch $@
 
 $(RELEASE_READY): $(RUN_READY)

@@ -20,6 +20,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TextIO, TypeAlias
@@ -49,6 +50,8 @@ _NAME: Final = "scstfs"
 
 _QUEUE_LINES: Final = 4096
 _FLUSH_SECONDS: Final = 0.5
+_RECENT_LINES: Final = 200
+_RECENT_TEXT: Final = 300
 
 
 # Subjects of messages
@@ -134,6 +137,34 @@ def _as_journal_entry(record: logging.LogRecord) -> list[bytes]:
         **_fields_of(record),
     }
     return [journal.journal_entry(fields)]
+
+
+# The latest lines
+
+
+class _Recent(logging.Handler):
+    """Keeps the latest messages, for programs that show them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: deque[tuple[float, str, str]] = deque(maxlen=_RECENT_LINES)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a message."""
+        try:
+            text = record.getMessage()
+        except Exception:
+            self.handleError(record)
+            return
+        self.lines.append((round(record.created, 3), record.levelname, text[:_RECENT_TEXT]))
+
+
+_recent: Final = _Recent()
+
+
+def recent() -> list[tuple[float, str, str]]:
+    """The latest messages: when (since the epoch), level, text; the newest last."""
+    return list(_recent.lines)
 
 
 # Where it goes
@@ -260,6 +291,7 @@ class Log:
         root, tree = logging.getLogger(), logging.getLogger(_NAME)
         self._levels = ((root, root.level), (tree, tree.level))
         root.addHandler(handler)
+        root.addHandler(_recent)
         root.setLevel(logging.WARNING)
         tree.setLevel(level)
 
@@ -269,7 +301,8 @@ class Log:
 
     def close(self) -> None:
         """Stop logging, after a bounded wait for what is still queued."""
-        logging.getLogger().removeHandler(self._handler)
+        for handler in (self._handler, _recent):
+            logging.getLogger().removeHandler(handler)
         for logger, level in self._levels:
             logger.setLevel(level)
         self._handler.close()

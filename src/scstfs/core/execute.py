@@ -149,7 +149,7 @@ def begin(cmd: Command, submit: Submit, request: DiskRequest) -> None:
     ``cmd`` is prepared and has its data, and ``TgtDev.available`` had ``submit`` for it.  Its end
     calls ``moved``.
     """
-    cmd.phase = Phase.EXECUTING
+    cmd.phase, cmd.executing_since = Phase.EXECUTING, cmd.began
     cmd.request = request
     cmd.device.tasks.began(cmd)
     submit(request)

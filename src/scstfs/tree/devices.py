@@ -26,7 +26,7 @@ from scstfs.sysfs.errors import SysfsError, failed, invalid, removed
 from scstfs.sysfs.numbers import in_range, kstrtol, prefix_keyword
 from scstfs.sysfs.text import BLANKS, first_line
 from scstfs.sysfs.values import anything, flag, int32, natural
-from scstfs.tree import paths
+from scstfs.tree import measurements, paths
 from scstfs.tree.naming import Numbered, number_in, numbered
 
 log = logging.getLogger(__name__)
@@ -397,7 +397,7 @@ def devices_type(rows: Mapping[str, DirType[Any]]) -> DirType[Scst]:
             Each(
                 children=lambda scst: scst.devices,
                 get=lambda scst, name: scst.devices.get(name),
-                dirtype=DirType("device", (*_ROWS, of_handler)),
+                dirtype=DirType("device", (*_ROWS, of_handler), measurements.DEVICE),
                 label="DEVICE",
                 about="a device: virtual ones by their name, SCSI devices of this machine as "
                 "H:C:I:L",

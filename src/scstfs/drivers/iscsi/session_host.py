@@ -68,6 +68,7 @@ class SessionHost:
         fast.answer(
             connection,
             self._nexus.core,
+            self._nexus.wire.batches,
             self.segment,
             self._immediate,
             self._begin_write,
