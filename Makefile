@@ -33,18 +33,16 @@ BENCH_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra tgt
 # modules come last, so all processes end at about the same time.
 TEST_EVERYTHING := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
+VERSION = $(shell sed -n 's/^__version__.* = "\(.*\)"/\1/p' src/scstfs/__init__.py)
 # Artefacts have the date of the last commit.
-SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
-export SOURCE_DATE_EPOCH
-VERSION := $(shell sed -n 's/^__version__.* = "\(.*\)"/\1/p' src/scstfs/__init__.py)
-SDIST := dist/scstfs-$(VERSION).tar.gz
+EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || date +%s))
 
 .PHONY: help run demo test lint type docs fuzz bench clean run-packages test-packages bench-packages
 .PHONY: dist deb release audit test-package machine-packages
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | \
-	    while IFS='|' read -r target text; do printf '  make %-13s%s\n' "$$target" "$$text"; done
+	    while IFS='|' read -r target text; do printf '  make %-14s%s\n' "$$target" "$$text"; done
 
 run: $(RUN_READY) ## mount the tree and serve, in the foreground (options: ARGS='--log-level debug')
 	@exec $(VENV)/bin/scstfs mount $(ARGS)
@@ -73,13 +71,13 @@ bench: $(RUN_READY) bench-packages ## compare with tgt (options: ARGS='--rounds 
 	@exec $(VENV)/bin/python -m bench $(ARGS)
 
 dist: $(RELEASE_READY) ## build sdist and wheel into dist/
-	@contrib/package/build-dist $(VENV)/bin/python dist
+	@SOURCE_DATE_EPOCH=$(EPOCH) contrib/package/build-dist $(VENV)/bin/python dist
 
 deb: dist ## build the Debian package into dist/
-	@contrib/package/build-deb $(SDIST) dist
+	@SOURCE_DATE_EPOCH=$(EPOCH) contrib/package/build-deb dist/scstfs-$(VERSION).tar.gz dist
 
 release: $(RELEASE_READY) ## build all artefacts twice, compare, and audit the libraries
-	@contrib/package/release $(VENV)/bin/python dist
+	@SOURCE_DATE_EPOCH=$(EPOCH) contrib/package/release $(VENV)/bin/python dist
 
 audit: $(RELEASE_READY) ## look for known vulnerabilities of the libraries
 	@contrib/package/audit $(VENV)/bin/python
