@@ -5,6 +5,8 @@ The tests of the first class follow one machine, so they need each other, in thi
 
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -127,6 +129,15 @@ class TestLife:
         found = machine.run(f"/usr/lib/scstfs/bin/python3 -P -c '{code}'")
         assert found.startswith("/usr/lib/scstfs/lib/python3")
         assert "dist-packages" not in found
+
+    def test_an_ordinary_user_has_a_sandbox(self, machine: Machine) -> None:
+        # Debian's rules for devices would give it to all users.
+        os.mknod(machine.path("/root/fuse"), stat.S_IFCHR, os.stat("/dev/fuse").st_rdev)
+        machine.path("/root/fuse").chmod(0o666)
+        machine.run("useradd --create-home user; mount --bind /root/fuse /dev/fuse")
+        found = machine.run("su - user -c 'scstfs sandbox scstadmin -list_handler'")
+        assert "vdisk_fileio" in found
+        machine.run("umount /dev/fuse")
 
     def test_it_is_configured_by_the_file(self, machine: Machine) -> None:
         machine.path("/etc/scst.conf").write_text(CONFIGURATION)
