@@ -42,12 +42,17 @@ SDIST := dist/scstfs-$(VERSION).tar.gz
 .PHONY: help run demo test lint type docs fuzz bench clean run-packages test-packages bench-packages
 .PHONY: dist deb release audit test-package machine-packages
 
+.PHONY: sandbox picture
+
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | \
 	    while IFS='|' read -r target text; do printf '  make %-13s%s\n' "$$target" "$$text"; done
 
 run: $(RUN_READY) ## mount the tree and serve, in the foreground (options: ARGS='--log-level debug')
 	@exec $(VENV)/bin/scstfs mount $(ARGS)
+
+sandbox: $(RUN_READY) ## start a shell with its own target, without root (options: ARGS='--keep DIR')
+	@exec $(VENV)/bin/scstfs sandbox $(ARGS)
 
 demo: $(RUN_READY) test-packages ## run the README's example in a private namespace, with real clients
 	@exec $(VENV)/bin/python contrib/demo.py $(ARGS)
@@ -65,6 +70,9 @@ type: $(DEV_READY) ## check types
 docs: $(RUN_READY) ## make docs/opcodes.md and docs/tree.md from the tables
 	$(VENV)/bin/python -m scstfs.scsi.opcode_document >docs/opcodes.md
 	$(VENV)/bin/python -m scstfs.document >docs/tree.md
+
+picture: $(RUN_READY) test-packages ## make docs/picture.svg from a session in a sandbox
+	@exec $(VENV)/bin/python contrib/picture.py $(ARGS)
 
 fuzz: $(FUZZ_READY) ## look for input that breaks an invariant (options: ARGS='login --seconds 600')
 	@exec $(VENV)/bin/python -m fuzz $(ARGS)
