@@ -120,10 +120,14 @@ class Daemon:
 
     def kill_all(self) -> None:
         """SIGKILL it, and first the process that would unmount the tree then."""
-        pid = self.process.pid
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            os.kill(int(child), signal.SIGKILL)
+        for child in self.children():
+            os.kill(child, signal.SIGKILL)
         self.send(signal.SIGKILL)
+
+    def children(self) -> list[int]:
+        """The processes that it started."""
+        pid = self.process.pid
+        return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def end(self) -> int:
         """Wait for its end; return the exit status."""
