@@ -6,14 +6,12 @@ import ctypes
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -54,15 +52,6 @@ def said(title: str, text: str) -> None:
 @pytest.fixture(autouse=True)
 def _possible() -> None:
     need_mounts()
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory that all users can reach."""
-    directory = Path(tempfile.mkdtemp(prefix="scstfs-trouble."))
-    directory.chmod(0o755)
-    yield directory
-    shutil.rmtree(directory)
 
 
 # --- It does not start ----------------------------------------------------------------------------
