@@ -18,6 +18,7 @@ from contrib.package.conftest import NEWER, Builds
 from contrib.package.machine import REPOSITORY, Machine
 from contrib.package.session import KEY
 from scstfs import __version__
+from scstfs.privileges import USES
 
 TARGET: Final = "iqn.2007-05.com.example:disk1"
 TREE: Final = "/sys/kernel/scst_tgt"
@@ -111,6 +112,14 @@ class TestLife:
         assert machine.run("scstfs --version").split() == ["scstfs", __version__]
         assert is_served(machine)
         assert "iqn." not in machine.run("scstadmin -list_target")
+
+    def test_the_unit_confines_it(self, machine: Machine) -> None:
+        status = machine.run(f"cat /proc/$({PID})/status")
+        found = dict(line.split(":\t", 1) for line in status.splitlines())
+        assert (found["Seccomp"], found["NoNewPrivs"]) == ("2", "1")
+        allowed = sum(1 << capability for capability in USES)
+        for kind in ("CapPrm", "CapEff", "CapBnd"):
+            assert int(found[kind], 16) & ~allowed == 0, kind
 
     def test_its_libraries_are_its_own(self, machine: Machine) -> None:
         code = "import trio, sys; print(trio.__file__, *sys.path)"
