@@ -101,7 +101,12 @@ class Daemon:
         raise AssertionError(f"no {text!r} {'at all' if found else 'in time'} in:\n{self.log}")
 
     def ready(self) -> Self:
-        self.wait_for(": ready: ")
+        """Wait until it is ready; if that fails it is killed, since no context will do it."""
+        try:
+            self.wait_for(": ready: ")
+        except AssertionError:
+            self.__exit__()
+            raise
         return self
 
     @property
