@@ -111,10 +111,10 @@ async def _configure(service: TargetService, config: Config) -> Keeper:
     """
     bare = look(service.tree)
     running = RunningFile(config.state_dir)
-    resumes = config.resume is Resume.ALWAYS or (
-        config.resume is Resume.AUTO and running.is_unclean
-    )
     try:
+        resumes = config.resume is Resume.ALWAYS or (
+            config.resume is Resume.AUTO and running.is_unclean
+        )
         made = running.load() if resumes else None
         resumed = made is not None
         if made is not None:
