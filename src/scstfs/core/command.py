@@ -249,6 +249,18 @@ class Command:
         """
         return memoryview(bytearray(size))
 
+    @property
+    def has_memory(self) -> bool:
+        """``allocate`` may be called now, not only ``when_memory`` says so."""
+        return True
+
+    def when_memory(self, call: Callable[[], None]) -> None:
+        """Call ``call`` when there is memory for data-in, or the command is aborted."""
+        raise NotImplementedError
+
+    def stop_waiting_for_memory(self) -> None:
+        """The command was aborted: have what ``when_memory`` got called soon."""
+
     def reply(self) -> None:
         """Send the answer: ``status``, ``sense``, ``data_in``; nothing if ``status`` is None."""
         raise NotImplementedError

@@ -122,6 +122,8 @@ def abort(cmd: Command, how: Abort) -> None:
         # A disk or a worker thread is at it; the answer is dropped when it comes back.
         if cmd.request is not None:
             cmd.device.env.disks.cancel(cmd.request)
+        else:
+            cmd.stop_waiting_for_memory()
         return
     if phase is Phase.DATA_WAIT:
         cmd.cancel_transfer()

@@ -87,9 +87,13 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Until:
-    """The command is GOOD, without data, as soon as ``register`` calls what it is given."""
+    """The command goes on as soon as ``register`` calls what it is given, once.
+
+    ``then`` gives its answer; without it, the command is GOOD, without data.
+    """
 
     register: Callable[[Callable[[], None]], None]
+    then: Callable[[], Answer] | None = None
 
 
 class Later(enum.Enum):
