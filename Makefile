@@ -39,7 +39,12 @@ export SOURCE_DATE_EPOCH
 VERSION := $(shell sed -n 's/^__version__.* = "\(.*\)"/\1/p' src/scstfs/__init__.py)
 SDIST := dist/scstfs-$(VERSION).tar.gz
 
+# What has anything to do with disks.
+TEST_DISKS := $(addprefix tests/,daemon interop golden property conformance test_fuzz.py) \
+    $(addprefix tests/unit/,aio handlers drivers)
+
 .PHONY: help run demo test lint type docs fuzz bench clean run-packages test-packages bench-packages
+.PHONY: test-engines
 .PHONY: dist deb release audit test-package machine-packages
 
 help: ## show this list
@@ -54,6 +59,11 @@ demo: $(RUN_READY) test-packages ## run the README's example in a private namesp
 
 test: lint type test-packages ## check everything (options for pytest: ARGS='-k mount')
 	$(VENV)/bin/python -m pytest $(or $(ARGS),$(TEST_EVERYTHING))
+
+test-engines: $(DEV_READY) test-packages ## run all tests of disk I/O, once with each engine
+	@for engine in io_uring libaio threads; do \
+	    SCSTFS_IO_ENGINE=$$engine $(VENV)/bin/python -m pytest \
+	        $(or $(ARGS),$(TEST_EVERYTHING) $(TEST_DISKS)) || exit; done
 
 lint: $(DEV_READY) ## check style and formatting
 	$(VENV)/bin/ruff check
