@@ -6,6 +6,7 @@ HERE := $(shell printf '%s' '$(CURDIR)' | cksum | cut -d ' ' -f 1)
 RUN_READY := $(VENV)/run-$(HERE)
 DEV_READY := $(VENV)/dev-$(HERE)
 FUZZ_READY := $(VENV)/fuzz-$(HERE)
+PLOT_READY := $(VENV)/plot-$(HERE)
 RELEASE_READY := $(VENV)/release-$(HERE)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
@@ -44,7 +45,7 @@ TEST_DISKS := $(addprefix tests/,daemon interop golden property conformance test
     $(addprefix tests/unit/,aio handlers drivers)
 
 .PHONY: help run demo test lint type docs fuzz bench clean run-packages test-packages bench-packages
-.PHONY: test-engines
+.PHONY: test-engines plot
 .PHONY: dist deb release audit test-package machine-packages
 
 help: ## show this list
@@ -81,6 +82,9 @@ fuzz: $(FUZZ_READY) ## look for input that breaks an invariant (options: ARGS='l
 
 bench: $(RUN_READY) bench-packages ## compare with tgt (options: ARGS='--rounds 5')
 	@exec $(VENV)/bin/python -m bench $(ARGS)
+
+plot: $(PLOT_READY) ## draw curves that `make bench` measured (ARGS='FIGURES.json CURVES.svg')
+	@exec $(VENV)/bin/python -m bench.plot $(ARGS)
 
 dist: $(RELEASE_READY) ## build sdist and wheel into dist/
 	@contrib/package/build-dist $(VENV)/bin/python dist
@@ -129,6 +133,11 @@ $(DEV_READY): $(RUN_READY)
 $(RELEASE_READY): $(RUN_READY)
 	@echo 'setting up $(VENV) for releases'
 	@$(PIP) --editable '.[release]'
+	@touch $@
+
+$(PLOT_READY): $(RUN_READY)
+	@echo 'setting up $(VENV) for plots'
+	@$(PIP) --editable '.[bench]'
 	@touch $@
 
 $(FUZZ_READY): $(DEV_READY)
