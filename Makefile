@@ -6,6 +6,7 @@ HERE := $(shell printf '%s' '$(CURDIR)' | cksum | cut -d ' ' -f 1)
 RUN_READY := $(VENV)/run-$(HERE)
 DEV_READY := $(VENV)/dev-$(HERE)
 FUZZ_READY := $(VENV)/fuzz-$(HERE)
+PLOT_READY := $(VENV)/plot-$(HERE)
 RELEASE_READY := $(VENV)/release-$(HERE)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
@@ -41,7 +42,12 @@ VERSION = $(shell sed -n 's/^__version__.* = "\(.*\)"/\1/p' src/scstfs/__init__.
 # Artefacts have the date of the last commit.
 EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || date +%s))
 
-.PHONY: help run demo test test-cluster lint type docs fuzz bench clean run-packages test-packages bench-packages
+# What has anything to do with disks.
+TEST_DISKS := $(addprefix tests/,daemon interop golden property conformance test_fuzz.py) \
+    $(addprefix tests/unit/,aio handlers drivers)
+
+.PHONY: help run demo test lint type docs fuzz bench clean run-packages test-packages bench-packages
+.PHONY: test-engines test-cluster plot
 .PHONY: dist deb release audit test-package machine-packages
 
 .PHONY: sandbox picture
@@ -65,6 +71,11 @@ test: lint type test-packages ## check everything (options for pytest: ARGS='-k 
 test-cluster: $(DEV_READY) test-packages ## check several nodes under faults, for half an hour (options: ARGS)
 	$(VENV)/bin/python -m pytest tests/cluster -m 'full or not full' $(ARGS)
 
+test-engines: $(DEV_READY) test-packages ## run all tests of disk I/O, once with each engine
+	@for engine in io_uring libaio threads; do \
+	    SCSTFS_IO_ENGINE=$$engine $(VENV)/bin/python -m pytest \
+	        $(or $(ARGS),$(TEST_EVERYTHING) $(TEST_DISKS)) || exit; done
+
 lint: $(DEV_READY) ## check style and formatting
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
@@ -84,6 +95,9 @@ fuzz: $(FUZZ_READY) ## look for input that breaks an invariant (options: ARGS='l
 
 bench: $(RUN_READY) bench-packages ## compare with tgt (options: ARGS='--rounds 5')
 	@exec $(VENV)/bin/python -m bench $(ARGS)
+
+plot: $(PLOT_READY) ## draw curves that `make bench` measured (ARGS='FIGURES.json CURVES.svg')
+	@exec $(VENV)/bin/python -m bench.plot $(ARGS)
 
 dist: $(RELEASE_READY) ## build sdist and wheel into dist/
 	@SOURCE_DATE_EPOCH=$(EPOCH) contrib/package/build-dist $(VENV)/bin/python dist
@@ -132,6 +146,11 @@ $(DEV_READY): $(RUN_READY)
 $(RELEASE_READY): $(RUN_READY)
 	@echo 'setting up $(VENV) for releases'
 	@$(PIP) --editable '.[release]'
+	@touch $@
+
+$(PLOT_READY): $(RUN_READY)
+	@echo 'setting up $(VENV) for plots'
+	@$(PIP) --editable '.[bench]'
 	@touch $@
 
 $(FUZZ_READY): $(DEV_READY)

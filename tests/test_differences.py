@@ -12,14 +12,14 @@ from scstfs.core import waiting
 from scstfs.core.device import MAX_TRANSFER
 from scstfs.drivers.iscsi import session_table, shared
 from scstfs.handlers import atomic
-from scstfs.handlers.scsi_transfer import COMMAND_TIMEOUT, NO_ANSWER
+from scstfs.handlers.scsi_transfer import NO_ANSWER
 from scstfs.iscsi import login
 from scstfs.layout import LAYOUT
 from scstfs.persist import reservations
 from scstfs.scsi.cdb import opcode_table
 from scstfs.scsi.commands import EXTENSIONS
 from scstfs.scsi.opcodes import DeviceType, Feature
-from scstfs.scsi.sense import ABORTED
+from scstfs.scsi.sense import ABORTED, COMMAND_TIMEOUT
 from scstfs.sysfs.attr import Attr
 from scstfs.sysfs.directory import EachAttr, declared
 from tests.golden.test_scsi_recording import DIFFERENCES

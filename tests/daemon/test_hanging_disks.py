@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from bench.crowd import go, isid
+from bench.initiator import Session
+from bench.load import Load
 from tests.daemon.hanging import (
     ABORT_TASK,
     BLOCK,
@@ -31,7 +35,7 @@ from tests.daemon.hanging import (
     write,
 )
 from tests.support.initiator import Initiator
-from tests.support.served import DIRECTORY, Served, served
+from tests.support.served import DIRECTORY, HOST, TARGET, Served, served
 from tests.support.troubled_disk import TroubledDisk, troubled_disk
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -268,6 +272,44 @@ def test_many_large_reads_that_hang_are_aborted(shared: tuple[Served, TroubledDi
         initiator.command(TEST_UNIT_READY, lun=HUNG)
         task = initiator.command(READ_10.format(0, 8), lun=HUNG, expect=8 * BLOCK)
         assert task.status == 0
+
+
+def rates_of_many(daemon: Served) -> list[float]:
+    """What each of 64 sessions gets at the sound LUN, the least first."""
+    load = Load(False, 4096, 4, at_random=True, seconds=0.5)
+    with ExitStack() as stack:
+        sessions = [
+            stack.enter_context(
+                closing(Session((HOST, daemon.port), TARGET, SOUND, False, isid(number)))
+            )
+            for number in range(64)
+        ]
+        return go(sessions, load).rates
+
+
+def test_many_sessions_share_what_a_hanging_disk_takes_nothing_of(
+    shared: tuple[Served, TroubledDisk],
+) -> None:
+    """A busy machine may disturb some of the attempts, but not all."""
+    daemon, disk = shared
+    found = []
+    for _ in range(5):
+        before = rates_of_many(daemon)
+        with logged_in(daemon, 1) as initiator:
+            initiator.command(TEST_UNIT_READY, lun=HUNG)
+            disk.hang("read")
+            first = 12 * MIB // BLOCK
+            for number in range(32):
+                cdb = READ_10.format(first + 8 * number, 8)
+                initiator.issue(cdb, lun=HUNG, expect=8 * BLOCK)
+            disk.wait_until_hanging("read")
+            rates = rates_of_many(daemon)
+            disk.answer()
+        found.append((sum(rates) / sum(before), rates[0] / statistics.median(rates)))
+        kept, slowest = found[-1]
+        if kept >= 0.9 and slowest >= 0.5:
+            return
+    raise AssertionError(found)
 
 
 #: What hangs at the end, together where one does not keep the other from beginning.

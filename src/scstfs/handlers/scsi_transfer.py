@@ -36,7 +36,6 @@ _WRITE_16: Final = 0x8A
 #: Commands that can be cut into pieces, by the names in the opcode table.
 _DIVISIBLE: Final = frozenset({"read", "write", "write_and_verify"})
 
-COMMAND_TIMEOUT: Final = Sense(SenseKey.ABORTED_COMMAND, 0x2E, 0x02)
 NO_ANSWER: Final = Sense(SenseKey.HARDWARE_ERROR, 0x05)
 
 #: Host status of the adapter's driver (scsi_status.h) → the answer to the initiator.
@@ -44,7 +43,7 @@ _HOST: Final[Mapping[int, Sense | Status]] = MappingProxyType(
     {
         0x01: NO_ANSWER,  # DID_NO_CONNECT
         0x02: Status.BUSY,  # DID_BUS_BUSY
-        0x03: COMMAND_TIMEOUT,  # DID_TIME_OUT
+        0x03: sense.COMMAND_TIMEOUT,  # DID_TIME_OUT
         0x04: NO_ANSWER,  # DID_BAD_TARGET
         0x05: sense.ABORTED,  # DID_ABORT
         0x08: sense.RESET,  # DID_RESET
@@ -62,7 +61,7 @@ _MEDIUM_ERROR: Final = 0x13
 #: Errno of the system → the answer to the initiator.
 _SYSTEM: Final[Mapping[int, Sense | Status]] = MappingProxyType(
     {
-        errno.ETIMEDOUT: COMMAND_TIMEOUT,
+        errno.ETIMEDOUT: sense.COMMAND_TIMEOUT,
         errno.ENODEV: NO_ANSWER,
         errno.ENXIO: NO_ANSWER,
         errno.EAGAIN: Status.BUSY,
