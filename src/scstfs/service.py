@@ -146,7 +146,8 @@ def _join_cluster(scst: Scst, config: ClusterConfig) -> Callable[[], Awaitable[N
     try:
         return Cluster(scst, config).run
     except OSError as error:
-        message = f"cannot use a file for etcd: {error.filename or ''} {reason(error)}"
+        where = f"{error.filename}: " if error.filename else ""
+        message = f"cannot use a file for etcd: {where}{reason(error)}"
         raise UsageError(ExitStatus.USAGE, message) from error
 
 

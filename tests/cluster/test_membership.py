@@ -55,6 +55,18 @@ async def test_a_port_of_another_node_is_taken(nodes: Nodes) -> None:
     assert scst.next_rel_tgt_id() == 3
 
 
+async def test_a_node_that_has_just_started_knows_which_ports_are_taken(
+    tmp_path: Path, file: Path, etcd: Member
+) -> None:
+    async with node_of(tmp_path / "1", file, etcd.url, "started", 1) as first:
+        await until(lambda: first.is_open)
+        async with node_of(tmp_path / "9", file, etcd.url, "started", 9) as second:
+            scst = second.system.scst
+            assert scst.cluster is not None
+            await scst.cluster.freed(0)
+            assert scst.next_rel_tgt_id() == 2
+
+
 @pytest.mark.logs("relative target port 2 of target")
 async def test_ports_that_clash_keep_a_node_from_serving(
     nodes: Nodes, caplog: pytest.LogCaptureFixture

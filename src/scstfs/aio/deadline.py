@@ -39,4 +39,4 @@ class Deadline:
         if math.isinf(seconds):
             self._cell[0] = _NEVER if seconds > 0 else _PAST
         else:
-            self._cell[0] = int(seconds * _NANOSECONDS)
+            self._cell[0] = min(int(seconds * _NANOSECONDS), _NEVER)

@@ -200,7 +200,7 @@ class ClusterNode:
                 number, ttl = await self.etcd.grant(self._ttl)
             except Unreachable as error:
                 refuses = "refuses" if isinstance(error, EtcdRefused) else "does not answer"
-                self._tell(f"etcd {refuses}: {error}")
+                self._tell(f"etcd {refuses}", f": {error}")
                 await trio.sleep(RETRY_SECONDS)
                 continue
             self._lease, self._ended = Lease(number, ttl, since, self._clock), trio.Event()
@@ -248,12 +248,15 @@ class ClusterNode:
             for item in self.items.values():
                 item.close()
 
-    def _tell(self, problem: str) -> None:
+    def _tell(self, problem: str, details: str = "") -> None:
+        """Log a problem, or that there is none, unless that was the last thing that was logged."""
         if problem == self._told:
             return
         self._told = problem
         if problem:
-            log.error("cluster %s: shared units cannot be served: %s", self.cluster, problem)
+            log.error(
+                "cluster %s: shared units cannot be served: %s%s", self.cluster, problem, details
+            )
         else:
             log.info("cluster %s: node %s takes part", self.cluster, self.name)
 

@@ -333,6 +333,9 @@ def _first_line(access: EtcdAccess) -> str:
 def _tls(access: EtcdAccess) -> ssl.SSLContext | bool:
     if not any(url.startswith("https:") for url in access.urls):
         return False
+    for file in (access.ca, access.cert, access.key):
+        if file is not None:
+            file.open("rb").close()  # the errors of the ssl module do not name the file
     context = ssl.create_default_context(cafile=access.ca)
     if access.cert is not None:
         context.load_cert_chain(access.cert, access.key)

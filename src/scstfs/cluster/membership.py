@@ -201,9 +201,15 @@ class Cluster:
 
     async def freed(self, rel_tgt_id: int) -> None:
         """See Membership."""
+        with trio.move_on_after(_EXPIRY_SECONDS):
+            while self._scst.cluster_name and not self._knows_others():
+                await trio.sleep(_TICK)
         with trio.move_on_after(self._config.ttl + _EXPIRY_SECONDS):
             while self.owner_of(rel_tgt_id) is not None:
                 await trio.sleep(_TICK)
+
+    def _knows_others(self) -> bool:
+        return self.node is not None and self.node.replica.is_complete
 
     def other_ports(self, protocol: int) -> Iterable[int]:
         """See Membership."""

@@ -102,29 +102,23 @@ class Fence:
             guard = self._guards[key] = make(function)
         return cast(G, guard)
 
-    # What is called for every command looks nothing up that can be bound here.
+    # These are called for every command: what does not change is bound.
 
     def _read(self, read: TryRead) -> TryRead:
-        now, boot, clock = time.clock_gettime, time.CLOCK_BOOTTIME, self.clock
+        clock = self.clock
 
-        def by_boot_clock(offset: int, memory: memoryview) -> bool:
-            return now(boot) < self._deadline and read(offset, memory)
-
-        def by_clock(offset: int, memory: memoryview) -> bool:
+        def guarded(offset: int, memory: memoryview) -> bool:
             return clock() < self._deadline and read(offset, memory)
 
-        return by_boot_clock if clock is boot_clock else by_clock
+        return guarded
 
     def _write(self, write: TryWrite) -> TryWrite:
-        now, boot, clock = time.clock_gettime, time.CLOCK_BOOTTIME, self.clock
+        clock = self.clock
 
-        def by_boot_clock(offset: int, data: memoryview, *, stays: bool = False) -> bool:
-            return now(boot) < self._deadline and write(offset, data, stays=stays)
-
-        def by_clock(offset: int, data: memoryview, *, stays: bool = False) -> bool:
+        def guarded(offset: int, data: memoryview, *, stays: bool = False) -> bool:
             return clock() < self._deadline and write(offset, data, stays=stays)
 
-        return by_boot_clock if clock is boot_clock else by_clock
+        return guarded
 
     def _lend(self, lend: Callable[[int, int], Loan | None]) -> Callable[[int, int], Loan | None]:
         def guarded(offset: int, length: int) -> Loan | None:

@@ -38,9 +38,10 @@ class Membership(Protocol):
         """The other node that has a target port of this relative identifier."""
 
     async def freed(self, rel_tgt_id: int) -> None:
-        """Wait until no other node has a target port of this relative identifier.
+        """Wait until no other node has a target port of this relative identifier, 0 for any.
 
-        Not longer than a node that has died counts as alive.
+        Not longer than it may take to find the other nodes, and than one that has died counts as
+        alive.
         """
 
     def other_ports(self, protocol: int) -> Iterable[int]:

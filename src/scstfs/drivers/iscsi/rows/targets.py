@@ -34,8 +34,8 @@ from scstfs.tree.targets import require_unique, target_type
 
 async def _set_enabled(target: IscsiTarget, value: int) -> None:
     scst = registry_of(target)
-    if value and target.rel_tgt_id and scst.cluster is not None:
-        # The node that had this port may just have died.
+    if value and scst.cluster is not None:
+        # This node may just have been started, or the one that had this port may have died.
         await scst.cluster.freed(target.rel_tgt_id)
     if value and not target.rel_tgt_id:
         try:
