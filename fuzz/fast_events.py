@@ -22,7 +22,7 @@ from scstfs.handlers.vdisk import VdiskDevice
 from scstfs.scsi import sense
 from scstfs.scsi.opcodes import Direction
 from tests.support import reservations
-from tests.support.fake_store import FakeStore
+from tests.support.fake_store import FakeStore, Turns
 from tests.support.reservations import pr_out
 from tests.support.sessions import open_session
 from tests.support.still_wire import Port
@@ -49,6 +49,7 @@ class Rig:
         #: Behind LUN 1.
         self._second = everything.scst.devices["second"]
         assert isinstance(self._second, VdiskDevice)
+        self._turns = Turns()
         self._second_store = self._new_store()
         self._second.medium.install(self._second_store)
         self.store = self._new_store()
@@ -65,7 +66,7 @@ class Rig:
                 tgt_dev.take_unit_attention()
 
     def _new_store(self) -> FakeStore:
-        return FakeStore(BLOCKS * self.script.block, quick=True)
+        return FakeStore(BLOCKS * self.script.block, quick=True, turns=self._turns)
 
     # The session
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import threading
 from collections.abc import Callable, Iterator
+from typing import Final
 
 import trio
 
@@ -22,6 +23,33 @@ _ERASING = {
 }
 
 
+#: For requests that need not wait for each other.
+NO_TURNS: Final = (threading.Event(), threading.Event())
+NO_TURNS[0].set()
+
+
+class Turns:
+    """Requests end in the order in which they were begun, of all stores that share this.
+
+    What is behind a flush that is held up need not wait for it, but for other flushes.
+    """
+
+    def __init__(self) -> None:
+        nothing = threading.Event()
+        nothing.set()
+        #: The end of the last one, and of the last that was held up.
+        self._last = self._last_held = nothing
+
+    def take(self, *, is_held: bool) -> tuple[threading.Event, threading.Event]:
+        """What to wait for, and what to set at the end."""
+        end = threading.Event()
+        if is_held:
+            before, self._last_held = self._last_held, end
+        else:
+            before, self._last = self._last, end
+        return before, end
+
+
 class FakeStore:
     """Declines every attempt of the event loop unless ``quick``.
 
@@ -34,7 +62,14 @@ class FakeStore:
     location = b"fake"
     tries = True
 
-    def __init__(self, size: int = 1 << 16, *, thin: bool = True, quick: bool = False) -> None:
+    def __init__(
+        self,
+        size: int = 1 << 16,
+        *,
+        thin: bool = True,
+        quick: bool = False,
+        turns: Turns | None = None,
+    ) -> None:
         self.size = size
         self.can_discard = thin
         self.quick = quick
@@ -47,9 +82,7 @@ class FakeStore:
         self.held_up: dict[int, str] = {}
         #: Which thread is at a request.
         self.thread_of: dict[DiskRequest, int] = {}
-        #: The end of the last write: they happen in order.
-        self._written = threading.Event()
-        self._written.set()
+        self._turns = turns
         #: Called in the worker thread when it comes to a method, before it may go on.
         self.arrived: Callable[[str], None] = lambda name: None
 
@@ -92,24 +125,25 @@ class FakeStore:
     def submit(self, request: DiskRequest) -> None:
         """Do it in a thread, which may be paused like any other."""
         token = trio.lowlevel.current_trio_token()
-        before, ended_here = self._written, threading.Event()
-        if request.operation == RequestKind.WRITE:
-            self._written = ended_here
+        is_held = request.operation == RequestKind.FLUSH and "flush" in self._held
+        before, ended_here = NO_TURNS if self._turns is None else self._turns.take(is_held=is_held)
 
         def work() -> None:
-            self.thread_of[request] = threading.get_native_id()
-            if request.operation == RequestKind.WRITE:
-                before.wait(5)
+            thread = self.thread_of[request] = threading.get_native_id()
+            if is_held:
+                self.held_up[thread] = "flush"
+            before.wait(5)
+            self.held_up.pop(thread, None)
             try:
                 self.perform(request)
             except OSError as failure:
                 error = failure.errno or errno.EIO
             else:
                 error = 0
-            ended_here.set()
             # The test may be over.
             with contextlib.suppress(trio.RunFinishedError):
                 token.run_sync_soon(ended, error)
+            ended_here.set()
 
         def ended(error: int) -> None:
             del self.thread_of[request]
