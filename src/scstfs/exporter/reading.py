@@ -22,7 +22,7 @@ KINDS: Final = ("read", "write", "other")
 _CONFIGURED: Final = ALL - {Section.SESSIONS}
 _DIRECTIONS: Final = ("read", "write", "none", "bidi", "unknown")
 _WITH_DATA: Final = ("read", "write", "bidi")
-_SHARE: Final = 20
+_SHARE: Final = 8
 """The configuration is read again only after this many times the time that reading it took."""
 
 _LONGEST_SECONDS: Final = 15.0
