@@ -20,13 +20,13 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TextIO, TypeAlias
 
 from scstfs import journal
 from scstfs.journal import LogSocket
+from scstfs.latest import LatestLines
 
 LEVELS: Final[Mapping[str, int]] = {
     "debug": logging.DEBUG,
@@ -50,7 +50,7 @@ _NAME: Final = "scstfs"
 
 _QUEUE_LINES: Final = 4096
 _FLUSH_SECONDS: Final = 0.5
-_RECENT_LINES: Final = 200
+_RECENT_BYTES: Final = 32 << 10
 _RECENT_TEXT: Final = 300
 
 
@@ -147,7 +147,7 @@ class _Recent(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lines: deque[tuple[float, str, str]] = deque(maxlen=_RECENT_LINES)
+        self.lines: Final = LatestLines(_RECENT_BYTES)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a message."""
@@ -156,15 +156,18 @@ class _Recent(logging.Handler):
         except Exception:
             self.handleError(record)
             return
-        self.lines.append((round(record.created, 3), record.levelname, text[:_RECENT_TEXT]))
+        self.lines.add((round(record.created, 3), record.levelname, text[:_RECENT_TEXT]))
 
 
 _recent: Final = _Recent()
 
 
-def recent() -> list[tuple[float, str, str]]:
-    """The latest messages: when (since the epoch), level, text; the newest last."""
-    return list(_recent.lines)
+def recent() -> str:
+    """The latest messages, a line of JSON for each, the newest last.
+
+    Each is a list: when (seconds since the epoch), level, text.
+    """
+    return _recent.lines.text
 
 
 # Where it goes

@@ -305,9 +305,8 @@ def test_names_that_are_no_text(daemon: Served, exporter: Exported) -> None:
     file = str(daemon.directory / "disk0").encode()
     daemon.write("handlers/vdisk_fileio/mgmt", b"add_device " + odd + b" filename=" + file + b"\n")
     try:
-        time.sleep(0.5)
-        names = [name for name in exporter.metrics() if name.startswith("scst_device_size_bytes")]
-        assert any("??" in name for name in names), names
+        name = sample("scst_device_size_bytes", device='d??"x')
+        assert eventually(lambda: name in exporter.metrics())
         for path in ("/api/map", "/api/live", "/api/log"):
             exporter.json(path)
     finally:

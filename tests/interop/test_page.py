@@ -11,7 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -106,11 +106,15 @@ def soon(page: Page, part: str, text: str, cause: Callable[[], object]) -> None:
     cause()
     began = time.monotonic()
     shown.first.wait_for(timeout=10_000)
-    assert time.monotonic() - began < SOON
+    # On a machine that has other things to do, all takes longer.
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)
+    assert time.monotonic() - began < SOON * max(1.0, load)
 
 
 def test_it_shows_what_happens_soon(page: Page, daemon: Served) -> None:
     with ExitStack() as stack:
+        stack.callback(daemon.write, f"{DIRECTORY}/luns/mgmt", "del 7\n")
+        stack.callback(daemon.write, "targets/iscsi/mgmt", "del_target iqn.other\n")
         initiators: list[Any] = []
 
         def log_in() -> None:
@@ -139,19 +143,18 @@ def test_it_shows_what_happens_soon(page: Page, daemon: Served) -> None:
         file = daemon.directory / "disk2"
         soon(page, "#problem-list", "disk2", lambda: file.rename(file.with_suffix(".gone")))
         bad = page.locator("#columns .row.bad", has_text="disk2")
-        bad.first.wait_for(timeout=2000)
+        bad.first.wait_for(timeout=10_000)
         keep(page, "failing")
         file.with_suffix(".gone").rename(file)
         page.locator("#problem-list").get_by_text("disk2").first.wait_for(
-            state="detached", timeout=4000
+            state="detached", timeout=10_000
         )
         initiator.command("5f030000000000001800", data_out=KEY + bytes(16))
-    daemon.write(f"{DIRECTORY}/luns/mgmt", "del 7\n")
-    daemon.write("targets/iscsi/mgmt", "del_target iqn.other\n")
 
 
-def busy(daemon: Served, page: Page, seconds: float) -> None:
-    """Let an initiator read for a while."""
+@contextmanager
+def busy(daemon: Served, page: Page) -> Iterator[None]:
+    """An initiator reads all the time; begins when that is shown."""
     stop = threading.Event()
 
     def read() -> None:
@@ -162,21 +165,21 @@ def busy(daemon: Served, page: Page, seconds: float) -> None:
     thread = threading.Thread(target=read)
     thread.start()
     try:
-        page.wait_for_timeout(seconds * 1000)
+        chart = page.locator("#charts [role=img]").first
+        label = re.compile(r"^Commands per second: reads [1-9]")
+        expect(chart).to_have_attribute("aria-label", label, timeout=20_000)
+        yield
     finally:
         stop.set()
         thread.join()
 
 
 def test_rates_and_latencies_are_drawn(page: Page, daemon: Served) -> None:
-    busy(daemon, page, 2.5)
-    label = page.locator("#charts [role=img]").first.get_attribute("aria-label") or ""
-    match = re.search(r"reads ([\d.]+)( k)?,", label)
-    assert match is not None, label
-    assert float(match[1]) > 0, label
-    caption = page.locator("figcaption", has_text="commands in the last interval").text_content()
-    assert caption is not None
-    assert "within" in caption
+    with busy(daemon, page):
+        caption = page.locator("figcaption", has_text="commands in the last interval, 99 % within")
+        caption.wait_for()
+        label = page.locator("#charts [role=img]").nth(2).get_attribute("aria-label") or ""
+        assert re.search(r"reads, 50 % [\d.]+ (µs|ms)", label), label
 
 
 def violations(page: Page) -> list[str]:
@@ -202,9 +205,12 @@ def violations(page: Page) -> list[str]:
 def test_everybody_can_use_it(
     browser: Browser, exporter: Exported, daemon: Served, name: str, options: dict[str, Any]
 ) -> None:
-    with daemon.log_in(1), daemon.log_in(2), opened(browser, exporter, **options) as page:
+    with ExitStack() as stack:
+        for number in (1, 2):
+            stack.enter_context(daemon.log_in(number))
+        page = stack.enter_context(opened(browser, exporter, **options))
         page.locator("#session-list .row").nth(1).wait_for()
-        busy(daemon, page, 1.5)
+        stack.enter_context(busy(daemon, page))
         assert violations(page) == []
         theme = page.evaluate("document.documentElement.dataset.theme")
         assert theme == ("dark" if name == "dark" else "light")

@@ -7,13 +7,15 @@ extended attributes (``tree.measurements``).
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
-#: Events that are kept, and the characters of each one's text.
-MOST_EVENTS: Final = 128
+from scstfs.latest import LatestLines
+
+#: Bytes of events that are kept, less than an extended attribute may have (xattr(7)), and the
+#: characters of each one's text.
+MOST_BYTES: Final = 32 << 10
 LONGEST_TEXT: Final = 200
 
 #: Peers can cause events as often as they like: of each kind so many are kept in so many seconds.
@@ -24,25 +26,6 @@ _INTERVAL: Final = 5.0
 LOGINS_REFUSED: Final = "logins_refused"
 DIGEST_ERRORS: Final = "digest_errors"
 FUNCTIONS: Final = "functions"
-
-
-@dataclass(frozen=True, slots=True)
-class Happening:
-    """One thing that happened.
-
-    Attributes:
-        number: counts from 1 on; numbers that are missing were of events that are not kept.
-        seconds: when, since the epoch.
-        kind: ``login``, ``logout``, ``login_refused``, ``configuration``, ``reservation``,
-            ``error``, ``medium`` or ``task_management``.
-        fields: the names of what it concerns: target, initiator, device.
-    """
-
-    number: int
-    seconds: float
-    kind: str
-    text: str
-    fields: Mapping[str, str]
 
 
 class Statistics:
@@ -58,19 +41,27 @@ class Statistics:
             DIGEST_ERRORS: Counter(),
             FUNCTIONS: Counter(),
         }
-        self.events: deque[Happening] = deque(maxlen=MOST_EVENTS)
+        #: The latest events, each a JSON object; see ``note``.
+        self.events: Final = LatestLines(MOST_BYTES)
         self._last = 0
         self._allowances: dict[str, tuple[float, int]] = {}
 
     def note(self, kind: str, text: str, **fields: str) -> None:
-        """An event has happened; see `Happening`."""
+        """An event has happened.
+
+        ``kind`` is ``login``, ``logout``, ``login_refused``, ``configuration``, ``reservation``,
+        ``error``, ``medium`` or ``task_management``; ``fields`` are the names of what it concerns:
+        ``target``, ``initiator``, ``device``, ``driver``.  Events have numbers, from 1 on; those
+        that are missing were too many.
+        """
         self._last += 1
         now = self._clock()
         until, left = self._allowances.get(kind, (0.0, 0))
         if not until - _INTERVAL <= now < until:
             until, left = now + _INTERVAL, _BURST
         if left:
-            self.events.append(Happening(self._last, now, kind, text[:LONGEST_TEXT], fields))
+            event = {"number": self._last, "time": round(now, 3), "kind": kind}
+            self.events.add({**event, "text": text[:LONGEST_TEXT], **fields})
         self._allowances[kind] = until, max(left - 1, 0)
 
     def digest_error(self, part: str) -> None:

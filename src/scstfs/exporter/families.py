@@ -105,7 +105,6 @@ def _process(pid: int) -> Iterator[Metric]:
     place = Path("/proc", str(pid))
     try:
         fields = (place / "stat").read_text().rpartition(") ")[2].split()
-        files = len(os.listdir(place / "fd"))
     except OSError:
         return
     seconds = (int(fields[11]) + int(fields[12])) / _TICKS
@@ -113,6 +112,10 @@ def _process(pid: int) -> Iterator[Metric]:
     memory = "Resident memory of the target"
     yield GaugeMetricFamily("scst_process_resident_memory_bytes", memory, int(fields[21]) * _PAGE)
     yield GaugeMetricFamily("scst_process_threads", "Threads of the target", int(fields[17]))
+    try:
+        files = len(os.listdir(place / "fd"))
+    except OSError:  # a process that gave up privileges shows them only to root
+        return
     yield GaugeMetricFamily("scst_process_open_fds", "Open files of the target", files)
 
 

@@ -44,7 +44,7 @@ class Lookout:
         """A fresh reading, for metrics; None if there is no tree. Blocks while it is made."""
         with self._lock:
             if time.monotonic() - self._read_at > _FRESH_SECONDS:
-                self._read(watched=False)
+                self._read()
             return self._reading
 
     def want(self) -> LivePicture:
@@ -55,7 +55,7 @@ class Lookout:
         if not was_wanted:
             with self._lock:
                 if time.monotonic() - self._read_at > _FRESH_SECONDS:
-                    self._read(watched=True)
+                    self._read()
         return self.picture
 
     def changed(self) -> None:
@@ -69,11 +69,11 @@ class Lookout:
         self._wake.set()
         self._thread.join(1.0)
 
-    def _read(self, *, watched: bool) -> None:
+    def _read(self) -> None:
         changed = self._changed.is_set()
         self._changed.clear()
         try:
-            self._reading = self._reader.read(watched=watched, changed=changed)
+            self._reading = self._reader.read(changed=changed)
         except Mistake:
             self._reading = None
         except Exception:
@@ -100,4 +100,4 @@ class Lookout:
                     self._wake.wait(due - now)
                     continue
             with self._lock:
-                self._read(watched=True)
+                self._read()

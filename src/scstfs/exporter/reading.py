@@ -22,11 +22,8 @@ KINDS: Final = ("read", "write", "other")
 _CONFIGURED: Final = ALL - {Section.SESSIONS}
 _DIRECTIONS: Final = ("read", "write", "none", "bidi", "unknown")
 _WITH_DATA: Final = ("read", "write", "bidi")
-_SHARE: Final = 20
+_SHARE: Final = 8
 """The configuration is read again only after this many times the time that reading it took."""
-
-_LONGEST_SECONDS: Final = 15.0
-"""At the latest after this time it is read again: backing files may vanish without an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +116,14 @@ class TreeReader:
         self._overview: Overview | None = None
         self._read_at = self._took = 0.0
 
-    def read(self, *, watched: bool = False, changed: bool = False) -> Reading:
-        """Look at the tree. *watched*: changes of the configuration should soon be seen, *changed*:
-        it is known that there are some.
+    def read(self, *, changed: bool = False) -> Reading:
+        """Look at the tree. *changed*: it is known that the configuration has changed.
 
         Raises Mistake if there is no tree.
         """
         began = time.monotonic()
         require_tree(self.root)
-        overview = self._configuration(began, watched=watched, changed=changed)
+        overview = self._configuration(began, changed=changed)
         told = self._kept.statistics("")
         sessions = self._sessions(overview, told is not None)
         devices = {}
@@ -146,9 +142,8 @@ class TreeReader:
         """Close all files."""
         self._kept.close()
 
-    def _configuration(self, now: float, *, watched: bool, changed: bool) -> Overview:
-        age = now - self._read_at
-        is_stale = age > _LONGEST_SECONDS or (watched and age > _SHARE * self._took)
+    def _configuration(self, now: float, *, changed: bool) -> Overview:
+        is_stale = now - self._read_at > _SHARE * self._took
         if self._overview is None or changed or is_stale:
             self._overview = survey(Files(self.root), _CONFIGURED)
             self._read_at = time.monotonic()

@@ -38,18 +38,6 @@ def _text(value: Mapping[str, Any]) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _latest(items: Iterable[Any]) -> str:
-    """A line for each item, of which the oldest are left out if there are too many."""
-    lines, size = [], 0
-    for item in reversed(list(items)):
-        line = json.dumps(item, separators=(",", ":"))
-        size += len(line) + 1
-        if size > _MOST:
-            break
-        lines.append(line)
-    return "\n".join(reversed(lines))
-
-
 def _target(scst: Scst) -> str:
     statistics, disks = scst.env.statistics, scst.env.opened_disks
     return _text(
@@ -66,20 +54,11 @@ def _target(scst: Scst) -> str:
 
 
 def _events(scst: Scst) -> str:
-    return _latest(
-        {
-            "number": event.number,
-            "time": round(event.seconds, 3),
-            "kind": event.kind,
-            "text": event.text,
-            **event.fields,
-        }
-        for event in scst.env.statistics.events
-    )
+    return scst.env.statistics.events.text
 
 
 def _log(_scst: Scst) -> str:
-    return _latest(log.recent())
+    return log.recent()
 
 
 TARGET: Final[Mapping[str, Callable[[Scst], str]]] = {

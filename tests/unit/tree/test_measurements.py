@@ -87,14 +87,14 @@ async def test_events_of_changes_have_no_secrets(tmp_path: Path) -> None:
         await everything.write(mgmt, "add_target_attribute iqn.t IncomingUser joe 123456789012\n")
         await everything.write("targets/iscsi/iqn.t/IncomingUser", "bob 999999999999\n")
         await everything.write("threads", "7\n")
-        texts = [event.text for event in statistics.events]
+        texts = [event["text"] for event in statistics.events.values]
         assert texts == [
             "targets/iscsi/mgmt: add_attribute IncomingUser",
             "targets/iscsi/mgmt: add_target_attribute iqn.t",
             "targets/iscsi/iqn.t/IncomingUser: (not shown)",
             "threads: 7",
         ]
-        assert {event.kind for event in statistics.events} == {"configuration"}
+        assert {event["kind"] for event in statistics.events.values} == {"configuration"}
 
 
 async def test_refused_writes_are_no_events(tmp_path: Path) -> None:
