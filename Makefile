@@ -6,6 +6,7 @@ HERE := $(shell printf '%s' '$(CURDIR)' | cksum | cut -d ' ' -f 1)
 RUN_READY := $(VENV)/run-$(HERE)
 DEV_READY := $(VENV)/dev-$(HERE)
 FUZZ_READY := $(VENV)/fuzz-$(HERE)
+PLOT_READY := $(VENV)/plot-$(HERE)
 RELEASE_READY := $(VENV)/release-$(HERE)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
@@ -28,6 +29,8 @@ TEST_PACKAGES += psmisc kmod
 TEST_PACKAGES += etcd-server etcd-client
 # Shells with completion, and programs that check the manual.
 TEST_PACKAGES += bash-completion zsh fish man-db mandoc jq
+# What checks metrics and alert rules, and a browser for the page.
+TEST_PACKAGES += prometheus chromium
 MACHINE_PACKAGES := debootstrap lintian systemd-container
 BENCH_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra tgt
 
@@ -35,21 +38,29 @@ BENCH_PACKAGES := libiscsi-bin qemu-utils qemu-block-extra tgt
 # modules come last, so all processes end at about the same time.
 TEST_EVERYTHING := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
+VERSION = $(shell sed -n 's/^__version__.* = "\(.*\)"/\1/p' src/scstfs/__init__.py)
 # Artefacts have the date of the last commit.
-SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
-export SOURCE_DATE_EPOCH
-VERSION := $(shell sed -n 's/^__version__.* = "\(.*\)"/\1/p' src/scstfs/__init__.py)
-SDIST := dist/scstfs-$(VERSION).tar.gz
+EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || date +%s))
 
-.PHONY: help run demo test test-cluster lint type docs fuzz bench clean run-packages test-packages bench-packages
+# What has anything to do with disks.
+TEST_DISKS := $(addprefix tests/,daemon interop golden property conformance test_fuzz.py) \
+    $(addprefix tests/unit/,aio handlers drivers)
+
+.PHONY: help run demo test lint type docs fuzz bench clean run-packages test-packages bench-packages
+.PHONY: test-engines test-cluster plot
 .PHONY: dist deb release audit test-package machine-packages
+
+.PHONY: sandbox picture
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | \
-	    while IFS='|' read -r target text; do printf '  make %-13s%s\n' "$$target" "$$text"; done
+	    while IFS='|' read -r target text; do printf '  make %-14s%s\n' "$$target" "$$text"; done
 
 run: $(RUN_READY) ## mount the tree and serve, in the foreground (options: ARGS='--log-level debug')
 	@exec $(VENV)/bin/scstfs mount $(ARGS)
+
+sandbox: $(RUN_READY) ## start a shell with its own target, without root (options: ARGS='--keep DIR')
+	@exec $(VENV)/bin/scstfs sandbox $(ARGS)
 
 demo: $(RUN_READY) test-packages ## run the README's example in a private namespace, with real clients
 	@exec $(VENV)/bin/python contrib/demo.py $(ARGS)
@@ -59,6 +70,11 @@ test: lint type test-packages ## check everything (options for pytest: ARGS='-k 
 
 test-cluster: $(DEV_READY) test-packages ## check several nodes under faults, for half an hour (options: ARGS)
 	$(VENV)/bin/python -m pytest tests/cluster -m 'full or not full' $(ARGS)
+
+test-engines: $(DEV_READY) test-packages ## run all tests of disk I/O, once with each engine
+	@for engine in io_uring libaio threads; do \
+	    SCSTFS_IO_ENGINE=$$engine $(VENV)/bin/python -m pytest \
+	        $(or $(ARGS),$(TEST_EVERYTHING) $(TEST_DISKS)) || exit; done
 
 lint: $(DEV_READY) ## check style and formatting
 	$(VENV)/bin/ruff check
@@ -71,20 +87,26 @@ docs: $(RUN_READY) ## make docs/opcodes.md and docs/tree.md from the tables
 	$(VENV)/bin/python -m scstfs.scsi.opcode_document >docs/opcodes.md
 	$(VENV)/bin/python -m scstfs.document >docs/tree.md
 
+picture: $(RUN_READY) test-packages ## make docs/picture.svg from a session in a sandbox
+	@exec $(VENV)/bin/python contrib/picture.py $(ARGS)
+
 fuzz: $(FUZZ_READY) ## look for input that breaks an invariant (options: ARGS='login --seconds 600')
 	@exec $(VENV)/bin/python -m fuzz $(ARGS)
 
 bench: $(RUN_READY) bench-packages ## compare with tgt (options: ARGS='--rounds 5')
 	@exec $(VENV)/bin/python -m bench $(ARGS)
 
+plot: $(PLOT_READY) ## draw curves that `make bench` measured (ARGS='FIGURES.json CURVES.svg')
+	@exec $(VENV)/bin/python -m bench.plot $(ARGS)
+
 dist: $(RELEASE_READY) ## build sdist and wheel into dist/
-	@contrib/package/build-dist $(VENV)/bin/python dist
+	@SOURCE_DATE_EPOCH=$(EPOCH) contrib/package/build-dist $(VENV)/bin/python dist
 
 deb: dist ## build the Debian package into dist/
-	@contrib/package/build-deb $(SDIST) dist
+	@SOURCE_DATE_EPOCH=$(EPOCH) contrib/package/build-deb dist/scstfs-$(VERSION).tar.gz dist
 
 release: $(RELEASE_READY) ## build all artefacts twice, compare, and audit the libraries
-	@contrib/package/release $(VENV)/bin/python dist
+	@SOURCE_DATE_EPOCH=$(EPOCH) contrib/package/release $(VENV)/bin/python dist
 
 audit: $(RELEASE_READY) ## look for known vulnerabilities of the libraries
 	@contrib/package/audit $(VENV)/bin/python
@@ -113,17 +135,22 @@ $(RUN_READY): pyproject.toml constraints.txt $(C_PART) | run-packages
 	@[ -n '$(PYTHON)' ] || { echo 'Python 3.11 or newer is needed' >&2; exit 1; }
 	@echo 'setting up $(VENV)'
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(PIP) --editable .
+	@$(PIP) --editable '.[metrics]'
 	@touch $@
 
 $(DEV_READY): $(RUN_READY)
 	@echo 'setting up $(VENV) for tests'
-	@$(PIP) --editable '.[test,lint]'
+	@$(PIP) --editable '.[test,lint,metrics]'
 	@touch $@
 
 $(RELEASE_READY): $(RUN_READY)
 	@echo 'setting up $(VENV) for releases'
 	@$(PIP) --editable '.[release]'
+	@touch $@
+
+$(PLOT_READY): $(RUN_READY)
+	@echo 'setting up $(VENV) for plots'
+	@$(PIP) --editable '.[bench]'
 	@touch $@
 
 $(FUZZ_READY): $(DEV_READY)

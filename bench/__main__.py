@@ -15,6 +15,7 @@ from bench import (
     disks,
     engines,
     fairness,
+    hanging,
     latency,
     scale,
     sessions,
@@ -34,6 +35,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Path, Options], None]]] = {
     "sessions": sessions.run,
     "engines": engines.run,
     "disks": disks.run,
+    "hanging": hanging.run,
 }
 """By name, in the default order."""
 

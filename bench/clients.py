@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from bench.crowd import CrowdResult
 from bench.servers import BLOCK_SIZE, Server
 
 _AVERAGE: Final = re.compile(r"iops average (\d+)")
@@ -29,6 +30,8 @@ class Point:
     at_random: bool
     #: 70 % of the commands read, whatever ``write`` says.
     mixed: bool = False
+    #: Each with `depth` commands at a time.
+    sessions: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,14 @@ class Measurement:
             that was measured.
         median: seconds that a command took (0 where the client does not tell).
         slowest: seconds within which 99 of 100 commands were answered (likewise).
+        fairness: the rate of the slowest session as a part of the median.
     """
 
     rate: float
     busy: float
     median: float = 0.0
     slowest: float = 0.0
+    fairness: float = 1.0
 
 
 def measure(server: Server, point: Point, seconds: float, digests: bool) -> Measurement:
@@ -133,3 +138,17 @@ def own_load(server: Server, point: Point, seconds: float, *, digests: bool = Fa
     result = json.loads(done.stdout)
     rate = result["operations"] / result["seconds"]
     return Measurement(rate, result["busy"], result["median"], result["slowest"])
+
+
+def crowd_load(server: Server, point: Point, seconds: float) -> Measurement:
+    """Run `point` once with many sessions (`bench.crowd`)."""
+    host, port = server.address
+    argv = [sys.executable, "-m", "bench.crowd", host, str(port), server.target, str(server.lun)]
+    argv += ["--sessions", str(point.sessions), "--size", str(point.size)]
+    argv += ["--depth", str(point.depth), "--seconds", str(seconds)]
+    argv += ["--write"] if point.write else []
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"the load generator fails with {server.name}")
+    result = CrowdResult(**json.loads(done.stdout))
+    return Measurement(sum(result.rates), result.busy, fairness=result.fairness)

@@ -16,13 +16,13 @@ import statistics
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from bench import servers
-from bench.clients import Point, own_load
+from bench.clients import Measurement, Point, crowd_load, own_load
 from bench.options import Options
 from bench.servers import Server, Start
 
@@ -46,6 +46,16 @@ LARGE_WRITES: Final = (
     Point("64 KiB random write, depth 8", True, 64 * _KIB, 8, True),
     Point("256 KiB sequential write, depth 8", True, 256 * _KIB, 8, False),
 )
+SESSIONS: Final = (
+    Point("4 KiB random read, 8 sessions", False, 4 * _KIB, 4, True, sessions=8),
+    Point("4 KiB random read, 64 sessions", False, 4 * _KIB, 4, True, sessions=64),
+)
+#: For curves.
+DEPTHS: Final = tuple(
+    Point(f"4 KiB random {kind}, depth {depth}", kind == "write", 4 * _KIB, depth, True)
+    for kind in ("read", "write")
+    for depth in (1, 2, 4, 8, 16, 32, 64)
+)
 MIXED: Final = Point("4 KiB, 70 % reads, depth 32", False, 4 * _KIB, 32, True, mixed=True)
 
 
@@ -58,8 +68,8 @@ class Scenario:
     points: tuple[Point, ...]
     #: Gives the path of what is exported, given the file of the benchmark.
     backing: Callable[[Path], contextlib.AbstractContextManager[Path]]
-    #: Nothing of it may be in the page cache when a measurement begins.
-    cold: bool = False
+    #: What has to be in the page cache when a measurement begins, and what not.
+    prepare: Callable[[Path], None] = lambda path: None
     #: fio is to bypass the page cache, too.
     direct: bool = True
 
@@ -81,6 +91,10 @@ class Figure:
     median: float
     #: The part of the time in which the client was busy itself.
     busy: float
+    #: What the slowest of many sessions got, as a part of the median.
+    fairness: float
+    #: Commands under way at the same time, in all.
+    depth: int
 
 
 @contextlib.contextmanager
@@ -104,39 +118,6 @@ def _itself(file: Path) -> Iterator[Path]:
     yield file
 
 
-_DIRECT: Final = partial(servers.scstfs, parameters="o_direct=1; async=1;")
-_TGT_AIO: Final = partial(servers.tgt, backing="aio")
-
-SCENARIOS: Final = (
-    Scenario(
-        "vdisk_fileio in memory",
-        {"scstfs": servers.scstfs, "bare C": servers.bare, "tgt rdwr": servers.tgt},
-        RANDOM + RANDOM_WRITES + (MIXED,) + LARGE + LARGE_WRITES,
-        _itself,
-        direct=False,
-    ),
-    Scenario(
-        "vdisk_blockio on a loop device",
-        {"scstfs": servers.scstfs, "tgt aio": _TGT_AIO, "tgt rdwr": servers.tgt},
-        RANDOM + RANDOM_WRITES + (MIXED,) + LARGE + LARGE_WRITES,
-        _loop_device,
-    ),
-    Scenario(
-        "vdisk_fileio, cold",
-        {"scstfs": servers.scstfs, "tgt rdwr": servers.tgt},
-        RANDOM + LARGE,
-        _itself,
-        cold=True,
-    ),
-    Scenario(
-        "vdisk_fileio with o_direct",
-        {"scstfs": _DIRECT, "tgt aio": _TGT_AIO},
-        RANDOM + RANDOM_WRITES + LARGE,
-        _itself,
-    ),
-)
-
-
 def _forget(path: Path) -> None:
     """Drop from the page cache what is in it of a file."""
     fd = os.open(path, os.O_RDONLY)
@@ -147,23 +128,80 @@ def _forget(path: Path) -> None:
         os.close(fd)
 
 
+def _remember_half(path: Path) -> None:
+    """Have every other MiB of a file in the page cache: it is twice the size of what is cached."""
+    _forget(path)
+    with path.open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        for offset in range(0, path.stat().st_size, 2 * _MIB):
+            file.seek(offset)
+            file.read(_MIB)
+
+
+_DIRECT: Final = partial(servers.scstfs, parameters="o_direct=1; async=1;")
+_TGT_AIO: Final = partial(servers.tgt, backing="aio")
+
+SCENARIOS: Final = (
+    Scenario(
+        "vdisk_fileio in memory",
+        {"scstfs": servers.scstfs, "bare C": servers.bare, "tgt rdwr": servers.tgt},
+        RANDOM + RANDOM_WRITES + (MIXED,) + LARGE + LARGE_WRITES + SESSIONS,
+        _itself,
+        direct=False,
+    ),
+    Scenario(
+        "vdisk_blockio on a loop device",
+        {"scstfs": servers.scstfs, "tgt aio": _TGT_AIO, "tgt rdwr": servers.tgt},
+        RANDOM + RANDOM_WRITES + (MIXED,) + LARGE + LARGE_WRITES + SESSIONS,
+        _loop_device,
+    ),
+    Scenario(
+        "vdisk_fileio, cold",
+        {"scstfs": servers.scstfs, "tgt rdwr": servers.tgt},
+        RANDOM + LARGE,
+        _itself,
+        prepare=_forget,
+    ),
+    Scenario(
+        "vdisk_fileio, half of it cached",
+        {"scstfs": servers.scstfs, "tgt rdwr": servers.tgt},
+        (*RANDOM, MIXED, *LARGE),
+        _itself,
+        prepare=_remember_half,
+    ),
+    Scenario(
+        "vdisk_fileio with o_direct",
+        {"scstfs": _DIRECT, "tgt aio": _TGT_AIO},
+        RANDOM + RANDOM_WRITES + LARGE,
+        _itself,
+    ),
+    Scenario(
+        "curves of vdisk_blockio",
+        {"scstfs": servers.scstfs, "tgt aio": _TGT_AIO, "tgt rdwr": servers.tgt},
+        DEPTHS,
+        _loop_device,
+    ),
+)
+
+
 def _measure(
     scenario: Scenario, running: dict[str, Server], path: Path, point: Point, options: Options
 ) -> list[Figure]:
-    found: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in running}
+    found: dict[str, list[tuple[float, Measurement]]] = {name: [] for name in running}
+    load = own_load if point.sessions == 1 else crowd_load
     for number in range(options.rounds):
         names = list(running)
         for name in names if number % 2 == 0 else reversed(names):
             server = running[name]
-            if scenario.cold:
-                _forget(path)
+            scenario.prepare(path)
             before = server.cpu_seconds()
-            measured = own_load(server, point, options.seconds)
+            measured = load(server, point, options.seconds)
             cpu = (server.cpu_seconds() - before) / (measured.rate * options.seconds)
-            found[name].append((measured.rate, cpu, measured.median, measured.busy))
+            found[name].append((cpu, measured))
     figures = []
     for name, rounds in found.items():
-        rates, cpus, medians, busy = zip(*rounds, strict=True)
+        cpus, measurements = zip(*rounds, strict=True)
+        rates = [measured.rate for measured in measurements]
         figures.append(
             Figure(
                 scenario.name,
@@ -173,8 +211,10 @@ def _measure(
                 min(rates),
                 max(rates),
                 statistics.median(cpus),
-                statistics.median(medians),
-                max(busy),
+                statistics.median(measured.median for measured in measurements),
+                max(measured.busy for measured in measurements),
+                statistics.median(measured.fairness for measured in measurements),
+                point.depth * point.sessions,
             )
         )
     return figures
@@ -187,12 +227,21 @@ def fio(path: Path, point: Point, seconds: float, *, direct: bool) -> float | No
     kind = "rw" if point.mixed else "write" if point.write else "read"
     argv = ["fio", "--name=limit", f"--filename={path}", f"--rw={'rand' * point.at_random}{kind}"]
     argv += ["--rwmixread=70"] if point.mixed else []
-    argv += [f"--bs={point.size}", f"--iodepth={point.depth}", "--ioengine=libaio"]
+    depth = point.depth * point.sessions
+    argv += [f"--bs={point.size}", f"--iodepth={depth}", "--ioengine=libaio"]
     argv += [f"--direct={int(direct)}", f"--runtime={seconds}", "--time_based"]
     argv += ["--output-format=json"]
     output = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
     (job,) = json.loads(output)["jobs"]
     return float(job["read"]["iops"] + job["write"]["iops"])
+
+
+def _limit(like: Figure, rate: float) -> Figure:
+    """The figure of what fio did."""
+    return replace(
+        like, target="fio", rate=rate, lowest=rate, highest=rate, cpu=0.0, median=0.0, busy=0.0,
+        fairness=1.0,
+    )  # fmt: skip
 
 
 def _print(figures: list[Figure], limit: float | None) -> None:
@@ -203,6 +252,9 @@ def _print(figures: list[Figure], limit: float | None) -> None:
         if figure is not ours:
             text += f"{ours.rate / figure.rate:7.2f}"
     text += "" if limit is None else f"{limit:10.0f}"
+    if "sessions" in ours.point:
+        parts = ", ".join(f"{figure.target} {figure.fairness:.2f}" for figure in figures)
+        text += f"  slowest/median: {parts}"
     print(text, flush=True)
 
 
@@ -226,10 +278,11 @@ def run(file: Path, options: Options) -> None:
                         for name, start in scenario.starts.items()
                     }
                     figures = _measure(scenario, running, path, point, options)
-                if scenario.cold:
-                    _forget(path)
+                scenario.prepare(path)
                 limit = fio(path, point, options.seconds, direct=scenario.direct)
                 _print(figures, limit)
                 everything += figures
+                if limit is not None:
+                    everything.append(_limit(figures[0], limit))
     if options.json is not None:
         options.json.write_text(json.dumps([asdict(figure) for figure in everything], indent=1))

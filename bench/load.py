@@ -134,11 +134,10 @@ class Run:
         started, busy = time.perf_counter(), time.process_time()
         deadline = started + self._load.seconds
         alone = self._load.depth == 1
-        now = started
+        now = sent = started
         while True:
-            if now < deadline:
-                self._start_commands()
-            sent = time.perf_counter() if alone else 0.0
+            if now < deadline and self._start_commands() and alone:
+                sent = time.perf_counter()
             if self._outgoing:
                 session.send(self._outgoing)
                 self._outgoing.clear()
@@ -160,8 +159,10 @@ class Run:
         busy = (time.process_time() - busy) / seconds
         return Result(self._done, seconds, busy, median, slowest)
 
-    def _start_commands(self) -> None:
-        """Issue commands while there are free tags and the target's window is open."""
+    def _start_commands(self) -> int:
+        """Issue commands while there are free tags and the target's window is open; return how
+        many.
+        """
         session = self._session
         count = min(len(self._free), (session.max_cmd_sn - session.cmd_sn + 1) & 0xFFFFFFFF)
         for _ in range(count):
@@ -188,6 +189,7 @@ class Run:
                 self._outgoing += self._segment(0, immediate)
             if writes and self._unsolicited > immediate:
                 self._send_data(tag, NO_TAG, immediate, self._unsolicited)
+        return count
 
     def _segment(self, offset: int, length: int) -> list[bytes | memoryview]:
         """Return the buffers of a data segment, with its digest; computed only once."""

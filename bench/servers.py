@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 BLOCK_SIZE: Final = 4096
@@ -147,15 +148,22 @@ def daemon(place: str | None = None) -> Iterator[tuple[Path, int, int]]:
 
 
 @contextlib.contextmanager
-def scstfs(file: Path, parameters: str = "") -> Iterator[Server]:
+def scstfs(
+    file: Path, parameters: str = "", others: Mapping[str, Path] = MappingProxyType({})
+) -> Iterator[Server]:
     """Run this scstfs over `file`: vdisk_blockio over block devices, else vdisk_fileio.
 
-    `parameters` are more of those of add_device, each ended by a semicolon.
+    `parameters` are more of those of add_device, each ended by a semicolon.  `others` are files,
+    by the names of their devices, that become LUNs from 1 on.
     """
     name = "iqn.2007-05.com.example:scstfs"
     with daemon() as (tree, port, pid):
         for path, command in _scst_configuration(name, file, parameters).items():
             (tree / path).write_text(command + "\n")
+        for lun, (device, other) in enumerate(others.items(), 1):
+            add = f"add_device {device} filename={other}; blocksize={BLOCK_SIZE}\n"
+            (tree / "handlers/vdisk_fileio/mgmt").write_text(add)
+            (tree / f"targets/iscsi/{name}/luns/mgmt").write_text(f"add {device} {lun}\n")
         yield Server("scstfs", port, name, 0, pid)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.clients import Point, own_load
+from bench.crowd import isid
 from bench.initiator import Session
 from bench.options import Options
 from bench.servers import Server, scstfs
@@ -18,11 +19,6 @@ ROUNDS: Final = 3
 _MB: Final = 1e6
 _WARM_UP: Final = Point("4 KiB random read, depth 32", False, 4096, 32, True)
 _PAUSE: Final = 3.0  # seconds, for memory that is given back when the daemon is idle
-
-
-def isid(number: int) -> bytes:
-    """Return the ISID of a session, of the random kind (RFC 7143 11.12.5)."""
-    return b"\x80" + number.to_bytes(5)
 
 
 def resident(pid: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import signal
 import tempfile
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from scstfs.aio import ENGINES, open_engine
+from scstfs.aio.engine import ENVIRONMENT
 
 # How long an example takes says more about what else is running than about the code.
 settings.register_profile("scstfs", deadline=None)
@@ -58,6 +62,25 @@ def nothing_unexpected_in_the_log(request: pytest.FixtureRequest) -> Iterator[No
     ]
     if surprises:
         pytest.fail("unexpected in the log:\n" + "\n".join(surprises), pytrace=False)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests marked ``each_engine`` once with each engine of disk I/O."""
+    if metafunc.definition.get_closest_marker("each_engine") and not os.environ.get(ENVIRONMENT):
+        metafunc.fixturenames.insert(0, "io_engine")
+        metafunc.parametrize("io_engine", ENGINES, indirect=True)
+
+
+@pytest.fixture
+def io_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The engine that scstfs uses, in this process and in those that the test starts."""
+    name: str = request.param
+    try:
+        open_engine(name, lambda _call: None).close()
+    except OSError as error:
+        pytest.skip(f"no {name} here: {error.strerror}")
+    monkeypatch.setenv(ENVIRONMENT, name)
+    return name
 
 
 @pytest.fixture

@@ -250,3 +250,160 @@ def test_only_what_belongs_together_imports_each_other() -> None:
     graph = {name: imported(module, found) - {name} for name, module in found.items()}
     kept = {tuple(sorted(f"scstfs.{name}" for name in circle)) for circle in CIRCLES}
     assert circles(graph) == kept
+
+
+# The event loop
+
+# What the event loop never comes to: other programs, what runs before and after it, and what is for
+# worker threads by its contract.
+OUTSIDE_THE_LOOP = (
+    "scstfs.admin",
+    "scstfs.aio.apart",
+    "scstfs.aio.build",
+    "scstfs.background",
+    "scstfs.cli",
+    "scstfs.document",
+    "scstfs.iscsi_scstd",
+    "scstfs.mounter",
+    "scstfs.mounting",
+    "scstfs.mountpoint",
+    "scstfs.namespaces",
+    "scstfs.options",
+    "scstfs.persist",
+    "scstfs.privileges",
+    "scstfs.sandbox",
+    "scstfs.scsi.opcode_document",
+    "scstfs.system",
+)
+
+IN_A_THREAD = "in a worker thread"
+NO_DISK = "what the kernel has in memory"
+NO_WAIT = "the kernel is asked not to wait, or has told that it need not"
+
+# Where calls are that might wait for a disk, and why they do not keep the event loop waiting.
+MAY_CALL = {
+    "scstfs.aio.backend.Backend": NO_DISK,
+    "scstfs.aio.handover.Handover": NO_DISK,
+    "scstfs.core.device_registration.register.load": IN_A_THREAD,
+    "scstfs.drivers.iscsi.initiator_access._read": "small files of /etc, read at each login",
+    "scstfs.drivers.iscsi.wire.Wire._send_file": NO_WAIT,
+    "scstfs.drivers.scst_local._first_free_host": NO_DISK,
+    "scstfs.handlers.asking.asking": IN_A_THREAD,
+    "scstfs.handlers.block_device": NO_DISK,
+    "scstfs.handlers.device_node": IN_A_THREAD,
+    "scstfs.handlers.page_cache.LentFile": NO_WAIT,
+    "scstfs.handlers.passthrough": IN_A_THREAD,
+    "scstfs.handlers.protection._probe": IN_A_THREAD,
+    "scstfs.handlers.spc": IN_A_THREAD,
+    "scstfs.handlers.store.FileStore.__init__": IN_A_THREAD,
+    "scstfs.handlers.store.FileStore._close_descriptor": "of a store without an engine",
+    "scstfs.handlers.store.FileStore._identify": IN_A_THREAD,
+    "scstfs.handlers.store.FileStore._open": IN_A_THREAD,
+    "scstfs.handlers.store.FileStore._read": IN_A_THREAD,
+    "scstfs.handlers.store.FileStore._seek": IN_A_THREAD,
+    "scstfs.handlers.store.FileStore._write": IN_A_THREAD,
+    "scstfs.handlers.store.FileStore.abandon": IN_A_THREAD,
+    "scstfs.handlers.store.FileStore.flush": IN_A_THREAD,
+    "scstfs.handlers.store.FileStore.measure": IN_A_THREAD,
+    "scstfs.handlers.store.FileStore.prefetch": IN_A_THREAD,
+    "scstfs.handlers.store.FileStore.try_read": NO_WAIT,
+    "scstfs.handlers.store.FileStore.try_write": NO_WAIT,
+    "scstfs.handlers.store.FileStore.usage": IN_A_THREAD,
+    "scstfs.handlers.store._takes_direct": IN_A_THREAD,
+    "scstfs.handlers.store_copy._copy_in_kernel": IN_A_THREAD,
+    "scstfs.handlers.syscalls": IN_A_THREAD,
+    "scstfs.handlers.vdisk.VdiskDevice.load_modes": IN_A_THREAD,
+    "scstfs.journal.LogSocket": "in the log's thread",
+    "scstfs.log": "in the log's thread, or before and after the loop",
+    "scstfs.mounts": NO_DISK,
+    "scstfs.signals.SignalWatch": "in the thread of signals",
+    "scstfs.tree.devices._check_file_name": IN_A_THREAD,
+}
+
+# Modules whose functions are system calls …
+CALLING = {
+    "apart", "calls", "durable_files", "fcntl", "glob", "os", "shutil", "subprocess", "tempfile",
+}  # fmt: skip
+# … but these are none, or such as have nothing to do with disks.
+HARMLESS = re.compile(
+    r"os\.([A-Z_]+|_exit|cpu_count|dup|environ\.\w+|eventfd\w*|fs(path|encode|decode)|get\w*id|kill|major"
+    r"|makedev|memfd_create|minor|path\.(basename|dirname|isabs|join|normpath|relpath|samestat)"
+    r"|pipe|sched_\w+|strerror|uname|urandom)|apart\.(closed|waiting)"
+)
+# Methods of paths, and of the state directory, whatever the path is called.
+METHODS = {
+    "exists", "is_block_device", "is_dir", "is_file", "is_mount", "is_symlink", "iterdir",
+    "load_modes", "lstat", "mkdir", "read_bytes", "read_text", "rglob", "rmdir", "samefile",
+    "save_modes", "stat", "symlink_to", "touch", "unlink", "write_bytes", "write_text",
+}  # fmt: skip
+# Functions of no module, and those that wait for time.
+FUNCTIONS = {"open", "time.sleep"}
+
+
+def dotted(node: ast.expr) -> str:
+    """The name of a function as it is called, "" if it has none."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        owner = dotted(node.value)
+        return f"{owner}.{node.attr}" if owner else ""
+    return ""
+
+
+def is_system_call(function: ast.expr) -> bool:
+    """Calling it, or having it called, may wait for a disk."""
+    name = dotted(function)
+    if name in FUNCTIONS:
+        return True
+    if name.partition(".")[0] in CALLING:
+        return "." in name and not HARMLESS.fullmatch(name)
+    return isinstance(function, ast.Attribute) and function.attr in METHODS
+
+
+def system_calls(node: ast.AST, where: str) -> Iterator[tuple[str, str]]:
+    """The places of system calls below ``node``, and what is called there."""
+    for child in ast.iter_child_nodes(node):
+        below = where
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            below = f"{where}.{child.name}"
+        elif isinstance(child, ast.Call):
+            # What is handed to somebody to be called counts, too.
+            for function in (child.func, *child.args):
+                if is_system_call(function):
+                    yield where, ast.unparse(function)
+        yield from system_calls(child, below)
+
+
+def is_within(name: str, place: str) -> bool:
+    return name == place or name.startswith(f"{place}.")
+
+
+def test_system_calls_are_found() -> None:
+    source = (
+        "import os\n"
+        "class A:\n"
+        "    def f(self): os.open('x', 0); os.strerror(1); self.path.is_dir()\n"
+        "async def g(): await thread(os.fsync, 1); open('x'); window.open(); apart.closed(1)\n"
+    )
+    assert list(system_calls(ast.parse(source), "m")) == [
+        ("m.A.f", "os.open"),
+        ("m.A.f", "self.path.is_dir"),
+        ("m.g", "os.fsync"),
+        ("m.g", "open"),
+    ]
+
+
+def test_the_event_loop_waits_for_no_disk() -> None:
+    found: dict[str, set[str]] = {}
+    for name, module in modules().items():
+        if not any(is_within(name, outside) for outside in OUTSIDE_THE_LOOP):
+            for where, call in system_calls(module, name):
+                found.setdefault(where, set()).add(call)
+    unexplained = {
+        where: calls
+        for where, calls in found.items()
+        if not any(is_within(where, place) for place in MAY_CALL)
+    }
+    assert not unexplained
+    unused = [place for place in MAY_CALL if not any(is_within(name, place) for name in found)]
+    assert not unused

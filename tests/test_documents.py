@@ -55,6 +55,14 @@ def test_every_page_is_listed_in_the_readme() -> None:
         assert f"(docs/{page.name})" in README, page
 
 
+def test_the_readmes_figures_are_those_of_the_measurements() -> None:
+    measured = (REPOSITORY / "docs" / "performance.md").read_text()
+    figures = re.findall(r"([\d,]+)/s", README)
+    assert len(figures) >= 8
+    for figure in figures:
+        assert f" {figure} " in measured, figure
+
+
 def test_the_readme_tells_only_of_what_make_can_do() -> None:
     makefile = (REPOSITORY / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z]+):.*## ", makefile, re.MULTILINE))

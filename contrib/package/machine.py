@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import time
@@ -17,7 +18,7 @@ _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Seconds. With a network a command may install, or build a package.
 _PREPARATION: Final = 1200
 _COMMAND: Final = 90
-_BOOT: Final = 60
+_BOOT: Final = 120
 _POLL: Final = 0.1
 _HALT: Final = 30
 
@@ -77,8 +78,7 @@ class Machine:
             [*unshare, *nspawn], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
         try:
-            self._first = _grandchild(outer.pid)
-            self._wait_until_running()
+            self._wait_until_running(outer.pid)
             yield
             self.run("systemctl --no-block poweroff")
             outer.wait(_HALT)
@@ -87,17 +87,17 @@ class Machine:
             outer.kill()
             outer.wait()
 
-    def _wait_until_running(self) -> None:
+    def _wait_until_running(self, outer: int) -> None:
         deadline = time.monotonic() + _BOOT
-        while True:
-            try:
-                state = self.run("systemctl is-system-running || true").strip()
-            except Failed:
-                state = ""
-            if state in ("running", "degraded"):
-                return
+        state = ""
+        while state not in ("running", "degraded"):
             assert time.monotonic() < deadline, f"it does not boot: {state}"
             time.sleep(_POLL)
+            # The first child of nspawn is not the last one.
+            self._first = next(_children(next(_children(outer), 0)), None)
+            if self._first is not None:
+                with contextlib.suppress(Failed):
+                    state = self.run("systemctl is-system-running || true").strip()
 
     def inside(self, *argv: str, network_only: bool = False) -> list[str]:
         """Return the arguments that run a program in the running system, or in its network."""
@@ -134,15 +134,10 @@ def _output(argv: list[str], command: str, seconds: float) -> str:
     return done.stdout
 
 
-def _grandchild(pid: int) -> int:
-    """The first child of the first child of a process, when there is one."""
-    deadline = time.monotonic() + _BOOT
-    for _generation in range(2):
-        while not (children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
-            assert time.monotonic() < deadline, "it does not start"
-            time.sleep(_POLL)
-        pid = int(children[0])
-    return pid
+def _children(pid: int) -> Iterator[int]:
+    """The processes that a process has started; none if there is no such process."""
+    with contextlib.suppress(OSError):
+        yield from map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
 
 
 def is_root() -> bool:

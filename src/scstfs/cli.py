@@ -28,6 +28,7 @@ from scstfs.admin.mistakes import Mistake, MistakeKind
 from scstfs.capabilities import Capability
 from scstfs.cluster.cluster_config import DEFAULT_TTL, ClusterConfig, EtcdAccess
 from scstfs.errors import ExitStatus, UsageError, reason
+from scstfs.exporter import options as exporter_options
 from scstfs.options import Config, IoEngine, Resume
 from scstfs.portals import ListenPortal
 from scstfs.printable import printable
@@ -49,6 +50,7 @@ _STATUS: Final[Mapping[MistakeKind, ExitStatus]] = {
     MistakeKind.NO_TREE: ExitStatus.NO_TREE,
     MistakeKind.PERMISSION: ExitStatus.NOT_PERMITTED,
     MistakeKind.ATTENTION: ExitStatus.ATTENTION,
+    MistakeKind.PORT: ExitStatus.PORTAL,
 }
 
 
@@ -196,6 +198,12 @@ def parser() -> argparse.ArgumentParser:
         "(always), or never; FILE is then ignored (default: %(default)s)",
     )
     mount.add_argument(
+        "--metrics",
+        metavar="HOST:PORT",
+        type=_portal,
+        help="serve metrics and a page there, on a loopback address (see scstfs exporter)",
+    )
+    mount.add_argument(
         "--io-engine",
         choices=tuple(engine.value for engine in IoEngine),
         default=_DEFAULTS.io_engine.value,
@@ -238,6 +246,7 @@ def parser() -> argparse.ArgumentParser:
     mounter.set_defaults(run=_mounter, background=False)
     why.set_defaults(client=_why)
     admin.add_commands(commands)
+    _add_exporter(commands)
     return top
 
 
@@ -345,6 +354,27 @@ def _add_sandbox(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
     sandbox.set_defaults(client=_sandbox)
 
 
+def _add_exporter(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
+    exporter = commands.add_parser(
+        "exporter",
+        help="serve metrics for Prometheus, and a page that shows what runs",
+        description=textwrap.fill(
+            "Serve metrics for Prometheus at /metrics and a page at /, both read-only. It needs "
+            "only a tree, that of the kernel's SCST will do."
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    exporter_options.add_options(exporter)
+    admin.add_tree(exporter)
+    exporter.set_defaults(client=_exporter)
+
+
+def _exporter(arguments: argparse.Namespace) -> None:
+    from scstfs.exporter import program
+
+    program.run(arguments)
+
+
 def _sandbox(arguments: argparse.Namespace) -> int:
     from scstfs import sandbox
 
@@ -367,6 +397,7 @@ def _mount(
         config=None if arguments.config is None else InitialFile.read(arguments.config),
         resume=Resume(arguments.resume),
         cluster=_cluster(arguments),
+        metrics=arguments.metrics,
         io_engine=IoEngine(arguments.io_engine),
         mounter=arguments.mounter,
         account=arguments.user,

@@ -21,8 +21,8 @@ from typing import Final, Protocol, TypeAlias, TypeVarTuple, Unpack
 import pyfuse3
 import trio
 
+from scstfs import metrics, mountpoint, portals, privileges, system
 from scstfs import mounter as mounters
-from scstfs import mountpoint, portals, privileges, system
 from scstfs.errors import UsageError
 from scstfs.fuse.operations import MOUNT_OPTIONS
 from scstfs.mounter import Mounter
@@ -90,9 +90,10 @@ def run(config: Config, announce: Announce, build: Build | None = None) -> None:
         if config.account is not None:
             privileges.hand_over(config.state_dir, config.account)
         sockets = stack.enter_context(portals.listening(config.portals))
+        metrics_socket = stack.enter_context(metrics.listening(config.metrics))
         _drop_privileges(config)
         watch = stack.enter_context(SignalWatch(STOP_SECONDS))
-        parts = _Parts(watch, mounter, sockets, announce)
+        parts = _Parts(watch, mounter, sockets, metrics_socket, announce)
         try:
             trio.run(serve, config, parts, build or build_service)
         except BaseExceptionGroup as group:
@@ -128,12 +129,14 @@ class _Parts:
         watch: entered; its `last_resort` is set to unmount.
         mounter: mounts and unmounts the tree.
         sockets: listen on the portals.
+        metrics_socket: listens for those who want metrics.
         announce: called with one line when everything is up.
     """
 
     watch: SignalWatch
     mounter: Mounter
     sockets: list[socket.socket]
+    metrics_socket: socket.socket | None
     announce: Announce
 
 
@@ -167,6 +170,8 @@ async def serve(config: Config, parts: _Parts, build: Build) -> None:
             ready = f"{path} on {' '.join(map(portals.name, sockets))}"
             parts.announce(f"ready: {ready}")
             notifier.ready(f"serving {ready}")
+            if parts.metrics_socket is not None:
+                nursery.start_soon(metrics.serve, parts.metrics_socket, path)
             await watch.stop.wait()
             notifier.stopping()
             await _close_sessions(service, watch)

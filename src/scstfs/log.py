@@ -26,6 +26,7 @@ from typing import Final, Protocol, TextIO, TypeAlias
 
 from scstfs import journal
 from scstfs.journal import LogSocket
+from scstfs.latest import LatestLines
 
 LEVELS: Final[Mapping[str, int]] = {
     "debug": logging.DEBUG,
@@ -49,6 +50,8 @@ _NAME: Final = "scstfs"
 
 _QUEUE_LINES: Final = 4096
 _FLUSH_SECONDS: Final = 0.5
+_RECENT_BYTES: Final = 32 << 10
+_RECENT_TEXT: Final = 300
 
 
 # Subjects of messages
@@ -134,6 +137,37 @@ def _as_journal_entry(record: logging.LogRecord) -> list[bytes]:
         **_fields_of(record),
     }
     return [journal.journal_entry(fields)]
+
+
+# The latest lines
+
+
+class _Recent(logging.Handler):
+    """Keeps the latest messages, for programs that show them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: Final = LatestLines(_RECENT_BYTES)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a message."""
+        try:
+            text = record.getMessage()
+        except Exception:
+            self.handleError(record)
+            return
+        self.lines.add((round(record.created, 3), record.levelname, text[:_RECENT_TEXT]))
+
+
+_recent: Final = _Recent()
+
+
+def recent() -> str:
+    """The latest messages, a line of JSON for each, the newest last.
+
+    Each is a list: when (seconds since the epoch), level, text.
+    """
+    return _recent.lines.text
 
 
 # Where it goes
@@ -260,6 +294,7 @@ class Log:
         root, tree = logging.getLogger(), logging.getLogger(_NAME)
         self._levels = ((root, root.level), (tree, tree.level))
         root.addHandler(handler)
+        root.addHandler(_recent)
         root.setLevel(logging.WARNING)
         tree.setLevel(level)
 
@@ -269,7 +304,8 @@ class Log:
 
     def close(self) -> None:
         """Stop logging, after a bounded wait for what is still queued."""
-        logging.getLogger().removeHandler(self._handler)
+        for handler in (self._handler, _recent):
+            logging.getLogger().removeHandler(handler)
         for logger, level in self._levels:
             logger.setLevel(level)
         self._handler.close()

@@ -8,6 +8,7 @@ import errno
 import json
 import logging
 import os
+import select
 import signal
 import socket
 import struct
@@ -141,7 +142,7 @@ def serve(orders: Orders, link: socket.socket) -> None:
     credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
     daemon, _, _ = _PEER.unpack(credentials)
     work = _Work(orders, daemon)
-    _obey(work, link)
+    _obey(work, link, daemon)
     work.end()
 
 
@@ -150,9 +151,22 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _obey(work: _Work, link: socket.socket) -> None:
-    """Do what the daemon says, until it has ended."""
-    while told := _receive(link):
+def _obey(work: _Work, link: socket.socket, daemon: int) -> None:
+    """Do what the daemon says, until it has ended, even if others still have its descriptors."""
+    try:
+        ended = os.pidfd_open(daemon)
+    except ProcessLookupError:
+        return
+    try:
+        _obey_until(work, link, ended)
+    finally:
+        os.close(ended)
+
+
+def _obey_until(work: _Work, link: socket.socket, ended: int) -> None:
+    """Do what is said until the descriptor `ended` is readable, or nobody can say any more."""
+    ours = link.fileno()
+    while ours in select.select([ours, ended], [], [])[0] and (told := _receive(link)):
         answer: dict[str, object] = {}
         descriptors: list[int] = []
         try:

@@ -48,6 +48,8 @@ class Config:
     resume: Resume = Resume.AUTO
     cluster: ClusterConfig | None = None
     """What other nodes are found by; None without any."""
+    metrics: ListenPortal | None = None
+    """Where metrics and the page are served; None for nowhere."""
     io_engine: IoEngine = IoEngine.BEST
     mounter: Path | None = None
     """The socket of the service that mounts, and writes the pid file; None does so itself."""

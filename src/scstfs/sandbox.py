@@ -27,7 +27,7 @@ from scstfs import mountpoint, mounts, namespaces, system
 from scstfs.errors import ExitStatus, UsageError, reason
 from scstfs.mounts import MountFlag
 from scstfs.namespaces import NameSpace
-from scstfs.options import Resume
+from scstfs.options import Config, Resume
 
 PORTAL_VARIABLE: Final = "SCSTFS_PORTAL"
 """The environment variable that has the portal's address and port."""
@@ -36,6 +36,8 @@ LOG_VARIABLE: Final = "SCSTFS_LOG"
 """The environment variable that has the path of the daemon's log."""
 
 _PLACE: Final = Path("/run/scstfs")
+_TREE: Final = Config().mountpoint
+_PID_FILE: Final = str(Config().pid_file)
 _SHELL: Final = "/bin/sh"
 
 # Seconds.
@@ -193,22 +195,53 @@ def _serve_and_run(sandbox: Sandbox, watched: int) -> int:
 
 
 def _furnish() -> None:
-    """Mount a /proc for the sandbox's processes, and a writable /run."""
+    """Mount a /proc for the sandbox's processes, a writable /run, and a place for the tree."""
     # A container that hides parts of /proc cannot mount another one. Nothing needs it.
     with contextlib.suppress(OSError):
         mounts.mount("proc", "/proc", "proc", MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC)
+    place = "/run"
     try:
-        # /tmp exists; its contents are hidden for a moment.
-        mounts.mount(
-            "scstfs-sandbox", "/tmp", "tmpfs", MountFlag.NOSUID | MountFlag.NODEV, "mode=0755"
-        )
-        mountpoint.mirror("/run", "/tmp")
-        mounts.bind("/tmp", "/run")
-        mounts.detach("/tmp")
+        _cover(place)
+        # It may exist: this may be a sandbox in another one.
+        _PLACE.mkdir(exist_ok=True)
+        _mount_empty(str(_PLACE))
+        place = _TREE
+        _hide_the_machines_target()
     except OSError as error:
-        message = f"cannot make a /run for a sandbox: {reason(error)}; {_what_forbids(error)}"
+        message = f"cannot make a {place} for a sandbox: {reason(error)}; {_what_forbids(error)}"
         raise UsageError(ExitStatus.NOT_PERMITTED, message) from error
-    _PLACE.mkdir(exist_ok=True)
+
+
+def _cover(directory: str) -> None:
+    """Put a writable directory with the same entries over a directory."""
+    # /tmp exists; its contents are hidden for a moment.
+    _mount_empty("/tmp")
+    mountpoint.mirror(directory, "/tmp")
+    mounts.bind("/tmp", directory)
+    mounts.detach("/tmp")
+
+
+def _mount_empty(directory: str) -> None:
+    flags = MountFlag.NOSUID | MountFlag.NODEV
+    mounts.mount("scstfs-sandbox", directory, "tmpfs", flags, "mode=0755")
+
+
+def _hide_the_machines_target() -> None:
+    """Take away the pid file of a target that the machine runs, and empty its tree.
+
+    Its daemon has put a directory of its own over /sys/kernel, which is covered as well: without
+    the tree it would look as if the daemon had been killed.
+    """
+    if os.path.exists(_PID_FILE):
+        mounts.detach(_PID_FILE)
+        os.unlink(_PID_FILE)
+    try:
+        if mounts.mount_at(_TREE) is None:
+            return
+    except FileNotFoundError:
+        return
+    _cover(os.path.dirname(_TREE))
+    mounts.detach(_TREE)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,7 @@ from scstfs.persist.state import StateDirectory
 from scstfs.privileges import ROOT
 from scstfs.startup.keep import Keeper
 from scstfs.startup.load import load, look, resume
+from scstfs.tree.measurements import note_change
 
 log: Final = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class TargetService:
         self.local = LocalDriver(scst)
         self.scsi_bus = ScsiBus(scst)
         self.tree = LAYOUT.build(scst)
+        self.tree.observers.append(partial(note_change, scst.env.statistics))
         self.operations = Operations(self.tree, owner=owner)
         self._requests = RequestWait()
         self.server.flusher.urgent = self._requests.waiting
@@ -112,10 +115,10 @@ async def _configure(service: TargetService, config: Config) -> Keeper:
     """
     bare = look(service.tree)
     running = RunningFile(config.state_dir)
-    resumes = config.resume is Resume.ALWAYS or (
-        config.resume is Resume.AUTO and running.is_unclean
-    )
     try:
+        resumes = config.resume is Resume.ALWAYS or (
+            config.resume is Resume.AUTO and running.is_unclean
+        )
         made = running.load() if resumes else None
         resumed = made is not None
         if made is not None:

@@ -8,7 +8,6 @@ import fcntl
 import os
 import resource
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ from typing import Final
 import setproctitle
 
 from scstfs.errors import ExitStatus, UsageError, reason
+from scstfs.persist import calls, durable_files
 from scstfs.privileges import Account
 
 PROCESS_NAME: Final = "iscsi-scstd"
@@ -122,11 +122,11 @@ def state_directory(path: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-            stack.callback(os.close, fd)
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            tempfile.TemporaryFile(dir=path).close()
+            durable_files.make_directory(path)
+            fd = calls.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            stack.callback(calls.close, fd)
+            calls.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _write_something(path / f".{os.getpid()}")
         except BlockingIOError:
             message = f"another scstfs uses the state directory {path}"
             raise UsageError(ExitStatus.STATE_DIR, message) from None
@@ -134,6 +134,12 @@ def state_directory(path: Path) -> Iterator[None]:
             message = f"cannot use the state directory {path}: {reason(error)}"
             raise UsageError(ExitStatus.STATE_DIR, message) from error
         yield
+
+
+def _write_something(path: Path) -> None:
+    """Find out whether files can be made; raises OSError."""
+    calls.close(calls.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    calls.unlink(path)
 
 
 @contextlib.contextmanager

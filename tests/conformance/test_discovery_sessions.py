@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scstfs.drivers.iscsi import server, session_table
+from scstfs.drivers.iscsi.discovery_session import DiscoverySession
 from tests.conformance.conftest import Connect, LogIn
 from tests.support import iscsi_wire as wire
 from tests.support.initiator import ClosedError, Initiator
@@ -140,3 +144,24 @@ def test_each_portal_has_sessions_of_its_own(tmp_path: Path) -> None:
             for initiator in (one, other):
                 assert TARGET in initiator.send_targets()
                 assert initiator.complaints == []
+
+
+@pytest.mark.logs("too many discovery sessions")
+def test_there_are_so_many_at_a_time(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_table, "MAX_DISCOVERIES", 3)
+    oldest, *others = (log_in(None) for _ in range(4))
+    assert oldest.wait_closed() == []
+    for other in others:
+        assert TARGET in other.send_targets()
+
+
+@pytest.mark.slow
+@pytest.mark.logs("discovery session of .*: nothing was asked for 1 s")
+def test_a_silent_one_ends(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "TICK", 0.1)
+    limits = dataclasses.replace(DiscoverySession.limits, silence=1)
+    monkeypatch.setattr(DiscoverySession, "limits", limits)
+    began = time.monotonic()
+    initiator = log_in(None)
+    assert initiator.wait_closed() == []
+    assert 0.5 < time.monotonic() - began < 5

@@ -101,7 +101,12 @@ class Daemon:
         raise AssertionError(f"no {text!r} {'at all' if found else 'in time'} in:\n{self.log}")
 
     def ready(self) -> Self:
-        self.wait_for(": ready: ")
+        """Wait until it is ready; if that fails it is killed, since no context will do it."""
+        try:
+            self.wait_for(": ready: ")
+        except AssertionError:
+            self.__exit__()
+            raise
         return self
 
     @property
@@ -120,10 +125,14 @@ class Daemon:
 
     def kill_all(self) -> None:
         """SIGKILL it, and first the process that would unmount the tree then."""
-        pid = self.process.pid
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            os.kill(int(child), signal.SIGKILL)
+        for child in self.children():
+            os.kill(child, signal.SIGKILL)
         self.send(signal.SIGKILL)
+
+    def children(self) -> list[int]:
+        """The processes that it started."""
+        pid = self.process.pid
+        return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def end(self) -> int:
         """Wait for its end; return the exit status."""

@@ -264,6 +264,7 @@ def start(directory: Path) -> Mounted:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
+@pytest.mark.each_engine
 def test_nothing_is_lost_when_everything_changes(tmp_path: Path) -> None:
     """``SCSTFS_CHANGES`` (65) changes."""
     need_mounts()

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from scstfs.options import IoEngine
 from tests.daemon.harness import ENVIRONMENT, PATIENCE, SCST_TGT, Daemon, mountinfo
 from tests.daemon.target import (
     CHUNK,
+    TARGET,
     Writer,
     export,
     log_in,
@@ -22,9 +24,11 @@ from tests.daemon.target import (
     manage,
     read,
     settle,
+    synchronize,
     write,
 )
 from tests.support.confined import allowed_calls, service
+from tests.support.loop import loop_device
 from tests.support.namespace import MS_SHARED, fork, unshare
 from tests.support.needs import need_mounts, need_programs
 from tests.support.service_manager import MOUNTER, confined, mounter_socket
@@ -61,15 +65,17 @@ def start(directory: Path, socket: Path, *options: str) -> Daemon:
     ).ready()
 
 
-def test_everything_works_under_the_units(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", [engine for engine in IoEngine if engine != IoEngine.BEST])
+def test_everything_works_under_the_units(tmp_path: Path, engine: IoEngine) -> None:
     """A system call that the filter does not allow would end the process."""
     disk = make_disk(tmp_path / "disk", 8 * CHUNK)
     socket, pid_file = tmp_path / "mounter", tmp_path / "pid"
 
     def body() -> None:
         with (
+            loop_device(make_disk(tmp_path / "block")) as device,
             mounter_socket(socket, "--pid-file", str(pid_file)) as mounters,
-            start(tmp_path, socket) as daemon,
+            start(tmp_path, socket, "--io-engine", engine) as daemon,
         ):
             (mounter,) = mounters
             assert pid_file.read_text() == f"{daemon.process.pid}\n"
@@ -77,6 +83,8 @@ def test_everything_works_under_the_units(tmp_path: Path) -> None:
                 status = Path(f"/proc/{process.pid}/status").read_text()
                 assert "\nSeccomp:\t2\n" in status, unit
             export(disk)
+            manage("handlers/vdisk_blockio/mgmt", f"add_device block filename={device}")
+            manage(f"targets/iscsi/{TARGET}/luns/mgmt", "add block 1")
             manage("devices/disk/threads_num", "3")
             with log_in(daemon) as initiator:
                 settle(initiator)
@@ -87,6 +95,10 @@ def test_everything_works_under_the_units(tmp_path: Path) -> None:
                 task = initiator.wait(write(initiator, 0, b"\5" * (64 << 10)))
                 assert task.status == 0
                 assert read(initiator, 0, 128).data == b"\5" * (64 << 10)
+                settle(initiator, 1)
+                assert initiator.wait(write(initiator, 0, b"\6" * 4096, 1)).status == 0
+                assert synchronize(initiator, 1).status == 0
+                assert read(initiator, 0, 8, 1).data == b"\6" * 4096
                 register = initiator.command(
                     bytes.fromhex("5f000000000000001800"),
                     data_out=bytes(8) + b"\1" * 8 + b"\0\0\0\0\1\0\0\0",

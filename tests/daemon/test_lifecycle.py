@@ -305,6 +305,24 @@ def test_the_tree_of_a_killed_daemon_goes_away(tmp_path: Path) -> None:
     leaves_no_trace(body)
 
 
+def test_the_tree_goes_away_though_its_descriptors_are_still_open(tmp_path: Path) -> None:
+    def body() -> None:
+        with Daemon(tmp_path).ready() as daemon:
+            others = daemon.children()
+            Path(SCST_TGT, "fork").write_text("x")
+            (holder,) = set(daemon.children()) - set(others)
+            daemon.send(signal.SIGKILL)
+            daemon.process.wait(PATIENCE)
+            daemon.wait_for("the daemon has ended: unmounting")
+            deadline = time.monotonic() + PATIENCE
+            while SCST_TGT in mountinfo():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            os.kill(holder, signal.SIGKILL)
+
+    leaves_no_trace(body)
+
+
 def test_only_the_daemons_end_ends_what_unmounts_the_tree(tmp_path: Path) -> None:
     def body() -> None:
         with Daemon(tmp_path, wrapper=["setsid"]).ready() as daemon:

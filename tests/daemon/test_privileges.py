@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import resource
-import shutil
 import signal
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,15 +32,6 @@ DEVICES = "handlers/vdisk_blockio/mgmt"
 @pytest.fixture(autouse=True)
 def _possible() -> None:
     need_mounts()
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory that all users can reach."""
-    directory = Path(tempfile.mkdtemp(prefix="scstfs-privileges."))
-    directory.chmod(0o755)
-    yield directory
-    shutil.rmtree(directory)
 
 
 def bits(*capabilities: Capability) -> int:

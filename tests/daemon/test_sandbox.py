@@ -236,6 +236,22 @@ def test_nothing_is_left_of_hostile_commands(user: User) -> None:
         assert Path("/proc/self/mountinfo").read_text() == mounts
 
 
+def test_a_target_that_runs_already_is_hidden(user: User) -> None:
+    scstfs = shlex.join(user.scstfs)
+    done = user.run(f"""
+        {EXPORT}
+        cd "$HOME"
+        {scstfs} sandbox sh -ec 'ls /sys/kernel/scst_tgt/targets/iscsi; ls /sys/kernel'
+        echo outside:
+        ls /sys/kernel/scst_tgt/targets/iscsi
+    """)
+    assert done.returncode == 0, done.stderr
+    inside, outside = done.stdout.split("outside:\n")
+    assert "iqn.2007-05.com.example:t" in outside.split()
+    assert "iqn.2007-05.com.example:t" not in inside.split()
+    assert {"enabled", "scst_tgt", "debug"} <= set(inside.split())
+
+
 def test_a_daemon_that_is_killed_inside_is_told(user: User) -> None:
     done = user.run(
         "kill -KILL $(pidof iscsi-scstd); sleep 0.5; ! cat /sys/kernel/scst_tgt/version"

@@ -31,6 +31,7 @@ FILES: Final = {
     4: b"block",  # blocks the event loop, as in a read from a dead disk
     5: b"thread",  # waits for a thread that cannot be interrupted
     6: b"raise",  # a bug that the guard of the real tree would have caught
+    8: b"fork",  # leaves another process with all descriptors, as a call that waits for a disk
     7: b"escape",  # tries all that code of an attacker would
 }
 
@@ -129,6 +130,10 @@ class ToyTree(pyfuse3.Operations):
                 await trio.to_thread.run_sync(time.sleep, 60)
             case b"raise":
                 raise ZeroDivisionError("toy bug")
+            case b"fork":
+                if os.fork() == 0:
+                    time.sleep(60)
+                    os._exit(0)
             case b"escape":
                 for attempt in ATTEMPTS:
                     try:

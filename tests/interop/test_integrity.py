@@ -30,6 +30,7 @@ _WRITE, _SYNCHRONIZE_CACHE, _FUA = 0x8A, 0x91, 0x08
 
 
 @pytest.mark.timeout(3600)
+@pytest.mark.each_engine
 def test_two_sessions_find_what_they_wrote(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

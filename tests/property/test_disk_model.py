@@ -451,6 +451,7 @@ async def play(sequence: Sequence[Operation], parameters: dict[str, object]) -> 
 )
 @settings(max_examples=60, deadline=None)
 @given(sequence=st.lists(operations, min_size=1, max_size=20))
+@pytest.mark.each_engine
 def test_disks_and_models_agree(
     sequence: Sequence[Operation], parameters: dict[str, object]
 ) -> None:

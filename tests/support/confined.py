@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import subprocess
 import sys
@@ -89,14 +90,26 @@ def allowed_calls(lines: list[str]) -> set[str]:
     return allowed | set(_expanded("@default"))
 
 
+@functools.cache
+def _sets() -> dict[str, list[str]]:
+    """The calls, and other sets, of each set of systemd."""
+    sets: dict[str, list[str]] = {}
+    lines = subprocess.run(
+        ["systemd-analyze", "syscall-filter"], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    members: list[str] = []
+    for line in lines:
+        if line.startswith("@"):
+            members = sets[line] = []
+        elif line.startswith(" ") and not line.lstrip().startswith("#"):
+            members.append(line.strip())
+    return sets
+
+
 def _expanded(word: str) -> list[str]:
     if not word.startswith("@"):
         return [word]
-    lines = subprocess.run(
-        ["systemd-analyze", "syscall-filter", word], check=True, capture_output=True, text=True
-    ).stdout.splitlines()[1:]
-    words = (line.strip() for line in lines)
-    return [call for word in words if word and word[0] != "#" for call in _expanded(word)]
+    return [call for member in _sets()[word] for call in _expanded(member)]
 
 
 def _install_filter(settings: dict[str, list[str]]) -> None:

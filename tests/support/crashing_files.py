@@ -1,8 +1,8 @@
 """A disk in memory that can lose power between any two system calls.
 
-It replaces the module ``os`` in code that writes files. After a power failure, changes that were
-not synchronised may or may not be on the disk: any of a file's writes, the last one in part; of a
-directory's changes those up to any of them (a journal keeps them in order).
+It replaces ``scstfs.persist.calls`` in code that writes files. After a power failure, changes that
+were not synchronised may or may not be on the disk: any of a file's writes, the last one in part;
+of a directory's changes those up to any of them (a journal keeps them in order).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from scstfs.persist import calls
 
 
 @dataclass
@@ -62,7 +64,7 @@ class PowerFailure(BaseException):
 
 
 class CrashingFiles:
-    """One directory of files; all other names are those of the real ``os``."""
+    """One directory of files; all other calls are real."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -79,7 +81,7 @@ class CrashingFiles:
         self.power_fails_at: int | None = None
 
     def __getattr__(self, name: str) -> object:
-        return getattr(os, name)
+        return getattr(calls, name)
 
     # Faults
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import trio
 
-from scstfs.persist import durable_files
+from scstfs.persist import calls, durable_files
 from tests.support.target import System, target
 
 _CALLS = ("open", "pwrite", "fsync", "replace", "unlink")
@@ -51,14 +51,14 @@ class Answer(NamedTuple):
     data: bytes
 
 
-class _FaultyOs:
-    """Replaces ``os`` in ``scstfs.persist.durable_files``."""
+class _FaultyCalls:
+    """Replaces ``calls`` in ``scstfs.persist.durable_files``."""
 
     def __init__(self) -> None:
         self.calls = self.killed_at = self.full_at = 0
 
     def __getattr__(self, name: str) -> object:
-        real = getattr(os, name)
+        real = getattr(calls, name)
         return self._counted(name, real) if name in _CALLS else real
 
     def _counted(self, name: str, real: Callable[..., object]) -> Callable[..., object]:
@@ -96,8 +96,8 @@ def _run(connection: Connection, directory: Path, initiators: int) -> None:
 
 
 async def _serve(connection: Connection, directory: Path, initiators: int) -> None:
-    faulty = _FaultyOs()
-    setattr(durable_files, "os", faulty)  # noqa: B010 - a module is replaced, which no type allows
+    faulty = _FaultyCalls()
+    setattr(durable_files, "calls", faulty)  # noqa: B010 - a module is replaced, which no type allows
     async with target(directory) as system:
         try:
             await system.add("vdisk_nullio", "disk", size=1 << 20)
@@ -108,7 +108,7 @@ async def _serve(connection: Connection, directory: Path, initiators: int) -> No
 
 
 async def _answer(
-    connection: Connection, system: System, faulty: _FaultyOs, initiators: int
+    connection: Connection, system: System, faulty: _FaultyCalls, initiators: int
 ) -> None:
     sessions = [system.initiator(f"i{port}", port=port + 1) for port in range(initiators)]
     connection.send("")

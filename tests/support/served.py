@@ -17,6 +17,7 @@ from typing import Any
 
 from tests.support.initiator import Initiator
 from tests.support.iscsi_login import ISID
+from tests.support.loop_watch import loop_watched
 from tests.support.mounted import Mounted
 from tests.support.needs import need_mounts
 
@@ -40,12 +41,12 @@ def isid_of(number: int) -> bytes:
 class Served(Mounted):
     """A running daemon, its tree and its portal."""
 
-    def __init__(self, directory: Path) -> None:
-        """All of its files are below *directory*."""
+    def __init__(self, directory: Path, state: Path | None = None) -> None:
+        """All of its files are below *directory*, but for its state if *state* says where."""
         mountpoint = directory / "scst_tgt"
         mountpoint.mkdir()
         argv = [sys.executable, "-m", "scstfs", "mount", "--mountpoint", str(mountpoint)]
-        argv += ["--state-dir", str(directory / "state"), "--pid-file", ""]
+        argv += ["--state-dir", str(state or directory / "state"), "--pid-file", ""]
         argv += ["--portal", f"{HOST}:0"]
         super().__init__(argv, mountpoint, ready=": ready: ")
         self.directory = directory
@@ -120,10 +121,14 @@ class Served(Mounted):
 
 
 @contextmanager
-def served(directory: Path) -> Iterator[Served]:
-    """A daemon without a target that must end cleanly and without a traceback."""
+def served(directory: Path, state: Path | None = None) -> Iterator[Served]:
+    """A daemon without a target that must end cleanly and without a traceback.
+
+    Its event loop must not wait for anything but its events.
+    """
     need_mounts()
-    with Served(directory) as daemon:
-        yield daemon
+    with Served(directory, state) as daemon:
+        with loop_watched(daemon.pid):
+            yield daemon
         assert daemon.stop() == 0, daemon.log
     assert "Traceback" not in daemon.log, daemon.log

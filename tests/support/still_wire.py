@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, cast
 
+from scstfs.core.nexus_times import Batches
 from scstfs.drivers.iscsi.config import IscsiTarget
 from scstfs.drivers.iscsi.nexus import Nexus
 from scstfs.drivers.iscsi.server import Server
@@ -30,6 +31,7 @@ class StillWire:
 
     flusher: Flusher
     tx: Transmitter = field(default_factory=Transmitter)
+    batches: Batches = field(default_factory=Batches)
     peer: NetworkPortal = PORTAL
     local: NetworkPortal = PORTAL
     is_writing: bool = False

@@ -188,6 +188,7 @@ DEVICE: DirType[Device] = DirType(
         ),
         Link(name="group", target=lambda device: ("groups", f"all/{device.name}")),
     ),
+    {"note": lambda device: f"about {device.name}"},
 )
 
 DEVICES: DirType[Toy] = DirType(

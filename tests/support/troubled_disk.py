@@ -1,4 +1,4 @@
-"""A file system whose one file stops answering, or fails, as the test says.
+"""A file system whose calls stop being answered, or fail, as the test says.
 
 `troubled_disk` runs ``python -m tests.support.troubled_disk MOUNTPOINT CONTROL`` in a mount
 namespace of its own.  It cannot be asked not to wait (RWF_NOWAIT), and keeps nothing in the page
@@ -7,113 +7,41 @@ cache that it was not asked for, like many network file systems.
 
 from __future__ import annotations
 
-import os
-import signal
-import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pyfuse3
-import trio
-
 from scstfs import capabilities
 from tests.support.mounted import Mounted
 from tests.support.needs import need_mounts
+from tests.support.raw_fuse import CALLS, ROOT, RawFuse
 
 SIZE = 16 << 20
 DISK = b"disk"
-_INODE = pyfuse3.ROOT_INODE + 1
-
-#: Calls that can hang or fail.
-CALLS = ("lookup", "getattr", "open", "read", "write", "fsync", "flush", "statfs")
 
 
-class _Files(pyfuse3.Operations):
-    def __init__(self, control: Path) -> None:
-        super().__init__()
-        self._control = control
-        self._data = bytearray(SIZE)
+class _Control:
+    """Which requests wait or fail: files that the test makes say it."""
 
-    async def _trouble(self, call: str) -> None:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def judge(self, call: str, node: int) -> int | None:
         """Wait for as long as ``hang-CALL`` exists, fail with the errno in ``fail-CALL``."""
-        hang = self._control / f"hang-{call}"
-        if hang.exists():
-            with (self._control / f"hung-{call}").open("ab") as file:
-                file.write(b".")
-            while hang.exists():
-                await trio.sleep(0.01)
-        fail = self._control / f"fail-{call}"
-        if fail.exists():
-            raise pyfuse3.FUSEError(int(fail.read_text()))
+        if call == "getattr" and node == ROOT:
+            # That the directory is there is known.
+            return 0
+        if (self._directory / f"hang-{call}").exists():
+            return None
+        fail = self._directory / f"fail-{call}"
+        return int(fail.read_text()) if fail.exists() else 0
 
-    def _attributes(self, inode: int) -> pyfuse3.EntryAttributes:
-        found = pyfuse3.EntryAttributes()
-        found.st_ino = inode
-        found.st_nlink = 1
-        if inode == pyfuse3.ROOT_INODE:
-            found.st_mode = stat.S_IFDIR | 0o755
-        else:
-            found.st_mode, found.st_size = stat.S_IFREG | 0o666, SIZE
-            found.st_blocks = SIZE // 512
-        found.attr_timeout = found.entry_timeout = 0
-        return found
-
-    async def getattr(
-        self, inode: int, ctx: pyfuse3.RequestContext | None = None
-    ) -> pyfuse3.EntryAttributes:
-        if inode == _INODE:
-            await self._trouble("getattr")
-        return self._attributes(inode)
-
-    async def setattr(
-        self,
-        inode: int,
-        attr: pyfuse3.EntryAttributes,
-        fields: pyfuse3.SetattrFields,
-        fh: int | None,
-        ctx: pyfuse3.RequestContext,
-    ) -> pyfuse3.EntryAttributes:
-        return self._attributes(inode)
-
-    async def lookup(
-        self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
-    ) -> pyfuse3.EntryAttributes:
-        await self._trouble("lookup")
-        if name != DISK:
-            raise pyfuse3.FUSEError(2)
-        return self._attributes(_INODE)
-
-    async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
-        await self._trouble("open")
-        return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(inode))
-
-    async def read(self, fh: int, off: int, size: int) -> bytes:
-        await self._trouble("read")
-        return bytes(self._data[off : off + size])
-
-    async def write(self, fh: int, off: int, buf: bytes) -> int:
-        await self._trouble("write")
-        self._data[off : off + len(buf)] = buf
-        return len(buf)
-
-    async def fsync(self, fh: int, datasync: bool) -> None:
-        await self._trouble("fsync")
-
-    async def flush(self, fh: int) -> None:
-        await self._trouble("flush")
-
-    async def release(self, fh: int) -> None:
-        pass
-
-    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
-        await self._trouble("statfs")
-        found = pyfuse3.StatvfsData()
-        found.f_bsize = found.f_frsize = 4096
-        found.f_blocks = found.f_bfree = found.f_bavail = SIZE // 4096
-        return found
+    def waits(self, call: str) -> None:
+        """Tell the test of one more request that waits."""
+        with (self._directory / f"hung-{call}").open("ab") as file:
+            file.write(b".")
 
 
 class TroubledDisk(Mounted):
@@ -180,14 +108,15 @@ def troubled_disk(directory: Path) -> Iterator[TroubledDisk]:
 
 def main(mountpoint: str, control: str) -> None:
     """Mount and serve until killed."""
-    pyfuse3.init(_Files(Path(control)), mountpoint, {"fsname=troubled", "allow_other"})
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    rules = _Control(Path(control))
+    files = RawFuse(rules.judge, rules.waits)
+    files.add_file(ROOT, DISK, SIZE)
+    files.mount(Path(mountpoint))
     # Whoever gave up capabilities may look into the namespaces only of those that have no more.
     capabilities.limit(())
     print("READY", flush=True)
-    trio.run(pyfuse3.main)
+    files.serve()
 
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
-    os._exit(0)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
+from pathlib import Path
 
 import pytest
 
@@ -146,3 +148,11 @@ def test_without_ipv6_all_addresses_are_those_of_ipv4(monkeypatch: pytest.Monkey
         portals.listening([ListenPortal("::1", 0)]),
     ):
         pass
+
+
+def test_as_many_connections_wait_as_the_kernel_takes() -> None:
+    most = int(Path("/proc/sys/net/core/somaxconn").read_text())
+    with portals.listening([ListenPortal("127.0.0.1", 0)]) as (listener,):
+        information = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+        # struct tcp_info: of a listening socket, tcpi_sacked is the longest queue.
+        assert struct.unpack_from("=I", information, 28)[0] == min(portals._BACKLOG, most)

@@ -1,6 +1,6 @@
 # fish completion for scstfs(8)
 
-set -l commands mount umount mounter sandbox why config status top
+set -l commands mount umount mounter sandbox why config status top watch exporter
 set -l kinds show check diff apply save edit
 set -l none "not __fish_seen_subcommand_from $commands"
 set -l for_sandbox '__fish_seen_subcommand_from sandbox'
@@ -11,6 +11,8 @@ set -l no_kind "$for_config; and not __fish_seen_subcommand_from $kinds"
 set -l for_status '__fish_seen_subcommand_from status'
 set -l for_top '__fish_seen_subcommand_from top'
 set -l sections problems targets sessions devices groups cluster
+set -l for_watch '__fish_seen_subcommand_from watch'
+set -l for_exporter '__fish_seen_subcommand_from exporter'
 
 complete -c scstfs -f
 complete -c scstfs -s h -l help -d 'show the usage'
@@ -22,10 +24,12 @@ complete -c scstfs -n $none -a sandbox -d 'run a command with its own target'
 complete -c scstfs -n $none -a why -d 'show why a command was refused'
 complete -c scstfs -n $none -a status -d 'show what runs, and problems'
 complete -c scstfs -n $none -a top -d 'show the activity of sessions, LUNs and devices'
+complete -c scstfs -n $none -a watch -d 'print what happens, one line for each event'
+complete -c scstfs -n $none -a exporter -d 'serve metrics for Prometheus, and a page'
 
 complete -c scstfs -n $none -a config -d 'show, check, compare, apply and save configurations'
 
-set -l about_a_tree "__fish_seen_subcommand_from mount umount mounter status top $kinds"
+set -l about_a_tree "__fish_seen_subcommand_from mount umount mounter status top watch exporter $kinds"
 complete -c scstfs -n $about_a_tree -l mountpoint -x \
     -a '(__fish_complete_directories)' -d 'path of the tree'
 complete -c scstfs -n $with_log -l log-level -x -a 'debug info warning error' \
@@ -34,6 +38,7 @@ complete -c scstfs -n $with_log -l log-level -x -a 'debug info warning error' \
 complete -c scstfs -n $for_mount -l state-dir -x -a '(__fish_complete_directories)' \
     -d 'directory of reservations and mode pages'
 complete -c scstfs -n $for_mount -l portal -x -d 'where to listen, HOST:PORT'
+complete -c scstfs -n $for_mount -l metrics -x -d 'where to serve metrics and a page, HOST:PORT'
 complete -c scstfs -n $for_mount -l background -d 'continue in the background when all is up'
 complete -c scstfs -n '__fish_seen_subcommand_from mount mounter' -l pid-file -r -F -d 'file for the process id'
 
@@ -96,3 +101,14 @@ complete -c scstfs -n $for_top -l interval -x -d 'over which rates are averaged 
 complete -c scstfs -n $for_top -l once -d 'stop after one interval'
 complete -c scstfs -n $for_top -l all -d 'show idle rows, too'
 complete -c scstfs -n $for_top -l json -d 'print a line of JSON for each interval, for programs'
+
+complete -c scstfs -n $for_watch -l recent -d 'begin with the events of the past that are kept'
+complete -c scstfs -n $for_watch -l json -d 'print a line of JSON for each event, for programs'
+
+complete -c scstfs -n $for_exporter -l listen -x -d 'where to listen, HOST:PORT'
+complete -c scstfs -n $for_exporter -l auth-file -r -F -d 'users and passwords'
+complete -c scstfs -n $for_exporter -l tls-certificate -r -F -d 'certificate chain'
+complete -c scstfs -n $for_exporter -l tls-key -r -F -d 'private key'
+complete -c scstfs -n $for_exporter -l name -x -d 'another name of this machine'
+complete -c scstfs -n $for_exporter -l insecure -d 'serve other machines without protection'
+complete -c scstfs -n $for_exporter -l most-luns -x -d 'LUNs of sessions in the metrics'

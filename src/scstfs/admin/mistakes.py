@@ -17,6 +17,7 @@ class MistakeKind(enum.Enum):
     CONFIG = "config"
     NO_TREE = "no tree"
     PERMISSION = "permission"
+    PORT = "port"
     ATTENTION = "attention"
     """Not a mistake of the user, but a problem in the running configuration."""
 

@@ -1,4 +1,4 @@
-"""The command line of `scstfs config`, `scstfs status` and `scstfs top`.
+"""The command line of `scstfs config`, `scstfs status`, `scstfs top` and `scstfs watch`.
 
 The modules of a subcommand are imported when it runs, so that others start fast.
 """
@@ -13,6 +13,7 @@ from typing import Any, Final
 from scstfs.admin.files import SCST_TGT
 from scstfs.admin.status import options as status
 from scstfs.admin.top import options as top
+from scstfs.admin.watch import options as watch
 
 DEFAULT_FILE: Final = "/etc/scst.conf"
 
@@ -35,6 +36,7 @@ def add_commands(commands: Any) -> None:
     _edit(kinds.add_parser)
     _status(commands.add_parser)
     _top(commands.add_parser)
+    _watch(commands.add_parser)
 
 
 def add_tree(parser: argparse.ArgumentParser) -> None:
@@ -179,6 +181,18 @@ def _top(add: Add) -> None:
     top.add_options(parser)
     add_tree(parser)
     _runs_program(parser, "top")
+
+
+def _watch(add: Add) -> None:
+    parser = add(
+        "watch",
+        help="print what happens, one line for each event",
+        description="Print logins, logouts, changes of the configuration, reservations, errors "
+        "and changes of media, one line each, until stopped.",
+    )
+    watch.add_options(parser)
+    add_tree(parser)
+    _runs_program(parser, "watch")
 
 
 def _runs_program(parser: argparse.ArgumentParser, package: str) -> None:

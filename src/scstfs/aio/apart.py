@@ -27,6 +27,9 @@ _STATX_SIZE: Final = 256
 _STATX: Final = struct.Struct("=28xH2xQQQ72xIIII")
 _IOVEC: Final = struct.Struct("=QQ")
 _STATFS_SIZE: Final = 256
+_LONGEST_LINK: Final = 4096
+#: An offset: where the last transfer ended (preadv2(2)).
+HERE: Final = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +78,19 @@ def leave_behind() -> None:
 _opened: Final[set[int]] = set()
 
 
-def open_file(path: str, flags: int) -> int:
+def open_file(path: str, flags: int, mode: int = 0) -> int:
     """open(2)."""
     name = ffi.new("char[]", os.fsencode(path))
-    fd = call(lib.SYS_openat, _AT_FDCWD, _address(name), flags | os.O_CLOEXEC, 0, path=path)
+    fd = call(lib.SYS_openat, _AT_FDCWD, _address(name), flags | os.O_CLOEXEC, mode, path=path)
     _opened.add(fd)
     return fd
+
+
+def duplicate(fd: int) -> int:
+    """dup(2), which itself does not wait."""
+    copy = os.dup(fd)
+    _opened.add(copy)
+    return copy
 
 
 def close(fd: int) -> None:
@@ -134,6 +144,21 @@ def flush(fd: int) -> None:
     call(lib.SYS_fdatasync, fd)
 
 
+def flush_everything(fd: int) -> None:
+    """fsync(2)."""
+    call(lib.SYS_fsync, fd)
+
+
+def lock(fd: int, operation: int) -> None:
+    """flock(2)."""
+    call(lib.SYS_flock, fd, operation)
+
+
+def truncate(fd: int, length: int) -> None:
+    """ftruncate(2)."""
+    call(lib.SYS_ftruncate, fd, length)
+
+
 def allocate(fd: int, mode: int, offset: int, length: int) -> None:
     """fallocate(2)."""
     call(lib.SYS_fallocate, fd, mode, offset, length)
@@ -168,6 +193,33 @@ def file_system(fd: int) -> bytes:
     room = ffi.new("char[]", _STATFS_SIZE)
     call(lib.SYS_fstatfs, fd, _address(room))
     return bytes(ffi.buffer(room))
+
+
+def make_directory(path: str, mode: int) -> None:
+    """mkdir(2)."""
+    name = ffi.new("char[]", os.fsencode(path))
+    call(lib.SYS_mkdirat, _AT_FDCWD, _address(name), mode, path=path)
+
+
+def unlink(path: str) -> None:
+    """unlink(2)."""
+    name = ffi.new("char[]", os.fsencode(path))
+    call(lib.SYS_unlinkat, _AT_FDCWD, _address(name), 0, path=path)
+
+
+def rename(path: str, to: str) -> None:
+    """rename(2)."""
+    names = [ffi.new("char[]", os.fsencode(name)) for name in (path, to)]
+    old, new = map(_address, names)
+    call(lib.SYS_renameat2, _AT_FDCWD, old, _AT_FDCWD, new, 0, path=path)
+
+
+def link_target(path: str) -> str:
+    """readlink(2)."""
+    name, room = ffi.new("char[]", os.fsencode(path)), ffi.new("char[]", _LONGEST_LINK)
+    arguments = (_AT_FDCWD, _address(name), _address(room), _LONGEST_LINK)
+    length = call(lib.SYS_readlinkat, *arguments, path=path)
+    return os.fsdecode(bytes(ffi.buffer(room, length)))
 
 
 def _address(memory: Any) -> int:

@@ -55,13 +55,20 @@ _CALLS: Final = (
     "fadvise64",
     "fallocate",
     "fdatasync",
+    "flock",
     "fstatfs",
+    "fsync",
+    "ftruncate",
     "ioctl",
     "lseek",
+    "mkdirat",
     "openat",
     "preadv2",
     "pwritev2",
+    "readlinkat",
+    "renameat2",
     "statx",
+    "unlinkat",
 )
 
 ffibuilder.cdef(_COMMENT.sub("", (_HERE / "native.h").read_text()))

@@ -71,6 +71,7 @@ def disconnect(tgt_dev: TgtDev) -> None:
             device.shared.release(session)
         else:
             device.reserved_by = None
+    device.former_times.merge(tgt_dev.times)
     device.pr.unbind(tgt_dev)
     device.nexus_ended(tgt_dev)
     device.threads.release(tgt_dev)

@@ -65,12 +65,14 @@ class Command:
         "_tgt_dev",
         "abort",
         "attribute",
+        "began",
         "cdb",
         "data",
         "data_in",
         "decoded",
         "descriptors",
         "ended_calls",
+        "executing_since",
         "expected_direction",
         "expected_length",
         "flags",
@@ -126,8 +128,11 @@ class Command:
         self.descriptors: object = None
         #: The blocks that a command with descriptors touches, possibly on other devices.
         self.listed_claims: tuple[tuple[TaskSet, Claim], ...] | None = None
-        #: When the command arrived; while latencies are measured, when it came into its phase.
-        self._entered = time.monotonic()
+        #: When the command arrived, and when the back end got it, or 0 (seconds, monotonic clock).
+        self.began = time.monotonic()
+        self.executing_since = 0.0
+        #: While latencies are measured, when it came into its phase.
+        self._entered = self.began
         #: Time spent in each phase (100 ns), while latencies are measured.
         self.spans: list[tuple[str, int]] | None = None
 
@@ -149,8 +154,7 @@ class Command:
     @property
     def age(self) -> float:
         """Seconds since the command arrived."""
-        in_phases_before = sum(span for _, span in self.spans or ())
-        return time.monotonic() - self._entered + in_phases_before / _UNITS
+        return time.monotonic() - self.began
 
     def enter(self, phase: Phase) -> None:
         """Enter ``phase``."""
@@ -158,6 +162,8 @@ class Command:
             now = time.monotonic()
             self.spans.append((self.phase.value, round((now - self._entered) * _UNITS)))
             self._entered = now
+        if phase is Phase.EXECUTING:
+            self.executing_since = time.monotonic()
         self.phase = phase
 
     @property
@@ -248,6 +254,18 @@ class Command:
         Drivers override this, so that the data is read into memory that can be sent from.
         """
         return memoryview(bytearray(size))
+
+    @property
+    def has_memory(self) -> bool:
+        """``allocate`` may be called now, not only ``when_memory`` says so."""
+        return True
+
+    def when_memory(self, call: Callable[[], None]) -> None:
+        """Call ``call`` when there is memory for data-in, or the command is aborted."""
+        raise NotImplementedError
+
+    def stop_waiting_for_memory(self) -> None:
+        """The command was aborted: have what ``when_memory`` got called soon."""
 
     def reply(self) -> None:
         """Send the answer: ``status``, ``sense``, ``data_in``; nothing if ``status`` is None."""

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from scstfs.core import accounting
 from scstfs.core.command import Abort, Command, Data, Phase
 from scstfs.scsi import sense
 from scstfs.scsi.control import QErr
-from scstfs.scsi.opcodes import Direction
 from scstfs.scsi.sense import CheckCondition, Sense
 from scstfs.scsi.status import Status
 from scstfs.sgutils import t10_names
@@ -19,20 +19,6 @@ if TYPE_CHECKING:
 
 #: Peripheral device type of a logical unit that does not exist.
 _UNKNOWN_TYPE: Final = 0x1F
-
-_COUNTER: Final = {
-    Direction.NONE: "none",
-    Direction.IN: "read",
-    Direction.OUT: "write",
-    Direction.BIDIRECTIONAL: "bidi",
-}
-
-_LATENCY_KIND: Final = {
-    Direction.NONE: "n",
-    Direction.IN: "r",
-    Direction.OUT: "w",
-    Direction.BIDIRECTIONAL: "b",
-}
 
 
 def finish(
@@ -70,7 +56,7 @@ def _give(cmd: Command) -> None:
         return
     cmd.enter(Phase.DONE)
     cmd.session.command_count -= 1
-    _count(cmd)
+    accounting.command_ended(cmd)
     cmd.reply()
     for call in cmd.ended_calls:
         call()
@@ -122,6 +108,8 @@ def abort(cmd: Command, how: Abort) -> None:
         # A disk or a worker thread is at it; the answer is dropped when it comes back.
         if cmd.request is not None:
             cmd.device.env.disks.cancel(cmd.request)
+        else:
+            cmd.stop_waiting_for_memory()
         return
     if phase is Phase.DATA_WAIT:
         cmd.cancel_transfer()
@@ -225,18 +213,3 @@ def _manage_queue_error(cmd: Command) -> list[Command]:
             tell_of_loss(tgt_dev)
         victims += lost
     return victims
-
-
-def _count(cmd: Command) -> None:
-    decoded = cmd.decoded
-    direction = Direction.NONE
-    if decoded is not None and cmd.status is Status.GOOD:
-        direction = decoded.direction
-    counter = cmd.session.counters.of(_COUNTER[direction])
-    if decoded is None or direction is Direction.NONE:
-        counter.cmds += 1
-    else:
-        counter.count(decoded.length, (decoded.lba or 0) << cmd.device.block_shift)
-    if cmd.spans is not None:
-        kind = _LATENCY_KIND[cmd.expected_direction]
-        cmd.session.latency.add(kind, cmd.expected_length, cmd.spans)

@@ -6,6 +6,7 @@ from typing import Final
 
 #: A command is unaligned when its start or length is no multiple of this (bytes).
 ALIGNMENT: Final = 4096
+_UNALIGNED: Final = ALIGNMENT - 1
 
 #: Directions in the order of the tree's names.
 DIRECTIONS: Final = ("unknown", "write", "read", "bidi", "none")
@@ -29,7 +30,7 @@ class DirectionCounter:
         """Count one command that transferred ``length`` bytes from byte ``start``."""
         self.cmds += 1
         self.io_bytes += length
-        if (length | start) & (ALIGNMENT - 1):
+        if (length | start) & _UNALIGNED:
             self.unaligned += 1
 
 

@@ -8,6 +8,7 @@ when, is decided in the core.
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ from scstfs.core import quick
 from scstfs.core.aca import Aca
 from scstfs.core.device_threads import DeviceThreads
 from scstfs.core.gated import Gated
+from scstfs.core.nexus_times import NexusTimes
 from scstfs.core.persistent import PersistentReservations
 from scstfs.core.quick import Quick
 from scstfs.core.taskset import TaskSet
@@ -90,9 +92,13 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Until:
-    """The command is GOOD, without data, as soon as ``register`` calls what it is given."""
+    """The command goes on as soon as ``register`` calls what it is given, once.
+
+    ``then`` gives its answer; without it, the command is GOOD, without data.
+    """
 
     register: Callable[[Callable[[], None]], None]
+    then: Callable[[], Answer] | None = None
 
 
 class Later(enum.Enum):
@@ -213,6 +219,10 @@ class Device:
         self.tgt_devs: list[TgtDev] = []
         #: Nexuses that were removed while their commands were executed.
         self.former: dict[TgtDev, None] = {}
+        #: How long commands of nexuses took that are gone.
+        self.former_times: Final = NexusTimes()
+        #: Commands that did not end well: by sense key, or else by status.
+        self.outcomes: Final[Counter[str]] = Counter()
         #: LUNs under which the device is exported, by the number in ``exportN``, oldest first.
         self.exports: ObservableDict[int, AcgDev] = ObservableDict()
         self._last_export = 0

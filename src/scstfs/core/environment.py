@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from scstfs.aio import Engine, open_engine
 from scstfs.core.buffers import BufferPool
 from scstfs.core.gated import Gated
+from scstfs.core.statistics import Statistics
 from scstfs.core.taskset import Activity
 from scstfs.core.threads import Completions, WorkerPool
 from scstfs.core.trace import TraceLog
@@ -68,11 +69,17 @@ class Environment:
         self.threads = WorkerPool("scst", self.default_threads, self.completions)
         self.buffers = BufferPool("sgv")
         self.activity = Activity()
+        self.statistics: Final = Statistics()
         self.trace: Final = TraceLog("scst", "", _TRACES)
         #: Executors of commands outside the core and the devices, and decoders of their parameter
         #: lists; by the opcode table's names.
         self.commands: dict[str, Executor] = {}
         self.descriptors: dict[str, Executor] = {}
+
+    @property
+    def opened_disks(self) -> Engine | None:
+        """``disks``, if it was needed already."""
+        return vars(self).get("disks")
 
     @functools.cached_property
     def disks(self) -> Engine:

@@ -149,7 +149,7 @@ def begin(cmd: Command, submit: Submit, request: DiskRequest) -> None:
     ``cmd`` is prepared and has its data, and ``TgtDev.available`` had ``submit`` for it.  Its end
     calls ``moved``.
     """
-    cmd.phase = Phase.EXECUTING
+    cmd.phase, cmd.executing_since = Phase.EXECUTING, cmd.began
     cmd.request = request
     cmd.device.tasks.began(cmd)
     submit(request)
@@ -270,13 +270,17 @@ def _conclude(cmd: Command, answer: Answer | None) -> None:
     if isinstance(answer, Until):
         cmd.enter(Phase.EXECUTING)
         cmd.device.tasks.started(cmd)
-        answer.register(partial(resume, cmd, lambda: b""))
+        answer.register(partial(resume, cmd, partial(_waited, cmd, answer)))
         return
     if isinstance(answer, Completion):
         condition = None if answer.sense is None else CheckCondition(answer.sense)
         finish(cmd, answer.status, condition, answer.data)
         return
     finish(cmd, Status.GOOD, data=answer)
+
+
+def _waited(cmd: Command, until: Until) -> Answer:
+    return b"" if until.then is None or cmd.abort is not None else until.then()
 
 
 def _job_done(cmd: Command, job: Job, value: object, error: BaseException | None) -> None:

@@ -19,6 +19,7 @@ from scstfs.core.aca import Aca
 from scstfs.core.counters import SessionCounters
 from scstfs.core.gated import EPOCH, Gated
 from scstfs.core.latency import LatencyStatistics
+from scstfs.core.nexus_times import NexusTimes
 from scstfs.core.quick import CLOSED, Quick
 from scstfs.core.unit_attention import UnitAttention, UnitAttentionQueue
 from scstfs.observable import ObservableDict
@@ -108,6 +109,8 @@ class TgtDev:
         self.pool: WorkerPool = self.device.env.threads
         #: The number of the device's nexuses when the pool was made; -1 for a shared pool.
         self.thread_index = -1
+        #: How long its commands take.
+        self.times: Final = NexusTimes()
         #: The last decision, and the epoch in which it was made.
         self._quick = CLOSED
         self._epoch: object = None

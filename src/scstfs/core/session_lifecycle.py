@@ -40,6 +40,7 @@ def open_session(
         transport_id=transport_id,
     )
     access.enter(session)
+    _note(session, "login", "logged in to")
     if is_ready:
         session.state = SessionState.READY
     return session
@@ -56,6 +57,18 @@ def close_session(session: Session, gone: Callable[[], None] = lambda: None) -> 
 
     def ended() -> None:
         access.leave(session)
+        _note(session, "logout", "has left")
         gone()
 
     task_management.nexus_loss(session, ended)
+
+
+def _note(session: Session, kind: str, what: str) -> None:
+    target, initiator = session.target, session.initiator_name
+    target.env.statistics.note(
+        kind,
+        f"{initiator} {what} {target.name}",
+        target=target.name,
+        initiator=initiator,
+        driver=target.driver.name,
+    )

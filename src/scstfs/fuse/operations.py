@@ -39,6 +39,7 @@ from scstfs.fuse.notices import Notices
 from scstfs.fuse.request_loop import RequestWait
 from scstfs.printable import printable
 from scstfs.sysfs import bulk
+from scstfs.sysfs.directory import EXTENDED
 from scstfs.sysfs.errors import SysfsError, removed
 from scstfs.sysfs.node import FILE_TYPES, Node, NodeKind, Tree
 from scstfs.sysfs.refusals import XATTR
@@ -73,6 +74,7 @@ _DOTS: Final = 2
 
 _ENTRIES: Final = bulk.XATTR.encode()
 _LAST_ERROR: Final = XATTR.encode()
+_EXTENDED: Final = EXTENDED.encode()
 _ACL_NAMES: Final = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"})
 
 _Reply = Callable[[bytes, pyfuse3.EntryAttributes, int], bool]
@@ -511,7 +513,8 @@ class Operations(pyfuse3.Operations):
         raise pyfuse3.FUSEError(errno.EINVAL if flags else errno.EPERM)
 
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
-        """The reason of the last refused write, and all entries of a directory.
+        """The reason of the last refused write; all entries of a directory, and what else its type
+        has, for root and for the user that has mounted the tree.
 
         Access control lists are not supported.
         """
@@ -523,6 +526,11 @@ class Operations(pyfuse3.Operations):
                     if told is None:
                         raise SysfsError(errno.E2BIG)
                     return told
+        if name.startswith(_EXTENDED) and ctx.uid in (0, os.geteuid()):
+            with self._guard("getxattr"):
+                text = self._inode(inode).node.extended(os.fsdecode(name).removeprefix(EXTENDED))
+            if text is not None:
+                return encode(text)
         if name == _LAST_ERROR:
             with self._guard("getxattr"):
                 node = self._inode(inode).node

@@ -48,6 +48,7 @@ async def activate(device: VdiskDevice) -> None:
     device.medium.active = True
     device.medium.reopen(store)
     device.kind.trace.event("mgmt", "device %s is active", device)
+    _note(device, "is active")
 
 
 async def deactivate(device: VdiskDevice) -> None:
@@ -59,6 +60,7 @@ async def deactivate(device: VdiskDevice) -> None:
         device.medium.active = False
         device.medium.close()
     device.kind.trace.event("mgmt", "device %s is not active", device)
+    _note(device, "is not active")
 
 
 async def change_medium(device: VdiskDevice, filename: str | None) -> None:
@@ -85,6 +87,7 @@ async def change_medium(device: VdiskDevice, filename: str | None) -> None:
     finally:
         _discard(store)
     device.kind.trace.event("mgmt", "device %s: medium is %s", device, filename or "gone")
+    _note(device, "has another medium" if filename else "has no medium")
 
 
 async def flushed(store: Store) -> int:
@@ -119,6 +122,7 @@ async def resync_size(device: VdiskDevice) -> None:
     if medium.store is store and size != medium.size:
         medium.set_size(size)
         device.report_capacity_changed()
+        _note(device, f"has {size} bytes")
 
 
 def set_size(device: VdiskDevice, size: int) -> None:
@@ -145,6 +149,7 @@ def follow_access_state(device: VdiskDevice, state: AccessState) -> None:
         device.medium.close()
         _reopened(device)
         device.kind.trace.event("mgmt", "device %s is closed: ALUA %s", device, state.name)
+        _note(device, f"is closed: ALUA {state.name}")
     elif accessible and not device.medium.active and device.medium.reopening is None:
         device.medium.reopening = Reopening()
         _reopen(device, device.medium.reopening)
@@ -165,6 +170,7 @@ def _reopen(device: VdiskDevice, reopening: Reopening) -> None:
             return
         elif error is not None:
             log.warning("%s cannot be opened again: %s", device, error)
+            _note(device, f"cannot be opened again: {error}")
         else:
             device.medium.active = True
             device.medium.reopen(store)
@@ -192,6 +198,10 @@ async def _open(device: VdiskDevice, filename: str | None) -> Store | None:
         _discard(store)
         raise removed()
     return store
+
+
+def _note(device: VdiskDevice, what: str) -> None:
+    device.env.statistics.note("medium", f"{device.name} {what}", device=device.name)
 
 
 def _discard(store: Store | None) -> None:

@@ -10,12 +10,13 @@ import itertools
 import logging
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from scstfs.aio import DiskRequest, RequestKind
 from scstfs.core.command import Command
-from scstfs.core.device import Answer, Job, Program
+from scstfs.core.device import Answer, Job, Program, Until
 from scstfs.handlers import atomic, store_errors, store_steps
 from scstfs.handlers.store_steps import StoreSteps
 from scstfs.scsi import provisioning, sense
@@ -45,6 +46,8 @@ _IMMED: Final = 0x02
 def read(device: VdiskDevice, cmd: Command) -> Answer:
     """READ in all sizes."""
     store, (offset, length) = device.medium.need_store(), _range(device, cmd)
+    if not cmd.has_memory:
+        return Until(cmd.when_memory, partial(read, device, cmd))
     buffer = cmd.allocate(length)
     if length <= AT_ONCE and store.try_read(offset, buffer):
         return buffer

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from scstfs.core.device import Answer, Completion, Job
+from scstfs.core.device import Answer, Completion, Job, Until
 from scstfs.handlers import scsi_response_filters
 from scstfs.handlers.scsi_probe import Findings, read_control
 from scstfs.handlers.scsi_transfer import Comparing, Outcome, Passing, cdb_to_send
@@ -54,6 +54,8 @@ class PassThroughCommand:
     def _send(self) -> Answer:
         device, cmd, decoded = self.device, self.cmd, self.cmd.parsed
         reads, writes = (decoded.direction is way for way in (Direction.IN, Direction.OUT))
+        if reads and not cmd.has_memory:
+            return Until(cmd.when_memory, self._send)
         passing = Passing(
             self.link.node,
             decoded.op,

@@ -13,7 +13,8 @@ from scstfs.iscsi.task import IscsiTask
 class Credit:
     """Credit in bytes that is given to commands.
 
-    One command may always continue, even if it needs more than the limit.
+    One command of each LUN may always continue, even if it needs more than the limit: others may
+    keep theirs for as long as a disk does not answer.
     """
 
     __slots__ = ("_granted", "_waiting", "limit", "used")
@@ -29,14 +30,20 @@ class Credit:
         """Give ``task`` credit for ``size`` bytes in all; False if it must wait for others."""
         if size <= 0 or task in self._granted:
             return True
-        has_turn = next(iter(self._waiting), task) is task
-        if not has_turn or (self._granted and self.used + size > self.limit):
+        if not self._may_have(task, size):
             self._waiting[task] = None
             return False
         self._waiting.pop(task, None)
         self._granted[task] = size
         self.used += size
         return True
+
+    def _may_have(self, task: IscsiTask, size: int) -> bool:
+        if next(iter(self._waiting), task) is task and self.used + size <= self.limit:
+            return True
+        lun = task.lun
+        is_next = next((other for other in self._waiting if other.lun == lun), task) is task
+        return is_next and all(other.lun != lun for other in self._granted)
 
     def give_back(self, task: IscsiTask) -> None:
         """``task`` needs no memory any more."""

@@ -49,6 +49,8 @@ class Receiver:
         """
         #: Says where a large data segment goes.
         self.place: DataPlace = _anywhere
+        #: Told of what has a wrong digest, a ``header`` or ``data``.
+        self.tell_spoilt: Callable[[str], None] = _ignore
         #: Bytes received so far.
         self.total = 0
         self.header_digest = False
@@ -219,12 +221,15 @@ class Receiver:
     def _check_header(self, at: int, ahs_end: int) -> None:
         (digest,) = _DIGEST(self._buffer, at + ahs_end)
         if digest != crc32.iscsi(self._view[at : at + ahs_end]):
+            self.tell_spoilt("header")
             raise ProtocolError("header digest does not match")
 
     def _check_data(self, data: memoryview, trailer_at: int, trailer: int) -> None:
         padding = self._view[trailer_at : trailer_at + trailer - pdu.DIGEST_LENGTH]
         (digest,) = _DIGEST(self._buffer, trailer_at + len(padding))
         self.data_intact = digest == crc32.iscsi(padding, crc32.iscsi(data))
+        if not self.data_intact:
+            self.tell_spoilt("data")
 
     # Redirected data segments
 
@@ -268,6 +273,10 @@ class _Redirected:
         self.header = header
         self.data = data
         self.missing = missing
+
+
+def _ignore(_part: str) -> None:
+    """Nobody counts wrong digests."""
 
 
 def _anywhere(_header: bytearray, _at: int, _length: int) -> None:

@@ -22,6 +22,7 @@ class Replies:
         "_window",
         "closing",
         "is_batch",
+        "less_is_read",
         "parameters",
         "reading",
         "stat_sn",
@@ -39,8 +40,11 @@ class Replies:
         #: Set when the connection will be closed after the queued PDUs: nothing more is queued
         #: then.
         self.closing = False
-        #: Bytes of data-in that commands have in memory now.
+        #: Bytes of data-in that commands have in memory now: those under way, and those whose
+        #: data has not been sent.  Who finds ``reading_limit`` reached waits for others to end.
         self.reading = 0
+        #: Called when ``reading`` was reduced, if somebody waits for that.
+        self.less_is_read: Callable[[], None] | None = None
         #: A batch is under way: a later PDU will carry the window.
         self.is_batch = False
         self._window = window
@@ -50,15 +54,18 @@ class Replies:
 
     def has_room(self) -> bool:
         """Return whether so little waits to be sent that more requests may be processed."""
-        if self.tx.pending >= HIGH_WATER:
-            return False
-        # Usually nothing waits; skip the multiplication then.
-        return not self.reading or self.reading < self.reading_limit
+        return self.tx.pending < HIGH_WATER
 
     @property
     def reading_limit(self) -> int:
         """The limit for bytes of data-in in memory."""
         return self._window.queue_depth * self.parameters.max_burst_length
+
+    def has_read(self, length: int) -> None:
+        """Data-in of ``length`` bytes is not in memory any more."""
+        self.reading -= length
+        if self.less_is_read is not None:
+            self.less_is_read()
 
     # Numbers
 

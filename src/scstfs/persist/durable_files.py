@@ -9,7 +9,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from pathlib import Path
+from typing import Final
+
+from scstfs.persist import calls
+
+#: Bytes that are read at once.
+_PART: Final = 1 << 20
+#: Symbolic links that lead to one another, as the system allows.
+_MOST_LINKS: Final = 40
 
 
 def read(path: Path, limit: int) -> bytes | None:
@@ -18,19 +27,19 @@ def read(path: Path, limit: int) -> bytes | None:
     None if there is no such file.  Other errors are raised.
     """
     try:
-        fd = os.open(path, os.O_RDONLY)
+        fd = calls.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return None
     parts, left = [], limit
     try:
         while left:
-            part = os.read(fd, left)
+            part = calls.read(fd, min(left, _PART))
             if not part:
                 break
             parts.append(part)
             left -= len(part)
     finally:
-        os.close(fd)
+        calls.close(fd)
     return b"".join(parts)
 
 
@@ -44,10 +53,10 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
     new = path.with_name(path.name + ".new")
     try:
         _fill(new, data, mode)
-        os.replace(new, path)
+        calls.replace(new, path)
     except OSError:
         with contextlib.suppress(OSError):
-            os.unlink(new)
+            calls.unlink(new)
         raise
     sync_directory(path.parent)
 
@@ -55,7 +64,7 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
 def move(path: Path, to: Path) -> None:
     """Rename one file to another in the same directory, durably. Raises OSError."""
     to = _place(to)
-    os.replace(path, to)
+    calls.replace(path, to)
     sync_directory(to.parent)
 
 
@@ -63,25 +72,39 @@ def remove(*paths: Path) -> None:
     """Delete files durably, one after the other; missing ones are ignored."""
     for path in paths:
         try:
-            os.unlink(path)
+            calls.unlink(path)
         except FileNotFoundError:
             continue
         sync_directory(path.parent)
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory, and those that it is in, durably, if there is none. Raises OSError."""
+    for directory in (*reversed(path.parents), path):
+        kind = calls.kind(directory)
+        if kind is None or not stat.S_ISDIR(kind):
+            calls.mkdir(directory, 0o755)
+            sync_directory(directory.parent)
+
+
 def sync_directory(path: Path) -> None:
     """Make creations, renames and deletions in ``path`` durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    fd = calls.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(fd)
+        calls.fsync(fd)
     finally:
-        os.close(fd)
+        calls.close(fd)
 
 
 def _place(path: Path) -> Path:
     """The path to write to: a symbolic link is kept, and a block device is not replaced."""
-    path = path.resolve()
-    if path.exists() and not path.is_file():
+    for _ in range(_MOST_LINKS):
+        target = calls.link_target(path)
+        if target is None:
+            break
+        path = target
+    kind = calls.kind(path)
+    if kind is not None and not stat.S_ISREG(kind):
         raise OSError(errno.EINVAL, f"{path} is not a regular file")
     return path
 
@@ -93,7 +116,7 @@ def overwrite(fd: int, data: bytes) -> None:
     """
     view, offset = memoryview(data), 0
     while view:
-        written = os.pwrite(fd, view, offset)
+        written = calls.pwrite(fd, view, offset)
         if written == 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         view = view[written:]
@@ -102,10 +125,10 @@ def overwrite(fd: int, data: bytes) -> None:
 
 def _fill(path: Path, data: bytes, mode: int) -> None:
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # what a crash left may have another mode, and readers
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        calls.unlink(path)  # what a crash left may have another mode, and readers
+    fd = calls.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         overwrite(fd, data)
-        os.fsync(fd)
+        calls.fsync(fd)
     finally:
-        os.close(fd)
+        calls.close(fd)

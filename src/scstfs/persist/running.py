@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from scstfs.persist import durable_files
+from scstfs.persist import calls, durable_files
 
 TreeWrite: TypeAlias = tuple[str, str]
 """A path in the tree and the text written to it; bytes that are not UTF-8 are surrogates."""
@@ -39,7 +39,7 @@ class RunningFile:
     @property
     def is_unclean(self) -> bool:
         """Whether the last target that ran here did not end cleanly."""
-        return self.path.exists()
+        return calls.kind(self.path) is not None
 
     def load(self) -> list[TreeWrite] | None:
         """The commands that are kept, None if there are none.
@@ -60,7 +60,7 @@ class RunningFile:
 
     def restart(self) -> None:
         """Continue with the saved commands, also after a clean end. Raises OSError."""
-        if not self.path.exists():
+        if calls.kind(self.path) is None:
             durable_files.move(self.stopped, self.path)
 
     def append(self, commands: Iterable[TreeWrite]) -> None:
@@ -70,42 +70,42 @@ class RunningFile:
         """
         if self._fd is None:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-            self._fd = os.open(self.path, flags, _MODE)
-        end = os.fstat(self._fd).st_size
+            self._fd = calls.open(self.path, flags, _MODE)
+        end = calls.size(self._fd)
         try:
             view = memoryview(b"".join(map(_encode, commands)))
             while view:
-                view = view[os.write(self._fd, view) :]
+                view = view[calls.pwrite(self._fd, view, end) :]
         except OSError:
             # The next line must not continue half a line.
-            os.ftruncate(self._fd, end)
+            calls.ftruncate(self._fd, end)
             raise
 
     def duplicate(self) -> int | None:
         """A descriptor for `synchronise`; None if there is nothing to synchronise."""
-        return None if self._fd is None else os.dup(self._fd)
+        return None if self._fd is None else calls.dup(self._fd)
 
     def stop(self) -> None:
         """Record a clean end. Raises OSError."""
         if self._fd is not None:
-            os.fdatasync(self._fd)
+            calls.fdatasync(self._fd)
         self.close()
-        if self.path.exists():
+        if calls.kind(self.path) is not None:
             durable_files.move(self.path, self.stopped)
 
     def close(self) -> None:
         """Release the descriptor."""
         if self._fd is not None:
-            os.close(self._fd)
+            calls.close(self._fd)
             self._fd = None
 
 
 def synchronise(fd: int) -> None:
     """Make appended commands durable; closes *fd*. Raises OSError."""
     try:
-        os.fdatasync(fd)
+        calls.fdatasync(fd)
     finally:
-        os.close(fd)
+        calls.close(fd)
 
 
 def _encode(command: TreeWrite) -> bytes:

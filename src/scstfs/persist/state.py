@@ -122,13 +122,14 @@ class StateDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._undo_logs: WeakValueDictionary[str, UndoLog] = WeakValueDictionary()
+        #: Mode pages can be saved: their directory was there when ``prepare`` looked.
+        self.can_save_modes = False
 
     def prepare(self) -> None:
-        """Create the directories that are missing."""
-        for path in (self.path, self.path / "pr", self.path / "vdev_mode_pages"):
-            if not path.is_dir():
-                path.mkdir(mode=0o755, parents=True, exist_ok=True)
-                durable_files.sync_directory(path.parent)
+        """Create the directories that are missing; raises OSError."""
+        durable_files.make_directory(self.path / "pr")
+        durable_files.make_directory(self.path / "vdev_mode_pages")
+        self.can_save_modes = True
 
     def reservations_path(self, device_name: str) -> Path:
         """Default place of a device's persistent reservations."""
@@ -149,11 +150,6 @@ class StateDirectory:
             undo = UndoLog(self.path / "atomic_writes" / device_name)
             self._undo_logs[device_name] = undo
         return undo
-
-    @property
-    def can_save_modes(self) -> bool:
-        """Whether mode pages can be saved: their directory exists."""
-        return (self.path / "vdev_mode_pages").is_dir()
 
     def load_modes(self, device_name: str) -> str:
         """The saved ``KEY=value`` lines of a device; empty if there are none or only damage."""

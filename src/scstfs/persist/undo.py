@@ -7,6 +7,7 @@ never undone. There is one file per device, which is reused; it has one entry at
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from scstfs.persist import durable_files
+from scstfs.persist import calls, durable_files
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,8 @@ class UndoLog:
         checked = _HEADER.pack(_MAGIC, *fields, crc, 0)
         header = _HEADER.pack(_MAGIC, *fields, crc, zlib.crc32(checked))
         if not self._is_placed:
-            self.path.parent.mkdir(mode=0o755, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                calls.mkdir(self.path.parent, 0o755)
             durable_files.sync_directory(self.path.parent.parent)
         self._write(header + entry.data)
         if not self._is_placed:
@@ -89,8 +91,8 @@ class UndoLog:
         return UndoEntry(offset, content)
 
     def _write(self, data: bytes) -> None:
-        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_DSYNC | os.O_CLOEXEC, 0o600)
+        fd = calls.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_DSYNC | os.O_CLOEXEC, 0o600)
         try:
             durable_files.overwrite(fd, data)
         finally:
-            os.close(fd)
+            calls.close(fd)

@@ -12,6 +12,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import trio
@@ -30,6 +32,9 @@ log: Final = logging.getLogger(__name__)
 
 SYNCHRONISED_SECONDS: Final = 0.2
 """Seconds to wait before a command is synchronised, because others may follow."""
+
+_STOP_SECONDS: Final = 1.0
+"""Seconds that the clean end may take to be recorded."""
 
 _FEW: Final = 1000
 """Commands more than needed that the file may have."""
@@ -69,7 +74,7 @@ class Keeper:
         except OSError as error:
             if not resumed:
                 raise
-            await trio.to_thread.run_sync(self._file.restart)
+            await _in_thread(self._file.restart)
             self._stale = True
             self._complain(error)
         self._tree.written = self.written
@@ -85,7 +90,7 @@ class Keeper:
             if fd is None:
                 continue
             try:
-                await trio.to_thread.run_sync(synchronise, fd)
+                await _in_thread(partial(synchronise, fd))
             except OSError as error:
                 self._stale = True
                 self._complain(error)
@@ -93,11 +98,16 @@ class Keeper:
     async def stop(self) -> None:
         """Record a clean end."""
         self._tree.written = None
-        async with self._lock:
-            try:
-                await trio.to_thread.run_sync(self._file.stop)
-            except OSError as error:
-                log.error("cannot record the clean end for the next start: %s", error)
+        why: object = "the disk does not answer"
+        with trio.move_on_after(_STOP_SECONDS):
+            async with self._lock:
+                try:
+                    await _in_thread(self._file.stop)
+                except OSError as error:
+                    why = error
+                else:
+                    return
+        log.error("cannot record the clean end for the next start: %s", why)
 
     async def written(self, node: Node, data: bytes) -> None:
         """A command was executed; returns when it is kept."""
@@ -121,7 +131,7 @@ class Keeper:
         count, batch = self._count, self._waiting
         self._waiting = []
         try:
-            await trio.to_thread.run_sync(self._file.append, batch)
+            await _in_thread(partial(self._file.append, batch))
         except OSError as error:
             self._waiting = [*batch, *self._waiting]
             self._complain(error)
@@ -163,7 +173,7 @@ class Keeper:
         return found
 
     async def _replace(self, made: list[TreeWrite]) -> None:
-        await trio.to_thread.run_sync(self._file.replace, made)
+        await _in_thread(partial(self._file.replace, made))
         self._kept = self._needed = len(made)
 
     def _complain(self, error: OSError) -> None:
@@ -172,6 +182,11 @@ class Keeper:
             why = error.strerror or os.strerror(error.errno or errno.EIO)
             log.error("changes of the configuration cannot be kept for the next start: %s", why)
         self._failed = True
+
+
+async def _in_thread(work: Callable[[], None]) -> None:
+    """Have a disk do something; nobody waits for one that hangs when everything ends."""
+    await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
 def _configures(node: Node) -> bool:

@@ -35,6 +35,9 @@ T = TypeVar("T")
 DIRECTORY_MODE: Final = 0o755
 LINK_MODE: Final = 0o777
 
+EXTENDED: Final = "user.scst."
+"""What the names of all extended attributes begin with."""
+
 LinkTarget = str | tuple[str, ...]
 """The target of a link: the path from the tree's root, as components or joined by '/'.
 
@@ -53,6 +56,8 @@ class DirType(Generic[T]):
 
     name: str
     entries: tuple[Entry[T], ...]
+    extended: Mapping[str, Callable[[T], str]] = field(default_factory=dict, repr=False)
+    """Texts that are no files, by the names of extended attributes (`EXTENDED` in front)."""
     _fixed: Mapping[str, Attr[T, Any] | Sub[T, Any] | Link[T]] = field(init=False, repr=False)
     _computed: tuple[Entry[T], ...] = field(init=False, repr=False)
     _nested: tuple[Entry[T], ...] = field(init=False, repr=False)

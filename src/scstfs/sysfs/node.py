@@ -132,6 +132,16 @@ class Node:
         mine, theirs = self.obj, found.obj
         return mine is theirs or (isinstance(mine, _VALUES) and bool(mine == theirs))
 
+    def extended(self, name: str) -> str | None:
+        """The present text of an extended attribute; None if there is none of this name."""
+        if self.kind is not NodeKind.DIRECTORY:
+            return None
+        show = self.dirtype.extended.get(name)
+        if show is None:
+            return None
+        self._require_alive()
+        return show(self.obj)
+
     def lookup(self, name: str) -> Node | None:
         """The node called *name* in this directory; None if there is none (any more)."""
         return self._child(name) if self.alive() else None
@@ -223,6 +233,8 @@ class Node:
         if attr.admit is None or attr.admit(self.obj, value):
             with self.tree.result.recording() if attr.queued else nullcontext():
                 await self._store(store, value)
+            for observe in self.tree.observers:
+                observe(self, page)
             if self.tree.written is not None:
                 await self.tree.written(self, page)
         return len(page)
@@ -248,7 +260,7 @@ class Node:
 class Tree:
     """A root directory type applied to a root object."""
 
-    __slots__ = ("refusals", "result", "root", "translate", "written")
+    __slots__ = ("observers", "refusals", "result", "root", "translate", "written")
 
     def __init__(
         self,
@@ -263,6 +275,8 @@ class Tree:
         """
         self.result = ManagementResult() if result is None else result
         self.refusals = Refusals()
+        self.observers: list[Callable[[Node, bytes], None]] = []
+        """Called for each write that took effect."""
         self.written: Callable[[Node, bytes], Awaitable[None]] | None = None
         """Called after each write that took effect, before it is acknowledged."""
         self.translate = translate

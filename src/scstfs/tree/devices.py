@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from scstfs.core.device_threads import ThreadsPoolType
 from scstfs.core.scst import Scst
 from scstfs.core.waiting import settled
 from scstfs.observable import Observable
+from scstfs.persist import calls
 from scstfs.persist.reservations import SavedReservations
 from scstfs.persist.state import ReservationsFile
 from scstfs.scsi.opcodes import DeviceType
@@ -24,7 +26,7 @@ from scstfs.sysfs.errors import SysfsError, failed, invalid, removed
 from scstfs.sysfs.numbers import in_range, kstrtol, prefix_keyword
 from scstfs.sysfs.text import BLANKS, first_line
 from scstfs.sysfs.values import anything, flag, int32, natural
-from scstfs.tree import paths
+from scstfs.tree import measurements, paths
 from scstfs.tree.naming import Numbered, number_in, numbered
 
 log = logging.getLogger(__name__)
@@ -175,14 +177,12 @@ def _check_file_name(path: Path) -> None:
     """Raise OSError for a path that cannot be a file of reservations."""
     if not path.is_absolute():
         raise OSError(errno.EINVAL, "the name must be absolute")
-    try:
-        kind = path.stat().st_mode
-    except FileNotFoundError:
-        if not path.parent.is_dir():
-            raise
-    else:
-        if not stat.S_ISREG(kind) and not stat.S_ISBLK(kind):
-            raise OSError(errno.EINVAL, "neither a file nor a block device")
+    kind = calls.kind(path)
+    if kind is None:
+        if not stat.S_ISDIR(calls.kind(path.parent) or 0):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    elif not stat.S_ISREG(kind) and not stat.S_ISBLK(kind):
+        raise OSError(errno.EINVAL, "neither a file nor a block device")
 
 
 def _dump_reservations(device: Device, _value: None) -> None:
@@ -397,7 +397,7 @@ def devices_type(rows: Mapping[str, DirType[Any]]) -> DirType[Scst]:
             Each(
                 children=lambda scst: scst.devices,
                 get=lambda scst, name: scst.devices.get(name),
-                dirtype=DirType("device", (*_ROWS, of_handler)),
+                dirtype=DirType("device", (*_ROWS, of_handler), measurements.DEVICE),
                 label="DEVICE",
                 about="a device: virtual ones by their name, SCSI devices of this machine as "
                 "H:C:I:L",

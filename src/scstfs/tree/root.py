@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -21,7 +21,7 @@ from scstfs.sysfs.numbers import in_range, kstrtol, kstrtoul
 from scstfs.sysfs.result import ManagementResult
 from scstfs.sysfs.text import chomp, encode
 from scstfs.sysfs.values import any_nonzero, flag, int32, uint32
-from scstfs.tree import trace
+from scstfs.tree import measurements, trace
 from scstfs.tree.core_errors import translate
 from scstfs.tree.device_groups import DEVICE_GROUPS
 from scstfs.tree.devices import devices_type
@@ -114,6 +114,7 @@ class Layout:
                     about="asymmetric access (ALUA): targets that lead to devices, their states",
                 ),
             ),
+            {name: partial(_extended, show) for name, show in measurements.TARGET.items()},
         )
 
     def _targets(self) -> DirType[Scst]:
@@ -124,6 +125,10 @@ class Layout:
                 for name, (dirtype, about) in self.drivers.items()
             ),
         )
+
+
+def _extended(show: Callable[[Scst], str], root: Root) -> str:
+    return show(root.scst)
 
 
 def _driver(name: str, scst: Scst) -> TargetDriver | None:

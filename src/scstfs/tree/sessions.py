@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from scstfs.core import latency
@@ -12,7 +13,7 @@ from scstfs.sysfs.attr import Attr, raw
 from scstfs.sysfs.directory import DirType, Each, Link, Sub
 from scstfs.sysfs.entry import Entry, itself
 from scstfs.sysfs.values import anything
-from scstfs.tree import paths
+from scstfs.tree import measurements, paths
 from scstfs.tree.naming import Numbered, number_in, numbered
 from scstfs.tree.protection_counters import checks_failed
 
@@ -93,6 +94,7 @@ TGT_DEV: Final[DirType[TgtDev]] = DirType(
         ),
         checks_failed(queued=False, visible=_is_protected),
     ),
+    measurements.LUN,
 )
 
 
@@ -181,8 +183,19 @@ _ATTRIBUTES: Final[tuple[Attr[Session, Any], ...]] = (
 )
 
 
-def session_type(name: str, rows: tuple[Entry[Session], ...]) -> DirType[Session]:
-    """The type of a driver's sessions, with its own *rows*."""
+def _no_connections(_session: Session) -> Iterable[tuple[str, str]]:
+    return ()
+
+
+def session_type(
+    name: str,
+    rows: tuple[Entry[Session], ...],
+    connections: Callable[[Session], Iterable[tuple[str, str]]] = _no_connections,
+) -> DirType[Session]:
+    """The type of a driver's sessions, with its own *rows*.
+
+    *connections* have the initiator's address and the portal.
+    """
     common: tuple[Entry[Session], ...] = (
         *_ATTRIBUTES,
         Sub(name="latency", dirtype=_LATENCY, of=itself, about="how long commands take"),
@@ -201,4 +214,4 @@ def session_type(name: str, rows: tuple[Entry[Session], ...]) -> DirType[Session
             about="a LUN of the session",
         ),
     )
-    return DirType(name, (*common, *rows))
+    return DirType(name, (*common, *rows), measurements.session_text(connections))

@@ -353,6 +353,19 @@ def test_there_are_no_extended_attributes(operations: Operations) -> None:
     assert run(operations.listxattr, ROOT, ctx()) == []
 
 
+def test_other_texts_are_for_root_and_for_the_user_that_mounted(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = find(operations, "devices/disk1")
+    name = b"user.scst.note"
+    assert run(operations.getxattr, number, name, ctx()) == b"about disk1"
+    assert code_of(operations.getxattr, number, name, ctx(uid=1000)) == "ENODATA"
+    assert code_of(operations.getxattr, ROOT, name, ctx()) == "ENODATA"
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert run(operations.getxattr, number, name, ctx(uid=1000)) == b"about disk1"
+    assert code_of(operations.getxattr, number, name, ctx(uid=1001)) == "ENODATA"
+
+
 def test_why_a_write_was_refused_can_be_read_and_is_not_listed(operations: Operations) -> None:
     number = find(operations, "devices/disk1/threads_num")
     handle = open_file(operations, "devices/disk1/threads_num", os.O_WRONLY)

@@ -8,13 +8,13 @@ from scstfs.iscsi.task import IscsiTask
 from tests.support.engine import Engine
 
 
-def tasks(count: int) -> list[IscsiTask]:
+def tasks(count: int, lun: int = 0) -> list[IscsiTask]:
     table = Engine().connection.tasks
     return [
         IscsiTask(
             table,
             itt=itt,
-            lun=bytes(8),
+            lun=lun.to_bytes(8, "big"),
             cdb=bytes(16),
             attribute=1,
             reads=False,
@@ -45,6 +45,22 @@ def test_those_beyond_the_limit_get_it_in_their_order() -> None:
     assert not credit.grant(third, 10)
     assert credit.grant(second, 50)
     assert credit.grant(third, 10)
+    assert (credit.used, credit.waiting) == (60, [])
+
+
+def test_one_of_each_lun_may_always_go_on() -> None:
+    """A disk that does not answer may keep all that is to be had."""
+    credit = Credit(100)
+    (first, second), (other, last) = tasks(2), tasks(2, lun=1)
+    assert credit.grant(first, 100)
+    assert not credit.grant(second, 50)
+    assert credit.grant(other, 1000)
+    assert not credit.grant(last, 10)
+    credit.give_back(other)
+    assert credit.grant(last, 10)
+    assert credit.waiting == [second]
+    credit.give_back(first)
+    assert credit.grant(second, 50)
     assert (credit.used, credit.waiting) == (60, [])
 
 

@@ -20,7 +20,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def simulated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CrashingFiles:
     disk = CrashingFiles(tmp_path)
-    monkeypatch.setattr(durable_files, "os", disk)
+    monkeypatch.setattr(durable_files, "calls", disk)
     return disk
 
 

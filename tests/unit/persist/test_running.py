@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from scstfs.persist import calls
 from scstfs.persist.running import DamagedCommands, RunningFile, TreeWrite, synchronise
 
 ONE: list[TreeWrite] = [("handlers/h/mgmt", "add_device a\n")]
@@ -31,7 +32,7 @@ def test_what_was_appended_is_synchronised_whatever_becomes_of_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synchronised = []
-    monkeypatch.setattr(os, "fdatasync", lambda fd: synchronised.append(os.fstat(fd).st_ino))
+    monkeypatch.setattr(calls, "fdatasync", lambda fd: synchronised.append(os.fstat(fd).st_ino))
     file = RunningFile(tmp_path)
     assert file.duplicate() is None
     file.append(ONE)
@@ -96,15 +97,15 @@ def test_what_could_not_be_written_leaves_no_trace(
 ) -> None:
     file = RunningFile(tmp_path)
     file.replace(ONE)
-    write = os.write
+    write = calls.pwrite
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def write_a_part(fd: int, data: bytes) -> int:
+    def write_a_part(fd: int, data: memoryview, offset: int) -> int:
         if len(data) < 10:
             raise full
-        return write(fd, data[:10])
+        return write(fd, data[:10], offset)
 
-    monkeypatch.setattr(os, "write", write_a_part)
+    monkeypatch.setattr(calls, "pwrite", write_a_part)
     with pytest.raises(OSError, match="No space left"):
         file.append(ONE)
     monkeypatch.undo()

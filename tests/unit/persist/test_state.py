@@ -141,7 +141,7 @@ def test_what_can_not_be_read(path: Path) -> None:
 @pytest.fixture
 def simulated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CrashingFiles:
     disk = CrashingFiles(tmp_path)
-    monkeypatch.setattr(durable_files, "os", disk)
+    monkeypatch.setattr(durable_files, "calls", disk)
     return disk
 
 
@@ -242,7 +242,7 @@ def test_power_fails_at_any_call(
 
     def new_disk() -> CrashingFiles:
         disk = CrashingFiles(tmp_path)
-        monkeypatch.setattr(durable_files, "os", disk)
+        monkeypatch.setattr(durable_files, "calls", disk)
         return disk
 
     calls = calls_of(path, new_disk(), number)
@@ -354,7 +354,7 @@ def test_mode_pages_survive(
     monkeypatch: pytest.MonkeyPatch, directory: StateDirectory, tmp_path: Path, call: int
 ) -> None:
     disk = CrashingFiles(tmp_path / "vdev_mode_pages")
-    monkeypatch.setattr(durable_files, "os", disk)
+    monkeypatch.setattr(durable_files, "calls", disk)
     directory.save_modes("disk1", "TAS=1\n")
     disk.power_fails_at = len(disk.calls) + call
     try:

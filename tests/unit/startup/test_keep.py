@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from scstfs.persist import calls
 from scstfs.persist.running import RunningFile, TreeWrite
 from scstfs.startup import keep
 from scstfs.startup.keep import Keeper
@@ -192,7 +193,7 @@ async def test_what_is_kept_gets_to_the_disk_for_many_commands_at_a_time(
 ) -> None:
     keeper, _ = await kept(everything)
     synchronised: list[int] = []
-    monkeypatch.setattr(os, "fdatasync", lambda fd: synchronised.append(os.fstat(fd).st_size))
+    monkeypatch.setattr(calls, "fdatasync", lambda fd: synchronised.append(os.fstat(fd).st_size))
 
     async def pass_time(times: int) -> None:
         await trio.testing.wait_all_tasks_blocked()
@@ -226,7 +227,7 @@ async def test_what_the_disk_refused_is_written_again(
 
     keeper, file = await kept(everything)
     monkeypatch.setattr(keep, "SYNCHRONISED_SECONDS", 0)
-    monkeypatch.setattr(os, "fdatasync", refuse)
+    monkeypatch.setattr(calls, "fdatasync", refuse)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keeper.run)
         await everything.write(*add("a"))

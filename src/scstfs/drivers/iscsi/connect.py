@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
 
+from scstfs.core.statistics import LOGINS_REFUSED
 from scstfs.drivers.iscsi import pdu_trace
 from scstfs.drivers.iscsi.discovery_session import DiscoverySession
 from scstfs.drivers.iscsi.login_host import DriverLoginHost
@@ -38,6 +39,8 @@ _incidents: Final = RateLimited(log)
 _REDIRECTIONS: Final = frozenset(
     {LoginStatus.TARGET_MOVED_TEMPORARILY, LoginStatus.TARGET_MOVED_PERMANENTLY}
 )
+
+_STATUS_NAMES: Final = {status.value: status.name.lower() for status in LoginStatus}
 
 _Result: TypeAlias = "LoginResult[IscsiTarget]"
 
@@ -98,7 +101,7 @@ async def _log_in(
                 if step.close:
                     # Before the answer, so that the reason is in the log when the initiator gets
                     # it.
-                    _log_refusal(wire, login, step)
+                    _log_refusal(shared, wire, login, step)
                 if step.send:
                     pdu_trace.tell(trace, wire.peer, SENT, step.send)
                     await wire.send_all(step.send)
@@ -117,11 +120,16 @@ def _name(login: Login[IscsiTarget]) -> Subject:
     return Subject(shown(login.initiator), initiator_fields(login.initiator))
 
 
-def _log_refusal(wire: Wire, login: Login[IscsiTarget], step: LoginStep[IscsiTarget]) -> None:
+def _log_refusal(
+    shared: Shared, wire: Wire, login: Login[IscsiTarget], step: LoginStep[IscsiTarget]
+) -> None:
     if step.status in _REDIRECTIONS:
         _incidents.info("%s: login of %s %s", wire.peer, _name(login), step.why)
         return
     why = f"{step.why} (status {step.status:04x})" if step.status else step.why
+    statistics = shared.scst.env.statistics
+    statistics.counts[LOGINS_REFUSED][_STATUS_NAMES.get(step.status, "protocol_error")] += 1
+    statistics.note("login_refused", f"login of {_name(login)} from {wire.peer} refused: {why}")
     _incidents.warning("%s: login of %s refused: %s", wire.peer, _name(login), why)
 
 
@@ -136,6 +144,7 @@ async def _full_feature(
     else:
         session = nexus
     rx = Receiver(parameters.max_recv_data_segment_length, shared.chunks)
+    rx.tell_spoilt = shared.scst.env.statistics.digest_error
     for side in (rx, wire.tx):
         side.header_digest = parameters.has_header_digest
         side.data_digest = parameters.has_data_digest

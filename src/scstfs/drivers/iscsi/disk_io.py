@@ -7,12 +7,14 @@ answered together.
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from scstfs.aio import DiskRequest, RequestKind
 from scstfs.core import execute
 from scstfs.core.command import Phase
+from scstfs.core.histogram import NANO
 from scstfs.core.quick import decoded
 from scstfs.drivers.iscsi.iscsi_command import IscsiCommand, give_back
 from scstfs.iscsi import codes, pdu
@@ -151,7 +153,9 @@ def _answer(connection: Connection, ended: list[DiskCommand]) -> None:
     reads, writes = session.counters.read, session.counters.write
     pack, tx = pdu.GOOD_STATUS.pack_into, replies.tx
     buffers: list[Buffer] = []
+    now = time.monotonic()
     for cmd in ended:
+        cmd.tgt_dev.times.from_disk(round((now - cmd.began) * NANO), is_read=cmd.task.reads)
         buffer, length = cmd.take_buffer(), cmd.length
         left -= 1
         told = (max_cmd_sn - min(left, grown)) & MASK

@@ -26,6 +26,7 @@ from scstfs.iscsi.transmit import HIGH_WATER, FilePart, Referred, Transmitter
 from scstfs.scsi.cdb import RW, padded
 
 if TYPE_CHECKING:
+    from scstfs.core.nexus_times import Batches
     from scstfs.core.session import Session, TgtDev
     from scstfs.iscsi.connection import Connection
     from scstfs.iscsi.receive import Receiver
@@ -72,8 +73,9 @@ BeginDisk: TypeAlias = (
 does meanwhile."""
 
 
-_Sizes: TypeAlias = tuple[int, int]
-"""Bytes that a Data-In PDU may have, and that may come with a command."""
+_Ways: TypeAlias = "tuple[int, int, Batches, BeginDisk]"
+"""Bytes that a Data-In PDU may have, and that may come with a command; where answers are counted;
+what begins commands that a disk does."""
 
 
 class _Long(NamedTuple):
@@ -100,6 +102,7 @@ def _begin_nothing(*_command: object) -> bool:
 def answer(
     connection: Connection,
     session: Session,
+    batches: Batches,
     segment: int,
     immediate: int,
     begin: Begin | None = None,
@@ -111,8 +114,9 @@ def answer(
     The numbers of ``connection`` must be plain.  ``segment`` is how many bytes a Data-In PDU may
     have, ``immediate`` how many may come with a command; ``begin`` takes WRITEs that need more,
     ``allocate`` gives memory for READs that do, and ``begin_disk`` takes what is not in memory.
+    ``batches`` gets what is answered.
     """
-    rx, window, sizes = connection.rx, connection.window, (segment, immediate)
+    rx, window, ways = connection.rx, connection.window, (segment, immediate, batches, begin_disk)
     while window.is_plain:
         arrived = received, _, start, end = rx.window()
         # Told at a glance: it may not be worth beginning at all.
@@ -122,30 +126,30 @@ def answer(
             or received[start + _CDB_AT] not in RW
         ):
             return
-        command = _answer_short(connection, session, arrived, sizes, begin_disk)
+        command = _answer_short(connection, session, arrived, ways)
         if command is None:
             return
         if command.found[0].writes:
             taken = begin is not None and _begin_write(connection, command, immediate, begin)
         else:
-            taken = _read_long(connection, session, command, allocate, begin_disk)
+            taken = _read_long(connection, session, batches, command, allocate, begin_disk)
         if not taken:
             return
 
 
 def _answer_short(
-    connection: Connection, session: Session, arrived: Arrived, sizes: _Sizes, begin_disk: BeginDisk
+    connection: Connection, session: Session, arrived: Arrived, ways: _Ways
 ) -> _Long | None:
     """Answer the commands whose data goes with one PDU; returns the long one behind them."""
     rx, tx, window = connection.rx, connection.replies.tx, connection.window
     received, view, start, end = arrived
-    segment, immediate, head, tail = *sizes, *_around(rx)
+    segment, immediate, batches, begin_disk, head, tail = *ways, *_around(rx)
     chunk, room, at, limit, stop = _room(tx, head)
     due, credit, stat_sn = window.exp_cmd_sn, window.credit, connection.replies.stat_sn
     reads, writes, tasks = session.counters.read, session.counters.write, connection.tasks.by_tag
     has_digest, long, pack = rx.header_digest, None, pdu.GOOD_STATUS.pack_into
     # The LUN that was looked up last.  Nothing but this loop runs meanwhile: no gate closes.
-    known = b""
+    known, times, read_0, written_0 = b"", None, reads.cmds, writes.cmds
     while at < stop and end - start >= head and credit >= 0:
         opcode, flags, lengths, lun, itt, expected, cmd_sn = _COMMAND(received, start)
         if opcode != _SCSI_COMMAND or cmd_sn != due or itt in tasks or itt == RESERVED_TAG:
@@ -154,17 +158,17 @@ def _answer_short(
             nexus = session.find(lun)
             if nexus is None:
                 break
-            known, tgt_dev, quick = lun, nexus, nexus.available
+            if times is not None:
+                read_0, written_0 = batches.add(times, reads, writes, read_0, written_0)
+            known, tgt_dev, times, quick = lun, nexus, nexus.times, nexus.available
             _, entries, shift, size, _, read, write, lend, *_ = quick
         found = recognise(entries, shift, size, received, start + _CDB_AT)
-        if found is None:
+        if found is None or (has_digest and _is_spoilt(received, start, pdu.BHS_LENGTH)):
             break
         entry, offset, length = found
         behind, loan, data, is_write = start + head, None, None, entry.writes
         usual = _WRITES if is_write else _READS
         if length != expected or flags not in usual or (lengths and not is_write):
-            break
-        if has_digest and _is_spoilt(received, start, pdu.BHS_LENGTH):
             break
         if is_write:
             is_long, more = lengths != length, head
@@ -176,8 +180,7 @@ def _answer_short(
             long = _Long(tgt_dev, quick, found, flags, lun, itt, lengths, loan)
             break
         if at + more > limit:
-            tx.lay_out(at)
-            chunk, room, at, limit, stop = _room(tx, more)
+            chunk, room, at, limit, stop = _other_room(tx, at, more)
         if is_write:
             # All of the data has come with the command, and nothing else has (no AHS).
             data = view[behind : behind + length]
@@ -194,9 +197,8 @@ def _answer_short(
             numbers, cdb = (itt, lun, flags, cmd_sn), _cdb_of(received, start)
             if not begin_disk(tgt_dev, quick, found, data, numbers, cdb):
                 break
-            # There may be no room for another one.
             start, due, credit, known = behind, following, credit - 1, b""
-            continue
+            continue  # there may be no room for another one
         max_cmd_sn = (following + credit) & _MASK
         if is_write:
             pack(chunk, at, _WRITTEN, 0, itt, 0, stat_sn, following, max_cmd_sn)
@@ -211,6 +213,8 @@ def _answer_short(
             tx.lay_out_with(at + more, FilePart(loan.fd, loan.offset, length), loan.give_back)
             stop -= length
         start, at, due, stat_sn = behind, at + more, following, (stat_sn + 1) & _MASK
+    if times is not None:
+        batches.add(times, reads, writes, read_0, written_0)
     _take(connection, start, at, (due, credit, stat_sn))
     return long
 
@@ -235,6 +239,14 @@ def _room(tx: Transmitter, least: int) -> tuple[bytearray, memoryview, int, int,
     """``tx.window``, and where answers have to stop so that what waits to be sent is bounded."""
     chunk, room, at, limit = tx.window(least)
     return chunk, room, at, limit, at + HIGH_WATER - tx.pending
+
+
+def _other_room(
+    tx: Transmitter, at: int, least: int
+) -> tuple[bytearray, memoryview, int, int, int]:
+    """``_room`` behind what has been laid out up to ``at``."""
+    tx.lay_out(at)
+    return _room(tx, least)
 
 
 def _is_spoilt(received: bytearray, start: int, length: int) -> bool:
@@ -287,6 +299,7 @@ def _cdb_of(received: bytearray, start: int) -> bytes:
 def _read_long(
     connection: Connection,
     session: Session,
+    batches: Batches,
     command: _Long,
     allocate: Allocate | None,
     begin_disk: BeginDisk,
@@ -310,6 +323,7 @@ def _read_long(
     if source is not None:
         connection.replies.answer_read(command.itt, *source)
         session.counters.read.count(length, offset)
+        batches.waiting.append((command.tgt_dev.times, batches.received, 1, 0))
     return True
 
 

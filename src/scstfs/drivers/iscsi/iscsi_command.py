@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from scstfs.core.command import Command
 from scstfs.core.taskset import TaskAttribute
 from scstfs.scsi.opcodes import Direction
-from scstfs.scsi.status import Status, TaskStatus
+from scstfs.scsi.status import Status
 
 if TYPE_CHECKING:
     from scstfs.core.buffers import Buffer
@@ -48,18 +49,34 @@ class IscsiCommand(Command):
         self._is_answer = False
 
     def allocate(self, size: int) -> memoryview:
-        """Pooled memory that the answer is sent from.
-
-        Raises TaskStatus if earlier answers use all the memory that one connection may have. No
-        more requests are processed then, but some may already wait for their turn.
-        """
-        replies = self.task.table.replies
-        if replies.reading >= replies.reading_limit:
-            raise TaskStatus(Status.TASK_SET_FULL)
-        replies.reading += size
+        """Pooled memory that the answer is sent from."""
+        self.task.table.replies.reading += size
         self._is_answer = True
         self._buffer = self.session.target.env.buffers.get(size)
         return self._buffer.view
+
+    @property
+    def has_memory(self) -> bool:
+        """Answers do not use all the memory that one connection may have.
+
+        One command of each LUN may have some in any case, as long as the initiator fetches what it
+        is sent, so that LUNs whose disks hang leave something for others.
+        """
+        replies = self.task.table.replies
+        if replies.reading < replies.reading_limit:
+            return True
+        if not replies.has_room():
+            return False
+        own = (cmd for cmd in self.tgt_dev.commands if isinstance(cmd, IscsiCommand))
+        return not any(cmd._is_answer for cmd in own)
+
+    def when_memory(self, call: Callable[[], None]) -> None:
+        """See Command."""
+        self.nexus.host.starving.add(self, self.task.table.replies, call)
+
+    def stop_waiting_for_memory(self) -> None:
+        """See Command."""
+        self.nexus.host.starving.look()
 
     def hold(self, buffer: Buffer, *, is_answer: bool) -> None:
         """Have ``buffer`` for as long as the command lasts, or its data takes to be sent.
@@ -133,5 +150,5 @@ class IscsiCommand(Command):
 
 def give_back(replies: Replies, buffer: Buffer) -> None:
     """Give back memory that an answer was sent from."""
-    replies.reading -= len(buffer.view)
+    replies.has_read(len(buffer.view))
     buffer.release()

@@ -10,6 +10,7 @@ from scstfs.core import execute, task_management
 from scstfs.core.completion import finish
 from scstfs.drivers.iscsi import disk_io, fast, tmf
 from scstfs.drivers.iscsi.iscsi_command import IscsiCommand
+from scstfs.drivers.iscsi.memory_queue import MemoryQueue
 from scstfs.iscsi import codes
 from scstfs.iscsi.discovery import answer_text
 from scstfs.iscsi.negotiate import Negotiation
@@ -44,7 +45,8 @@ class SessionHost:
         self._nexus = nexus
         #: Memory for data.
         self.buffers = nexus.target.iscsi_driver.env.buffers
-
+        #: READs that wait for memory.
+        self.starving = MemoryQueue(nexus.target.iscsi_driver.env.completions)
         #: What disks have done and is to be answered.
         self._from_disk: list[DiskCommand] = []
 
@@ -66,6 +68,7 @@ class SessionHost:
         fast.answer(
             connection,
             self._nexus.core,
+            self._nexus.wire.batches,
             self.segment,
             self._immediate,
             self._begin_write,

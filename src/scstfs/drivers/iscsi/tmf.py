@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from scstfs.core import task_management
 from scstfs.core.session import PendingFunction, TgtDev
+from scstfs.core.statistics import FUNCTIONS
 from scstfs.drivers.iscsi.iscsi_command import IscsiCommand
 from scstfs.iscsi.codes import TaskFunction, TaskResponse
 from scstfs.iscsi.task import NO_INFORMATION
@@ -35,6 +36,14 @@ class IscsiFunction(PendingFunction):
         self.received = received
         self._functions = functions
         nexus.core.pending_functions.append(self)
+        statistics = nexus.target.env.statistics
+        statistics.counts[FUNCTIONS][self.function.lower()] += 1
+        statistics.note(
+            "task_management",
+            f"{self.function} of {nexus.initiator}, LUN {self.lun}",
+            target=nexus.target.name,
+            initiator=nexus.initiator,
+        )
         nexus.target.iscsi_driver.trace.event(
             "mgmt", "%s: %s, LUN %d, tag %d", nexus, self.function, self.lun, self.tag
         )

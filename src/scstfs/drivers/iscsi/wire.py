@@ -20,6 +20,8 @@ from typing import Final, TypeAlias
 import trio
 
 from scstfs.aio import Engine
+from scstfs.core.histogram import NANO
+from scstfs.core.nexus_times import Batches
 from scstfs.errors import reason
 from scstfs.iscsi.chunks import Chunks
 from scstfs.iscsi.discovery import NetworkPortal
@@ -157,6 +159,9 @@ class Wire:
         self.sock = sock
         self.tx = Transmitter(chunks)
         self.flusher = flusher
+        self.batches: Final = Batches()
+        #: When the last send ended (ns, of time.perf_counter_ns).
+        self._sent_at = 0
         #: The task of the connection runs in this scope: cancelling it ends the connection.
         self.scope = trio.CancelScope()
         #: Why the connection ended; for the log.
@@ -219,6 +224,7 @@ class Wire:
             if sent < wanted:
                 self._blocked = True
                 self._write_later()
+        self._sent_at = time.perf_counter_ns() if self._blocked else self.batches.sent()
         if self._rests:
             tx.rest()
         elif self._pump:
@@ -318,7 +324,10 @@ class Wire:
         """
         buffers = rx.buffers()
         count = self._receive_now(buffers)
-        if count is None:
+        if count is not None:
+            # It was already there when the last answers had been sent.
+            self.batches.received = self._sent_at
+        else:
             soon = self._receive_soon if is_idle else self._wait_for_disk
             count = soon(rx, buffers)
         if count is None:
@@ -369,20 +378,22 @@ class Wire:
         return None
 
     def _look_on(self, buffers: list[memoryview]) -> int | None:
-        end = time.perf_counter() + PROMPT
-        while time.perf_counter() < end:
+        end = time.perf_counter_ns() + PROMPT * NANO
+        while (now := time.perf_counter_ns()) < end:
             count = self._receive_now(buffers)
             if count is not None:
+                self.batches.received = now
                 return count
         return None
 
     def _sleep_briefly(self, buffers: list[memoryview]) -> int | None:
         if self.sock.fileno() < _SELECTABLE:
             select.select((self.sock,), (), (), PROMPT)
+        self.batches.received = time.perf_counter_ns()
         return self._receive_now(buffers)
 
     async def _receive_later(self, rx: Receiver, *, is_idle: bool) -> int:
-        began = time.perf_counter()
+        began = time.perf_counter_ns()
         self._rests = True
         self.tx.rest()
         while True:
@@ -399,7 +410,8 @@ class Wire:
             count = self._receive_now(rx.buffers())
             if count is not None:
                 self._rests = False
-                self._is_prompt = is_idle and time.perf_counter() - began < PROMPT
+                self.batches.received = now = time.perf_counter_ns()
+                self._is_prompt = is_idle and now - began < PROMPT * NANO
                 return count
 
     async def take_turn(self, weight: int = MUCH) -> None:
@@ -416,6 +428,7 @@ class Wire:
             await trio.lowlevel.checkpoint()
             count = self._receive_now(buffers)
             if count is not None:
+                self.batches.received = time.perf_counter_ns()
                 return count
         return None
 

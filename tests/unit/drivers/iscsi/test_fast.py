@@ -13,6 +13,7 @@ import crc32c
 import pytest
 
 from scstfs.core.buffers import MAX_POOLED
+from scstfs.core.nexus_times import Batches
 from scstfs.core.taskset import Claim
 from scstfs.drivers.iscsi import fast
 from scstfs.handlers.store import FileStore
@@ -57,7 +58,7 @@ class Fast:
     def feed(self, *pdus: Pdu) -> None:
         for pdu in pdus:
             self.connection.rx.feed(encode(pdu) if self.digests else pdu.raw)
-        fast.answer(self.connection, self.session, SEGMENT, IMMEDIATE)
+        fast.answer(self.connection, self.session, Batches(), SEGMENT, IMMEDIATE)
 
     @property
     def left(self) -> int:
@@ -196,7 +197,7 @@ async def test_zero_is_256_blocks_for_the_short_commands(system: System) -> None
     one = Fast(system)
     fast_read = command(1, "080000000000", expect=256 * BLOCK)
     one.connection.rx.feed(fast_read.raw)
-    fast.answer(one.connection, one.session, 256 * BLOCK, IMMEDIATE)
+    fast.answer(one.connection, one.session, Batches(), 256 * BLOCK, IMMEDIATE)
     (data_in,) = one.out()
     assert len(data_in.data) == 256 * BLOCK
 
@@ -243,7 +244,7 @@ async def test_damaged_pdus_are_left_to_others(system: System, at: int) -> None:
     damaged = bytearray(encode(command(1, CDBS[1][0], data=pattern(2))))
     damaged[at] ^= 1
     one.connection.rx.feed(bytes(damaged))
-    fast.answer(one.connection, one.session, SEGMENT, IMMEDIATE)
+    fast.answer(one.connection, one.session, Batches(), SEGMENT, IMMEDIATE)
     assert one.left == len(damaged)
     assert one.out() == []
 
@@ -272,7 +273,7 @@ async def test_a_part_of_a_command_waits_for_its_rest(system: System) -> None:
     encoded = command(1, CDBS[1][0], data=pattern(2)).raw
     for cut in (10, 48, 100):
         one.connection.rx.feed(encoded[one.left : cut])
-        fast.answer(one.connection, one.session, SEGMENT, IMMEDIATE)
+        fast.answer(one.connection, one.session, Batches(), SEGMENT, IMMEDIATE)
         assert (one.left, one.out()) == (cut, [])
     one.connection.rx.feed(encoded[100:])
     one.feed()
@@ -296,7 +297,7 @@ async def test_large_answers_fill_one_chunk_after_the_other(system: System) -> N
     size = 120 * 1024
     for sn in range(1, 10):
         one.connection.rx.feed(command(sn, "2800000000000000f000", expect=size).raw)
-        fast.answer(one.connection, one.session, 256 * 1024, IMMEDIATE)
+        fast.answer(one.connection, one.session, Batches(), 256 * 1024, IMMEDIATE)
         # The third does not fit behind two that have not left yet.
         if sn % 3 == 0:
             assert [pdu.data for pdu in one.out()] == [data[:size]] * 3
@@ -332,7 +333,7 @@ async def test_what_is_long_and_in_memory_is_sent_from_the_file(
         one.connection.rx.feed(pdu.raw)
     found: list[Pdu] = []
     while one.left:
-        fast.answer(one.connection, one.session, segment, IMMEDIATE)
+        fast.answer(one.connection, one.session, Batches(), segment, IMMEDIATE)
         found += one.out()
     assert b"".join(pdu.data for pdu in found[:-1]) == data[:LONG] * 2
     assert one.from_files == 2 * LONG
@@ -349,7 +350,7 @@ async def test_parts_of_a_long_answer_are_numbered(system: System) -> None:
         SessionParameters(max_xmit_data_segment_length=segment, max_burst_length=LONG)
     )
     one.connection.rx.feed(command(1, READ_LONG, expect=LONG).raw)
-    fast.answer(one.connection, one.session, segment, IMMEDIATE)
+    fast.answer(one.connection, one.session, Batches(), segment, IMMEDIATE)
     found = one.out()
     assert [len(pdu.data) for pdu in found] == [segment, segment, LONG - 2 * segment]
     assert [pdu["data_sn"] for pdu in found] == [0, 1, 2]
@@ -362,7 +363,7 @@ async def test_digests_need_the_data(system: System) -> None:
     one = Fast(system, digests=True)
     data = await fill(system)
     one.connection.rx.feed(encode(command(1, READ_LONG, expect=LONG)))
-    fast.answer(one.connection, one.session, LONG, IMMEDIATE)
+    fast.answer(one.connection, one.session, Batches(), LONG, IMMEDIATE)
     (found,) = one.out()
     assert found.data == data[:LONG]
     assert one.from_files == 0
@@ -379,7 +380,7 @@ async def test_what_takes_several_pdus_and_is_not_lent_is_copied_once(system: Sy
 
     for sn in (1, 2):
         one.connection.rx.feed(encode(command(sn, READ_LONG, expect=LONG)))
-        fast.answer(one.connection, one.session, SEGMENT, IMMEDIATE, allocate=allocate)
+        fast.answer(one.connection, one.session, Batches(), SEGMENT, IMMEDIATE, allocate=allocate)
         assert borrowed == [LONG]
         found = one.out()
         assert b"".join(pdu.data for pdu in found) == data[:LONG]
@@ -402,7 +403,9 @@ async def test_very_long_reads_go_the_general_way(tmp_path: Path, digests: bool)
         for sn, length in enumerate((MAX_POOLED, MAX_POOLED + BLOCK), 1):
             pdu = command(sn, f"28000000000000{length // BLOCK:04x}00", expect=length)
             one.connection.rx.feed(encode(pdu) if digests else pdu.raw)
-            fast.answer(one.connection, one.session, SEGMENT, IMMEDIATE, allocate=allocate)
+            fast.answer(
+                one.connection, one.session, Batches(), SEGMENT, IMMEDIATE, allocate=allocate
+            )
             assert bool(one.left) == (length > MAX_POOLED)
             assert sum(len(pdu.data) for pdu in one.out()) == (0 if one.left else length)
 
@@ -414,7 +417,7 @@ async def test_without_memory_a_long_read_goes_the_general_way(system: System) -
         raise MemoryError
 
     one.connection.rx.feed(encode(command(1, READ_LONG, expect=LONG)))
-    fast.answer(one.connection, one.session, SEGMENT, IMMEDIATE, allocate=allocate)
+    fast.answer(one.connection, one.session, Batches(), SEGMENT, IMMEDIATE, allocate=allocate)
     assert one.left
     assert one.out() == []
 
@@ -427,7 +430,7 @@ async def test_a_loan_is_given_back_where_the_connection_ends(system: System) ->
     store = device.medium.store
     assert isinstance(store, FileStore)
     one.connection.rx.feed(command(1, READ_LONG, expect=LONG).raw)
-    fast.answer(one.connection, one.session, LONG, IMMEDIATE)
+    fast.answer(one.connection, one.session, Batches(), LONG, IMMEDIATE)
     fd = store.fd
     store.close()
     assert os.fstat(fd)

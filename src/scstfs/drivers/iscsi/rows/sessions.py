@@ -91,6 +91,11 @@ def _connections(session: Session) -> list[str]:
     return [] if seen is None else list(seen.connections)
 
 
+def _addresses(session: Session) -> list[tuple[str, str]]:
+    seen = view(session)
+    return [] if seen is None else [(c.ip, c.target_ip) for c in seen.connections.values()]
+
+
 def _connection(session: Session, name: str) -> ConnectionView | None:
     seen = view(session)
     return None if seen is None else seen.connections.get(name)
@@ -131,4 +136,5 @@ SESSION: Final = session_type(
             about="a connection, named after the initiator's address",
         ),
     ),
+    _addresses,
 )
