@@ -317,17 +317,23 @@ class SharedItem(Generic[S]):
         current = self.shared.record
         if current is None or current.change == self._adopted:
             return
-        proposal, self._proposal = self._proposal, None
-        is_mine = proposal is not None and proposal.record.change == current.change
-        is_next = current.is_next_to(self._adopted)
         try:
             state = self.side.decode(current.content)
         except ValueError as error:
             self.shared.problem = str(error)
-            self._proposal = proposal
             return
+        proposal, self._proposal = self._proposal, None
+        is_mine = False
         if proposal is not None:
             self._resolve(proposal, current)
+            is_mine = proposal.record.change == current.change
+            if proposal.record.change in current.history:
+                # This node has said with its change that it has taken it over, so that another one
+                # could follow at once.
+                own = self.side.decode(proposal.record.content)
+                self.side.adopt(own, is_next=True, is_mine=True)
+                self._adopted = proposal.record.change
+        is_next = current.is_next_to(self._adopted)
         self.side.adopt(state, is_next=is_next, is_mine=is_mine)
         adopted = trio.Event()
         self.side.when_adopted(adopted.set)

@@ -4,7 +4,8 @@ A change is one transaction that puts the item's key if its revision is still th
 change was computed from.  Every node that serves the item then closes it, takes the new state over
 and says so (`keys.Keys.user`); when all have, the item is *settled*: each opens it again, and the
 node that wanted the change answers.  No node wants a change before the last one is settled.  So at
-any time a node that serves an item is at most one change behind.
+any time a node that serves an item is at most one change behind, and one of its own, which it says
+with the transaction that it has taken over: it has closed the item before.
 """
 
 from __future__ import annotations

@@ -114,17 +114,19 @@ class ModelNode:
                 etcd.put_item(0, f"{self.name}-created", self.name)
             case NextStep.ADOPT:
                 assert record is not None
-                # A node that serves the item is at most one change behind.
-                if self.name in self.item.users and self.adopted is not None:
-                    assert record.is_next_to(self.adopted)
                 self.is_open = False
-                self.adopted = record.change
+                before = self.adopted
                 if self.proposal is not None:
-                    if self.proposal[1] == record.change:
+                    own, self.proposal = self.proposal[1], None
+                    if own in (record.change, *record.history):
                         self.is_committed = True
+                        before = own
                     else:
                         self.wanted += 1
-                    self.proposal = None
+                # A node that serves the item is at most one change behind, besides its own.
+                if self.name in self.item.users and before not in (None, record.change):
+                    assert record.is_next_to(before)
+                self.adopted = record.change
             case NextStep.JOIN | NextStep.ACKNOWLEDGE:
                 assert self.adopted is not None
                 etcd.put_user(self.item.revision, self.name, self.adopted)
