@@ -220,7 +220,6 @@ CODES = {
     "ABORTED": "b 00 00",
     "UNEXPECTED_UNSOLICITED_DATA": "b 0c 0c",
     "INCORRECT_AMOUNT_OF_DATA": "b 0c 0d",
-    "COMMAND_TIMEOUT": "b 2e 02",
     "INTERNAL_FAILURE": "b 44 00",
     "PROTOCOL_CRC_ERROR": "b 47 05",
     "MISCOMPARE": "e 1d 00",
