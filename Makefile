@@ -68,7 +68,7 @@ demo: $(RUN_READY) test-packages ## run the README's example in a private namesp
 test: lint type test-packages ## check everything (options for pytest: ARGS='-k mount')
 	$(VENV)/bin/python -m pytest $(or $(ARGS),$(TEST_EVERYTHING))
 
-test-cluster: $(DEV_READY) test-packages ## check several nodes under faults, for half an hour (options: ARGS)
+test-cluster: $(DEV_READY) test-packages ## check several nodes under faults, for an hour or two (options: ARGS)
 	$(VENV)/bin/python -m pytest tests/cluster -m 'full or not full' $(ARGS)
 
 test-engines: $(DEV_READY) test-packages ## run all tests of disk I/O, once with each engine

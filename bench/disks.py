@@ -262,27 +262,30 @@ def run(file: Path, options: Options) -> None:
     """Print a table for each scenario; as JSON, too, where that is asked for."""
     everything: list[Figure] = []
     for scenario in SCENARIOS:
-        if options.scenario not in scenario.name:
+        points = [point for point in scenario.points if options.only in point.name]
+        if options.scenario not in scenario.name or not points:
             continue
         print(f"\n{scenario.name}\n{'':34}", end="")
         for name in scenario.starts:
             print(f"{name + ' /s':>9}{'CPU us':>8}", end="" if name == "scstfs" else "  RATIO")
         print(f"{'LIMIT':>10}")
-        with scenario.backing(file) as path:
-            for point in scenario.points:
-                if options.only not in point.name:
-                    continue
-                with contextlib.ExitStack() as stack:
-                    running = {
-                        name: stack.enter_context(start(path))
-                        for name, start in scenario.starts.items()
-                    }
-                    figures = _measure(scenario, running, path, point, options)
-                scenario.prepare(path)
-                limit = fio(path, point, options.seconds, direct=scenario.direct)
-                _print(figures, limit)
-                everything += figures
-                if limit is not None:
-                    everything.append(_limit(figures[0], limit))
-    if options.json is not None:
-        options.json.write_text(json.dumps([asdict(figure) for figure in everything], indent=1))
+        with scenario.backing(file) as path, contextlib.ExitStack() as stack:
+            running = {
+                name: stack.enter_context(start(path)) for name, start in scenario.starts.items()
+            }
+            for point in points:
+                everything += _compare(scenario, running, path, point, options)
+                if options.json is not None:
+                    found = [asdict(figure) for figure in everything]
+                    options.json.write_text(json.dumps(found, indent=1))
+
+
+def _compare(
+    scenario: Scenario, running: dict[str, Server], path: Path, point: Point, options: Options
+) -> list[Figure]:
+    """Measure a point, with all targets and without any, and print it."""
+    figures = _measure(scenario, running, path, point, options)
+    scenario.prepare(path)
+    limit = fio(path, point, options.seconds, direct=scenario.direct)
+    _print(figures, limit)
+    return figures if limit is None else [*figures, _limit(figures[0], limit)]

@@ -29,11 +29,11 @@ def _while_it_hangs(
     server: Server, disk: TroubledDisk, point: Point, seconds: float
 ) -> Measurement:
     with closing(Session(server.address, server.target, _HUNG, False, isid(0))) as session:
-        member = Member(session, Load(False, 4096, _DEPTH, at_random=True, seconds=seconds))
-        disk.hang("read")
+        member = Member(session, Load(True, 4096, _DEPTH, at_random=True, seconds=seconds))
+        disk.hang("write")  # what was read would be in memory
         try:
             member.send(more=True)
-            disk.wait_until_hanging("read")
+            disk.wait_until_hanging("write")
             return crowd_load(server, point, seconds)
         finally:
             disk.answer()
