@@ -21,6 +21,8 @@ LONGEST = 0.05
 _PAUSE = 0.01
 #: epoll_wait, epoll_pwait and epoll_pwait2 by number: of x86-64 and where numbers are common.
 _EPOLL = frozenset({"232", "281", "441", "22"})
+#: poll and ppoll: the daemon asks the process that mounts, before it serves and afterwards.
+_POLL = frozenset({"7", "271", "73"})
 #: Of the flags in /proc/PID/stat: the thread is coming to its end.
 _EXITING = 0x4
 _SWITCHES = re.compile(r"^voluntary_ctxt_switches:\s+(\d+)$", re.MULTILINE)
@@ -67,7 +69,8 @@ class LoopWatch:
         try:
             before = self._switches()
             call = (self._task / "syscall").read_text().split()
-            if call[0] == "running" or call[0] in _EPOLL or self._switches() != before:
+            waits_for_events = call[0] in _EPOLL | _POLL
+            if call[0] == "running" or waits_for_events or self._switches() != before:
                 return None
             if self._is_exiting():
                 return None
