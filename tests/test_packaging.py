@@ -7,11 +7,13 @@ import json
 import re
 import tarfile
 import tomllib
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from contrib.package import backend
 from contrib.package.sbom import bill, canonical, licence
@@ -38,7 +40,22 @@ def locked(name: str) -> dict[str, str]:
 
 
 CONSTRAINTS = pins((REPOSITORY / "constraints.txt").read_text())
-DEPENDENCIES = pins("\n".join(PROJECT["project"]["dependencies"]))
+BUNDLED_EXTRAS = ("cluster", "metrics")
+"""Nobody can install these into the package later."""
+OLDEST_PYTHON = {"python_version": "3.11", "python_full_version": "3.11.0"}
+"""Asks for all that a newer one asks for."""
+DEPENDENCIES = pins(
+    "\n".join(
+        [
+            *PROJECT["project"]["dependencies"],
+            *(
+                line
+                for extra in BUNDLED_EXTRAS
+                for line in PROJECT["project"]["optional-dependencies"][extra]
+            ),
+        ]
+    )
+)
 
 
 def debian_version() -> str:
@@ -60,6 +77,24 @@ def test_the_package_has_exactly_the_pinned_libraries() -> None:
     assert DEPENDENCIES.items() <= libraries.items()
     rest = {name: version for name, version in libraries.items() if name not in DEPENDENCIES}
     assert rest.items() <= CONSTRAINTS.items()
+    assert set(libraries) == needed(Requirement(f"scstfs[{','.join(BUNDLED_EXTRAS)}]"))
+
+
+def needed(requirement: Requirement) -> set[str]:
+    """The libraries that this one, which is installed, asks for, and those ask for in turn."""
+    found: set[str] = set()
+    waiting = [requirement]
+    while waiting:
+        requirement = waiting.pop()
+        for text in distribution(requirement.name).requires or ():
+            each = Requirement(text)
+            if canonical(each.name) not in found and any(
+                each.marker is None or each.marker.evaluate({**OLDEST_PYTHON, "extra": extra})
+                for extra in ("", *requirement.extras)
+            ):
+                found.add(canonical(each.name))
+                waiting.append(each)
+    return found
 
 
 def test_every_file_of_a_library_is_pinned() -> None:
@@ -211,10 +246,9 @@ def test_the_bill_of_materials(tmp_path: Path) -> None:
 
 
 def test_every_library_states_its_licence() -> None:
-    from importlib.metadata import distribution
-
+    one = "[A-Za-z0-9.+-]+"
     for name in locked("libraries.txt"):
-        assert re.fullmatch(r"[A-Za-z0-9.+-]+( OR [A-Za-z0-9.+-]+)*", licence(distribution(name)))
+        assert re.fullmatch(f"{one}( (OR|AND) {one})*", licence(distribution(name))), name
 
 
 def test_scripts_run_by_debian_are_executable() -> None:

@@ -25,6 +25,12 @@ from scstfs.privileges import USES
 TARGET: Final = "iqn.2007-05.com.example:disk1"
 TREE: Final = "/sys/kernel/scst_tgt"
 PID: Final = "cat /run/iscsi-scstd.pid"
+METRICS: Final = "127.0.0.1:9860"
+FETCH: Final = (
+    "/usr/lib/scstfs/bin/python3 -I -c 'import sys, urllib.request; "
+    "print(urllib.request.urlopen(sys.argv[1], timeout=30).read().decode())'"
+)
+"""The machine has no program for it."""
 CONFIGURATION: Final = f"""
 HANDLER vdisk_fileio {{
     DEVICE disk1 {{
@@ -145,6 +151,30 @@ class TestLife:
         assert TARGET in machine.run("iscsi-ls --show-luns iscsi://127.0.0.1")
         machine.run(f"iscsi-inq iscsi://127.0.0.1/{TARGET}/0")
         assert "disk1" in machine.run("scstadmin -list_device")
+
+    def test_the_unit_allows_metrics_and_a_cluster(self, machine: Machine) -> None:
+        options = machine.path("/etc/default/scstfs")
+        before = options.read_text()
+        # Nobody listens on the port of etcd.
+        wanted = f"--metrics {METRICS} --etcd http://127.0.0.1:9 --node a"
+        options.write_text(f'SCSTFS_OPTIONS="{wanted}"\n')
+        machine.run("systemctl restart scst")
+        found = machine.run(f"{FETCH} http://{METRICS}/metrics")
+        assert "\nscst_up 1.0\n" in found
+        assert f'\nscst_target_enabled{{driver="iscsi",target="{TARGET}"}} 1.0\n' in found
+        # The exporter is confined as the daemon is.
+        status = machine.run(
+            f"cat /proc/$(cat /proc/$({PID})/task/*/children | cut -d ' ' -f 1)/status"
+        )
+        assert "\nSeccomp:\t2\n" in status
+        machine.run(f"echo passive >{TREE}/cluster_name")
+        said = "cluster passive: shared units cannot be served: etcd does not answer"
+        machine.run(f"until journalctl -u scst | grep -q '{said}'; do sleep 0.2; done; sleep 2")
+        journal = machine.run("journalctl -u scst -o cat")
+        assert journal.count("etcd") == journal.count(said) == 1, journal
+        assert "Traceback" not in journal
+        options.write_text(before)
+        machine.run("systemctl restart scst")
 
     def test_an_upgrade_leaves_sessions_open(self, machine: Machine, builds: Builds) -> None:
         before = machine.run(PID)
