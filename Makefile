@@ -135,7 +135,7 @@ $(RUN_READY): pyproject.toml constraints.txt $(C_PART) | run-packages
 	@[ -n '$(PYTHON)' ] || { echo 'Python 3.11 or newer is needed' >&2; exit 1; }
 	@echo 'setting up $(VENV)'
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(PIP) --editable '.[metrics]'
+	@$(PIP) --editable '.[metrics,cluster]'
 	@touch $@
 
 $(DEV_READY): $(RUN_READY)

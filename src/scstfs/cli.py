@@ -300,12 +300,12 @@ def _ttl(text: str) -> int:
 
 def _cluster(arguments: argparse.Namespace) -> ClusterConfig | None:
     """What other nodes are found by, if the command line names any."""
+    for_tls = ("etcd_ca", "etcd_cert", "etcd_key")
     if not arguments.etcd:
-        for option in ("etcd_ca", "etcd_cert", "etcd_key", "etcd_user", "etcd_password_file"):
-            if getattr(arguments, option) is not None:
-                message = f"--{option.replace('_', '-')} without --etcd"
-                raise UsageError(ExitStatus.USAGE, message)
+        _refuse_options(arguments, (*for_tls, "etcd_user", "etcd_password_file"), "without --etcd")
         return None
+    if not any(url.startswith("https:") for url in arguments.etcd):
+        _refuse_options(arguments, for_tls, "without an https URL of --etcd")
     if not arguments.node:
         raise UsageError(ExitStatus.USAGE, "--node must not be empty")
     return ClusterConfig(
@@ -320,6 +320,12 @@ def _cluster(arguments: argparse.Namespace) -> ClusterConfig | None:
         node=arguments.node,
         ttl=arguments.lease_ttl,
     )
+
+
+def _refuse_options(arguments: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    for name in names:
+        if getattr(arguments, name) is not None:
+            raise UsageError(ExitStatus.USAGE, f"--{name.replace('_', '-')} {why}")
 
 
 def _add_log_level(command: argparse.ArgumentParser, text: str) -> None:

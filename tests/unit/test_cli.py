@@ -82,6 +82,26 @@ def test_a_wrong_command_line_is_told_in_one_line(
     assert runs == []
 
 
+@pytest.mark.parametrize("option", ["ca", "cert", "key", "user", "password-file"])
+def test_options_of_etcd_need_etcd(
+    option: str, runs: list[Config], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["mount", f"--etcd-{option}", "x"]) == ExitStatus.USAGE
+    assert capfd.readouterr().err == f"scstfs: --etcd-{option} without --etcd\n"
+    assert runs == []
+
+
+@pytest.mark.parametrize("option", ["ca", "cert", "key"])
+def test_files_for_tls_need_tls(
+    option: str, runs: list[Config], capfd: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["mount", "--etcd", "http://a:1,http://b:1", "--node", "n", f"--etcd-{option}", "x"]
+    assert cli.main(argv) == ExitStatus.USAGE
+    err = capfd.readouterr().err
+    assert err == f"scstfs: --etcd-{option} without an https URL of --etcd\n"
+    assert runs == []
+
+
 def test_an_ordinary_mistake_is_told_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
