@@ -93,7 +93,7 @@ picture: $(RUN_READY) test-packages ## make docs/picture.svg from a session in a
 fuzz: $(FUZZ_READY) ## look for input that breaks an invariant (options: ARGS='login --seconds 600')
 	@exec $(VENV)/bin/python -m fuzz $(ARGS)
 
-bench: $(RUN_READY) bench-packages ## compare with tgt (options: ARGS='--rounds 5')
+bench: $(DEV_READY) bench-packages ## compare with tgt (options: ARGS='--rounds 5')
 	@exec $(VENV)/bin/python -m bench $(ARGS)
 
 plot: $(PLOT_READY) ## draw curves that `make bench` measured (ARGS='FIGURES.json CURVES.svg')
