@@ -114,7 +114,9 @@ class FakeStore:
             into[:] = self.content[offset : offset + len(into)]
         return self.quick
 
-    def try_write(self, offset: int, data: memoryview, *, stays: bool = False) -> bool:
+    def try_write(
+        self, offset: int, data: memoryview, *, stays: bool = False, deadline: int = 0
+    ) -> bool:
         if self.quick:
             self.content[offset : offset + len(data)] = data
         return self.quick

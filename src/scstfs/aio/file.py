@@ -77,12 +77,13 @@ class File:
         else:
             self._lanes[request.operation].submit(request)
 
-    def write_soon(self, offset: int, data: memoryview, *, stays: bool) -> bool:
+    def write_soon(self, offset: int, data: memoryview, *, stays: bool, deadline: int = 0) -> bool:
         """Have all of ``data`` written before this returns, or decline: see Handover."""
         if not self._writes.is_idle or self.is_closing:
             return False
-        engine, order = self.engine, self.order
-        return engine.handover.write(self.fd, order, self._left_ended, offset, data, stays=stays)
+        return self.engine.handover.write(
+            self.fd, self.order, self._left_ended, offset, data, stays=stays, deadline=deadline
+        )
 
     def _left_ended(self, _error: int) -> None:
         if self.is_closing:

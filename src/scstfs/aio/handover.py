@@ -67,13 +67,14 @@ class Handover:
         data: memoryview,
         *,
         stays: bool,
+        deadline: int,
     ) -> bool:
         """Write all of ``data``, or decline.
 
         A write that was declined may have happened in part, or go on.  In that case it counts as
         one of those that change the file, in ``order``, until it has ended, and ``ended`` is called
         then: whatever overlaps it waits.  ``data`` that ``stays`` is as it is until a write that
-        waits so has ended.
+        waits so has ended.  ``deadline`` is that of a request.
         """
         length = len(data)
         if length > (LONGEST if stays else LONGEST_COPY):
@@ -89,7 +90,7 @@ class Handover:
                 return False
             self._not_before = 0.0
         result = lib.disk_handover_write(
-            self._handle, fd, ffi.from_buffer(data), length, offset, stays, PATIENCE
+            self._handle, fd, ffi.from_buffer(data), length, offset, deadline, stays, PATIENCE
         )
         if result == -errno.EINPROGRESS:
             self._not_before = monotonic() + PAUSE

@@ -78,9 +78,14 @@ class Fence:
             raise TaskStatus(Status.BUSY)
         return work()
 
+    @property
+    def address(self) -> int:
+        """What requests refer to the deadline by (``DiskRequest.deadline``)."""
+        return self._native.address
+
     def limit(self, request: DiskRequest) -> None:
         """Have ``request`` end with ETIME if the system has not got it before the deadline."""
-        request.deadline = self._native.address
+        request.deadline = self.address
 
     def guard(self, quick: Quick) -> Quick:
         """The same way past the gates, which ends at the deadline."""
@@ -113,10 +118,12 @@ class Fence:
         return guarded
 
     def _write(self, write: TryWrite) -> TryWrite:
-        clock = self.clock
+        clock, address = self.clock, self.address
 
-        def guarded(offset: int, data: memoryview, *, stays: bool = False) -> bool:
-            return clock() < self._deadline and write(offset, data, stays=stays)
+        def guarded(
+            offset: int, data: memoryview, *, stays: bool = False, deadline: int = address
+        ) -> bool:
+            return clock() < self._deadline and write(offset, data, stays=stays, deadline=deadline)
 
         return guarded
 
@@ -128,7 +135,7 @@ class Fence:
 
     def _submit(self, submit: Submit) -> Submit:
         def guarded(request: DiskRequest) -> None:
-            request.deadline = self._native.address
+            self.limit(request)
             submit(request)
 
         return guarded

@@ -36,11 +36,14 @@ TryRead: TypeAlias = Callable[[int, memoryview], bool]
 class TryWrite(Protocol):
     """Writes bytes without waiting for long, or declines."""
 
-    def __call__(self, offset: int, data: memoryview, *, stays: bool = False) -> bool:
+    def __call__(
+        self, offset: int, data: memoryview, *, stays: bool = False, deadline: int = 0
+    ) -> bool:
         """Whether it is done.
 
         A write that is declined may have happened in part, and go on: the command has to be begun
-        in another way.  ``data`` that ``stays`` is as it is until the end of that.
+        in another way.  ``data`` that ``stays`` is as it is until the end of that; ``deadline`` is
+        that of a request.
         """
 
 

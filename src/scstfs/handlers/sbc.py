@@ -63,9 +63,16 @@ def write(device: VdiskDevice, cmd: Command) -> Answer:
     """WRITE in all sizes; FUA makes the data durable before the answer."""
     store, (offset, _) = device.medium.need_store(), _range(device, cmd)
     data, durable = memoryview(cmd.data), _is_durable(device, cmd)
-    if not durable and len(data) <= AT_ONCE and store.try_write(offset, data, stays=True):
+    if not durable and len(data) <= AT_ONCE and _try_write(device, store, offset, data):
         return b""
     return _done_by(store, store_steps.write(offset, data, durable=durable))
+
+
+def _try_write(device: VdiskDevice, store: Store, offset: int, data: memoryview) -> bool:
+    """Write ``data`` of a command, which stays, if that takes no time."""
+    shared = device.shared
+    deadline = 0 if shared is None else shared.fence.address
+    return store.try_write(offset, data, stays=True, deadline=deadline)
 
 
 def write_and_verify(device: VdiskDevice, cmd: Command) -> Answer:
@@ -121,7 +128,7 @@ def compare_and_write(device: VdiskDevice, cmd: Command) -> Answer:
     compared = not durable and store.try_read(offset, present)
     if compared:
         _require_equal(present, expected)
-        if store.try_write(offset, new, stays=True):
+        if _try_write(device, store, offset, new):
             return b""
 
     def program() -> StoreSteps:

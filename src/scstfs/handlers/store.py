@@ -71,11 +71,14 @@ class Store(Protocol):
     def try_read(self, offset: int, into: memoryview) -> bool:
         """Read without waiting, all or nothing."""
 
-    def try_write(self, offset: int, data: memoryview, *, stays: bool = False) -> bool:
+    def try_write(
+        self, offset: int, data: memoryview, *, stays: bool = False, deadline: int = 0
+    ) -> bool:
         """Write without waiting for long, or decline; what was declined has to be submitted.
 
         A declined write may have happened in part, or go on until what is submitted begins.  If
-        ``data`` ``stays`` as it is until that has ended, no copy of it is needed.
+        ``data`` ``stays`` as it is until that has ended, no copy of it is needed.  ``deadline`` is
+        that of a request, for whatever else than the caller may write.
         """
 
     def lend(self, offset: int, length: int) -> Loan | None:
@@ -214,7 +217,9 @@ class FileStore:
         except OSError:
             return False
 
-    def try_write(self, offset: int, data: memoryview, *, stays: bool = False) -> bool:
+    def try_write(
+        self, offset: int, data: memoryview, *, stays: bool = False, deadline: int = 0
+    ) -> bool:
         """See Store."""
         order = self._order
         if (order.pieces or order.large) and order.has_overlap(offset, len(data)):
@@ -223,7 +228,7 @@ class FileStore:
         if not self._tries_writing:
             if self._file is None or not self.tries:
                 return False
-            return self._file.write_soon(offset, data, stays=stays)
+            return self._file.write_soon(offset, data, stays=stays, deadline=deadline)
         try:
             return os.pwritev(self.fd, (data,), offset, self._flags) == len(data)
         except OSError as error:
@@ -445,7 +450,9 @@ class NullStore:
             part[:] = _ZEROS[: len(part)]
         return True
 
-    def try_write(self, offset: int, data: memoryview, *, stays: bool = False) -> bool:
+    def try_write(
+        self, offset: int, data: memoryview, *, stays: bool = False, deadline: int = 0
+    ) -> bool:
         """See Store."""
         return True
 

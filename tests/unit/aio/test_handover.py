@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from scstfs.aio import RequestKind, handover
+from scstfs.aio.deadline import Deadline
 from tests.support.troubled_disk import TroubledDisk
 from tests.unit.aio.conftest import Disk, Open, aligned
 
@@ -80,6 +81,20 @@ async def test_what_is_under_way_comes_first(troubled: TroubledDisk, open_disk: 
     troubled.answer()
     assert await older.error() == 0
     assert write(disk, BLOCK, bytes(BLOCK))
+    assert await disk.close() == 0
+
+
+@pytest.mark.usefixtures("patient")
+async def test_what_comes_too_late_is_not_written(tmp_path: Path, open_disk: Open) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(bytes(BLOCK))
+    disk, deadline = open_disk(path), Deadline()
+    data = memoryview(b"n" * BLOCK)
+    assert not disk.file.write_soon(0, data, stays=True, deadline=deadline.address)
+    assert path.read_bytes() == bytes(BLOCK)
+    deadline.set(time.clock_gettime(time.CLOCK_BOOTTIME) + 60)
+    assert disk.file.write_soon(0, data, stays=True, deadline=deadline.address)
+    assert path.read_bytes() == data
     assert await disk.close() == 0
 
 

@@ -28,6 +28,7 @@ from tests.support.target import GOOD, Initiator, System
 
 A, B = 0xA, 0xB
 READ, WRITE = bytes.fromhex("28000000000000000100"), bytes.fromhex("2a000000000000000100")
+CAW = bytes.fromhex("89000000000000000000000000010000")
 FUA_WRITE = bytes.fromhex("2a080000000000000100")
 INQUIRY, TUR = bytes.fromhex("120000002400"), bytes(6)
 RESERVE_6, RELEASE_6 = bytes.fromhex("160000000000"), bytes.fromhex("170000000000")
@@ -129,6 +130,27 @@ async def test_a_decision_made_in_time_ends_at_the_deadline(
     assert not quick.write(0, memoryview(bytearray(NEW)))
     assert not quick.read(0, memoryview(memory))
     assert quick.lend(0, 512) is None
+
+
+@pytest.mark.parametrize("cdb", [WRITE, CAW], ids=["quick", "general"])
+async def test_whatever_writes_instead_of_the_loop_has_the_deadline(
+    system: System,
+    unit: SharedUnit,
+    disk: VdiskDevice,
+    monkeypatch: pytest.MonkeyPatch,
+    cdb: bytes,
+) -> None:
+    store, deadlines = disk.medium.need_store(), []
+    try_write = store.try_write
+
+    def watched(offset: int, data: memoryview, *, stays: bool = False, deadline: int = 0) -> bool:
+        deadlines.append(deadline)
+        return try_write(offset, data, stays=stays, deadline=deadline)
+
+    monkeypatch.setattr(store, "try_write", watched)
+    one = system.initiator()
+    assert await one.execute(cdb, bytes(512) + NEW if cdb is CAW else NEW) == GOOD
+    assert deadlines == [unit.fence.address]
 
 
 def test_a_worker_thread_does_nothing_after_the_deadline(clock: Clock) -> None:

@@ -369,7 +369,7 @@ async def test_compare_and_write_that_was_begun_in_the_loop(
     _, store = await with_store(system)
     store.quick = True
 
-    def write_half(offset: int, data: memoryview, *, stays: bool) -> bool:
+    def write_half(offset: int, data: memoryview, *, stays: bool, deadline: int) -> bool:
         store.content[offset : offset + BLOCK] = data[:BLOCK]
         return False
 

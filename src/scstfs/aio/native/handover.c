@@ -157,7 +157,7 @@ static bool has_thread(struct disk_handover *handover)
 
 int64_t disk_handover_write(
     struct disk_handover *handover, int fd, const void *memory, uint64_t length, uint64_t offset,
-    bool stays, int64_t patience)
+    uint64_t deadline, bool stays, int64_t patience)
 {
     unsigned state = ASKED;
     int64_t end, left;
@@ -168,8 +168,8 @@ int64_t disk_handover_write(
     if (!stays)
         memory = memcpy(handover->memory, memory, length);
     handover->request = (struct disk_request){
-        .memory = (uintptr_t)memory, .offset = offset, .length = length, .fd = fd,
-        .operation = DISK_WRITE,
+        .memory = (uintptr_t)memory, .offset = offset, .length = length,
+        .deadline = deadline, .fd = fd, .operation = DISK_WRITE,
     };
     atomic_store(&handover->state, ASKED);
     futex_wake(&handover->state);

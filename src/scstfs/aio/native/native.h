@@ -77,7 +77,8 @@ void disk_threads_close(struct disk_threads *pool);
  * open    NULL, and an errno in *error, for want of memory.
  * write   writes, and waits at most so long (ns) for the end.  Returns what pwrite(2) would, or a
  *         negative errno.  -EINPROGRESS: the write goes on; `eventfd` becomes readable at its end.
- *         -EBUSY: the thread is not to be had.  `memory` is free in any case, unless it `stays` as
+ *         -EBUSY: the thread is not to be had.  `deadline` is that of a request, which the thread
+ *         looks at right before it writes.  `memory` is free in any case, unless it `stays` as
  *         it is until the end; then there may be more than DISK_HANDED_OVER bytes.
  * ended   what became of the write that went on; -EINPROGRESS before its end.
  * close   leaves alone what is under way.
@@ -89,7 +90,7 @@ struct disk_handover;
 struct disk_handover *disk_handover_open(int eventfd, int *error);
 int64_t disk_handover_write(
     struct disk_handover *handover, int fd, const void *memory, uint64_t length, uint64_t offset,
-    bool stays, int64_t patience);
+    uint64_t deadline, bool stays, int64_t patience);
 int64_t disk_handover_ended(struct disk_handover *handover);
 void disk_handover_close(struct disk_handover *handover);
 
