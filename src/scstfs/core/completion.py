@@ -139,20 +139,25 @@ def abort_commands(
 
 def when_ended(commands: Iterable[Command], done: Callable[[], None]) -> None:
     """Call ``done`` when all of these commands have ended; that may be at once."""
-    left = [cmd for cmd in commands if not cmd.is_over]
-    if not left:
-        done()
-        return
-    count = len(left)
+    when_all([cmd.call_when_ended for cmd in commands if not cmd.is_over], done)
+
+
+def when_all(
+    registers: Iterable[Callable[[Callable[[], None]], None]], call: Callable[[], None]
+) -> None:
+    """Call ``call`` when all of these have called what they are given; that may be at once."""
+    pending = list(registers)
+    left = len(pending) + 1
 
     def one_less() -> None:
-        nonlocal count
-        count -= 1
-        if not count:
-            done()
+        nonlocal left
+        left -= 1
+        if not left:
+            call()
 
-    for cmd in left:
-        cmd.call_when_ended(one_less)
+    for register in pending:
+        register(one_less)
+    one_less()
 
 
 def tell_of_loss(tgt_dev: TgtDev) -> None:

@@ -5,12 +5,13 @@ Nodes know a target group by its identifier; each may have other names for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from scstfs.core import execute
 from scstfs.core.command import Command, Phase
+from scstfs.core.completion import when_all
 from scstfs.core.device import LATER, Answer
 from scstfs.core.sharing import Agreed, Agreement, outcome
 from scstfs.scsi.alua import AccessState
@@ -61,11 +62,11 @@ class SharedGroup:
 
     def when_quiet(self, call: Callable[[], None]) -> None:
         """Call ``call`` when no command runs on any of the devices."""
-        _when_all([device.tasks.when_idle for device in self.group.devices], call)
+        when_all([device.tasks.when_idle for device in self.group.devices], call)
 
     def when_adopted(self, call: Callable[[], None]) -> None:
         """Call ``call`` when the devices have followed the states."""
-        _when_all([group.when_reopened for group in self.group.target_groups.values()], call)
+        when_all([group.when_reopened for group in self.group.target_groups.values()], call)
 
     # Changes that are wanted here
 
@@ -136,21 +137,3 @@ class SharedGroup:
         if wanted is not None:
             group.set_state(wanted.state, asked_by, explicit=wanted.explicit)
             group.set_preferred(wanted.preferred)
-
-
-def _when_all(
-    registers: Iterable[Callable[[Callable[[], None]], None]], call: Callable[[], None]
-) -> None:
-    """Call ``call`` when all of these have called what they are given."""
-    pending = list(registers)
-    left = len(pending) + 1
-
-    def one_less() -> None:
-        nonlocal left
-        left -= 1
-        if not left:
-            call()
-
-    for register in pending:
-        register(one_less)
-    one_less()
