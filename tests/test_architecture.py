@@ -285,7 +285,7 @@ NO_WAIT = "the kernel is asked not to wait, or has told that it need not"
 MAY_CALL = {
     "scstfs.aio.backend.Backend": NO_DISK,
     "scstfs.aio.handover.Handover": NO_DISK,
-    "scstfs.cluster.etcd._first_line": "before anything is served",
+    "scstfs.cluster.etcd._first_line": IN_A_THREAD,
     "scstfs.core.device_registration.register.load": IN_A_THREAD,
     "scstfs.drivers.iscsi.initiator_access._read": "small files of /etc, read at each login",
     "scstfs.drivers.iscsi.wire.Wire._send_file": NO_WAIT,

@@ -135,20 +135,23 @@ async def _configure(service: TargetService, config: Config) -> Keeper:
     return keeper
 
 
-def _join_cluster(scst: Scst, config: ClusterConfig) -> Callable[[], Awaitable[None]]:
+async def _join_cluster(scst: Scst, config: ClusterConfig) -> Callable[[], Awaitable[None]]:
     """Know other nodes from now on; return what has to run."""
     try:
-        # Nobody else needs the HTTP client.
+        # Nothing else needs the HTTP client.
+        from scstfs.cluster.etcd import Etcd
         from scstfs.cluster.membership import Cluster
     except ImportError as error:
         message = f"--etcd needs a Python package that is missing: {error.name}"
         raise UsageError(ExitStatus.USAGE, message) from error
     try:
-        return Cluster(scst, config).run
+        # It reads files.
+        etcd = await trio.to_thread.run_sync(Etcd, config.etcd, abandon_on_cancel=True)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         message = f"cannot use a file for etcd: {where}{reason(error)}"
         raise UsageError(ExitStatus.USAGE, message) from error
+    return Cluster(scst, config, etcd).run
 
 
 @contextlib.asynccontextmanager
@@ -173,7 +176,7 @@ async def target_service(config: Config) -> AsyncIterator[TargetService]:
         owner = None if config.account is None else ROOT
         service = TargetService(Scst(environment), owner=owner)
         if config.cluster is not None:
-            nursery.start_soon(_join_cluster(service.scst, config.cluster))
+            nursery.start_soon(await _join_cluster(service.scst, config.cluster))
         await service.scsi_bus.rescan()
         keeper = await _configure(service, config)
         nursery.start_soon(keeper.run)

@@ -13,6 +13,7 @@ from typing import Final
 import trio
 
 from scstfs.cluster.cluster_config import ClusterConfig, EtcdAccess
+from scstfs.cluster.etcd import Etcd
 from scstfs.cluster.membership import Cluster
 from scstfs.handlers.vdisk import VdiskDevice
 from tests.support.target import DISK_SIZE, Initiator, System, target
@@ -82,7 +83,7 @@ async def node_of(
     directory.mkdir(exist_ok=True)
     config = ClusterConfig(etcd=EtcdAccess(urls=(url,)), node=f"node{number}", ttl=ttl)
     async with target(directory) as system, trio.open_nursery() as nursery:
-        node = RunningNode(system, Cluster(system.scst, config))
+        node = RunningNode(system, Cluster(system.scst, config, Etcd(config.etcd)))
         system.target.rel_tgt_id = number
         system.scst.cluster_name = cluster_name
         nursery.start_soon(node.run)

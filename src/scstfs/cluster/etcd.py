@@ -87,7 +87,10 @@ class Etcd:
     """A client; see the module's text."""
 
     def __init__(self, access: EtcdAccess) -> None:
-        """Raises OSError, ssl.SSLError for files that cannot be used."""
+        """Read the files, which may take long.
+
+        Raises OSError, ssl.SSLError for those that cannot be used.
+        """
         self._access = access
         self._urls = list(access.urls)
         self._password = _first_line(access)

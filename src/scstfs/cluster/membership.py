@@ -31,8 +31,6 @@ log = logging.getLogger(__name__)
 #: How often ``cluster_name`` is looked at, and waiting commands are (seconds).
 _TICK: Final = 0.25
 _AFTER_FAILURE: Final = 1.0
-
-
 #: How long etcd may take to notice that a lease has ended (seconds).
 _EXPIRY_SECONDS: Final = 2
 
@@ -40,11 +38,11 @@ _EXPIRY_SECONDS: Final = 2
 class Cluster:
     """See the module's text; `core.scst.Membership` and `core.scst.Watcher`."""
 
-    def __init__(self, scst: Scst, config: ClusterConfig) -> None:
-        """Raises OSError, ssl.SSLError for files that cannot be used."""
+    def __init__(self, scst: Scst, config: ClusterConfig, etcd: Etcd) -> None:
+        """Register with ``scst``."""
         self._scst: Final = scst
         self._config: Final = config
-        self.etcd: Final = Etcd(config.etcd)
+        self.etcd: Final = etcd
         self.node: ClusterNode | None = None
         self._units: dict[Device, SharedItem[UnitState]] = {}
         self._groups: dict[DeviceGroup, SharedItem[GroupStates]] = {}
