@@ -50,10 +50,9 @@ class IscsiCommand(Command):
 
     def allocate(self, size: int) -> memoryview:
         """Pooled memory that the answer is sent from."""
-        self.task.table.replies.reading += size
-        self._is_answer = True
-        self._buffer = self.session.target.env.buffers.get(size)
-        return self._buffer.view
+        buffer = self.session.target.env.buffers.get(size)
+        self.hold(buffer, is_answer=True)
+        return buffer.view
 
     @property
     def has_memory(self) -> bool:
