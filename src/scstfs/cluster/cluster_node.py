@@ -24,7 +24,6 @@ from scstfs.cluster.etcd import (
 from scstfs.cluster.etcd_keys import ItemName, Keys
 from scstfs.cluster.item import SharedItem
 from scstfs.cluster.lease import Lease
-from scstfs.cluster.record import FORMAT
 from scstfs.cluster.replica import ClusterPort, KeyValue, Replica
 from scstfs.core.fence import Clock, Fence, boot_clock
 
@@ -354,7 +353,3 @@ class ClusterNode:
         prefix = self.keys.prefix
         newest, count = await self.etcd.newest(prefix), await self.etcd.count(prefix)
         return newest <= self.replica.revision and count == len(self.replica.present)
-
-    def understood_by_all(self) -> bool:
-        """Every node that lives understands the records that this one writes."""
-        return all(FORMAT in member.formats for member in self.replica.members.values())

@@ -1,4 +1,4 @@
-"""A shared item on this node: carries out what `steps` decides."""
+"""A shared item on this node: carries out what `next_step` decides."""
 
 from __future__ import annotations
 

@@ -31,7 +31,6 @@ KINDS: Final = (READ, WRITE, OTHER)
 TOTAL: Final = "total"
 FIRST_DATA: Final = "first_data"
 BACK_END: Final = "back_end"
-SPANS: Final = (TOTAL, FIRST_DATA, BACK_END)
 
 
 class NexusTimes:
