@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.world import TTL, World, wait_until, world
+from tests.cluster.world import TTL, NodeProcess, World, wait_until, world
 from tests.support.initiator import Initiator, Task
 from tests.support.reservations import (
     EA_RO,
@@ -119,12 +119,26 @@ def test_a_stopped_node_executes_none_of_its_queued_writes(whole: World) -> None
         initiator.close()
 
 
+def registered(one: NodeProcess, other: NodeProcess) -> tuple[Initiator, Initiator]:
+    """An initiator of each node, with the keys A and B."""
+    first, second = one.log_in(1), other.log_in(2)
+    assert do(first, REGISTER, new=A) == GOOD
+    assert do(second, REGISTER, new=B) == GOOD
+    return first, second
+
+
+def come_back(whole: World, victim: Initiator) -> None:
+    """Mend the first node's network: it serves again, and knows that A was preempted."""
+    whole.network.mend("a")
+    whole.nodes[0].wait_until_open(3)
+    ready(victim)
+    assert keys(victim) == [B]
+
+
 @pytest.mark.full
 def test_a_node_that_is_cut_off_fences_itself_and_comes_back(whole: World) -> None:
     lone, other = whole.nodes
-    victim, winner = lone.log_in(1), other.log_in(2)
-    assert do(victim, REGISTER, new=A) == GOOD
-    assert do(winner, REGISTER, new=B) == GOOD
+    victim, winner = registered(lone, other)
     whole.network.isolate("a", "etcd1", "etcd2", "etcd3")
     assert victim.wait(write(victim, 0, bytes(BLOCK))).status == GOOD
     started = time.monotonic()
@@ -133,10 +147,7 @@ def test_a_node_that_is_cut_off_fences_itself_and_comes_back(whole: World) -> No
     # The write waits, and ends with BUSY: nothing is executed.
     late = victim.wait(write(victim, 0, b"n" * BLOCK))
     assert late.status == BUSY
-    whole.network.mend("a")
-    lone.wait_until_open(3)
-    ready(victim)
-    assert keys(victim) == [B]
+    come_back(whole, victim)
     victim.close()
     winner.close()
 
@@ -144,16 +155,11 @@ def test_a_node_that_is_cut_off_fences_itself_and_comes_back(whole: World) -> No
 @pytest.mark.full
 def test_a_node_that_hears_nothing_does_not_go_on(whole: World) -> None:
     lone, other = whole.nodes
-    victim, winner = lone.log_in(1), other.log_in(2)
-    assert do(victim, REGISTER, new=A) == GOOD
-    assert do(winner, REGISTER, new=B) == GOOD
+    victim, winner = registered(lone, other)
     whole.network.deafen("a", "etcd1", "etcd2", "etcd3")
     assert do(winner, PREEMPT_AND_ABORT, EA_RO, key=B, new=A) == GOOD
     assert "state=member" not in lone.status()
-    whole.network.mend("a")
-    lone.wait_until_open(3)
-    ready(victim)
-    assert keys(victim) == [B]
+    come_back(whole, victim)
     victim.close()
     winner.close()
 

@@ -1,4 +1,4 @@
-"""What the tests of disks that hang have in common: how something begins, and that nobody waits."""
+"""What tests of disks that hang have in common: how things begin, and that nothing else waits."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support.initiator import Initiator, Task
 from tests.support.served import Served
@@ -32,6 +35,28 @@ Begin = Callable[[Served, TroubledDisk, Initiator], Wait]
 
 Hang = tuple[str, Begin]
 """A call of the file system, and what comes to hang in it."""
+
+
+Both = tuple[Served, TroubledDisk]
+"""A daemon, and the disk that will hang."""
+
+
+def fixtures(
+    troubled: Callable[[Path], AbstractContextManager[Both]],
+) -> tuple[Callable[..., Iterator[Both]], Callable[..., Iterator[Both]]]:
+    """One for all tests of a module that leave it as it was, and one of its own for each test."""
+
+    @pytest.fixture(scope="module")
+    def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+        with troubled(tmp_path_factory.mktemp("shared")) as both:
+            yield both
+
+    @pytest.fixture
+    def own(tmp_path: Path) -> Iterator[Both]:
+        with troubled(tmp_path) as both:
+            yield both
+
+    return shared, own
 
 
 def command(cdb: str, **options: Any) -> Begin:

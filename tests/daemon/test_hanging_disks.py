@@ -27,6 +27,7 @@ from tests.daemon.hanging import (
     be_undisturbed,
     command,
     end_in_time,
+    fixtures,
     keep_nobody_waiting,
     logged_in,
     management,
@@ -62,18 +63,7 @@ def troubled_daemon(directory: Path) -> Iterator[tuple[Served, TroubledDisk]]:
             disk.answer()
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, TroubledDisk]]:
-    """One daemon for all that leaves it as it was."""
-    with troubled_daemon(tmp_path_factory.mktemp("shared")) as both:
-        yield both
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[tuple[Served, TroubledDisk]]:
-    """A daemon of its own for each test."""
-    with troubled_daemon(tmp_path) as both:
-        yield both
+shared, own = fixtures(troubled_daemon)
 
 
 def added(call: str, parameters: str = "filename={0}") -> Hang:

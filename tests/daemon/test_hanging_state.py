@@ -14,6 +14,7 @@ from tests.daemon.hanging import (
     Hang,
     Wait,
     end_in_time,
+    fixtures,
     keep_nobody_waiting,
     logged_in,
     management,
@@ -48,18 +49,7 @@ def troubled_state(directory: Path) -> Iterator[tuple[Served, TroubledDisk]]:
             disk.answer()
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, TroubledDisk]]:
-    """One daemon for all that leaves it as it was."""
-    with troubled_state(tmp_path_factory.mktemp("shared")) as both:
-        yield both
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[tuple[Served, TroubledDisk]]:
-    """A daemon of its own for each test."""
-    with troubled_state(tmp_path) as both:
-        yield both
+shared, own = fixtures(troubled_state)
 
 
 def registered(call: str) -> Hang:
