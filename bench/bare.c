@@ -2,10 +2,10 @@
  *
  * usage: bare FILE
  *
- * It listens on a free port of 127.0.0.1, prints it, and serves FILE to anybody who logs in, one
- * blocking thread a connection: READ and WRITE (16), READ CAPACITY (16), nothing else.  There are no
- * gates, no task management, no digests, no errors.  No target in any language can be expected to
- * be faster with the same client; the benchmarks show how near scstfs comes.
+ * It listens on a free port of 127.0.0.1, prints it, and serves FILE to every initiator that logs
+ * in, one blocking thread a connection: READ and WRITE (16), READ CAPACITY (16), nothing else.
+ * There are no gates, no task management, no digests, no errors.  No target in any language can be
+ * expected to be faster with the same client; the benchmarks show how near scstfs comes.
  */
 
 #define _GNU_SOURCE

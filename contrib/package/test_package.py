@@ -155,7 +155,7 @@ class TestLife:
     def test_the_unit_allows_metrics_and_a_cluster(self, machine: Machine) -> None:
         options = machine.path("/etc/default/scstfs")
         before = options.read_text()
-        # Nobody listens on the port of etcd.
+        # Nothing listens on the port of etcd.
         wanted = f"--metrics {METRICS} --etcd http://127.0.0.1:9 --node a"
         options.write_text(f'SCSTFS_OPTIONS="{wanted}"\n')
         machine.run("systemctl restart scst")

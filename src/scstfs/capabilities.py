@@ -62,7 +62,7 @@ def limit(kept: Collection[Capability]) -> None:
 def limit_programs(kept: Collection[Capability]) -> None:
     """Take all capabilities but *kept* out of the bounding set, which limits executed programs.
 
-    Only who may change that set can do so; for others `forbid_more` has the same effect.
+    Only a process that may change that set can do so; for others `forbid_more` has the same effect.
     """
     number = 0
     while (is_in := _prctl(_PR_CAPBSET_READ, number)) >= 0:

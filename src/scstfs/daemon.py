@@ -129,7 +129,7 @@ class _Parts:
         watch: entered; its `last_resort` is set to unmount.
         mounter: mounts and unmounts the tree.
         sockets: listen on the portals.
-        metrics_socket: listens for those who want metrics.
+        metrics_socket: listens for readers of metrics.
         announce: called with one line when everything is up.
     """
 

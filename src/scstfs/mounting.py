@@ -164,7 +164,7 @@ def _obey(work: _Work, link: socket.socket, daemon: int) -> None:
 
 
 def _obey_until(work: _Work, link: socket.socket, ended: int) -> None:
-    """Do what is said until the descriptor `ended` is readable, or nobody can say any more."""
+    """Do what is said until the descriptor `ended` is readable, or nothing can be said any more."""
     ours = link.fileno()
     while ours in select.select([ours, ended], [], [])[0] and (told := _receive(link)):
         answer: dict[str, object] = {}

@@ -35,7 +35,7 @@ USES: Final[Mapping[Capability, str]] = MappingProxyType(
 """The capabilities that the daemon can keep, and what it does by each."""
 
 ROOT: Final = (0, 0)
-"""The user and the group that the tree belongs to, whoever serves it for root."""
+"""The user and the group that the tree belongs to, whichever user serves it for root."""
 
 # Seconds that threads get to end that have nothing more to do.
 _LAST_THREADS: Final = 1.0

@@ -2,7 +2,7 @@
 
 A thread that waits for a disk cannot be killed, and a program does not end before all of its
 threads.  These functions have their calls made by a process of its own in the same memory and with
-the same descriptors (native/apart.c), so that a disk that hangs keeps nobody from ending scstfs.
+the same descriptors (native/apart.c), so that a disk that hangs does not keep scstfs from ending.
 That costs some tens of microseconds each; what is done often is a request to the engine.
 
 All of them raise OSError.
@@ -100,7 +100,7 @@ def close(fd: int) -> None:
 
 
 def closed(fd: int) -> None:
-    """A descriptor that ``open_file`` gave has been closed by somebody else."""
+    """A descriptor that ``open_file`` gave has been closed elsewhere."""
     _opened.discard(fd)
 
 

@@ -158,7 +158,7 @@ class Backend:
             self._batch[: (end - begin) * size] = self._batch[begin * size : end * size]
         self._collected = end - begin
         if self._stuck:
-            # Whoever waits for completions has to know.
+            # What waits for completions has to know.
             os.eventfd_write(self.eventfd, 1)
 
     def completions(self, *, woken: bool = False) -> list[int]:
@@ -172,7 +172,7 @@ class Backend:
         return ffi.unpack(self._numbers, _NUMBERS * count) if count else []
 
     def end(self, numbers: list[int]) -> None:
-        """Call everybody back whose request is done, by the numbers of ``completions``."""
+        """Call back for each request that is done, by the numbers of ``completions``."""
         requests, free = self._requests, self._free
         now = monotonic()
         pairs = iter(numbers)
@@ -221,7 +221,7 @@ class Backend:
         return None
 
     def close(self) -> None:
-        """Leave alone what is under way; nobody is called back any more.  Once is enough."""
+        """Leave alone what is under way; nothing is called back any more.  Once is enough."""
         if self.is_closed:
             return
         self.flush()
@@ -238,7 +238,7 @@ _abandoned: Final[list[list[DiskRequest]]] = []
 
 
 def end(request: DiskRequest, error: int) -> None:
-    """Call back whoever made ``request``."""
+    """Call back for ``request``."""
     request.lane = None
     try:
         request.end(error)

@@ -1,4 +1,4 @@
-"""Compiles what is below native/; run by setup.py when scstfs is installed, and by nobody else.
+"""Compiles what is below native/; run by setup.py when scstfs is installed, and by nothing else.
 
 Without liburing or libaio, or with one that is too old, the back end that needs it is left out, and
 another one is used as if the system refused it.

@@ -219,7 +219,7 @@ class Engine:
         self._call_soon()
 
     def close(self) -> None:
-        """End at once, whatever is under way: nobody is called back any more.
+        """End at once, whatever is under way: nothing is called back any more.
 
         What is submitted from now on is forgotten, but for files to be closed.
         """

@@ -104,7 +104,7 @@ class Handover:
             return
         request, self._left = self._left, None
         followers = request.followers
-        # Nobody asks what became of it: it was declined, and is done again.
+        # What became of it does not matter: it was declined, and is done again.
         request.end(0)
         for follower in followers:
             if follower.is_canceled:

@@ -27,7 +27,7 @@ class WriteOrder:
     __slots__ = ("large", "pieces")
 
     def __init__(self) -> None:
-        #: By where they are; whoever is in a hurry looks whether there are any at all.
+        #: By where they are; code in a hurry looks whether there are any at all.
         self.pieces: dict[int, list[DiskRequest]] = {}
         self.large: list[DiskRequest] = []
 

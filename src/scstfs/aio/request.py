@@ -18,7 +18,7 @@ RequestDone: TypeAlias = Callable[[int], None]
 
 
 def _nobody(_error: int) -> None:
-    """Nobody wants to know, or who does is set before the request is submitted."""
+    """Nothing follows, or what does is set before the request is submitted."""
 
 
 class RequestKind(enum.IntEnum):
@@ -39,7 +39,7 @@ class RequestKind(enum.IntEnum):
 
 
 class DiskRequest:
-    """One request; it belongs to whoever made it, and to the engine until ``done`` is called.
+    """One request; it belongs to what made it, and to the engine until ``done`` is called.
 
     ``offset`` and ``length`` are in bytes.  READ and WRITE move ``memory``, all of it: it must stay
     where it is, at ``address`` if that is known.  A ``durable`` WRITE is safe from a power failure

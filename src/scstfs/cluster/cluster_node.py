@@ -230,7 +230,7 @@ class ClusterNode:
             await self._ended.wait()
 
     async def _claim(self, lease: Lease) -> None:
-        """Make this node and its ports known; see that nobody else has their names."""
+        """Make this node and its ports known; see that no other node has their names."""
         if not self.replica.is_complete:
             await self.learn(1, lease.interval)
             return

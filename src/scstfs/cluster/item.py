@@ -120,7 +120,7 @@ class Surroundings(Protocol):
 
 @dataclass(eq=False, slots=True)
 class WantedChange(Generic[S]):
-    """A change that somebody wants."""
+    """A change that is wanted."""
 
     compute: Callable[[], S]
     done: Agreed

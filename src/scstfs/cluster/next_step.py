@@ -30,7 +30,7 @@ class NextStep(enum.Enum):
     ACKNOWLEDGE = enum.auto()
     """Say that this node has taken the state over."""
     CONFIRM = enum.auto()
-    """Tell who wanted the last change that it is settled."""
+    """Tell what wanted the last change that it is settled."""
     PROPOSE = enum.auto()
     """Send the change that was computed."""
     COMPUTE = enum.auto()

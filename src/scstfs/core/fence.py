@@ -27,14 +27,15 @@ G = TypeVar("G")
 Clock: TypeAlias = Callable[[], float]
 
 #: Seconds since the machine was started.  Unlike CLOCK_MONOTONIC it goes on while the machine
-#: sleeps, and nobody can set it.
+#: sleeps, and it cannot be set.
 boot_clock: Final[Clock] = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 
 class Fence:
     """Open until a deadline that is put off as long as the lease is renewed.
 
-    A fence that was closed once stays so: whoever is late cannot know what others did meanwhile.
+    A fence that was closed once stays so: a node that is late cannot know what others did
+    meanwhile.
     """
 
     def __init__(self, clock: Clock = boot_clock, deadline: float = -math.inf) -> None:

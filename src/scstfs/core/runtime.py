@@ -53,7 +53,7 @@ class TrioRuntime:
 
     async def run_blocking(self, work: Callable[[], T], /) -> T:
         """See Runtime."""
-        # Nobody waits for a disk that hangs when everything ends.
+        # Nothing waits for a disk that hangs when everything ends.
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
 
     def start(self, task: Callable[[], Awaitable[None]], /) -> None:

@@ -1,9 +1,9 @@
 """A device whose reservations it shares with other nodes (cluster mode).
 
-All nodes have the same state, and each change is one for all: whoever wants one computes the new
-state, the nodes agree on it (`core.sharing.Agreement`), and each takes it over (`adopt`), which is
-also how the node that asked gets it.  While that happens the unit is closed: no command starts, so
-that none finds the new state here while another finds the old one elsewhere.
+All nodes have the same state, and each change is one for all: the node that wants one computes the
+new state, the nodes agree on it (`core.sharing.Agreement`), and each takes it over (`adopt`), which
+is also how the node that asked gets it.  While that happens the unit is closed: no command starts,
+so that none finds the new state here while another finds the old one elsewhere.
 """
 
 from __future__ import annotations

@@ -268,7 +268,7 @@ class TaskSet:
             return
         self._running.discard(cmd)
         if not (self.gated or self._idle_calls or self._dependents):
-            # Nobody waits, and it was neither alone nor exclusive.
+            # Nothing waits, and it was neither alone nor exclusive.
             return
         if cmd.exclusive:
             self._claimed -= 1

@@ -64,7 +64,7 @@ class EventFeed:
         self._recent.extend(events)
         for queue in self._followers:
             for event in events:
-                if queue.qsize() < _KEPT:  # whoever does not read loses events
+                if queue.qsize() < _KEPT:  # a client that does not read loses events
                     queue.put_nowait(event)
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""Reads the tree as often as somebody wants to know, and no more often than the target can bear."""
+"""Reads the tree as often as it is asked for, and no more often than the target can bear."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class DeviceReading:
     Attributes:
         active: commands under way.
         outcomes: commands that failed, by sense key, or else by status.
-        reservation: None if nobody is registered or has reserved it.
+        reservation: None without registrations and reservation.
         times: by kind of commands and span.
     """
 

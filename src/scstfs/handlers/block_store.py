@@ -18,7 +18,7 @@ class BlockStore(FileStore):
     ) -> None:
         """Open the block device at ``path`` for ourselves alone.
 
-        Raises OSError: ENOTBLK for anything else, EBUSY if somebody else has it.  Blocks that
+        Raises OSError: ENOTBLK for anything else, EBUSY if it is in use.  Blocks that
         the device cannot address one by one go through the page cache after all.  Without
         ``engine`` nothing can be submitted.
         """

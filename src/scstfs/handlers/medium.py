@@ -82,9 +82,9 @@ class Medium:
         return self.store
 
     def take_flush_error(self) -> int:
-        """The errno of what an earlier flush should have made durable, if nobody has been told.
+        """The errno of what an earlier flush should have made durable, if that was not told yet.
 
-        Whoever takes it tells.
+        What takes it tells.
         """
         lost, self.flush_error = self.flush_error, 0
         return lost

@@ -423,7 +423,7 @@ class FileStore:
             os.close(self.fd)
 
     def abandon(self) -> None:
-        """Close a store in which nobody has begun anything; blocks."""
+        """Close a store in which nothing has begun; blocks."""
         apart.close(self.fd)
 
 

@@ -90,7 +90,7 @@ class Connection:
 
     @property
     def takes_frames(self) -> bool:
-        """PDUs that were laid out elsewhere can be sent: without digests, and nobody looks on."""
+        """PDUs that were laid out elsewhere can be sent: without digests, and nothing looks on."""
         tx = self.replies.tx
         is_plain = not (tx.header_digest or tx.data_digest or self.replies.closing)
         return is_plain and self._fast is not _not_fast

@@ -276,7 +276,7 @@ class _Redirected:
 
 
 def _ignore(_part: str) -> None:
-    """Nobody counts wrong digests."""
+    """Wrong digests are not counted."""
 
 
 def _anywhere(_header: bytearray, _at: int, _length: int) -> None:

@@ -41,9 +41,9 @@ class Replies:
         #: then.
         self.closing = False
         #: Bytes of data-in that commands have in memory now: those under way, and those whose
-        #: data has not been sent.  Who finds ``reading_limit`` reached waits for others to end.
+        #: data has not been sent.  A command that finds ``reading_limit`` reached waits.
         self.reading = 0
-        #: Called when ``reading`` was reduced, if somebody waits for that.
+        #: Called when ``reading`` was reduced, if a command waits for that.
         self.less_is_read: Callable[[], None] | None = None
         #: A batch is under way: a later PDU will carry the window.
         self.is_batch = False

@@ -185,7 +185,7 @@ class Keeper:
 
 
 async def _in_thread(work: Callable[[], None]) -> None:
-    """Have a disk do something; nobody waits for one that hangs when everything ends."""
+    """Have a disk do something; nothing waits for one that hangs when everything ends."""
     await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 

@@ -54,7 +54,7 @@ static int begin_apart(void *argument)
     struct apart *apart = argument;
 
     prctl(PR_SET_NAME, "scstfs-disk");
-    /* It is no use to anybody when the program has ended. */
+    /* It is of no use when the program has ended. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() == apart->parent)
         apart->result = apart->body(apart->argument);

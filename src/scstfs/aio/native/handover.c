@@ -1,4 +1,4 @@
-/* A thread that writes for a caller who waits a moment for it. */
+/* A thread that writes for a caller that waits a moment for it. */
 
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -15,7 +15,7 @@ enum state {
     DONE,
     LEFT,  /* the caller goes on without the result, */
     ENDED, /* which is there now */
-    GONE,  /* somebody killed the thread */
+    GONE,  /* the thread was killed */
     CLOSED,
 };
 

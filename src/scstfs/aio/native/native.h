@@ -72,7 +72,7 @@ unsigned disk_threads_drain(
     struct disk_threads *pool, struct disk_completion *into, unsigned most, bool woken);
 void disk_threads_close(struct disk_threads *pool);
 
-/* A thread that writes for a caller who waits a moment for it.
+/* A thread that writes for a caller that waits a moment for it.
  *
  * open    NULL, and an errno in *error, for want of memory.
  * write   writes, and waits at most so long (ns) for the end.  Returns what pwrite(2) would, or a

@@ -14,7 +14,7 @@
 #define BLOCK_URING_CMD_DISCARD _IO(0x12, 0)
 #endif
 
-/* The user_data of what nobody waits for. */
+/* The user_data of what nothing waits for. */
 #define NO_TOKEN UINT64_MAX
 
 struct disk_ring {

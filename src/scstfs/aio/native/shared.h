@@ -66,7 +66,7 @@ static inline void clear_event(int eventfd)
 /* Start a thread of ours, which does not take the signals that are the program's. */
 bool start_thread(void *(*body)(void *), void *argument);
 
-/* Call a function in a process of its own; its result, or -1 if somebody killed it. */
+/* Call a function in a process of its own; its result, or -1 if it was killed. */
 int run_apart(int (*body)(void *), void *argument);
 
 /* Do in this thread what a request is about: its result, or a negative errno. */

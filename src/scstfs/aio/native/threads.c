@@ -314,13 +314,13 @@ unsigned disk_threads_submit(
         pool->threads++;
     }
     while (pool->threads == 0 && pool->first != NULL) {
-        /* There is nobody to do anything. */
-        struct worker nobody = {pool, NULL, NULL};
+        /* There is no thread to do anything. */
+        struct worker none = {pool, NULL, NULL};
         struct group *group = wait_for_group(pool);
 
         if (group->first != NULL) {
-            begin_job(&nobody, group);
-            end_job(&nobody, -EAGAIN);
+            begin_job(&none, group);
+            end_job(&none, -EAGAIN);
         }
     }
     pthread_mutex_unlock(&pool->lock);

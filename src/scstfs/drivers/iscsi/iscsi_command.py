@@ -94,7 +94,7 @@ class IscsiCommand(Command):
         return self._buffer
 
     def take_buffer(self) -> Buffer:
-        """Its memory is somebody else's to give back."""
+        """Its memory is the caller's to give back."""
         buffer, self._buffer = self.buffer, None
         return buffer
 

@@ -34,7 +34,7 @@ class MemoryQueue:
         replies.less_is_read = self.look
 
     def look(self) -> None:
-        """Something has changed: look soon whether anybody may go on."""
+        """Something has changed: look soon whether a command may go on."""
         if self._waiting and not self._is_called:
             self._is_called = True
             self._completions.post(self._go_on, None, None)
