@@ -22,9 +22,14 @@ everywhere in a text."""
 _READ_BY_OTHERS: Final = 0o044
 
 
-def shown_command(text: str) -> str:
-    """The part of a management command that may be shown."""
-    return " ".join(text.split()[:_PUBLIC])
+def shown_command(text: str, most: int = _PUBLIC) -> str:
+    """The part of a management command that may be shown, at most so many words."""
+    return " ".join(text.split()[: min(most, _PUBLIC)])
+
+
+def is_private(mode: int) -> bool:
+    """Others may not read a file with this mode: what is written to it may be a secret."""
+    return not mode & _READ_BY_OTHERS
 
 
 def secret_words(name: str, mode: int, written: bytes) -> list[str]:
@@ -32,7 +37,7 @@ def secret_words(name: str, mode: int, written: bytes) -> list[str]:
     words = decode(written).split()
     if name == MGMT:
         words = words[_PUBLIC:]
-    elif mode & _READ_BY_OTHERS:
+    elif not is_private(mode):
         return []
     long = {word for word in words if len(word) >= _SHORTEST}
     return sorted(long, key=len, reverse=True)

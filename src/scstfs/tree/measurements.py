@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from scstfs.core.scst import Scst
 from scstfs.core.session import Session, TgtDev
 from scstfs.core.statistics import Statistics
 from scstfs.scsi.pr import PrType
+from scstfs.sysfs import secrets_written
 from scstfs.sysfs.node import Node
 from scstfs.sysfs.text import decode
 
@@ -30,7 +30,7 @@ SCHEMA: Final = 1
 #: Most bytes of an extended attribute (xattr(7)).
 _MOST: Final = 1 << 16
 _MOST_HOLDERS: Final = 32
-#: Words of a management command that are never a secret.
+#: Words of a management command that an event has: what is done, and with what.
 _SHOWN_WORDS: Final = 2
 
 
@@ -175,8 +175,8 @@ def note_change(statistics: Statistics, node: Node, data: bytes) -> None:
     goes before them is not. So is the value of a file that everybody may read.
     """
     text = decode(data).strip()
-    if node.name == "mgmt":
-        text = " ".join(text.split()[:_SHOWN_WORDS])
-    elif not node.mode & stat.S_IROTH:
+    if node.name == secrets_written.MGMT:
+        text = secrets_written.shown_command(text, _SHOWN_WORDS)
+    elif secrets_written.is_private(node.mode):
         text = "(not shown)"
     statistics.note("configuration", f"{node.path}: {text}")
